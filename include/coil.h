@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MIT
+#ifndef COIL_H
+#define COIL_H
+
+/*
+ * coil.h: the front page. COroutines on an Io_uring Loop: asyncio in C.
+ *
+ * Conventions, the same everywhere:
+ *
+ *   Results    one int says how it went: 0 or a count, or -errno, or COIL_E*
+ *              (error.h). Out-parameters change only on success.
+ *   Futures    functions that may wait return a struct coil_future *. Nothing
+ *              has begun: that is the await's (or spawn's) doing.
+ *   Ownership  copies, lends, takes, gives, shares, views: the row "Lifetime"
+ *              of each function says which. A buffer that is lent to an
+ *              operation is the kernel's until the await of it has ended,
+ *              cancelled or not.
+ *   Time       int64_t nanoseconds, monotonic: COIL_SECONDS(1.5), COIL_MS(20).
+ *   Misuse     by the programmer aborts with a line that names coroutine, file
+ *              and line. Bad input never does.
+ *   Names      _init/_fini work on your memory, _new/_free on coil's,
+ *              _open/_close hold a kernel object (close is awaited).
+ *
+ * Read in this order:
+ *
+ *   coroutine.h   the macros: ASYNC, AWAIT, CALL, SPAWN, FINALLY, RUN
+ *   future.h      a result that is not there yet
+ *   task.h        what the loop drives; cancelling
+ *   wait.h        sleep, gather, wait, as_completed, map, wait_for
+ *   semaphore.h   lock.h  event.h
+ *   io.h          one operation on a descriptor
+ *   net.h         addresses, names, connect, listen
+ *   stream.h      buffered bytes over a connection
+ *   loop.h        options, calls, several runs
+ *   error.h       time.h
+ *
+ * The HTTP client is a library of its own: <coil/http.h>.
+ */
+
+#include <coil/api.h>
+#include <coil/coroutine.h>
+#include <coil/error.h>
+#include <coil/event.h>
+#include <coil/future.h>
+#include <coil/io.h>
+#include <coil/lock.h>
+#include <coil/loop.h>
+#include <coil/net.h>
+#include <coil/semaphore.h>
+#include <coil/stream.h>
+#include <coil/task.h>
+#include <coil/time.h>
+#include <coil/wait.h>
+
+#endif

@@ -1,0 +1,631 @@
+// SPDX-License-Identifier: MIT
+#ifndef COIL_COROUTINE_H
+#define COIL_COROUTINE_H
+
+/*
+ * coroutine.h: async and await, in C.
+ *
+ *     struct greet {
+ *         struct coil_coro coro;      // first: where to resume
+ *         const char *name;           // arguments and whatever outlives
+ *         int i;                      // an await
+ *     };
+ *
+ *     static void greet(struct coil_coro *co)
+ *     {
+ *         ASYNC(greet, my) {
+ *             for (my->i = 0; my->i < 3; my->i++) {
+ *                 printf("hello, %s\n", my->name);
+ *                 AWAIT(coil_sleep(COIL_SECONDS(1)));
+ *             }
+ *         }
+ *     }
+ *
+ *     int main(void) { return RUN(greet, .name = "world") < 0; }
+ *
+ * A coroutine is a function over a struct, and both bear one name. The struct
+ * is its frame. ASYNC opens its one block; `my` is the frame in it. An await
+ * that has to wait returns from the function; the loop calls it again and the
+ * block goes on behind the await: a switch over line numbers (Duff's device).
+ *
+ * What follows from it, each caught loudly:
+ *   - what must outlive an await is a field; a local is lost there;
+ *   - no `switch` of your own around an await (aborts at the first resume);
+ *   - one await a line (does not compile otherwise);
+ *   - no `return` in the block: RETURN(v), FAIL(err) (aborts);
+ *   - a frame of at most COIL_FRAME_MAX bytes (does not compile otherwise).
+ *
+ * Whatever a coroutine starts is its child. When its block ends, for whatever
+ * reason, children that still run are cancelled and awaited, then FINALLY
+ * runs, then what it HOLDs is released, then its result is published. So its
+ * fields may be lent to its children.
+ */
+
+#include <string.h>
+
+#include <coil/api.h>
+#include <coil/future.h>
+#include <coil/loop.h>
+
+COIL_BEGIN_DECLS
+
+struct coil_coro;
+struct coil_lock;
+struct coil_semaphore;
+struct coil_task;
+struct coili_scope;
+
+typedef void coil_step_fn(struct coil_coro *co);
+
+/* The head of every frame, 64 bytes. The fields are private. */
+struct coil_coro {
+    struct coil_future future;
+    coil_step_fn *step;
+    uintptr_t awaiting;
+    uintptr_t next;
+    struct coili_scope *scopes;
+    int32_t line;
+    uint32_t since;
+};
+
+/* Where a coroutine stands in the source. Private. */
+struct coil_site {
+    const char *file;
+    const char *name;
+    int line;
+    void (*give)(void);
+};
+
+/* The largest frame. */
+#define COIL_FRAME_MAX 16384
+
+COIL_END_DECLS
+
+#ifndef __cplusplus
+
+/* ---- Calling ---------------------------------------------------------- */
+
+/*
+ * A coroutine with its arguments by name; the fields not named are zero. It
+ * runs when it is awaited, spawned or combined, not before.
+ *
+ *     AWAIT(CALL(greet, .name = "world"));
+ *
+ * Result    a struct coil_future *; without memory one that has failed with
+ *           -ENOMEM
+ * Lifetime  gives; the await takes it. coil_drop() for one never awaited
+ */
+#define COIL_CALL(...) COILI_CALL(__VA_ARGS__, .coro.line = 0)
+
+/*
+ * The same in your memory, mostly a field of your frame: nothing is allocated
+ * and nothing can fail. Results larger than a word are read from it.
+ *
+ *     AWAIT(CALL_IN(&my->child, greet, .name = "world"));
+ *
+ * Lifetime  lends `place` until the coroutine is done
+ */
+#define COIL_CALL_IN(place, ...) \
+    COILI_CALL_IN(place, __VA_ARGS__, .coro.line = 0)
+
+/*
+ * Run it concurrently, as a child of this coroutine. Its first step is queued
+ * behind what is ready.
+ *
+ * Result    a struct coil_task *, to be awaited any number of times; without
+ *           memory one that has failed with -ENOMEM
+ * Lifetime  views: valid until this coroutine is over or coil_task_drop()
+ * Source    asyncio.create_task()
+ */
+#define COIL_SPAWN(...) coil_spawn(COIL_CALL(__VA_ARGS__))
+
+/*
+ * The same without a handle, for accept loops: freed when it ends; an error
+ * goes to the loop's exception handler.
+ *
+ * Result    0 or -ENOMEM
+ */
+#define COIL_START(...) coil_start(COIL_CALL(__VA_ARGS__))
+
+/*
+ * Make this thread's loop, run the coroutine in it, close it.
+ *
+ * RUN_WITH takes options (loop.h), RUN_TO puts the coroutine's result into an
+ * lvalue if it ended well.
+ *
+ * Result    0, or the error of the loop or of the coroutine
+ * Source    asyncio.run()
+ */
+#define COIL_RUN(...) COIL_RUN_WITH(NULL, __VA_ARGS__)
+#define COIL_RUN_WITH(options, ...) \
+    (coili_run_begin((options), COILI_ABI), \
+     coili_run_end(COIL_CALL(__VA_ARGS__), COILI_KIND_NONE, NULL))
+#define COIL_RUN_TO(lvalue, ...) \
+    (coili_run_begin(NULL, COILI_ABI), \
+     coili_run_end(COIL_CALL(__VA_ARGS__), COILI_KIND(lvalue), &(lvalue)))
+
+/* ---- The block -------------------------------------------------------- */
+
+/*
+ * Opens the block of coroutine T, in which `my` is its frame. The parameter
+ * of the function must be called co.
+ *
+ * Expansion of ASYNC(greet, my) { ... AWAIT(x); ... }:
+ *
+ *     for (struct greet *my = co; my; my = coili_leave(co, &site))
+ *         coil_again: switch (co->line) case 0: {
+ *             ...
+ *             if (coili_await(co, x, 7)) { return; case 7:; }
+ *             if (coili_failed(co)) goto coil_again;
+ *             ...
+ *         }
+ *
+ * A line that the switch does not know falls to coili_leave(), which ends the
+ * coroutine or says what went wrong.
+ */
+#define COIL_ASYNC(T, my) COIL_ASYNC_GIVES(T, my, NULL)
+
+/*
+ * The same for a coroutine that returns a pointer which it allocated: nobody
+ * took it, so `free_fn` frees it with the future.
+ */
+#define COIL_ASYNC_GIVES(T, my, free_fn) \
+    _Static_assert(offsetof(struct T, coro) == 0, \
+                   "struct " #T ": coro must come first"); \
+    static const struct coil_site coil_site = { \
+        __FILE__, #T, __LINE__, (void (*)(void))(free_fn) \
+    }; \
+    for (struct T *my = (struct T *)(void *)co; my; \
+         my = coili_leave(co, &coil_site)) \
+        if (co->future.state) \
+            goto coil_again; \
+        else \
+            coil_again: \
+            switch (co->line) \
+            case 0:
+
+/*
+ * What follows runs exactly once, however the block ended; also when the
+ * coroutine was cancelled before its first step, with the fields not given
+ * zero. It may await; an await that fails there does not jump, the first
+ * error stays. Deadlines of the block are off.
+ */
+#define COIL_FINALLY \
+    do { \
+        coili_body_over(co); \
+        goto coil_again; \
+    case COILI_LINE_FINALLY: \
+        coili_in_finally(co); \
+    } while (0)
+
+/* End this coroutine with a word, or with an error (and a detail). */
+#define COIL_RETURN(v) \
+    do { \
+        COILI_PUT(v); \
+        coili_body_over(co); \
+        goto coil_again; \
+    } while (0)
+#define COIL_FAIL(err) COIL_FAIL_WITH(err, 0)
+#define COIL_FAIL_WITH(err, detail) \
+    do { \
+        coili_fail(co, (err), (detail), __FILE__, __LINE__); \
+        goto coil_again; \
+    } while (0)
+
+/* Await `x` and end with whatever it ended with: value, error, ownership. */
+#define COIL_RETURN_AWAIT(x) \
+    do { \
+        if (COILI_SUSPEND(x)) { \
+            return; \
+        case __LINE__:; \
+        } \
+        coili_return_awaited(co); \
+        goto coil_again; \
+    } while (0)
+
+/* ---- Awaiting --------------------------------------------------------- */
+
+/*
+ * Wait for a future (taken) or a task (borrowed). AWAIT_TO stores its result;
+ * a wrong kind aborts, a value too large for the lvalue is -EOVERFLOW. An
+ * error ends this coroutine with it, by way of FINALLY.
+ */
+#define COIL_AWAIT(x) \
+    do { \
+        if (COILI_SUSPEND(x)) { \
+            return; \
+        case __LINE__:; \
+        } \
+        if (coili_failed(co)) \
+            goto coil_again; \
+    } while (0)
+#define COIL_AWAIT_TO(lvalue, x) \
+    do { \
+        if (COILI_SUSPEND(x)) { \
+            return; \
+        case __LINE__:; \
+        } \
+        if (coili_failed_keep(co, COILI_KIND(lvalue), __FILE__, __LINE__)) \
+            goto coil_again; \
+        if (coili_has_value(co)) \
+            (lvalue) = COILI_TAKE(lvalue); \
+    } while (0)
+
+/*
+ * The same, but the outcome, 0 or the error, lands in the int `err`. This
+ * task's own cancellation does not: it goes to FINALLY all the same.
+ */
+#define COIL_TRY_AWAIT(err, x) \
+    do { \
+        if (COILI_SUSPEND(x)) { \
+            return; \
+        case __LINE__:; \
+        } \
+        if (coili_caught(co, &(err))) \
+            goto coil_again; \
+    } while (0)
+#define COIL_TRY_AWAIT_TO(err, lvalue, x) \
+    do { \
+        if (COILI_SUSPEND(x)) { \
+            return; \
+        case __LINE__:; \
+        } \
+        if (coili_caught_keep(co, &(err), COILI_KIND(lvalue), __FILE__, \
+                              __LINE__)) \
+            goto coil_again; \
+        if (coili_has_value(co)) \
+            (lvalue) = COILI_TAKE(lvalue); \
+    } while (0)
+
+/* The same, and catches this task's own cancellation too. */
+#define COIL_CATCH_AWAIT(err, x) \
+    do { \
+        if (COILI_SUSPEND(x)) { \
+            return; \
+        case __LINE__:; \
+        } \
+        coili_catch_all(co, &(err)); \
+    } while (0)
+
+/* Wait for every child of this coroutine. Their errors stay with them. */
+#define COIL_JOIN() \
+    do { \
+        if (coili_join(co, __LINE__)) { \
+            return; \
+        case __LINE__:; \
+        } \
+        if (coili_failed(co)) \
+            goto coil_again; \
+    } while (0)
+
+/* ---- Generators ------------------------------------------------------- */
+
+/* Give the FOR_AWAIT that runs this coroutine its next item. */
+#define COIL_YIELD(v) \
+    do { \
+        COILI_PUT(v); \
+        if (coili_yield(co, __LINE__)) { \
+            return; \
+        case __LINE__:; \
+        } \
+        if (coili_failed(co)) \
+            goto coil_again; \
+    } while (0)
+
+/*
+ * Run a generator (taken) and the statement for each item it yields. `break`
+ * and `continue` work; a generator left early is cancelled, so that its
+ * FINALLY runs, and has ended before this coroutine does.
+ */
+#define COIL_FOR_AWAIT(item, source) \
+    for (coili_iter_begin(co, (source), -1 - __LINE__); \
+         coili_iter_live(co, -1 - __LINE__); \
+         coili_iter_end(co, -1 - __LINE__)) \
+        for (;;) \
+            if (coili_iter_wait(co, -1 - __LINE__)) { \
+                return; \
+            case -1 - __LINE__:; \
+            } else if (coili_iter_failed(co, COILI_KIND(item), __FILE__, \
+                                         __LINE__)) \
+                goto coil_again; \
+            else if (coili_iter_done(co, -1 - __LINE__)) \
+                break; \
+            else if (((item) = COILI_TAKE(item)), 0) { \
+            } else
+
+/* ---- What belongs to this coroutine ----------------------------------- */
+
+/*
+ * Acquire a lock or a permit of a semaphore, waiting for it, until this
+ * coroutine ends; RELEASE gives it back before. To HOLD what it holds already,
+ * and to RELEASE what it does not hold, aborts.
+ */
+#define COIL_HOLD(x) \
+    do { \
+        if (coili_await(co, \
+                        _Generic((x), \
+                                 struct coil_semaphore *: coili_hold_semaphore, \
+                                 struct coil_lock *: coili_hold_lock)(co, (x)), \
+                        __LINE__)) { \
+            return; \
+        case __LINE__:; \
+        } \
+        if (coili_hold_failed(co)) \
+            goto coil_again; \
+    } while (0)
+#define COIL_RELEASE(x) coil_release(co, (x))
+
+/*
+ * Give the rest of this block `duration` nanoseconds. Then the innermost
+ * operation is cancelled, and the coroutine ends with -ETIMEDOUT. A deadline
+ * of 0 or less strikes in the next pass.
+ *
+ * Source    asyncio.timeout()
+ */
+#define COIL_WITHIN(duration) \
+    do { \
+        if (coili_within(co, (duration))) \
+            goto coil_again; \
+    } while (0)
+
+/* ---- Short names ------------------------------------------------------ */
+
+#ifndef COIL_NO_SHORT_NAMES
+#define CALL(...) COIL_CALL(__VA_ARGS__)
+#define CALL_IN(place, ...) COIL_CALL_IN(place, __VA_ARGS__)
+#define SPAWN(...) COIL_SPAWN(__VA_ARGS__)
+#define START(...) COIL_START(__VA_ARGS__)
+#define RUN(...) COIL_RUN(__VA_ARGS__)
+#define RUN_WITH(options, ...) COIL_RUN_WITH(options, __VA_ARGS__)
+#define RUN_TO(lvalue, ...) COIL_RUN_TO(lvalue, __VA_ARGS__)
+#define ASYNC(T, my) COIL_ASYNC(T, my)
+#define ASYNC_GIVES(T, my, free_fn) COIL_ASYNC_GIVES(T, my, free_fn)
+#define FINALLY COIL_FINALLY
+#define RETURN(v) COIL_RETURN(v)
+#define FAIL(err) COIL_FAIL(err)
+#define FAIL_WITH(err, detail) COIL_FAIL_WITH(err, detail)
+#define RETURN_AWAIT(x) COIL_RETURN_AWAIT(x)
+#define AWAIT(x) COIL_AWAIT(x)
+#define AWAIT_TO(lvalue, x) COIL_AWAIT_TO(lvalue, x)
+#define TRY_AWAIT(err, x) COIL_TRY_AWAIT(err, x)
+#define TRY_AWAIT_TO(err, lvalue, x) COIL_TRY_AWAIT_TO(err, lvalue, x)
+#define CATCH_AWAIT(err, x) COIL_CATCH_AWAIT(err, x)
+#define JOIN() COIL_JOIN()
+#define YIELD(v) COIL_YIELD(v)
+#define FOR_AWAIT(item, source) COIL_FOR_AWAIT(item, source)
+#define HOLD(x) COIL_HOLD(x)
+#define RELEASE(x) COIL_RELEASE(x)
+#define WITHIN(duration) COIL_WITHIN(duration)
+#endif
+
+/* ---- Behind the macros; private --------------------------------------- */
+
+#define COILI_LINE_FINALLY INT32_MAX
+
+/* A program and a library of different frames must not meet. */
+#define COILI_ABI \
+    ((uint32_t)COIL_VERSION_MAJOR << 24 | (uint32_t)COIL_VERSION_MINOR << 16 | \
+     (uint32_t)sizeof(struct coil_coro))
+
+#define COILI_FRAME_SIZE(T) \
+    (sizeof(struct T) + \
+     0 * sizeof(char[sizeof(struct T) <= COIL_FRAME_MAX ? 1 : -1]) + \
+     0 * sizeof(char[_Alignof(struct T) <= 16 ? 1 : -1]))
+
+#define COILI_CALL(T, ...) \
+    coili_call(T, COILI_FRAME_SIZE(T), _Alignof(struct T), \
+               &(struct T){ __VA_ARGS__ })
+#define COILI_CALL_IN(place, T, ...) \
+    coili_call_in(T, COILI_FRAME_SIZE(T), *(struct T *[1]){ (place) }, \
+                  &(struct T){ __VA_ARGS__ })
+
+#define COILI_SUSPEND(x) \
+    _Generic((x), \
+             struct coil_task *: coili_await_task, \
+             struct coil_future *: coili_await)(co, (x), __LINE__)
+
+#define COILI_PUT(v) \
+    _Generic((v), \
+             float: coili_put_double, \
+             double: coili_put_double, \
+             unsigned: coili_put_uint, \
+             unsigned long: coili_put_uint, \
+             unsigned long long: coili_put_uint, \
+             _Bool: coili_put_int, \
+             char: coili_put_int, \
+             signed char: coili_put_int, \
+             unsigned char: coili_put_int, \
+             short: coili_put_int, \
+             unsigned short: coili_put_int, \
+             int: coili_put_int, \
+             long: coili_put_int, \
+             long long: coili_put_int, \
+             default: coili_put_pointer)(co, (v))
+
+/* What an lvalue can hold; coili_fits() in coroutine.c reads it. */
+enum coili_kind {
+    COILI_KIND_NONE,
+    COILI_KIND_BOOL,
+    COILI_KIND_CHAR,
+    COILI_KIND_SCHAR,
+    COILI_KIND_UCHAR,
+    COILI_KIND_SHORT,
+    COILI_KIND_USHORT,
+    COILI_KIND_INT,
+    COILI_KIND_UINT,
+    COILI_KIND_LONG,
+    COILI_KIND_ULONG,
+    COILI_KIND_LLONG,
+    COILI_KIND_ULLONG,
+    COILI_KIND_FLOAT,
+    COILI_KIND_DOUBLE,
+    COILI_KIND_POINTER
+};
+
+#define COILI_KIND(lvalue) \
+    _Generic((lvalue), \
+             _Bool: COILI_KIND_BOOL, \
+             char: COILI_KIND_CHAR, \
+             signed char: COILI_KIND_SCHAR, \
+             unsigned char: COILI_KIND_UCHAR, \
+             short: COILI_KIND_SHORT, \
+             unsigned short: COILI_KIND_USHORT, \
+             int: COILI_KIND_INT, \
+             unsigned: COILI_KIND_UINT, \
+             long: COILI_KIND_LONG, \
+             unsigned long: COILI_KIND_ULONG, \
+             long long: COILI_KIND_LLONG, \
+             unsigned long long: COILI_KIND_ULLONG, \
+             float: COILI_KIND_FLOAT, \
+             double: COILI_KIND_DOUBLE, \
+             default: COILI_KIND_POINTER)
+
+#define COILI_TAKE(lvalue) \
+    _Generic((lvalue), \
+             _Bool: coili_take_bool, \
+             char: coili_take_char, \
+             signed char: coili_take_schar, \
+             unsigned char: coili_take_uchar, \
+             short: coili_take_short, \
+             unsigned short: coili_take_ushort, \
+             int: coili_take_int, \
+             unsigned: coili_take_uint, \
+             long: coili_take_long, \
+             unsigned long: coili_take_ulong, \
+             long long: coili_take_llong, \
+             unsigned long long: coili_take_ullong, \
+             float: coili_take_float, \
+             double: coili_take_double, \
+             default: coili_take_pointer)(co)
+
+COIL_API struct coil_coro *coili_frame_new(coil_step_fn *step, size_t size,
+                                           size_t align);
+COIL_API struct coil_future *coili_frame_in(struct coil_coro *place,
+                                            coil_step_fn *step);
+COIL_API void coili_run_begin(const struct coil_options *options, uint32_t abi);
+COIL_API int coili_run_end(struct coil_future *main, enum coili_kind kind,
+                           void *result);
+
+COIL_API void *coili_leave(struct coil_coro *co, const struct coil_site *site);
+COIL_API void coili_body_over(struct coil_coro *co);
+COIL_API void coili_in_finally(struct coil_coro *co);
+COIL_API void coili_put_int(struct coil_coro *co, int64_t value);
+COIL_API void coili_put_uint(struct coil_coro *co, uint64_t value);
+COIL_API void coili_put_double(struct coil_coro *co, double value);
+COIL_API void coili_put_pointer(struct coil_coro *co, const void *value);
+COIL_API void coili_return_awaited(struct coil_coro *co);
+COIL_API void coili_fail(struct coil_coro *co, int err, uint32_t detail,
+                         const char *file, int line);
+
+COIL_API bool coili_await(struct coil_coro *co, struct coil_future *future,
+                          int line);
+COIL_API bool coili_await_task(struct coil_coro *co, struct coil_task *task,
+                               int line);
+COIL_API bool coili_failed(struct coil_coro *co);
+COIL_API bool coili_failed_keep(struct coil_coro *co, enum coili_kind kind,
+                                const char *file, int line);
+COIL_API bool coili_caught(struct coil_coro *co, int *err);
+COIL_API bool coili_caught_keep(struct coil_coro *co, int *err,
+                                enum coili_kind kind, const char *file,
+                                int line);
+COIL_API void coili_catch_all(struct coil_coro *co, int *err);
+COIL_API bool coili_has_value(const struct coil_coro *co);
+COIL_API bool coili_join(struct coil_coro *co, int line);
+COIL_API bool coili_yield(struct coil_coro *co, int line);
+
+COIL_API void coili_iter_begin(struct coil_coro *co, struct coil_future *source,
+                               int id);
+COIL_API bool coili_iter_live(const struct coil_coro *co, int id);
+COIL_API bool coili_iter_wait(struct coil_coro *co, int id);
+COIL_API bool coili_iter_failed(struct coil_coro *co, enum coili_kind kind,
+                                const char *file, int line);
+COIL_API bool coili_iter_done(struct coil_coro *co, int id);
+COIL_API void coili_iter_end(struct coil_coro *co, int id);
+
+COIL_API bool coili_within(struct coil_coro *co, int64_t duration);
+COIL_API struct coil_future *coili_hold_semaphore(struct coil_coro *co,
+                                                  struct coil_semaphore *sem);
+COIL_API struct coil_future *coili_hold_lock(struct coil_coro *co,
+                                             struct coil_lock *lock);
+COIL_API bool coili_hold_failed(struct coil_coro *co);
+
+COIL_API bool coili_take_bool(struct coil_coro *co);
+COIL_API char coili_take_char(struct coil_coro *co);
+COIL_API signed char coili_take_schar(struct coil_coro *co);
+COIL_API unsigned char coili_take_uchar(struct coil_coro *co);
+COIL_API short coili_take_short(struct coil_coro *co);
+COIL_API unsigned short coili_take_ushort(struct coil_coro *co);
+COIL_API int coili_take_int(struct coil_coro *co);
+COIL_API unsigned coili_take_uint(struct coil_coro *co);
+COIL_API long coili_take_long(struct coil_coro *co);
+COIL_API unsigned long coili_take_ulong(struct coil_coro *co);
+COIL_API long long coili_take_llong(struct coil_coro *co);
+COIL_API unsigned long long coili_take_ullong(struct coil_coro *co);
+COIL_API float coili_take_float(struct coil_coro *co);
+COIL_API double coili_take_double(struct coil_coro *co);
+COIL_API void *coili_take_pointer(struct coil_coro *co);
+
+/*
+ * Inlined where it stands, so that the compiler writes the arguments straight
+ * into the frame: a copy out of line stalls on store forwarding.
+ */
+static inline __attribute__((always_inline)) struct coil_future *
+coili_call(coil_step_fn *step, size_t size, size_t align, const void *args)
+{
+    struct coil_coro *co = coili_frame_new(step, size, align);
+    if (!co)
+        return coil_future_nomem();
+    memcpy((char *)co + sizeof *co, (const char *)args + sizeof *co,
+           size - sizeof *co);
+    return &co->future;
+}
+
+static inline __attribute__((always_inline)) struct coil_future *
+coili_call_in(coil_step_fn *step, size_t size, void *place, const void *args)
+{
+    memcpy((char *)place + sizeof(struct coil_coro),
+           (const char *)args + sizeof(struct coil_coro),
+           size - sizeof(struct coil_coro));
+    return coili_frame_in((struct coil_coro *)place, step);
+}
+
+#endif /* !__cplusplus */
+
+COIL_BEGIN_DECLS
+
+/* ---- For your own primitives ------------------------------------------ */
+
+/*
+ * Register `release(object)` to be called when the coroutine is over, as HOLD
+ * does, once `acquire` has ended well. HOLD(x) is AWAIT of this.
+ *
+ * Result    the future to await: `acquire`, or one failed with -ENOMEM
+ * Lifetime  takes `acquire`; lends `object` until it is released
+ * Source    contextlib.AsyncExitStack.enter_async_context()
+ */
+COIL_API struct coil_future *coil_hold(struct coil_coro *co, void *object,
+                                       coil_call_fn *release,
+                                       struct coil_future *acquire);
+
+/* Release what the coroutine holds, now. Not held: aborts. */
+COIL_API void coil_release(struct coil_coro *co, void *object);
+
+/*
+ * Dispose of a coroutine or future that is not going to be awaited: it is
+ * never started, but its FINALLY runs. One made by CALL_IN is just forgotten:
+ * memory and arguments stay yours.
+ *
+ * Lifetime  takes
+ * Source    coroutine.close()
+ */
+COIL_API void coil_drop(struct coil_future *future);
+
+/*
+ * The detail of the error that the running coroutine was given last; valid
+ * until its next await.
+ */
+COIL_API uint32_t coil_last_detail(void);
+
+COIL_END_DECLS
+
+#endif

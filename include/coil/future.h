@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: MIT
+#ifndef COIL_FUTURE_H
+#define COIL_FUTURE_H
+
+/*
+ * future.h: a result that is not there yet.
+ *
+ * A future is pending, then it holds one word (an integer, a pointer or a
+ * double) or an error; once, for ever. Whoever waits for it is woken through
+ * the loop's ready list, in the order in which they came.
+ *
+ *     struct coil_future *answer = coil_future_new();
+ *     ask(coil_future_ref(answer));        // the producer keeps its own
+ *     AWAIT_TO(my->n, answer);             // the await takes the other
+ *
+ * A future is counted. coil_future_new() gives one reference, and an await or
+ * a combinator takes one; who needs it longer takes one of his own with
+ * coil_future_ref().
+ *
+ * Three kinds meet in one type: a plain future, completed by your code; a
+ * coroutine, completed by its end (coroutine.h); and a future with a class,
+ * whose functions start and cancel something (an operation, a place in a
+ * queue).
+ */
+
+#include <coil/api.h>
+#include <coil/error.h>
+
+COIL_BEGIN_DECLS
+
+/* 24 bytes. The fields are private. */
+struct coil_future {
+    uint32_t refs : 24;
+    uint32_t cancels : 8;
+    uint16_t flags;
+    uint8_t size_class;
+    uint8_t state;
+    union {
+        int64_t i;
+        uint64_t u;
+        double d;
+        void *p;
+        struct {
+            int32_t error;
+            uint32_t detail;
+        } e;
+    } result;
+    uintptr_t waiters;
+};
+
+typedef void coil_call_fn(void *arg);
+
+/*
+ * A call that the loop will make: soon, later, or when a future is done. It
+ * lives in your memory; nothing is allocated and nothing can fail. Zero it
+ * before its first use. The fields are private.
+ */
+struct coil_handle {
+    uintptr_t next;
+    coil_call_fn *fn;
+    void *arg;
+    uintptr_t where;
+};
+
+/*
+ * Make a pending future that your code completes.
+ *
+ * Result    the future; without memory one that already failed with -ENOMEM
+ * Lifetime  gives one reference: an await takes it, coil_future_unref drops it
+ * Source    asyncio loop.create_future()
+ */
+COIL_API COIL_NODISCARD struct coil_future *coil_future_new(void);
+
+/*
+ * One more reference, one less. The last one to go frees the future; one that
+ * is pending is cancelled first and freed when it has ended.
+ *
+ * Lifetime  shares
+ */
+COIL_API struct coil_future *coil_future_ref(struct coil_future *future);
+COIL_API void coil_future_unref(struct coil_future *future);
+
+/*
+ * Complete a plain future with a value or an error. On one that was cancelled
+ * meanwhile nothing happens; on one that is done already coil aborts.
+ *
+ * Result    true if it was pending
+ * Source    asyncio Future.set_result, set_exception
+ */
+COIL_API bool coil_future_set_int(struct coil_future *future, int64_t value);
+COIL_API bool coil_future_set_pointer(struct coil_future *future, void *value);
+COIL_API bool coil_future_set_double(struct coil_future *future, double value);
+COIL_API bool coil_future_set_error(struct coil_future *future, int err);
+COIL_API bool coil_future_set_error_detail(struct coil_future *future, int err,
+                                           uint32_t detail);
+
+/*
+ * Ask a pending future to end. A plain future ends with -ECANCELED at once;
+ * an operation ends when the kernel has let go of its buffer, and may still
+ * succeed.
+ *
+ * Result    false if it was done already
+ * Source    asyncio Future.cancel()
+ */
+COIL_API bool coil_future_cancel(struct coil_future *future);
+
+/* True once it holds a value or an error. */
+COIL_API bool coil_future_done(const struct coil_future *future);
+
+/* True if it ended with an error; does not mark it as fetched. */
+COIL_API bool coil_future_failed(const struct coil_future *future);
+
+/* True if it ended with -ECANCELED. */
+COIL_API bool coil_future_cancelled(const struct coil_future *future);
+
+/*
+ * The error of a future that is done; asking marks it as fetched.
+ *
+ * Result    0 if it holds a value, the error otherwise; pending: aborts
+ * Source    asyncio Future.exception()
+ */
+COIL_API int coil_future_error(struct coil_future *future);
+COIL_API uint32_t coil_future_detail(const struct coil_future *future);
+
+/*
+ * The value of a future that is done. A value of another kind, an error and a
+ * pending future abort.
+ *
+ * Lifetime  a pointer that the future would free is taken: yours from now on
+ * Source    asyncio Future.result()
+ */
+COIL_API int64_t coil_future_int(struct coil_future *future);
+COIL_API void *coil_future_pointer(struct coil_future *future);
+COIL_API double coil_future_double(struct coil_future *future);
+
+/*
+ * Have `fn(arg)` called by the loop once the future is done; at once (that is,
+ * soon) if it is done already. Calls are made in the order of registration.
+ *
+ * Lifetime  lends `handle` until it was called or removed
+ * Source    asyncio Future.add_done_callback()
+ */
+COIL_API void coil_future_add_done_callback(struct coil_future *future,
+                                            struct coil_handle *handle,
+                                            coil_call_fn *fn, void *arg);
+
+/*
+ * Withdraw a callback, also one whose call is already on its way.
+ *
+ * Result    true if it was still to be called
+ * Source    asyncio Future.remove_done_callback(); that one cannot withdraw a
+ *           call that is queued
+ */
+COIL_API bool coil_future_remove_done_callback(struct coil_future *future,
+                                               struct coil_handle *handle);
+
+/*
+ * A kind of future: what starts, cancels and disposes of it. Every primitive
+ * of coil (semaphore, gather, stream) is made from this, and so can yours be.
+ */
+struct coil_future_class {
+    /* In await trees: "semaphore", "recv". */
+    const char *name;
+    /*
+     * The first await. Begin; completing at once is fine. Not called for a
+     * future that is dropped or cancelled before it was awaited.
+     */
+    void (*start)(struct coil_future *future);
+    /*
+     * Somebody wants it to end. Complete it, now or later; with the value if
+     * it has succeeded meanwhile, with -ECANCELED if not. Allocates nothing.
+     */
+    void (*cancel)(struct coil_future *future);
+    /*
+     * The last reference is gone: dispose of a value that nobody took (see
+     * coil_future_taken) and free the memory. Called exactly once.
+     */
+    void (*free)(struct coil_future *future);
+    /*
+     * What it waits for, for the await tree: text into `buf`. May be NULL.
+     */
+    void (*describe)(const struct coil_future *future, char *buf, size_t size);
+};
+
+/* The head of a future with a class; your fields follow. */
+struct coil_custom {
+    struct coil_future future;
+    const struct coil_future_class *cls;
+};
+
+/*
+ * Make a future of a class, in memory of `size` bytes that begins with a
+ * struct coil_custom; the rest is zero.
+ *
+ * Result    the future's memory; NULL without memory: return
+ *           coil_future_nomem() in its place
+ * Lifetime  gives; its class's free() returns it with coil_custom_free()
+ */
+COIL_API void *coil_custom_new(const struct coil_future_class *cls,
+                               size_t size);
+COIL_API void coil_custom_free(void *custom);
+
+/* A future that has failed with -ENOMEM; it is static and never freed. */
+COIL_API struct coil_future *coil_future_nomem(void);
+
+/*
+ * A future that is done and holds `err` or the integer `value` (err 0).
+ *
+ * Lifetime  gives
+ */
+COIL_API struct coil_future *coil_future_done_with(int err, int64_t value);
+
+/* True once somebody has taken the pointer that a future holds. */
+COIL_API bool coil_future_taken(const struct coil_future *future);
+
+COIL_END_DECLS
+
+#endif

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT
+#ifndef COIL_LOCK_H
+#define COIL_LOCK_H
+
+/*
+ * lock.h: one at a time, across awaits.
+ *
+ * Between two awaits nobody else runs; a lock is for what must stay whole while
+ * its owner waits. HOLD(&lock) takes it until the coroutine ends.
+ */
+
+#include <coil/api.h>
+#include <coil/waiters.h>
+
+COIL_BEGIN_DECLS
+
+/* In your memory; zero bytes to free. The fields are private. */
+struct coil_lock {
+    struct coil_waiters line;
+    bool locked;
+};
+
+COIL_API void coil_lock_init(struct coil_lock *lock);
+
+/*
+ * Wait until it is ours, in the order of arrival.
+ *
+ * Result    0: it is yours, also if a cancellation came with it
+ * Errors    -ECANCELED, -ENOMEM: it is not
+ * Lifetime  lends `lock` until it is done
+ * Source    asyncio Lock.acquire(); here release() hands it over, so nobody
+ *           gets in between
+ */
+COIL_API COIL_NODISCARD struct coil_future *
+coil_lock_acquire(struct coil_lock *lock);
+
+/*
+ * Take it if it is free.
+ *
+ * Errors    -EAGAIN
+ */
+COIL_API int coil_lock_acquire_nowait(struct coil_lock *lock);
+
+/* Give it to the first who waits, or free it. One that is free aborts. */
+COIL_API void coil_lock_release(struct coil_lock *lock);
+
+COIL_API bool coil_lock_locked(const struct coil_lock *lock);
+
+COIL_END_DECLS
+
+#endif

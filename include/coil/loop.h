@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: MIT
+#ifndef COIL_LOOP_H
+#define COIL_LOOP_H
+
+/*
+ * loop.h: one thread, one loop, one pass after the other.
+ *
+ * A pass submits what was prepared, waits (not if something is ready), takes
+ * the completions, then the timers that are due, and then runs exactly what
+ * was ready at that moment. It is asyncio's order.
+ *
+ * Most programs never name the loop: RUN() in coroutine.h makes it, runs a
+ * coroutine and closes it. A program with a main loop of its own uses
+ * coil_loop_new, coil_run_until and coil_loop_close.
+ *
+ * A loop belongs to the thread that made it; only coil_call_soon_threadsafe
+ * may come from others.
+ */
+
+#include <coil/api.h>
+#include <coil/future.h>
+#include <coil/time.h>
+
+COIL_BEGIN_DECLS
+
+struct coil_loop;
+struct coil_task;
+
+/* What went wrong where nobody was listening. */
+struct coil_exception {
+    const char *message; /* "task failed and nobody fetched its error" */
+    const char *name;    /* of the task or coroutine; may be NULL */
+    const char *file;    /* where it stood; may be NULL */
+    int line;
+    int err;
+    uint32_t detail;
+};
+
+typedef void coil_exception_fn(const struct coil_exception *what, void *arg);
+
+/*
+ * How a loop is made. Start with COIL_OPTIONS_INIT; 0 means the default.
+ */
+struct coil_options {
+    size_t size;             /* sizeof(struct coil_options) */
+    unsigned entries;        /* of the submission queue; 64 */
+    unsigned cq_entries;     /* of the completion queue; 512 */
+    unsigned operations_max; /* in flight, then -ENOBUFS; 65536 */
+    unsigned recv_buffers;   /* shared by all streams, power of two; 128 */
+    unsigned recv_buffer_bytes; /* of one of them; 16384 */
+    int64_t close_ns;        /* to drain when closing; 10 s */
+    void *arena;             /* all memory comes from here, if given */
+    size_t arena_bytes;
+    coil_exception_fn *on_exception; /* NULL: a line on stderr */
+    void *on_exception_arg;
+};
+
+#define COIL_OPTIONS_INIT { .size = sizeof(struct coil_options) }
+
+/*
+ * Make this thread's loop.
+ *
+ * Result    0
+ * Errors    -EBUSY this thread has one; -EPERM, -ENOSYS, -ENOMEM io_uring is
+ *           refused: one line on stderr says by whom and what to change
+ * Lifetime  gives; closed by coil_loop_close. Lends options->arena until then;
+ *           copies the rest
+ */
+COIL_API COIL_NODISCARD int coil_loop_new(struct coil_loop **out,
+                                          const struct coil_options *options);
+
+/* This thread's loop, or NULL. */
+COIL_API struct coil_loop *coil_loop_current(void);
+
+/*
+ * Cancel all tasks, wait for them and for the kernel, free the loop. What does
+ * not end within options.close_ns is dumped and aborts: coil never gives back
+ * memory that the kernel still holds.
+ */
+COIL_API void coil_loop_close(struct coil_loop *loop);
+
+/*
+ * Run passes until the task is done.
+ *
+ * Result    0; then fetch its result
+ * Errors    COIL_ESTOPPED if coil_loop_stop came first
+ * Source    asyncio loop.run_until_complete()
+ */
+COIL_API int coil_run_until(struct coil_loop *loop, struct coil_task *task);
+
+/*
+ * Run one pass; wait at most `timeout_ns` (0: not at all; COIL_NEVER).
+ *
+ * Result    true if anything is ready for the next pass
+ */
+COIL_API bool coil_loop_pass(struct coil_loop *loop, int64_t timeout_ns);
+
+/*
+ * Let the current pass finish and make coil_run_until return. Called before
+ * coil_run_until, that one runs a single pass.
+ *
+ * Source    asyncio loop.stop()
+ */
+COIL_API void coil_loop_stop(struct coil_loop *loop);
+
+/*
+ * Call `fn(arg)` in the next pass, after `delay_ns`, or at a time of
+ * coil_now(). Calls are made in order. A handle that is in use already aborts.
+ *
+ * Errors    -ENOMEM for the two with a time
+ * Lifetime  lends `handle` until it was called or cancelled
+ * Source    asyncio loop.call_soon, call_later, call_at
+ */
+COIL_API void coil_call_soon(struct coil_handle *handle, coil_call_fn *fn,
+                             void *arg);
+COIL_API int coil_call_later(struct coil_handle *handle, int64_t delay_ns,
+                             coil_call_fn *fn, void *arg);
+COIL_API int coil_call_at(struct coil_handle *handle, int64_t deadline_ns,
+                          coil_call_fn *fn, void *arg);
+
+/*
+ * Withdraw a call.
+ *
+ * Result    false if it was made already or never asked for
+ * Source    asyncio Handle.cancel()
+ */
+COIL_API bool coil_handle_cancel(struct coil_handle *handle);
+
+/*
+ * The same from any thread: queues the call and wakes the loop. Withdraw it
+ * from the loop's thread only.
+ *
+ * Lifetime  lends `handle` until it was called; lends `loop`: stop calling
+ *           before it is closed
+ * Source    asyncio loop.call_soon_threadsafe()
+ */
+COIL_API void coil_call_soon_threadsafe(struct coil_loop *loop,
+                                        struct coil_handle *handle,
+                                        coil_call_fn *fn, void *arg);
+
+/*
+ * Memory from the loop's allocator: the arena, if there is one. `size` must be
+ * the same in both calls.
+ *
+ * Result    uninitialised memory, aligned to 16 bytes; NULL without memory
+ * Lifetime  gives; all of it is gone when the loop closes
+ */
+COIL_API void *coil_alloc(size_t size);
+COIL_API void coil_free(void *memory, size_t size);
+
+/* Counters since the loop was made. */
+struct coil_stats {
+    uint64_t passes;
+    uint64_t enters;      /* system calls into the ring */
+    uint64_t steps;       /* coroutines resumed by the loop */
+    uint64_t submitted;   /* operations given to the kernel */
+    uint64_t overflows;   /* times the completion queue had overflowed */
+    uint64_t no_buffers;  /* receives that found no shared buffer */
+    unsigned in_flight;   /* operations the kernel holds now */
+    unsigned timers;      /* armed now */
+    unsigned tasks;       /* not done now */
+    size_t memory;        /* bytes taken from the system or the arena */
+};
+COIL_API void coil_loop_stats(const struct coil_loop *loop,
+                              struct coil_stats *out);
+
+/*
+ * Print the await tree of every task of this thread's loop: its name, the line
+ * where each frame waits, on what, and for how long.
+ *
+ * Source    asyncio.print_call_graph(), python -m asyncio pstree
+ */
+COIL_API void coil_dump(int fd);
+
+COIL_END_DECLS
+
+#endif

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: MIT
+#ifndef COIL_NET_H
+#define COIL_NET_H
+
+/*
+ * net.h: addresses, names, connections.
+ */
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <coil/api.h>
+#include <coil/future.h>
+
+COIL_BEGIN_DECLS
+
+/* A socket address, by value. */
+struct coil_addr {
+    socklen_t len;
+    union {
+        struct sockaddr sa;
+        struct sockaddr_in in;
+        struct sockaddr_in6 in6;
+        struct sockaddr_un un;
+    } u;
+};
+
+/*
+ * Read a numeric address: "127.0.0.1", "::1". No name is looked up.
+ *
+ * Errors    -EINVAL
+ */
+COIL_API int coil_addr_ip(struct coil_addr *out, const char *ip, uint16_t port);
+
+/*
+ * The address of a Unix socket.
+ *
+ * Errors    -ENAMETOOLONG
+ */
+COIL_API int coil_addr_unix(struct coil_addr *out, const char *path);
+
+#define COIL_ADDR_TEXT_MAX 128
+
+/*
+ * Write it down: "127.0.0.1:80", "[::1]:80", a path.
+ *
+ * Result    `buf`
+ */
+COIL_API const char *coil_addr_text(const struct coil_addr *addr, char *buf,
+                                    size_t size);
+
+/* The port, in host order; 0 for a Unix socket. */
+COIL_API uint16_t coil_addr_port(const struct coil_addr *addr);
+
+/* The addresses of a descriptor's two ends. Errors: -errno. */
+COIL_API int coil_addr_local(struct coil_addr *out, int fd);
+COIL_API int coil_addr_peer(struct coil_addr *out, int fd);
+
+/* ---- Names ------------------------------------------------------------ */
+
+#define COIL_RESOLVE_MAX 16
+
+struct coil_addrs {
+    size_t n;
+    struct coil_addr list[COIL_RESOLVE_MAX];
+};
+
+/*
+ * Look a name up, in coil's own worker thread. Who asks for a name that is
+ * being looked up waits for the same answer; answers are kept for 10 seconds.
+ *
+ * Result    0, and the addresses in *out in the order to be tried
+ * Errors    COIL_ERESOLVE (the detail's code is EAI_*), -ECANCELED, -ENOMEM
+ * Lifetime  copies `host`; lends `out` until it is done
+ * Source    asyncio loop.getaddrinfo(); getaddrinfo(3)
+ */
+COIL_API COIL_NODISCARD struct coil_future *
+coil_resolve(struct coil_addrs *out, const char *host, uint16_t port);
+
+/* ---- Listening -------------------------------------------------------- */
+
+struct coil_listener;
+struct coil_stream;
+
+/*
+ * Bind and listen, with SO_REUSEADDR. Port 0 lets the kernel choose: ask with
+ * coil_listener_addr().
+ *
+ * Result    0
+ * Errors    -errno of socket, bind and listen; -ENOMEM
+ * Lifetime  gives (coil_listener_close); copies `addr`
+ * Source    asyncio.start_server()
+ */
+COIL_API COIL_NODISCARD int coil_listener_open(struct coil_listener **out,
+                                               const struct coil_addr *addr,
+                                               int backlog);
+
+COIL_API void coil_listener_addr(const struct coil_listener *listener,
+                                 struct coil_addr *out);
+
+/*
+ * Wait for the next connection.
+ *
+ * Result    a struct coil_stream *, with TCP_NODELAY
+ * Errors    -EMFILE, -ENFILE, -ENOBUFS, -ENOMEM: told once, then it pauses for
+ *           100 ms before it tries again; COIL_ECLOSED; -ECANCELED
+ * Lifetime  gives (coil_stream_close); closed if nobody takes it
+ */
+COIL_API COIL_NODISCARD struct coil_future *
+coil_listener_accept(struct coil_listener *listener);
+
+/*
+ * Stop listening: who waits for a connection is told COIL_ECLOSED, and
+ * connections nobody has accepted are closed. Cannot be cancelled.
+ *
+ * Result    0
+ * Lifetime  takes the listener
+ */
+COIL_API COIL_NODISCARD struct coil_future *
+coil_listener_close(struct coil_listener *listener);
+
+COIL_END_DECLS
+
+#endif

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: MIT
+#ifndef COIL_STREAM_H
+#define COIL_STREAM_H
+
+/*
+ * stream.h: buffered bytes over a connection.
+ *
+ * Received bytes are lent: coil_stream_fill() waits for some,
+ * coil_stream_peek() shows them where the kernel has put them, and
+ * coil_stream_consume() gives the space back. An echo copies nothing. The
+ * other reads are built on these three.
+ *
+ * One task reads and any number write; a write is done when all its bytes have
+ * been given to the kernel, so a slow peer holds the writer back.
+ *
+ * A stream is a table of operations: TCP fills it in here, TLS will elsewhere.
+ */
+
+#include <coil/api.h>
+#include <coil/future.h>
+
+COIL_BEGIN_DECLS
+
+struct coil_addr;
+struct coil_stream;
+
+/*
+ * Connect to an address, with TCP_NODELAY.
+ *
+ * Result    a struct coil_stream *
+ * Errors    of connect(2): -ECONNREFUSED, -ETIMEDOUT, ...; -EMFILE, -ENOMEM
+ * Lifetime  gives (coil_stream_close); copies `addr`; closed if nobody takes it
+ * Source    asyncio.open_connection()
+ */
+COIL_API COIL_NODISCARD struct coil_future *
+coil_stream_connect(const struct coil_addr *addr);
+
+/*
+ * A stream over a connected socket.
+ *
+ * Result    NULL without memory: the descriptor stays yours
+ * Lifetime  gives (coil_stream_close); takes `fd`
+ */
+COIL_API struct coil_stream *coil_stream_adopt(int fd);
+
+/* The descriptor, to set options or ask for addresses. Views. */
+COIL_API int coil_stream_fd(const struct coil_stream *stream);
+
+/*
+ * Wait until at least `want` bytes can be peeked, or the peer has ended.
+ *
+ * Units     want: 1 up to options.recv_buffer_bytes * 4, in one piece
+ * Result    bytes that peek shows; fewer than `want` only at the end; 0: no more
+ * Errors    -ECONNRESET and others of recv(2); -EBUSY another task reads;
+ *           COIL_ELIMIT for a larger `want`; COIL_ECLOSED
+ */
+COIL_API COIL_NODISCARD struct coil_future *
+coil_stream_fill(struct coil_stream *stream, size_t want);
+
+/*
+ * What is there, in one piece, without waiting.
+ *
+ * Result    the number of bytes at *data; 0 if there are none now
+ * Lifetime  views: until they are consumed, or the next fill
+ */
+COIL_API size_t coil_stream_peek(struct coil_stream *stream, char **data);
+
+/* Give back the first `n` bytes of what peek shows. More than that aborts. */
+COIL_API void coil_stream_consume(struct coil_stream *stream, size_t n);
+
+/* True if the peer has ended (or reset) and all it sent is consumed. */
+COIL_API bool coil_stream_at_end(const struct coil_stream *stream);
+
+/*
+ * Read at least one byte and at most `len` into `buf`.
+ *
+ * Result    bytes read; 0 at the end, and for len 0
+ * Errors    as fill
+ * Lifetime  lends `buf` until it is done
+ * Source    asyncio StreamReader.read(n)
+ */
+COIL_API COIL_NODISCARD struct coil_future *
+coil_stream_read(struct coil_stream *stream, void *buf, size_t len);
+
+/*
+ * Read `len` bytes, no fewer.
+ *
+ * Result    len
+ * Errors    COIL_EINCOMPLETE: the peer ended before; what had come is in buf,
+ *           its length in the error's detail code; as fill
+ * Lifetime  lends `buf` until it is done
+ * Source    asyncio StreamReader.readexactly(n)
+ */
+COIL_API COIL_NODISCARD struct coil_future *
+coil_stream_read_exactly(struct coil_stream *stream, void *buf, size_t len);
+
+/*
+ * Read up to and including the separator byte into `buf`.
+ *
+ * Result    bytes read, the separator included; 0 at the end
+ * Errors    COIL_ELIMIT: none within `size` bytes, and they stay unread;
+ *           COIL_EINCOMPLETE: the peer ended in the middle, and the rest stays
+ *           unread; as fill
+ * Lifetime  lends `buf` until it is done
+ * Source    asyncio StreamReader.readuntil(), readline()
+ */
+COIL_API COIL_NODISCARD struct coil_future *
+coil_stream_read_until(struct coil_stream *stream, char separator, void *buf,
+                       size_t size);
+
+/*
+ * Write all of it. Writes of several tasks go out one after the other. One
+ * that is cancelled may have sent a part of its bytes: close the stream.
+ *
+ * Result    len
+ * Errors    -EPIPE, -ECONNRESET; COIL_ECLOSED; -ECANCELED
+ * Lifetime  lends `buf` until it is done
+ * Source    asyncio StreamWriter.write() and drain(), in one
+ */
+COIL_API COIL_NODISCARD struct coil_future *
+coil_stream_write(struct coil_stream *stream, const void *buf, size_t len);
+
+/*
+ * Tell the peer that no more is written, after what is being written.
+ *
+ * Result    0
+ * Errors    as shutdown(2)
+ * Source    asyncio StreamWriter.write_eof()
+ */
+COIL_API COIL_NODISCARD struct coil_future *
+coil_stream_write_eof(struct coil_stream *stream);
+
+/*
+ * Close: shut down, cancel what is in flight, wait until the kernel has let
+ * go, close the descriptor. Reads and writes of other tasks end with
+ * COIL_ECLOSED. Cannot be cancelled.
+ *
+ * Result    0
+ * Lifetime  takes the stream; NULL is fine
+ * Source    asyncio StreamWriter.close() and wait_closed(), in one
+ */
+COIL_API COIL_NODISCARD struct coil_future *
+coil_stream_close(struct coil_stream *stream);
+
+COIL_END_DECLS
+
+#endif

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: MIT
+#ifndef COIL_WAIT_H
+#define COIL_WAIT_H
+
+/*
+ * wait.h: to wait for time, and for several things.
+ *
+ *     gather         all of them, or the first error
+ *     wait           all, the first to end, or the first to fail; no errors
+ *     as_completed   each as it ends, in a FOR_AWAIT
+ *     map            many calls, at most so many at once
+ *     wait_for       one thing, for so long at the most
+ *
+ * They borrow tasks. An array of futures is taken in their place: each becomes
+ * a task, a child of the running coroutine.
+ */
+
+#include <coil/api.h>
+#include <coil/future.h>
+#include <coil/task.h>
+#include <coil/time.h>
+
+COIL_BEGIN_DECLS
+
+/*
+ * Sleep.
+ *
+ * Units     nanoseconds; 0 or less is exactly one pass of the loop
+ * Result    0
+ * Errors    -ECANCELED, -ENOMEM
+ * Source    asyncio.sleep()
+ */
+COIL_API COIL_NODISCARD struct coil_future *coil_sleep(int64_t duration_ns);
+
+/*
+ * Wait until all have ended well, or one has failed. Then the others go on,
+ * and their errors are not reported. Cancelling the wait cancels them all.
+ *
+ *     coil_gather(tasks, n)             an array of struct coil_task *
+ *     coil_gather(calls, n)             an array of struct coil_future *
+ *
+ * Result    n; fetch each result from its task
+ * Errors    of the first that failed; -ECANCELED if it was cancelled
+ * Lifetime  lends the array of tasks until it is done; takes futures
+ * Source    asyncio.gather()
+ */
+#ifndef __cplusplus
+#define coil_gather(things, n) \
+    _Generic(*(things), \
+             struct coil_task *: coil_gather_tasks, \
+             struct coil_future *: coil_gather_futures)((things), (n))
+#endif
+COIL_API COIL_NODISCARD struct coil_future *
+coil_gather_tasks(struct coil_task *const *tasks, size_t n);
+COIL_API COIL_NODISCARD struct coil_future *
+coil_gather_futures(struct coil_future *const *futures, size_t n);
+
+/*
+ * The same, but it waits for all, whatever they end with.
+ *
+ * Result    how many failed
+ * Errors    -ECANCELED if it was cancelled itself, after all have ended
+ * Source    asyncio.gather(return_exceptions=True)
+ */
+COIL_API COIL_NODISCARD struct coil_future *
+coil_gather_settled(struct coil_task *const *tasks, size_t n);
+
+enum coil_wait_mode {
+    COIL_ALL_COMPLETED,
+    COIL_FIRST_COMPLETED,
+    COIL_FIRST_EXCEPTION /* a cancelled one is none */
+};
+
+/*
+ * Wait, and never fail with their errors nor cancel them. Ask each with
+ * coil_task_done() afterwards.
+ *
+ * Units     the time-out in nanoseconds; COIL_NEVER
+ * Result    how many are done; fewer than asked for after the time-out
+ * Errors    -EINVAL for n == 0
+ * Lifetime  lends the array until it is done
+ * Source    asyncio.wait()
+ */
+COIL_API COIL_NODISCARD struct coil_future *
+coil_wait(struct coil_task *const *tasks, size_t n, enum coil_wait_mode mode,
+          int64_t timeout_ns);
+
+/*
+ * The tasks in the order in which they end: a source for FOR_AWAIT. Its errors
+ * stay in each task; leaving the loop early leaves the tasks running.
+ *
+ *     FOR_AWAIT(my->done, coil_as_completed(my->tasks, my->n)) { ... }
+ *
+ * Result    yields struct coil_task *
+ * Lifetime  lends the array while the loop runs
+ * Source    asyncio.as_completed()
+ */
+COIL_API COIL_NODISCARD struct coil_future *
+coil_as_completed(struct coil_task *const *tasks, size_t n);
+
+/*
+ * The next call of a bounded map, or NULL when there are no more.
+ */
+typedef struct coil_future *coil_source_fn(void *arg);
+
+/*
+ * Run the calls that `source` makes, at most `limit` at once: a source for
+ * FOR_AWAIT. coil_map yields the tasks in the order in which they began,
+ * coil_map_unordered as they end. `source` is asked for the next call only
+ * when there is room: a task that has ended, but was not read yet, counts.
+ *
+ *     FOR_AWAIT(my->task, coil_map_unordered(next_url, my, 100)) { ... }
+ *
+ * Result    yields struct coil_task *, valid until the next turn of the loop
+ * Errors    -EINVAL for limit 0
+ * Lifetime  lends `arg` while the loop runs; leaving it cancels what runs
+ * Source    gevent Pool.imap, imap_unordered; eventlet GreenPile
+ */
+COIL_API COIL_NODISCARD struct coil_future *coil_map(coil_source_fn *source,
+                                                     void *arg, size_t limit);
+COIL_API COIL_NODISCARD struct coil_future *
+coil_map_unordered(coil_source_fn *source, void *arg, size_t limit);
+
+/*
+ * Wait for a future (taken) or a task (borrowed) for so long at the most. Then
+ * it is cancelled, and has ended when the wait ends: a value that it returns
+ * all the same is returned.
+ *
+ * Units     nanoseconds; 0 or less: what is not done is never begun
+ * Result    that of `x`
+ * Errors    -ETIMEDOUT; those of `x`
+ * Source    asyncio.wait_for()
+ */
+#ifndef __cplusplus
+#define coil_wait_for(x, duration_ns) \
+    _Generic((x), \
+             struct coil_task *: coil_wait_for_task, \
+             struct coil_future *: coil_wait_for_future)((x), (duration_ns))
+#endif
+COIL_API COIL_NODISCARD struct coil_future *
+coil_wait_for_task(struct coil_task *task, int64_t duration_ns);
+COIL_API COIL_NODISCARD struct coil_future *
+coil_wait_for_future(struct coil_future *future, int64_t duration_ns);
+
+COIL_END_DECLS
+
+#endif

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT
+#ifndef COILI_ALLOC_H
+#define COILI_ALLOC_H
+
+/*
+ * alloc.h: memory of one loop, in size classes. The essay is in alloc.c.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define COILI_CLASSES 112
+
+struct coili_free {
+    uint64_t dead; /* overlays a future's first word: says "freed" */
+    struct coili_free *next;
+};
+
+struct coili_alloc {
+    struct coili_free *free[COILI_CLASSES];
+    char *bump, *bump_end;     /* the chunk being carved */
+    struct coili_chunk *chunks;
+    struct coili_chunk *large; /* blocks from malloc, to be freed at the end */
+    size_t chunk_bytes;
+    size_t taken;              /* from the system or of the arena */
+    int from_arena;
+};
+
+/* `arena` may be NULL: then memory comes from malloc, in chunks. */
+void coili_alloc_init(struct coili_alloc *a, void *arena, size_t arena_bytes);
+void coili_alloc_fini(struct coili_alloc *a);
+
+/* Move an allocator: into the object that it has itself allocated. */
+void coili_alloc_move(struct coili_alloc *to, struct coili_alloc *from);
+
+/* The class that holds `size` bytes; COILI_CLASSES if none does. */
+unsigned coili_size_class(size_t size);
+
+/* Memory of a class, aligned to 16; NULL without memory. */
+void *coili_class_get(struct coili_alloc *a, unsigned cls);
+void coili_class_put(struct coili_alloc *a, void *p, unsigned cls);
+
+/* The same by size, also above the largest class. */
+void *coili_get(struct coili_alloc *a, size_t size);
+void coili_put(struct coili_alloc *a, void *p, size_t size);
+
+#endif

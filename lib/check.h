@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: MIT
+#ifndef COILI_CHECK_H
+#define COILI_CHECK_H
+
+/*
+ * check.h: the checks that stay on in release builds.
+ *
+ * A broken invariant or a caller's bug ends the program with one line that
+ * names the rule. Bad input never does: it is an error number.
+ */
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define COILI_LIKELY(x) __builtin_expect(!!(x), 1)
+#define COILI_UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+#define coili_check(cond, what) \
+    do { \
+        if (COILI_UNLIKELY(!(cond))) \
+            coili_fatal(what); \
+    } while (0)
+
+static inline _Noreturn __attribute__((cold)) void coili_fatal(const char *what)
+{
+    fprintf(stderr, "coil: %s\n", what);
+    abort();
+}
+
+#endif

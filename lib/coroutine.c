@@ -1,0 +1,1049 @@
+// SPDX-License-Identifier: MIT
+/*
+ * coroutine.c: stepping a frame; the functions behind the macros.
+ *
+ * One step of a coroutine is one call of its function, which ends in one of
+ * three ways, and says so before it returns:
+ *
+ *     it suspended      co->awaiting tells on what; the loop forgets it
+ *     it awaits a call  loop->resume is the child; the trampoline runs it next
+ *     it is over        loop->resume is its caller, resumed in the same step
+ *
+ * coili_run() is the trampoline: however deep the calls, the C stack holds one
+ * step at a time.
+ *
+ * An await that need not wait leaves the result in co->awaiting and goes on.
+ * So does the loop when it wakes a coroutine; coili_failed() and its sisters
+ * read it from there and let go of the future. A resumed coroutine whose
+ * `awaiting` is still set when its function falls to coili_leave() was resumed
+ * at a line its switch does not know: a `switch` of the user's is in between.
+ *
+ * How a coroutine ends, step by step (its `line` tells how far it is):
+ *
+ *     the block ends ----> deadlines off, children cancelled
+ *     LINE_DRAIN           children still run: wait for them
+ *     LINE_FINALLY         FINALLY, if it has one
+ *     LINE_DRAIN2          children that FINALLY started
+ *     LINE_OVER            holds released, newest first; result published
+ */
+#include <coil/coroutine.h>
+
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+
+#include "runtime.h"
+
+/* Awaits of what is done that go on without a pass. */
+#define BUDGET 1024
+
+/* ---- Frames ----------------------------------------------------------- */
+
+struct coil_coro *coili_frame_new(coil_step_fn *step, size_t size, size_t align)
+{
+    struct coil_loop *loop = coili_loop;
+    if (COILI_UNLIKELY(!loop))
+        return coili_no_loop();
+    size_t prefix = align > 8 ? 32 : 24;
+    unsigned cls = coili_size_class(size + prefix);
+    char *block = coili_class_get(&loop->alloc, cls);
+    if (COILI_UNLIKELY(!block))
+        return NULL;
+
+    struct coil_task *t = (struct coil_task *)(void *)(block + prefix - 24);
+    coili_list_append(&loop->unstarted, &t->siblings);
+    t->owner = NULL;
+    t->coro = (struct coil_coro){
+        .future = { .refs = 1,
+                    .flags = (uint16_t)(KIND_CORO | (align > 8 ? F_WIDE : 0)),
+                    .size_class = (uint8_t)cls },
+        .step = step,
+    };
+    return &t->coro;
+}
+
+struct coil_future *coili_frame_in(struct coil_coro *co, coil_step_fn *step)
+{
+    coili_need_loop();
+    *co = (struct coil_coro){
+        .future = { .refs = 1, .flags = KIND_CORO | F_IN_PLACE },
+        .step = step,
+    };
+    return &co->future;
+}
+
+/* A result that nobody took. */
+static void give_back(struct coil_future *f)
+{
+    const struct coil_site *site = (const struct coil_site *)coro_of(f)->next;
+    if (f->flags & F_GIVES && !(f->flags & F_FETCHED))
+        ((coil_call_fn *)site->give)(f->result.p);
+}
+
+void coili_frame_free(struct coil_coro *co)
+{
+    struct coil_future *f = &co->future;
+    coili_check(coil_future_done(f), "a coroutine is freed before its end");
+    give_back(f);
+    if (f->flags & F_TASK && state_of(f) == S_FAILED &&
+        !(f->flags & F_FETCHED) && !(f->state & QUIET) &&
+        f->result.e.error != -ECANCELED)
+        coili_report("a task failed and nobody fetched its error", co,
+                     f->result.e.error, f->result.e.detail);
+    while (co->scopes)
+        coili_scope_pop(co, co->scopes);
+    if (f->flags & F_IN_PLACE)
+        return;
+    struct coil_task *t = task_of(co);
+    coili_list_remove(&t->siblings);
+    char *block = (char *)t - (f->flags & F_WIDE ? 8 : 0);
+    coili_class_put(&coili_loop->alloc, block, f->size_class);
+}
+
+/* ---- The trampoline --------------------------------------------------- */
+
+#ifdef COIL_DEBUG_STACK
+/*
+ * What a step left on the stack is not there at the next one; a local that is
+ * used across an await shows at once.
+ */
+static __attribute__((noinline)) void fill_dead_stack(void)
+{
+    volatile char dead[2048];
+    for (size_t i = 0; i < sizeof dead; i++)
+        dead[i] = (char)0xa5;
+}
+#else
+static void fill_dead_stack(void)
+{
+}
+#endif
+
+void coili_run(struct coil_loop *loop, struct coil_coro *co)
+{
+    loop->budget = BUDGET;
+    loop->stack_base = (uintptr_t)__builtin_frame_address(0);
+    do {
+        loop->steps++;
+        loop->current = co;
+        loop->resume = NULL;
+        co->step(co);
+        if (COILI_UNLIKELY(loop->current))
+            coili_misuse(co, NULL, 0,
+                         "`return` in the block of a coroutine: use RETURN");
+        if (loop->ended) {
+            co = loop->ended;
+            loop->ended = NULL;
+            coili_task_ended(loop, co);
+        }
+        co = loop->resume;
+        fill_dead_stack();
+    } while (co);
+    loop->stack_base = 0;
+}
+
+/* The running coroutine has suspended. */
+static void suspend(struct coil_loop *loop, struct coil_coro *co, int line)
+{
+    co->line = line;
+    co->since = (uint32_t)(loop->now / 1000000);
+    loop->current = NULL;
+}
+
+/* Continue with a coroutine in this step, or in the next pass. */
+static void transfer(struct coil_loop *loop, struct coil_coro *co)
+{
+    if (COILI_LIKELY(--loop->budget > 0))
+        loop->resume = co;
+    else
+        wake(loop, co);
+}
+
+/* ---- Awaiting --------------------------------------------------------- */
+
+static void misuse_unless_current(struct coil_loop *loop, struct coil_coro *co)
+{
+    if (COILI_UNLIKELY(loop->current != co))
+        coili_misuse(co, NULL, 0, "an await outside the running coroutine");
+}
+
+/* The cancel request strikes before anything is begun. */
+static bool struck(struct coil_coro *co)
+{
+    if (COILI_LIKELY(!(co->future.flags & F_MUST_CANCEL)))
+        return false;
+    co->awaiting = (uintptr_t)&coili_cancelled;
+    return true;
+}
+
+/* What is done already does not suspend, but for once in a while. */
+static bool go_on(struct coil_loop *loop, struct coil_coro *co,
+                  struct coil_future *f, int line)
+{
+    co->awaiting = (uintptr_t)f;
+    if (COILI_LIKELY(--loop->budget > 0))
+        return false;
+    wake(loop, co);
+    suspend(loop, co, line);
+    return true;
+}
+
+static bool await_coroutine(struct coil_loop *loop, struct coil_coro *co,
+                            struct coil_coro *child, int line)
+{
+    if (COILI_UNLIKELY(child->future.flags & F_STARTED))
+        coili_misuse(co, NULL, line, "a coroutine is awaited twice");
+    if (!(child->future.flags & F_IN_PLACE))
+        coili_list_remove(&task_of(child)->siblings);
+    flag_set(&child->future, F_STARTED | F_CALLED);
+    child->future.waiters = (uintptr_t)co;
+    co->awaiting = (uintptr_t)child;
+    if (COILI_UNLIKELY(co->future.flags & F_MUST_CANCEL)) {
+        flag_clear(&co->future, F_MUST_CANCEL);
+        coili_begin_cancelled(child, (enum coil_cancel_reason)(
+                                         co->future.flags >> REASON_SHIFT));
+    }
+    loop->resume = child;
+    suspend(loop, co, line);
+    return true;
+}
+
+static bool await_sleep(struct coil_loop *loop, struct coil_coro *co,
+                        struct coil_future *f, int line)
+{
+    int64_t delay = f->result.i;
+    f->state = S_INT; /* it has served */
+    future_unref(f);
+    if (struck(co))
+        return false;
+    int64_t now = coil_now();
+    int64_t deadline = delay > INT64_MAX - now ? INT64_MAX : now + delay;
+    if (coili_heap_push(&loop->timers, deadline, (uintptr_t)&co->awaiting)) {
+        co->awaiting = (uintptr_t)coil_future_nomem();
+        return false;
+    }
+    suspend(loop, co, line);
+    return true;
+}
+
+static bool await_custom(struct coil_loop *loop, struct coil_coro *co,
+                         struct coil_future *f, int line)
+{
+    bool begins = !(f->flags & F_STARTED);
+    if (begins && struck(co)) {
+        future_unref(f);
+        return false;
+    }
+    if (begins) {
+        flag_set(f, F_STARTED);
+        custom_of(f)->cls->start(f);
+        if (f->state)
+            return go_on(loop, co, f, line);
+    }
+    co->awaiting = (uintptr_t)f;
+    coili_add_waiter(f, (uintptr_t)co);
+    suspend(loop, co, line);
+    if (co->future.flags & F_MUST_CANCEL)
+        custom_of(f)->cls->cancel(f);
+    return true;
+}
+
+bool coili_await(struct coil_coro *co, struct coil_future *f, int line)
+{
+    struct coil_loop *loop = coili_loop;
+    misuse_unless_current(loop, co);
+    unsigned kind = kind_of(f);
+    if (kind == KIND_CORO)
+        return await_coroutine(loop, co, coro_of(f), line);
+    if (kind == KIND_PASS) {
+        if (struck(co))
+            return false;
+        co->awaiting = (uintptr_t)&coili_zero;
+        wake(loop, co);
+        suspend(loop, co, line);
+        return true;
+    }
+    if (f->state)
+        return go_on(loop, co, f, line);
+    switch (kind) {
+    case KIND_CUSTOM:
+        return await_custom(loop, co, f, line);
+    case KIND_SLEEP:
+        return await_sleep(loop, co, f, line);
+    case KIND_PLAIN:
+        co->awaiting = (uintptr_t)f;
+        coili_add_waiter(f, (uintptr_t)co);
+        suspend(loop, co, line);
+        if (co->future.flags & F_MUST_CANCEL)
+            coil_future_cancel(f);
+        return true;
+    default:
+        coili_misuse(co, NULL, line, "a future is awaited twice");
+    }
+}
+
+bool coili_await_task(struct coil_coro *co, struct coil_task *task, int line)
+{
+    struct coil_loop *loop = coili_loop;
+    struct coil_future *f = &task->coro.future;
+    misuse_unless_current(loop, co);
+    if (COILI_UNLIKELY(!(f->flags & F_TASK)))
+        coili_misuse(co, NULL, line, "a task handle is used after its end");
+    future_ref(f);
+    if (coil_future_done(f))
+        return go_on(loop, co, f, line);
+    struct coil_coro *at = co;
+    while (at->future.flags & F_CALLED)
+        at = (struct coil_coro *)at->future.waiters;
+    if (at == &task->coro)
+        coili_misuse(co, NULL, line, "a task awaits itself");
+    co->awaiting = (uintptr_t)f;
+    coili_add_waiter(f, (uintptr_t)co);
+    suspend(loop, co, line);
+    if (co->future.flags & F_MUST_CANCEL)
+        coili_cancel(&task->coro, COIL_CANCEL_USER);
+    return true;
+}
+
+/* ---- Outcomes --------------------------------------------------------- */
+
+static void set_outcome(struct coil_coro *co, unsigned state)
+{
+    co->future.state = (uint8_t)(state << OUTCOME_SHIFT |
+                                 (co->future.state & QUIET));
+}
+
+static void set_failure(struct coil_coro *co, int err, uint32_t detail)
+{
+    set_outcome(co, S_FAILED);
+    co->future.result.e.error = err;
+    co->future.result.e.detail = detail;
+}
+
+/* The site whose duty to free goes with this coroutine's pointer; or NULL. */
+static const struct coil_site *giver(struct coil_coro *co,
+                                     const struct coil_site *site)
+{
+    for (struct coili_scope *s = co->scopes; s; s = s->next)
+        if (s->kind == SCOPE_GIVE)
+            return ((struct give_scope *)s)->site;
+    return site->give ? site : NULL;
+}
+
+/* A pointer result is replaced by an error: free it if it was to be given. */
+static void drop_outcome(struct coil_coro *co)
+{
+    if (outcome_of(&co->future) != S_POINTER)
+        return;
+    const struct coil_site *site = giver(co, coili_site(co));
+    if (site)
+        ((coil_call_fn *)site->give)(co->future.result.p);
+}
+
+static void replace_by_failure(struct coil_coro *co, int err, uint32_t detail)
+{
+    drop_outcome(co);
+    set_failure(co, err, detail);
+}
+
+/* What an await ended with, taken from `awaiting`. */
+struct end {
+    int err;
+    uint32_t detail;
+    bool own; /* this task's own cancellation */
+};
+
+static struct end take_failure(struct coil_coro *co, struct coil_future *f)
+{
+    struct end end = { f->result.e.error, f->result.e.detail, false };
+    if (end.err == -ECANCELED) {
+        if (co->future.flags & F_MUST_CANCEL) {
+            flag_clear(&co->future, F_MUST_CANCEL);
+            end.own = true;
+            end.detail = co->future.flags >> REASON_SHIFT;
+        } else if (f->flags & F_CALLED && f->flags & F_OWN_CANCEL) {
+            end.own = true;
+        }
+    }
+    mark_fetched(f);
+    future_unref(f);
+    coili_loop->last_detail = end.detail;
+    return end;
+}
+
+uint32_t coil_last_detail(void)
+{
+    return coili_need_loop()->last_detail;
+}
+
+static __attribute__((noinline)) bool failed(struct coil_coro *co,
+                                             struct end end)
+{
+    if (co->future.flags & F_FINALLY) {
+        if (outcome_of(&co->future) != S_FAILED)
+            replace_by_failure(co, end.err, end.detail);
+        return false;
+    }
+    if (end.own)
+        flag_set(&co->future, F_OWN_CANCEL);
+    set_failure(co, end.err, end.detail);
+    coili_body_over(co);
+    return true;
+}
+
+/* A generator that yields is not awaited by a plain AWAIT. */
+static struct coil_future *awaited_done(struct coil_coro *co)
+{
+    struct coil_future *f = awaited_future(co);
+    if (COILI_UNLIKELY(!state_of(f)))
+        coili_misuse(co, NULL, 0, "a generator is run by FOR_AWAIT, not AWAIT");
+    return f;
+}
+
+bool coili_failed(struct coil_coro *co)
+{
+    struct coil_future *f = awaited_done(co);
+    co->awaiting = 0;
+    if (COILI_LIKELY(state_of(f) != S_FAILED)) {
+        future_unref(f);
+        return false;
+    }
+    return failed(co, take_failure(co, f));
+}
+
+/* ---- Taking values ---------------------------------------------------- */
+
+static bool fits_signed(enum coili_kind kind, int64_t v)
+{
+    switch (kind) {
+    case COILI_KIND_BOOL:
+        return v == 0 || v == 1;
+    case COILI_KIND_CHAR:
+        return v >= CHAR_MIN && v <= CHAR_MAX;
+    case COILI_KIND_SCHAR:
+        return v >= SCHAR_MIN && v <= SCHAR_MAX;
+    case COILI_KIND_UCHAR:
+        return v >= 0 && v <= UCHAR_MAX;
+    case COILI_KIND_SHORT:
+        return v >= SHRT_MIN && v <= SHRT_MAX;
+    case COILI_KIND_USHORT:
+        return v >= 0 && v <= USHRT_MAX;
+    case COILI_KIND_INT:
+        return v >= INT_MIN && v <= INT_MAX;
+    case COILI_KIND_UINT:
+        return v >= 0 && v <= UINT_MAX;
+    case COILI_KIND_LONG:
+        return v >= LONG_MIN && v <= LONG_MAX;
+    case COILI_KIND_ULONG:
+        return v >= 0 && (uint64_t)v <= ULONG_MAX;
+    case COILI_KIND_ULLONG:
+        return v >= 0;
+    default:
+        return true;
+    }
+}
+
+static bool is_integer(enum coili_kind kind)
+{
+    return kind >= COILI_KIND_BOOL && kind <= COILI_KIND_ULLONG;
+}
+
+enum fit { FITS, TOO_LARGE, OTHER_KIND };
+
+static enum fit fit(const struct coil_future *f, unsigned state,
+                    enum coili_kind kind)
+{
+    switch (state) {
+    case S_INT:
+        if (!is_integer(kind))
+            return OTHER_KIND;
+        return fits_signed(kind, f->result.i) ? FITS : TOO_LARGE;
+    case S_UINT: /* above INT64_MAX */
+        if (!is_integer(kind))
+            return OTHER_KIND;
+        return kind == COILI_KIND_ULLONG ||
+                       (kind == COILI_KIND_ULONG && sizeof(long) == 8)
+                   ? FITS
+                   : TOO_LARGE;
+    case S_DOUBLE:
+        return kind == COILI_KIND_DOUBLE || kind == COILI_KIND_FLOAT
+                   ? FITS
+                   : OTHER_KIND;
+    default:
+        return kind == COILI_KIND_POINTER ? FITS : OTHER_KIND;
+    }
+}
+
+int coili_fits(const struct coil_future *f, enum coili_kind kind)
+{
+    enum fit how = fit(f, state_of(f), kind);
+    coili_check(how != OTHER_KIND,
+                "a result is taken into a variable of another kind");
+    return how == FITS ? 0 : -EOVERFLOW;
+}
+
+/* A result of another kind is the programmer's error. */
+static bool fits(struct coil_coro *co, const struct coil_future *f,
+                 unsigned state, enum coili_kind kind, const char *file,
+                 int line)
+{
+    enum fit how = fit(f, state, kind);
+    if (how == OTHER_KIND)
+        coili_misuse(co, file, line,
+                     "a result is taken into a variable of another kind");
+    return how == FITS;
+}
+
+/* Leaves a value that fits in `awaiting`, for coili_take_*(). */
+static bool settle_keep(struct coil_coro *co, enum coili_kind kind,
+                        const char *file, int line, struct end *end)
+{
+    struct coil_future *f = awaited_done(co);
+    if (state_of(f) == S_FAILED) {
+        co->awaiting = 0;
+        *end = take_failure(co, f);
+        return false;
+    }
+    if (fits(co, f, state_of(f), kind, file, line))
+        return true;
+    co->awaiting = 0;
+    future_unref(f);
+    *end = (struct end){ .err = -EOVERFLOW };
+    return false;
+}
+
+bool coili_failed_keep(struct coil_coro *co, enum coili_kind kind,
+                       const char *file, int line)
+{
+    struct end end;
+    if (settle_keep(co, kind, file, line, &end))
+        return false;
+    return failed(co, end);
+}
+
+bool coili_has_value(const struct coil_coro *co)
+{
+    return co->awaiting != 0;
+}
+
+/* The value in `awaiting`; lets go of the future. A yielded one stays. */
+static struct coil_future taken(struct coil_coro *co)
+{
+    struct coil_future *f = awaited_future(co);
+    struct coil_future copy = *f;
+    co->awaiting = 0;
+    if (!state_of(f)) {
+        f->state = S_PENDING;
+        return copy;
+    }
+    if (state_of(f) == S_POINTER)
+        mark_fetched(f);
+    future_unref(f);
+    return copy;
+}
+
+static int64_t take_integer(struct coil_coro *co)
+{
+    return taken(co).result.i;
+}
+
+static double take_real(struct coil_coro *co)
+{
+    return taken(co).result.d;
+}
+
+bool coili_take_bool(struct coil_coro *co)
+{
+    return take_integer(co) != 0;
+}
+char coili_take_char(struct coil_coro *co)
+{
+    return (char)take_integer(co);
+}
+signed char coili_take_schar(struct coil_coro *co)
+{
+    return (signed char)take_integer(co);
+}
+unsigned char coili_take_uchar(struct coil_coro *co)
+{
+    return (unsigned char)take_integer(co);
+}
+short coili_take_short(struct coil_coro *co)
+{
+    return (short)take_integer(co);
+}
+unsigned short coili_take_ushort(struct coil_coro *co)
+{
+    return (unsigned short)take_integer(co);
+}
+int coili_take_int(struct coil_coro *co)
+{
+    return (int)take_integer(co);
+}
+unsigned coili_take_uint(struct coil_coro *co)
+{
+    return (unsigned)take_integer(co);
+}
+long coili_take_long(struct coil_coro *co)
+{
+    return (long)take_integer(co);
+}
+unsigned long coili_take_ulong(struct coil_coro *co)
+{
+    return (unsigned long)take_integer(co);
+}
+long long coili_take_llong(struct coil_coro *co)
+{
+    return (long long)take_integer(co);
+}
+unsigned long long coili_take_ullong(struct coil_coro *co)
+{
+    return (unsigned long long)take_integer(co);
+}
+float coili_take_float(struct coil_coro *co)
+{
+    return (float)take_real(co);
+}
+double coili_take_double(struct coil_coro *co)
+{
+    return take_real(co);
+}
+void *coili_take_pointer(struct coil_coro *co)
+{
+    return taken(co).result.p;
+}
+
+/* ---- Catching --------------------------------------------------------- */
+
+/* True: the task's own cancellation, which goes on to FINALLY. */
+static bool catch_unless_own(struct coil_coro *co, struct end end, int *err)
+{
+    if (end.own && !(co->future.flags & F_FINALLY))
+        return failed(co, end);
+    *err = end.err;
+    return false;
+}
+
+bool coili_caught(struct coil_coro *co, int *err)
+{
+    struct coil_future *f = awaited_done(co);
+    co->awaiting = 0;
+    if (state_of(f) == S_FAILED)
+        return catch_unless_own(co, take_failure(co, f), err);
+    future_unref(f);
+    *err = 0;
+    return false;
+}
+
+bool coili_caught_keep(struct coil_coro *co, int *err, enum coili_kind kind,
+                       const char *file, int line)
+{
+    struct end end;
+    if (!settle_keep(co, kind, file, line, &end))
+        return catch_unless_own(co, end, err);
+    *err = 0;
+    return false;
+}
+
+void coili_catch_all(struct coil_coro *co, int *err)
+{
+    struct coil_future *f = awaited_done(co);
+    co->awaiting = 0;
+    *err = 0;
+    if (state_of(f) == S_FAILED)
+        *err = take_failure(co, f).err;
+    else
+        future_unref(f);
+}
+
+/* ---- RETURN, FAIL, YIELD ---------------------------------------------- */
+
+void coili_put_int(struct coil_coro *co, int64_t value)
+{
+    if (COILI_UNLIKELY(co->future.flags & F_FINALLY))
+        coili_misuse(co, NULL, 0, "RETURN or YIELD in FINALLY");
+    set_outcome(co, S_INT);
+    co->future.result.i = value;
+}
+
+void coili_put_uint(struct coil_coro *co, uint64_t value)
+{
+    coili_put_int(co, 0);
+    set_outcome(co, value > INT64_MAX ? S_UINT : S_INT);
+    co->future.result.u = value;
+}
+
+void coili_put_double(struct coil_coro *co, double value)
+{
+    coili_put_int(co, 0);
+    set_outcome(co, S_DOUBLE);
+    co->future.result.d = value;
+}
+
+void coili_put_pointer(struct coil_coro *co, const void *value)
+{
+    coili_put_int(co, 0);
+    set_outcome(co, S_POINTER);
+    co->future.result.u = (uintptr_t)value;
+}
+
+void coili_fail(struct coil_coro *co, int err, uint32_t detail,
+                const char *file, int line)
+{
+    if (co->future.flags & F_FINALLY)
+        coili_misuse(co, file, line, "FAIL in FINALLY");
+    if (err >= 0)
+        coili_misuse(co, file, line, "FAIL wants a negative number");
+    set_failure(co, err, detail);
+    coili_body_over(co);
+}
+
+void coili_return_awaited(struct coil_coro *co)
+{
+    if (co->future.flags & F_FINALLY)
+        coili_misuse(co, NULL, 0, "RETURN_AWAIT in FINALLY");
+    struct coil_future *f = awaited_done(co);
+    co->awaiting = 0;
+    if (state_of(f) == S_FAILED) {
+        failed(co, take_failure(co, f));
+        return;
+    }
+    if (f->flags & F_GIVES && !(f->flags & F_FETCHED)) {
+        /* The duty to free goes along. */
+        struct give_scope *give = coili_scope_push(co, SCOPE_GIVE,
+                                                   sizeof *give);
+        if (!give) {
+            future_unref(f);
+            failed(co, (struct end){ .err = -ENOMEM });
+            return;
+        }
+        give->site = (const struct coil_site *)coro_of(f)->next;
+        mark_fetched(f);
+    }
+    set_outcome(co, state_of(f));
+    co->future.result = f->result;
+    future_unref(f);
+    /* What a task was handed here (a permit, say) beats a request. */
+    if (!(co->future.flags & F_CALLED))
+        flag_clear(&co->future, F_MUST_CANCEL);
+    coili_body_over(co);
+}
+
+bool coili_yield(struct coil_coro *co, int line)
+{
+    struct coil_loop *loop = coili_loop;
+    misuse_unless_current(loop, co);
+    if (!(co->future.flags & F_GENERATOR))
+        coili_misuse(co, NULL, line, "YIELD in a coroutine that no FOR_AWAIT "
+                                     "runs");
+    struct coil_coro *consumer = (struct coil_coro *)co->future.waiters;
+    co->future.waiters = 0;
+    flag_clear(&co->future, F_CALLED);
+    co->awaiting = (uintptr_t)&coili_zero;
+    suspend(loop, co, line);
+    if (co->future.flags & F_MUST_CANCEL) {
+        flag_clear(&co->future, F_MUST_CANCEL);
+        flag_set(&consumer->future, F_MUST_CANCEL);
+    }
+    transfer(loop, consumer);
+    return true;
+}
+
+/* ---- The end of the block --------------------------------------------- */
+
+static void close_generator(struct coil_coro *co, struct iter_scope *iter);
+
+static void close_iterations(struct coil_coro *co)
+{
+    struct coili_scope *scope = co->scopes;
+    while (scope) {
+        struct coili_scope *next = scope->next;
+        if (scope->kind == SCOPE_ITER && !scope->on)
+            close_generator(co, (struct iter_scope *)scope);
+        scope = next;
+    }
+}
+
+/*
+ * A request that the block never met: it strikes the caller's next await; a
+ * task has no caller, and ends cancelled.
+ */
+static void pass_request_on(struct coil_coro *co)
+{
+    if (!(co->future.flags & F_MUST_CANCEL))
+        return;
+    unsigned reason = co->future.flags >> REASON_SHIFT;
+    flag_clear(&co->future, F_MUST_CANCEL);
+    if (co->future.flags & F_CALLED) {
+        struct coil_coro *caller = (struct coil_coro *)co->future.waiters;
+        flag_clear(&caller->future, 3u << REASON_SHIFT);
+        flag_set(&caller->future, F_MUST_CANCEL | reason << REASON_SHIFT);
+    } else if (outcome_of(&co->future) != S_FAILED) {
+        replace_by_failure(co, -ECANCELED, reason);
+    }
+}
+
+void coili_body_over(struct coil_coro *co)
+{
+    if (!outcome_of(&co->future)) {
+        set_outcome(co, S_INT);
+        co->future.result.i = 0;
+    }
+    co->line = LINE_FINALLY;
+    if (!co->scopes && !(co->future.flags & F_MUST_CANCEL))
+        return;
+    if (coili_deadlines_over(co)) {
+        flag_clear(&co->future, F_OWN_CANCEL);
+        replace_by_failure(co, -ETIMEDOUT, co->future.result.e.detail);
+    }
+    pass_request_on(co);
+    close_iterations(co);
+    struct coili_nursery *n = coili_nursery_find(co);
+    if (n && n->running) {
+        coili_nursery_cancel(n, COIL_CANCEL_GROUP);
+        co->line = LINE_DRAIN;
+    }
+}
+
+void coili_in_finally(struct coil_coro *co)
+{
+    co->awaiting = 0;
+    pass_request_on(co);
+    flag_set(&co->future, F_FINALLY);
+}
+
+static void wait_for_children(struct coil_coro *co, int line)
+{
+    coili_nursery_find(co)->awaited = 1;
+    co->awaiting = AWAITS_CHILDREN;
+    suspend(coili_loop, co, line);
+}
+
+/* Holds are released and all else that belongs to the coroutine ends. */
+static void end_scopes(struct coil_coro *co)
+{
+    struct coili_scope *scope, *next;
+    for (scope = co->scopes; scope; scope = next) {
+        next = scope->next;
+        if (scope->kind == SCOPE_NAME || scope->kind == SCOPE_GIVE)
+            continue; /* of use until the frame is freed */
+        if (scope->kind == SCOPE_HOLD && scope->on) {
+            struct hold_scope *hold = (struct hold_scope *)scope;
+            scope->on = 0;
+            hold->release(hold->object);
+        }
+        coili_scope_pop(co, scope);
+    }
+}
+
+static void publish(struct coil_loop *loop, struct coil_coro *co,
+                    const struct coil_site *site)
+{
+    struct coil_future *f = &co->future;
+    f->state = (uint8_t)(outcome_of(f) | (f->state & QUIET));
+    co->line = LINE_OVER;
+    if (state_of(f) == S_POINTER && (site = giver(co, site))) {
+        flag_set(f, F_GIVES);
+        co->next = (uintptr_t)site;
+    }
+    loop->current = NULL;
+    if (f->flags & F_CALLED) {
+        struct coil_coro *caller = (struct coil_coro *)f->waiters;
+        f->waiters = 0;
+        transfer(loop, caller);
+    } else {
+        loop->ended = co;
+    }
+}
+
+/* The function has come to its end, or to a line that it does not know. */
+void *coili_leave(struct coil_coro *co, const struct coil_site *site)
+{
+    struct coil_loop *loop = coili_loop;
+    switch (co->line) {
+    case LINE_ASK:
+        loop->asked = site;
+        return NULL;
+    case LINE_DRAIN:
+        wait_for_children(co, LINE_FINALLY);
+        return NULL;
+    case LINE_FINALLY: /* it has none, or has just gone through it */
+        co->awaiting = 0;
+        pass_request_on(co);
+        break;
+    case LINE_OVER:
+        break;
+    default:
+        if (co->awaiting)
+            coili_misuse(co, site->file, co->line,
+                         "an await inside a `switch` of your own: the "
+                         "coroutine cannot be resumed there");
+        if (co->future.flags & F_FINALLY)
+            break;
+        coili_body_over(co);
+        return co; /* look for a FINALLY that a `break` has jumped over */
+    }
+
+    if (co->scopes) {
+        close_iterations(co);
+        struct coili_nursery *n = coili_nursery_find(co);
+        if (n && n->running) {
+            coili_nursery_cancel(n, COIL_CANCEL_GROUP);
+            wait_for_children(co, LINE_OVER);
+            return NULL;
+        }
+        end_scopes(co);
+    }
+    pass_request_on(co);
+    publish(loop, co, site);
+    return NULL;
+}
+
+/* ---- Iterations ------------------------------------------------------- */
+
+static struct iter_scope *find_iter(const struct coil_coro *co, int id)
+{
+    for (struct coili_scope *s = co->scopes; s; s = s->next)
+        if (s->kind == SCOPE_ITER && s->id == id && !s->on)
+            return (struct iter_scope *)s;
+    return NULL;
+}
+
+void coili_iter_begin(struct coil_coro *co, struct coil_future *source, int id)
+{
+    struct iter_scope *stale = find_iter(co, id); /* left by a goto */
+    if (stale)
+        close_generator(co, stale);
+    if (kind_of(source) != KIND_CORO) {
+        if (state_of(source) != S_FAILED)
+            coili_misuse(co, NULL, -1 - id, "FOR_AWAIT wants a generator");
+        co->awaiting = (uintptr_t)source;
+        return;
+    }
+    /* The nursery now, so that closing needs no memory. */
+    struct iter_scope *iter = NULL;
+    if (coili_nursery_need(co))
+        iter = coili_scope_push(co, SCOPE_ITER, sizeof *iter);
+    if (!iter) {
+        coil_drop(source);
+        co->awaiting = (uintptr_t)coil_future_nomem();
+        return;
+    }
+    if (source->flags & F_STARTED)
+        coili_misuse(co, NULL, -1 - id, "a generator is used twice");
+    iter->scope.id = id;
+    iter->generator = coro_of(source);
+    if (!(source->flags & F_IN_PLACE))
+        coili_list_remove(&task_of(coro_of(source))->siblings);
+    flag_set(source, F_GENERATOR);
+}
+
+bool coili_iter_live(const struct coil_coro *co, int id)
+{
+    return co->awaiting || find_iter(co, id);
+}
+
+bool coili_iter_wait(struct coil_coro *co, int id)
+{
+    struct coil_loop *loop = coili_loop;
+    if (co->awaiting || struck(co))
+        return false;
+    struct coil_coro *generator = find_iter(co, id)->generator;
+    flag_set(&generator->future, F_STARTED | F_CALLED);
+    generator->future.waiters = (uintptr_t)co;
+    co->awaiting = (uintptr_t)generator;
+    loop->resume = generator;
+    suspend(loop, co, id);
+    return true;
+}
+
+bool coili_iter_failed(struct coil_coro *co, enum coili_kind kind,
+                       const char *file, int line)
+{
+    struct coil_future *f = awaited_future(co);
+    if (state_of(f) == S_FAILED) {
+        struct iter_scope *iter = find_iter(co, -1 - line);
+        if (iter && &iter->generator->future == f)
+            coili_scope_pop(co, &iter->scope);
+        co->awaiting = 0;
+        return failed(co, take_failure(co, f));
+    }
+    if (state_of(f) || fits(co, f, outcome_of(f), kind, file, line))
+        return false;
+    co->awaiting = 0;
+    f->state = S_PENDING;
+    return failed(co, (struct end){ .err = -EOVERFLOW });
+}
+
+bool coili_iter_done(struct coil_coro *co, int id)
+{
+    struct coil_future *f = awaited_future(co);
+    if (!f)
+        return true; /* it failed, in FINALLY, where nothing jumps */
+    if (!state_of(f))
+        return false;
+    co->awaiting = 0;
+    coili_scope_pop(co, &find_iter(co, id)->scope);
+    future_unref(f);
+    return true;
+}
+
+void coili_iter_end(struct coil_coro *co, int id)
+{
+    struct iter_scope *iter = find_iter(co, id);
+    if (iter)
+        close_generator(co, iter);
+}
+
+/*
+ * A loop was left early: the generator is cancelled where it yielded, runs its
+ * FINALLY as a child and is gone before its consumer is.
+ */
+static void close_generator(struct coil_coro *co, struct iter_scope *iter)
+{
+    struct coil_loop *loop = coili_loop;
+    struct coil_coro *generator = iter->generator;
+    struct coil_future *f = &generator->future;
+    iter->scope.on = 1;
+    flag_clear(f, F_GENERATOR);
+    coili_nursery_find(co)->running++;
+    loop->tasks_n++;
+    f->waiters = (uintptr_t)co;
+    if (f->flags & F_STARTED) {
+        f->state = S_PENDING;
+        generator->awaiting = (uintptr_t)&coili_cancelled;
+        flag_set(f, F_MUST_CANCEL);
+    } else {
+        flag_set(f, F_STARTED);
+        coili_begin_cancelled(generator, COIL_CANCEL_USER);
+    }
+    wake(loop, generator);
+}
+
+/* ---- What can go wrong ------------------------------------------------ */
+
+const struct coil_site *coili_site(struct coil_coro *co)
+{
+    struct coil_loop *loop = coili_loop;
+    static const struct coil_site unknown = { "?", "?", 0, NULL };
+    int32_t line = co->line;
+    loop->asked = &unknown;
+    co->line = LINE_ASK;
+    co->step(co);
+    co->line = line;
+    return loop->asked;
+}
+
+void coili_misuse(struct coil_coro *co, const char *file, int line,
+                  const char *what)
+{
+    int32_t at = co->line;
+    const struct coil_site *site = coili_site(co);
+    if (line < 0)
+        line = -1 - line;
+    if (!line)
+        line = at > 0 && at < LINE_ASK ? at : at < 0 ? -1 - at : site->line;
+    fprintf(stderr, "coil: %s\n    in %s at %s:%d\n", what, site->name,
+            file ? file : site->file, line);
+    abort();
+}

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: MIT
+/*
+ * dump.c: who waits where, on what, for how long.
+ *
+ *     crawl  (running)
+ *     `-- fetch  crawl.c:31  awaits
+ *         coil_get  session.c:88  recv fd 7, 1.204 s
+ *
+ * A frame has no room for its file and name; they are in the function. So the
+ * function is asked: it is called with a line that it does not know, falls to
+ * coili_leave() and leaves its site there.
+ *
+ * It writes to a descriptor and allocates nothing: it runs when memory is out
+ * and the loop cannot be closed.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "runtime.h"
+
+static __attribute__((format(printf, 2, 3))) void say(int fd,
+                                                      const char *format, ...)
+{
+    char line[512];
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    if (n < 0)
+        return;
+    size_t len = (size_t)n < sizeof line ? (size_t)n : sizeof line - 1;
+    for (size_t sent = 0; sent < len;) {
+        ssize_t w = write(fd, line + sent, len - sent);
+        if (w <= 0)
+            return;
+        sent += (size_t)w;
+    }
+}
+
+/* What the innermost frame of a chain waits for. */
+static void describe(struct coil_coro *co, char *buf, size_t size)
+{
+    struct coil_loop *loop = coili_loop;
+    if (co == loop->current) {
+        snprintf(buf, size, "running");
+    } else if (co->awaiting == 0) {
+        snprintf(buf, size, "ready to begin");
+    } else if ((co->awaiting & AWAITS_TAG) == AWAITS_TIMER) {
+        snprintf(buf, size, "sleep");
+    } else if (co->awaiting == AWAITS_CHILDREN) {
+        snprintf(buf, size, "%u children", coili_nursery_find(co)->running);
+    } else {
+        struct coil_future *f = awaited_future(co);
+        if (coil_future_done(f)) {
+            snprintf(buf, size, "ready");
+        } else if (kind_of(f) == KIND_CORO) {
+            snprintf(buf, size, "task %s", coili_name(coro_of(f)));
+        } else if (kind_of(f) == KIND_CUSTOM) {
+            const struct coil_future_class *cls = custom_of(f)->cls;
+            if (cls->describe)
+                cls->describe(f, buf, size);
+            else
+                snprintf(buf, size, "%s", cls->name);
+        } else {
+            snprintf(buf, size, "future");
+        }
+    }
+}
+
+static int source_line(const struct coil_coro *co, const struct coil_site *site)
+{
+    int32_t line = co->line;
+    if (line < 0)
+        return -1 - line;
+    return line > 0 && line < LINE_ASK ? line : site->line;
+}
+
+static const char *phase(const struct coil_coro *co)
+{
+    if (co->line == LINE_FINALLY || co->line == LINE_OVER)
+        return " ending";
+    return co->future.flags & F_FINALLY ? " in FINALLY" : "";
+}
+
+static struct coil_coro *callee(const struct coil_coro *co)
+{
+    if (!co->awaiting || co->awaiting & AWAITS_TAG)
+        return NULL;
+    struct coil_future *f = awaited_future(co);
+    if (kind_of(f) != KIND_CORO || !(f->flags & F_CALLED) ||
+        coil_future_done(f))
+        return NULL;
+    return coro_of(f);
+}
+
+static void say_frame(int fd, int indent, struct coil_coro *co, bool first)
+{
+    struct coil_loop *loop = coili_loop;
+    const struct coil_site *site = coili_site(co);
+    say(fd, "%*s%s%s  %s:%d%s", indent * 4, "", first ? "- " : "  ",
+        first ? coili_name(co) : site->name, site->file,
+        source_line(co, site), phase(co));
+    if (!callee(co)) {
+        char what[128];
+        describe(co, what, sizeof what);
+        uint32_t ms = (uint32_t)(loop->now / 1000000) - co->since;
+        say(fd, "  %s", what);
+        if (co != loop->current && co->awaiting)
+            say(fd, ", %u.%03u s", ms / 1000, ms % 1000);
+    }
+    say(fd, "\n");
+}
+
+static int depth(const struct coil_task *t)
+{
+    int n = 0;
+    while (t && t->owner && t->owner->owner) {
+        struct coil_coro *co = t->owner->owner;
+        while (co->future.flags & F_CALLED)
+            co = (struct coil_coro *)co->future.waiters;
+        t = co->future.flags & F_TASK ? task_of(co) : NULL;
+        n++;
+    }
+    return n;
+}
+
+void coil_dump(int fd)
+{
+    struct coil_loop *loop = coili_need_loop();
+    struct coil_stats stats;
+    coil_loop_stats(loop, &stats);
+    say(fd, "coil: %u tasks, %u operations in flight, %u timers\n",
+        stats.tasks, stats.in_flight, stats.timers);
+    for (struct coil_task *t = coil_task_next(NULL); t;
+         t = coil_task_next(t)) {
+        int indent = depth(t);
+        bool first = true;
+        for (struct coil_coro *co = &t->coro; co; co = callee(co)) {
+            say_frame(fd, indent, co, first);
+            first = false;
+        }
+    }
+}

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT
+/*
+ * event.c: a flag that tasks wait for.
+ *
+ * set() completes the waiters there are: what happens to the flag before they
+ * run is no concern of theirs.
+ */
+#include <coil/event.h>
+
+void coil_event_init(struct coil_event *event)
+{
+    coil_waiters_init(&event->line);
+    event->set = false;
+}
+
+static bool is_set(void *object)
+{
+    return ((struct coil_event *)object)->set;
+}
+
+struct coil_future *coil_event_wait(struct coil_event *event)
+{
+    return coil_park(&event->line, "event", is_set, event);
+}
+
+void coil_event_set(struct coil_event *event)
+{
+    event->set = true;
+    while (coil_unpark(&event->line))
+        ;
+}
+
+void coil_event_clear(struct coil_event *event)
+{
+    event->set = false;
+}
+
+bool coil_event_is_set(const struct coil_event *event)
+{
+    return event->set;
+}

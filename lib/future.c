@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: MIT
+/*
+ * future.c: exactly once from pending to done, and who is told.
+ *
+ * Completing a future runs nothing: its waiters, coroutines and calls alike,
+ * move to the end of the ready list in the order in which they came. That is
+ * the whole protection against re-entrancy and against an unbounded stack.
+ *
+ * A future is counted. An awaiting coroutine holds a reference until it has
+ * read the result; the kernel holds one on an operation in flight.
+ */
+#include <coil/future.h>
+
+#include <errno.h>
+#include <string.h>
+
+#include "runtime.h"
+
+/* Static futures: never counted, never written. */
+struct coil_future coili_zero = { .refs = REFS_MOST, .state = S_INT };
+struct coil_future coili_cancelled = { .refs = REFS_MOST,
+                                       .state = S_FAILED,
+                                       .result.e = { -ECANCELED, 0 } };
+struct coil_future coili_pass = { .refs = REFS_MOST, .flags = KIND_PASS };
+static struct coil_task nomem_task = {
+    .coro.future = { .refs = REFS_MOST,
+                     .flags = F_TASK | F_STARTED,
+                     .state = S_FAILED,
+                     .result.e = { -ENOMEM, 0 } },
+};
+
+struct coil_future *coil_future_nomem(void)
+{
+    return &nomem_task.coro.future;
+}
+
+/* ---- Waiters ---------------------------------------------------------- */
+
+void coili_add_waiter(struct coil_future *f, uintptr_t waiter)
+{
+    if (f->waiters) {
+        *next_of(waiter) = *next_of(f->waiters);
+        *next_of(f->waiters) = waiter;
+    } else {
+        *next_of(waiter) = waiter;
+    }
+    f->waiters = waiter;
+}
+
+bool coili_remove_waiter(struct coil_future *f, uintptr_t waiter)
+{
+    uintptr_t last = f->waiters, before = last;
+    if (!last)
+        return false;
+    while (*next_of(before) != waiter) {
+        before = *next_of(before);
+        if (before == last)
+            return false;
+    }
+    if (before == waiter) {
+        f->waiters = 0;
+    } else {
+        *next_of(before) = *next_of(waiter);
+        if (waiter == last)
+            f->waiters = before;
+    }
+    *next_of(waiter) = 0;
+    return true;
+}
+
+void coili_wake_waiters(struct coil_loop *loop, struct coil_future *f)
+{
+    uintptr_t last = f->waiters;
+    if (!last)
+        return;
+    f->waiters = 0;
+    uintptr_t first = *next_of(last);
+    *next_of(last) = 0;
+    if (loop->ready.tail)
+        *next_of(loop->ready.tail) = first;
+    else
+        loop->ready.head = first;
+    loop->ready.tail = last;
+}
+
+/* ---- Life ------------------------------------------------------------- */
+
+struct coil_future *coil_future_new(void)
+{
+    struct coil_loop *loop = coili_need_loop();
+    unsigned cls = coili_size_class(sizeof(struct coil_future));
+    struct coil_future *f = coili_class_get(&loop->alloc, cls);
+    if (!f)
+        return coil_future_nomem();
+    *f = (struct coil_future){ .refs = 1,
+                               .flags = KIND_PLAIN | F_STARTED,
+                               .size_class = (uint8_t)cls };
+    return f;
+}
+
+struct coil_future *coil_future_done_with(int err, int64_t value)
+{
+    struct coil_future *f = coil_future_new();
+    if (f->refs == REFS_MOST)
+        return f;
+    if (err < 0)
+        coil_future_set_error(f, err);
+    else
+        coil_future_set_int(f, value);
+    return f;
+}
+
+struct coil_future *coil_future_ref(struct coil_future *f)
+{
+    future_ref(f);
+    return f;
+}
+
+void coil_future_unref(struct coil_future *f)
+{
+    future_unref(f);
+}
+
+void *coil_custom_new(const struct coil_future_class *cls, size_t size)
+{
+    struct coil_loop *loop = coili_need_loop();
+    unsigned size_class = coili_size_class(size);
+    coili_check(size_class <= UINT8_MAX, "a future of a class is too large");
+    struct coil_custom *c = coili_class_get(&loop->alloc, size_class);
+    if (!c)
+        return NULL;
+    memset(c, 0, size);
+    c->future.refs = 1;
+    c->future.flags = KIND_CUSTOM;
+    c->future.size_class = (uint8_t)size_class;
+    c->cls = cls;
+    return c;
+}
+
+void coil_custom_free(void *custom)
+{
+    struct coil_custom *c = custom;
+    coili_class_put(&coili_need_loop()->alloc, c, c->future.size_class);
+}
+
+/* The last reference is gone. */
+void coili_future_gone(struct coil_future *f)
+{
+    struct coil_loop *loop = coili_need_loop();
+    switch (kind_of(f)) {
+    case KIND_CORO:
+        coili_frame_free(coro_of(f));
+        break;
+    case KIND_CUSTOM:
+        if (!f->state && f->flags & F_STARTED)
+            custom_of(f)->cls->cancel(f); /* settle() frees it */
+        else
+            custom_of(f)->cls->free(f);
+        break;
+    case KIND_PLAIN:
+    case KIND_SLEEP:
+        if (state_of(f) == S_FAILED && !(f->flags & F_FETCHED) &&
+            f->result.e.error != -ECANCELED)
+            coili_report("future failed and nobody fetched its error", NULL,
+                         f->result.e.error, f->result.e.detail);
+        coili_class_put(&loop->alloc, f, f->size_class);
+        break;
+    default:
+        coili_fatal("a future was given back twice");
+    }
+}
+
+/* ---- Completing ------------------------------------------------------- */
+
+/*
+ * False if it was cancelled meanwhile. A future that nobody refers to any more
+ * waited for this only and is gone afterwards.
+ */
+static bool settle(struct coil_future *f, unsigned state, uint64_t result)
+{
+    if (f->state) {
+        if (coil_future_cancelled(f) || f->refs == REFS_MOST)
+            return false;
+        coili_fatal("a future was completed twice");
+    }
+    coili_check(kind_of(f) != KIND_CORO, "a coroutine completes itself");
+    f->state = (uint8_t)state;
+    f->result.u = result;
+    coili_wake_waiters(coili_need_loop(), f);
+    if (f->refs == 0)
+        coili_future_gone(f);
+    return true;
+}
+
+bool coil_future_set_int(struct coil_future *f, int64_t value)
+{
+    return settle(f, S_INT, (uint64_t)value);
+}
+
+bool coil_future_set_pointer(struct coil_future *f, void *value)
+{
+    return settle(f, S_POINTER, (uintptr_t)value);
+}
+
+bool coil_future_set_double(struct coil_future *f, double value)
+{
+    uint64_t word;
+    memcpy(&word, &value, sizeof word);
+    return settle(f, S_DOUBLE, word);
+}
+
+bool coil_future_set_error_detail(struct coil_future *f, int err,
+                                  uint32_t detail)
+{
+    coili_check(err < 0, "an error is a negative number");
+    struct coil_future word = { .result.e = { err, detail } };
+    return settle(f, S_FAILED, word.result.u);
+}
+
+bool coil_future_set_error(struct coil_future *f, int err)
+{
+    return coil_future_set_error_detail(f, err, 0);
+}
+
+bool coil_future_cancel(struct coil_future *f)
+{
+    if (f->state & STATE_MASK)
+        return false;
+    switch (kind_of(f)) {
+    case KIND_CORO:
+        coili_check(f->flags & (F_TASK | F_CALLED),
+                    "only what runs can be cancelled; see coil_drop()");
+        return coili_cancel(coro_of(f), COIL_CANCEL_USER);
+    case KIND_CUSTOM:
+        if (f->flags & F_STARTED)
+            custom_of(f)->cls->cancel(f);
+        else
+            coil_future_set_error(f, -ECANCELED);
+        return true;
+    default:
+        return coil_future_set_error(f, -ECANCELED);
+    }
+}
+
+void coil_drop(struct coil_future *f)
+{
+    if (kind_of(f) != KIND_CORO) {
+        future_unref(f);
+        return;
+    }
+    coili_check(!(f->flags & F_STARTED),
+                "only a coroutine that was not awaited can be dropped");
+    if (f->flags & F_IN_PLACE)
+        return;
+    coili_adopt(coili_need_loop(), coro_of(f));
+}
+
+/* ---- Asking ----------------------------------------------------------- */
+
+bool coil_future_done(const struct coil_future *f)
+{
+    return state_of(f) != S_PENDING;
+}
+
+bool coil_future_failed(const struct coil_future *f)
+{
+    return state_of(f) == S_FAILED;
+}
+
+bool coil_future_cancelled(const struct coil_future *f)
+{
+    return state_of(f) == S_FAILED && f->result.e.error == -ECANCELED;
+}
+
+int coil_future_error(struct coil_future *f)
+{
+    coili_check(coil_future_done(f), "a pending future has no error yet");
+    if (state_of(f) != S_FAILED)
+        return 0;
+    mark_fetched(f);
+    return f->result.e.error;
+}
+
+uint32_t coil_future_detail(const struct coil_future *f)
+{
+    return state_of(f) == S_FAILED ? f->result.e.detail : 0;
+}
+
+static void need_state(const struct coil_future *f, unsigned state)
+{
+    if (COILI_LIKELY(state_of(f) == state))
+        return;
+    coili_check(coil_future_done(f), "a pending future has no value yet");
+    coili_check(state_of(f) != S_FAILED,
+                "a future that failed has no value: ask for its error first");
+    coili_fatal("a future holds a value of another kind");
+}
+
+int64_t coil_future_int(struct coil_future *f)
+{
+    need_state(f, S_INT);
+    return f->result.i;
+}
+
+void *coil_future_pointer(struct coil_future *f)
+{
+    need_state(f, S_POINTER);
+    mark_fetched(f);
+    return f->result.p;
+}
+
+double coil_future_double(struct coil_future *f)
+{
+    need_state(f, S_DOUBLE);
+    return f->result.d;
+}
+
+bool coil_future_taken(const struct coil_future *f)
+{
+    return f->flags & F_FETCHED;
+}
+
+/* ---- Callbacks -------------------------------------------------------- */
+
+void coil_future_add_done_callback(struct coil_future *f,
+                                   struct coil_handle *handle,
+                                   coil_call_fn *fn, void *arg)
+{
+    if (coil_future_done(f)) {
+        coil_call_soon(handle, fn, arg);
+        return;
+    }
+    coili_check(handle->where == WHERE_NOWHERE, "a handle is in use already");
+    handle->fn = fn;
+    handle->arg = arg;
+    handle->where = (uintptr_t)f | WHERE_FUTURE_TAG;
+    coili_add_waiter(f, (uintptr_t)handle | 1);
+}
+
+bool coil_future_remove_done_callback(struct coil_future *f,
+                                      struct coil_handle *handle)
+{
+    /* Once the future is done the handle is in the ready list. */
+    if (handle->where == ((uintptr_t)f | WHERE_FUTURE_TAG) &&
+        coili_remove_waiter(f, (uintptr_t)handle | 1)) {
+        handle->where = WHERE_NOWHERE;
+        return true;
+    }
+    return coil_handle_cancel(handle);
+}

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MIT
+#ifndef COILI_HEAP_H
+#define COILI_HEAP_H
+
+/*
+ * heap.h: deadlines, the earliest first. The essay is in heap.c.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct coili_alloc;
+
+#define COILI_HEAP_CHUNK 256 /* entries */
+
+struct coili_heap_entry {
+    int64_t deadline;
+    uintptr_t owner; /* a uintptr_t *, its lowest bit free for the user */
+};
+
+struct coili_heap {
+    struct coili_alloc *alloc;
+    struct coili_heap_entry **chunks;
+    size_t chunks_n, chunks_max;
+    size_t n;
+};
+
+/*
+ * What an entry's owner holds: its place in the heap, tagged so that it can
+ * stand where a pointer stands otherwise.
+ */
+#define COILI_TIMER_TAG 1u
+#define COILI_TAG_MASK ((uintptr_t)3)
+#define COILI_TIMER_INDEX(word) ((size_t)((word) >> 2))
+
+/*
+ * Add a deadline. *owner (without its lowest bit) is told its place now and
+ * whenever it moves.
+ *
+ * Errors    -ENOMEM
+ */
+int coili_heap_push(struct coili_heap *h, int64_t deadline, uintptr_t owner);
+
+/* Remove the entry at a place. Allocates nothing. */
+void coili_heap_remove(struct coili_heap *h, size_t place);
+
+/* The earliest entry; NULL if there is none. */
+struct coili_heap_entry *coili_heap_first(const struct coili_heap *h);
+
+void coili_heap_fini(struct coili_heap *h);
+
+#endif

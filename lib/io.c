@@ -1,0 +1,494 @@
+// SPDX-License-Identifier: MIT
+/*
+ * io.c: one future per operation, over the backend's table.
+ *
+ * The future contains the operation. It is done at the operation's own final
+ * completion and not before, so that whoever awaits it, cancelled or not, may
+ * have his buffer back when the await ends. A future that nobody waits for any
+ * more cancels its operation and stays until that has landed (settle() in
+ * future.c), and then disposes of what it brought: a descriptor is closed.
+ *
+ * A receiver is an operation that goes on. What it does when the shared
+ * buffers are all in use:
+ *
+ *     MULTI   multishot receive armed; completes once per buffer
+ *       | -ENOBUFS                        ^
+ *       v                                 | a buffer is free again
+ *     POLL    waits until there is something to receive: an idle connection
+ *       | readable, still no buffer       | must not hold any memory
+ *       v                                 |
+ *     OWN     one receive into a block of its own, then MULTI again
+ *
+ * So a receiver never waits for another's buffers, and one that holds its
+ * quota is PAUSED: cancelled, until it gives some back.
+ */
+#include <coil/io.h>
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <coil/net.h>
+
+#include "runtime.h"
+
+/* The most that one read or write moves (MAX_RW_COUNT). */
+#define LEN_MOST 0x7ffff000u
+
+struct io {
+    struct coil_custom custom;
+    struct coili_op op;
+};
+
+static struct io *io_of(struct coil_future *f)
+{
+    return COILI_CONTAINER(f, struct io, custom.future);
+}
+
+static void landed(struct coili_op *op, int res, unsigned flags)
+{
+    (void)flags;
+    struct coil_future *f = &COILI_CONTAINER(op, struct io, op)->custom.future;
+    if (res >= 0)
+        coil_future_set_int(f, res);
+    else
+        coil_future_set_error(f, res);
+}
+
+static void io_start(struct coil_future *f)
+{
+    struct coil_loop *loop = coili_loop;
+    struct io *io = io_of(f);
+    int err = io->op.fd < 0 ? -EINVAL
+                            : loop->table->submit(loop->backend, &io->op);
+    if (err < 0)
+        coil_future_set_error(f, err);
+}
+
+static void io_cancel(struct coil_future *f)
+{
+    coili_loop->table->cancel(coili_loop->backend, &io_of(f)->op);
+}
+
+static void io_free(struct coil_future *f)
+{
+    coil_custom_free(f);
+}
+
+static void io_describe(const struct coil_future *f, char *buf, size_t size)
+{
+    const struct io *io = COILI_CONTAINER(f, const struct io, custom.future);
+    snprintf(buf, size, "%s fd %d", io->custom.cls->name, io->op.fd);
+}
+
+#define IO_CLASS(what) \
+    static const struct coil_future_class what##_class = { \
+        .name = #what, \
+        .start = io_start, \
+        .cancel = io_cancel, \
+        .free = io_free, \
+        .describe = io_describe, \
+    }
+
+IO_CLASS(read);
+IO_CLASS(write);
+IO_CLASS(recv);
+IO_CLASS(send);
+IO_CLASS(connect);
+IO_CLASS(shutdown);
+IO_CLASS(poll);
+
+/*
+ * A buffer between here and the trampoline is gone before the operation is.
+ */
+static void check_buffer(const void *buf)
+{
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+    uintptr_t base = coili_loop->stack_base;
+    if (base && (uintptr_t)buf - here < base - here)
+        coili_misuse(coili_loop->current, NULL, 0,
+                     "a buffer on the stack is lent to an operation: make it "
+                     "a field of the frame");
+}
+
+static struct io *io_new(const struct coil_future_class *cls,
+                         enum coili_opcode opcode, int fd, size_t size)
+{
+    coili_need_loop();
+    struct io *io = coil_custom_new(cls, size);
+    if (!io)
+        return NULL;
+    io->op.complete = landed;
+    io->op.opcode = (uint8_t)opcode;
+    io->op.fd = fd;
+    return io;
+}
+
+static struct coil_future *transfer(const struct coil_future_class *cls,
+                                    enum coili_opcode opcode, int fd,
+                                    const void *buf, size_t len,
+                                    uint64_t offset, unsigned arg)
+{
+    struct io *io = io_new(cls, opcode, fd, sizeof *io);
+    if (!io)
+        return coil_future_nomem();
+    check_buffer(buf);
+    io->op.addr = (void *)(uintptr_t)buf;
+    io->op.len = len < LEN_MOST ? (uint32_t)len : LEN_MOST;
+    io->op.offset = offset;
+    io->op.arg = arg;
+    return &io->custom.future;
+}
+
+#define AT_POSITION UINT64_MAX
+
+struct coil_future *coil_read(int fd, void *buf, size_t len)
+{
+    return transfer(&read_class, COILI_OP_READ, fd, buf, len, AT_POSITION, 0);
+}
+
+struct coil_future *coil_pread(int fd, void *buf, size_t len, uint64_t offset)
+{
+    return transfer(&read_class, COILI_OP_READ, fd, buf, len, offset, 0);
+}
+
+struct coil_future *coil_write(int fd, const void *buf, size_t len)
+{
+    return transfer(&write_class, COILI_OP_WRITE, fd, buf, len, AT_POSITION, 0);
+}
+
+struct coil_future *coil_pwrite(int fd, const void *buf, size_t len,
+                                uint64_t offset)
+{
+    return transfer(&write_class, COILI_OP_WRITE, fd, buf, len, offset, 0);
+}
+
+struct coil_future *coil_recv(int fd, void *buf, size_t len)
+{
+    return transfer(&recv_class, COILI_OP_RECV, fd, buf, len, 0, 0);
+}
+
+struct coil_future *coil_send(int fd, const void *buf, size_t len)
+{
+    return transfer(&send_class, COILI_OP_SEND, fd, buf, len, 0, MSG_NOSIGNAL);
+}
+
+struct coil_future *coil_shutdown(int fd, int how)
+{
+    struct io *io = io_new(&shutdown_class, COILI_OP_SHUTDOWN, fd, sizeof *io);
+    if (!io)
+        return coil_future_nomem();
+    io->op.arg = (uint32_t)how;
+    return &io->custom.future;
+}
+
+struct coil_future *coil_poll(int fd, unsigned events)
+{
+    struct io *io = io_new(&poll_class, COILI_OP_POLL, fd, sizeof *io);
+    if (!io)
+        return coil_future_nomem();
+    io->op.arg = events;
+    return &io->custom.future;
+}
+
+/* ---- accept ----------------------------------------------------------- */
+
+/* A connection that nobody took is not to leak. */
+static void accept_free(struct coil_future *f)
+{
+    if (f->state == S_INT && !(f->flags & F_FETCHED))
+        close((int)f->result.i);
+    coil_custom_free(f);
+}
+
+static const struct coil_future_class accept_class = {
+    .name = "accept",
+    .start = io_start,
+    .cancel = io_cancel,
+    .free = accept_free,
+    .describe = io_describe,
+};
+
+struct coil_future *coil_accept(int fd)
+{
+    struct io *io = io_new(&accept_class, COILI_OP_ACCEPT, fd, sizeof *io);
+    if (!io)
+        return coil_future_nomem();
+    io->op.arg = SOCK_CLOEXEC;
+    return &io->custom.future;
+}
+
+/* ---- connect ---------------------------------------------------------- */
+
+struct connect {
+    struct io io;
+    struct coil_addr addr;
+};
+
+struct coil_future *coil_connect(int fd, const struct coil_addr *addr)
+{
+    struct io *io = io_new(&connect_class, COILI_OP_CONNECT, fd,
+                           sizeof(struct connect));
+    if (!io)
+        return coil_future_nomem();
+    struct connect *connect = (struct connect *)io;
+    connect->addr = *addr;
+    io->op.addr = &connect->addr.u.sa;
+    io->op.len = addr->len;
+    return &io->custom.future;
+}
+
+/* ---- close ------------------------------------------------------------ */
+
+/*
+ * Two operations, one after the other. Cancelling asks every operation on the
+ * descriptor to end; their own completions tell those who wait for them.
+ */
+static void close_ended(struct coil_future *f, int res)
+{
+    if (res >= 0)
+        coil_future_set_int(f, 0);
+    else
+        coil_future_set_error(f, res);
+}
+
+static void close_step(struct coili_op *op, int res, unsigned flags)
+{
+    (void)flags;
+    struct coil_future *f = &COILI_CONTAINER(op, struct io, op)->custom.future;
+    if (op->opcode == COILI_OP_CLOSE) {
+        close_ended(f, res);
+        return;
+    }
+    op->opcode = COILI_OP_CLOSE;
+    if (coili_loop->table->submit(coili_loop->backend, op) < 0)
+        close_ended(f, close(op->fd) < 0 ? -errno : 0);
+}
+
+static void close_start(struct coil_future *f)
+{
+    struct io *io = io_of(f);
+    if (io->op.fd < 0)
+        coil_future_set_error(f, -EINVAL);
+    else if (coili_loop->table->submit(coili_loop->backend, &io->op) < 0)
+        close_ended(f, close(io->op.fd) < 0 ? -errno : 0);
+}
+
+static void close_cancel(struct coil_future *f)
+{
+    (void)f; /* it ends soon by itself */
+}
+
+static const struct coil_future_class close_class = {
+    .name = "close",
+    .start = close_start,
+    .cancel = close_cancel,
+    .free = io_free,
+    .describe = io_describe,
+};
+
+struct coil_future *coil_close(int fd)
+{
+    struct io *io = io_new(&close_class, COILI_OP_CANCEL_FD, fd, sizeof *io);
+    if (!io)
+        return coil_future_nomem();
+    io->op.complete = close_step;
+    return &io->custom.future;
+}
+
+/* ---- Receivers -------------------------------------------------------- */
+
+enum receiver_state { MULTI, POLL, OWN, PAUSED, OVER };
+
+/* Blocks of a receiver's own are numbered from here. */
+#define OWN_BLOCK (1u << 16)
+
+struct coil_receiver {
+    struct coil_custom closing; /* done when the kernel has let go */
+    struct coili_op op;
+    coil_received_fn *received;
+    void *arg;
+    char *block; /* of its own, while OWN or lent */
+    bool block_lent, closed;
+    uint8_t state;
+    unsigned held, quota;
+};
+
+static struct coil_receiver *receiver_of(struct coili_op *op)
+{
+    return COILI_CONTAINER(op, struct coil_receiver, op);
+}
+
+static size_t block_bytes(void)
+{
+    return coili_loop->options.recv_buffer_bytes;
+}
+
+static void receiver_landed(struct coili_op *op, int res, unsigned flags);
+
+/* Whether there is a way to go on; the error is told if not. */
+static void receiver_arm(struct coil_receiver *r, enum receiver_state state)
+{
+    static const uint8_t opcodes[] = {
+        [MULTI] = COILI_OP_RECV_MULTI,
+        [POLL] = COILI_OP_POLL,
+        [OWN] = COILI_OP_RECV,
+    };
+    struct coil_loop *loop = coili_loop;
+    r->state = (uint8_t)state;
+    r->op.opcode = opcodes[state];
+    r->op.addr = state == OWN ? r->block : NULL;
+    r->op.len = state == OWN ? (uint32_t)block_bytes() : 0;
+    r->op.arg = state == POLL ? POLLIN | POLLRDHUP : 0;
+    int err = loop->table->submit(loop->backend, &r->op);
+    if (err < 0) {
+        r->state = OVER;
+        r->received(r->arg, err, NULL, 0);
+    }
+}
+
+static void receiver_arm_own(struct coil_receiver *r)
+{
+    if (!r->block)
+        r->block = coil_alloc(block_bytes());
+    if (r->block) {
+        receiver_arm(r, OWN);
+        return;
+    }
+    r->state = OVER;
+    r->received(r->arg, -ENOMEM, NULL, 0);
+}
+
+static void deliver(struct coil_receiver *r, int res, unsigned buffer)
+{
+    struct coil_loop *loop = coili_loop;
+    char *data = buffer == OWN_BLOCK
+                     ? r->block
+                     : loop->table->buffer(loop->backend, buffer);
+    r->held++;
+    r->block_lent |= buffer == OWN_BLOCK;
+    r->received(r->arg, res, data, buffer);
+}
+
+static void receiver_closed(struct coil_receiver *r)
+{
+    coil_future_set_int(&r->closing.future, 0);
+}
+
+/* After a final completion: what next? */
+static void receiver_next(struct coil_receiver *r, int res)
+{
+    struct coil_loop *loop = coili_loop;
+    if (r->closed) {
+        r->state = OVER;
+        receiver_closed(r);
+    } else if (r->held >= r->quota || r->block_lent) {
+        r->state = PAUSED;
+    } else if (r->state == MULTI && res == -ENOBUFS) {
+        receiver_arm(r, POLL);
+    } else if (r->state == POLL &&
+               loop->table->buffers_free(loop->backend) == 0) {
+        receiver_arm_own(r);
+    } else {
+        receiver_arm(r, MULTI);
+    }
+}
+
+static void receiver_landed(struct coili_op *op, int res, unsigned flags)
+{
+    struct coil_loop *loop = coili_loop;
+    struct coil_receiver *r = receiver_of(op);
+    unsigned buffer = COILI_CQE_BUFFER_ID(flags);
+    bool data = res > 0 && (flags & COILI_CQE_BUFFER || r->state == OWN);
+
+    if (r->closed && flags & COILI_CQE_BUFFER)
+        loop->table->buffer_return(loop->backend, buffer);
+    else if (!r->closed && data)
+        deliver(r, res, r->state == OWN ? OWN_BLOCK : buffer);
+    else if (flags & COILI_CQE_BUFFER) /* the end of stream has one, empty */
+        loop->table->buffer_return(loop->backend, buffer);
+
+    if (flags & COILI_CQE_MORE) {
+        if (r->held >= r->quota)
+            loop->table->cancel(loop->backend, op);
+        return;
+    }
+    bool goes_on = data || res == -ENOBUFS || res == -ECANCELED ||
+                   r->state == POLL;
+    if (goes_on || r->closed) {
+        receiver_next(r, res);
+        return;
+    }
+    r->state = OVER;
+    r->received(r->arg, res, NULL, 0);
+}
+
+static void receiver_close_start(struct coil_future *f)
+{
+    struct coil_receiver *r = COILI_CONTAINER(f, struct coil_receiver,
+                                              closing.future);
+    r->closed = true;
+    if (r->state == PAUSED || r->state == OVER)
+        receiver_closed(r);
+    else
+        coili_loop->table->cancel(coili_loop->backend, &r->op);
+}
+
+static void receiver_free(struct coil_future *f)
+{
+    struct coil_receiver *r = COILI_CONTAINER(f, struct coil_receiver,
+                                              closing.future);
+    if (r->block)
+        coil_free(r->block, block_bytes());
+    coil_custom_free(f);
+}
+
+static const struct coil_future_class receiver_class = {
+    .name = "close receiver",
+    .start = receiver_close_start,
+    .cancel = close_cancel,
+    .free = receiver_free,
+};
+
+struct coil_receiver *coil_receiver_new(int fd, coil_received_fn *received,
+                                        void *arg)
+{
+    struct coil_loop *loop = coili_need_loop();
+    if (loop->table->buffers_open(loop->backend) < 0)
+        return NULL;
+    struct coil_receiver *r = coil_custom_new(&receiver_class, sizeof *r);
+    if (!r)
+        return NULL;
+    r->op.complete = receiver_landed;
+    r->op.fd = fd;
+    r->received = received;
+    r->arg = arg;
+    r->quota = loop->options.recv_buffers / 8;
+    if (r->quota < 4)
+        r->quota = 4;
+    receiver_arm(r, MULTI);
+    return r;
+}
+
+void coil_receiver_return(struct coil_receiver *r, unsigned buffer)
+{
+    struct coil_loop *loop = coili_loop;
+    if (buffer == OWN_BLOCK) {
+        coil_free(r->block, block_bytes());
+        r->block = NULL;
+        r->block_lent = false;
+    } else {
+        loop->table->buffer_return(loop->backend, buffer);
+    }
+    r->held--;
+    if (r->state == PAUSED && !r->closed && r->held <= r->quota / 2)
+        receiver_arm(r, MULTI);
+}
+
+struct coil_future *coil_receiver_close(struct coil_receiver *r)
+{
+    return &r->closing.future;
+}

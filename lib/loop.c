@@ -1,0 +1,493 @@
+// SPDX-License-Identifier: MIT
+/*
+ * loop.c: one pass after the other.
+ *
+ *          +--------------------------------------------------------+
+ *          v                                                        |
+ *     [ submit ] -> [ wait ] -> [ completions ] -> [ due timers ]   |
+ *                   not if        become             become         |
+ *                   something     ready              ready          |
+ *                   is ready                            |           |
+ *                                                       v           |
+ *                              [ run what is ready at this moment ] +
+ *
+ * What becomes ready while the batch runs is for the next pass: no task can
+ * keep the kernel's news out. Completions come before timers, so a read that
+ * is both ready and late this turn succeeds.
+ *
+ * While tasks are ready a pass makes no system call and does not look at the
+ * clock, unless the backend is eager (something is to be submitted, or the
+ * kernel has flagged work). Every 64th pass does both anyway.
+ *
+ * Only this file runs code of the user's: coroutines and calls, from the batch.
+ */
+#include <coil/loop.h>
+#include <coil/wait.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "runtime.h"
+
+#define PASSES_WITHOUT_ENTER 64
+#define SLEEP_MOST COIL_SECONDS(86400)
+
+_Thread_local struct coil_loop *coili_loop;
+
+struct coil_loop *coil_loop_current(void)
+{
+    return coili_loop;
+}
+
+struct coil_loop *coili_need_loop(void)
+{
+    struct coil_loop *loop = coili_loop;
+    coili_check(loop, "this thread has no loop: RUN() makes one");
+    return loop;
+}
+
+int64_t coil_now(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+/* ---- Calls ------------------------------------------------------------ */
+
+static void claim(struct coil_handle *h, coil_call_fn *fn, void *arg)
+{
+    coili_check(h->where == WHERE_NOWHERE, "a handle is in use already");
+    h->fn = fn;
+    h->arg = arg;
+}
+
+void coil_call_soon(struct coil_handle *h, coil_call_fn *fn, void *arg)
+{
+    struct coil_loop *loop = coili_need_loop();
+    claim(h, fn, arg);
+    h->where = WHERE_READY;
+    ready_push(&loop->ready, (uintptr_t)h | 1);
+}
+
+int coil_call_at(struct coil_handle *h, int64_t deadline, coil_call_fn *fn,
+                 void *arg)
+{
+    struct coil_loop *loop = coili_need_loop();
+    claim(h, fn, arg);
+    return coili_heap_push(&loop->timers, deadline, (uintptr_t)&h->where | 1);
+}
+
+int coil_call_later(struct coil_handle *h, int64_t delay, coil_call_fn *fn,
+                    void *arg)
+{
+    int64_t now = coil_now();
+    return coil_call_at(h, delay > INT64_MAX - now ? INT64_MAX : now + delay,
+                        fn, arg);
+}
+
+static bool unlink_from(struct ready_list *list, uintptr_t waiter)
+{
+    uintptr_t before = 0, at = list->head;
+    while (at && at != waiter) {
+        before = at;
+        at = *next_of(at);
+    }
+    if (!at)
+        return false;
+    if (before)
+        *next_of(before) = *next_of(waiter);
+    else
+        list->head = *next_of(waiter);
+    if (list->tail == waiter)
+        list->tail = before;
+    return true;
+}
+
+/* Rare: what is ready and withdrawn all the same. A scan will do. */
+void coili_unready(struct coil_loop *loop, uintptr_t waiter)
+{
+    if (!unlink_from(&loop->ready, waiter))
+        coili_check(unlink_from(&loop->batch, waiter),
+                    "a ready call is not in the ready list");
+}
+
+static bool withdraw_remote(struct coil_loop *loop, struct coil_handle *h)
+{
+    struct ready_list list = { loop->remote_head, loop->remote_tail };
+    bool found = unlink_from(&list, (uintptr_t)h | 1);
+    loop->remote_head = list.head;
+    loop->remote_tail = list.tail;
+    return found;
+}
+
+bool coil_handle_cancel(struct coil_handle *h)
+{
+    struct coil_loop *loop = coili_need_loop();
+    if (h->where == WHERE_NOWHERE)
+        return false;
+    if (h->where == WHERE_REMOTE) {
+        pthread_mutex_lock(&loop->lock);
+        bool found = withdraw_remote(loop, h);
+        pthread_mutex_unlock(&loop->lock);
+        if (!found)
+            coili_unready(loop, (uintptr_t)h | 1);
+    } else if ((h->where & COILI_TAG_MASK) == COILI_TIMER_TAG) {
+        coili_heap_remove(&loop->timers, COILI_TIMER_INDEX(h->where));
+    } else {
+        coili_unready(loop, (uintptr_t)h | 1);
+    }
+    h->where = WHERE_NOWHERE;
+    return true;
+}
+
+/*
+ * A sleep is no more than its duration until it is awaited; then the coroutine
+ * itself stands in the heap and this goes back to the free list.
+ */
+struct coil_future *coil_sleep(int64_t duration)
+{
+    if (duration <= 0)
+        return &coili_pass;
+    struct coil_future *f = coil_future_new();
+    if (coil_future_done(f))
+        return f;
+    f->flags = KIND_SLEEP;
+    f->result.i = duration;
+    return f;
+}
+
+/* ---- From other threads ----------------------------------------------- */
+
+void coil_call_soon_threadsafe(struct coil_loop *loop, struct coil_handle *h,
+                               coil_call_fn *fn, void *arg)
+{
+    claim(h, fn, arg);
+    h->where = WHERE_REMOTE;
+    h->next = 0;
+    uintptr_t waiter = (uintptr_t)h | 1;
+    pthread_mutex_lock(&loop->lock);
+    bool first = !loop->remote_head;
+    if (first)
+        loop->remote_head = waiter;
+    else
+        *next_of(loop->remote_tail) = waiter;
+    loop->remote_tail = waiter;
+    /* Inside the lock: the loop cannot be closed before we are through. */
+    if (first)
+        loop->table->wake(loop->backend);
+    pthread_mutex_unlock(&loop->lock);
+}
+
+/* The head is read without the lock: a miss is made good by the wake-up. */
+static void take_remote(struct coil_loop *loop)
+{
+    pthread_mutex_lock(&loop->lock);
+    if (loop->remote_head) {
+        if (loop->ready.tail)
+            *next_of(loop->ready.tail) = loop->remote_head;
+        else
+            loop->ready.head = loop->remote_head;
+        loop->ready.tail = loop->remote_tail;
+        loop->remote_head = loop->remote_tail = 0;
+    }
+    pthread_mutex_unlock(&loop->lock);
+}
+
+/* ---- One pass --------------------------------------------------------- */
+
+static void run_handle(struct coil_handle *h)
+{
+    coil_call_fn *fn = h->fn;
+    void *arg = h->arg;
+    h->where = WHERE_NOWHERE;
+    fn(arg); /* may free or reuse the handle */
+}
+
+static void run_batch(struct coil_loop *loop)
+{
+    loop->batch = loop->ready;
+    loop->ready = (struct ready_list){ 0, 0 };
+    while (loop->batch.head) {
+        uintptr_t waiter = loop->batch.head;
+        loop->batch.head = *next_of(waiter);
+        if (!loop->batch.head)
+            loop->batch.tail = 0;
+        if (waiter & 1)
+            run_handle((struct coil_handle *)(waiter & ~(uintptr_t)1));
+        else
+            coili_run(loop, (struct coil_coro *)waiter);
+    }
+}
+
+/* A sleeping coroutine is resumed, a handle is called. */
+static void fire(struct coil_loop *loop, uintptr_t owner)
+{
+    coili_heap_remove(&loop->timers, 0);
+    uintptr_t *word = (uintptr_t *)(owner & ~(uintptr_t)1);
+    if (owner & 1) {
+        struct coil_handle *h = COILI_CONTAINER(word, struct coil_handle,
+                                                where);
+        h->where = WHERE_READY;
+        ready_push(&loop->ready, (uintptr_t)h | 1);
+    } else {
+        struct coil_coro *co = COILI_CONTAINER(word, struct coil_coro,
+                                               awaiting);
+        co->awaiting = (uintptr_t)&coili_zero;
+        wake(loop, co);
+    }
+}
+
+static void due_timers(struct coil_loop *loop)
+{
+    struct coili_heap_entry *first;
+    while ((first = coili_heap_first(&loop->timers)) &&
+           first->deadline <= loop->now)
+        fire(loop, first->owner);
+}
+
+/* How long the ring may sleep: until the first timer, `most` at the most. */
+static int64_t patience(const struct coil_loop *loop, int64_t most)
+{
+    const struct coili_heap_entry *first = coili_heap_first(&loop->timers);
+    if (most > SLEEP_MOST)
+        most = SLEEP_MOST;
+    if (!first || most == 0)
+        return most;
+    int64_t left = first->deadline - coil_now();
+    return left < 0 ? 0 : left < most ? left : most;
+}
+
+bool coil_loop_pass(struct coil_loop *loop, int64_t timeout_ns)
+{
+    coili_check(loop == coili_loop, "a loop belongs to the thread that made it");
+    coili_check(!loop->current && !loop->batch.head, "a pass inside a pass");
+    loop->passes++;
+    bool busy = loop->ready.head || loop->stopping;
+    if (!busy || ++loop->idle_passes >= PASSES_WITHOUT_ENTER ||
+        loop->table->eager(loop->backend)) {
+        loop->idle_passes = 0;
+        loop->table->wait(loop->backend, busy ? 0 : patience(loop, timeout_ns));
+        take_remote(loop);
+        loop->now = coil_now();
+        due_timers(loop);
+    } else {
+        loop->table->harvest(loop->backend);
+    }
+    run_batch(loop);
+    return loop->ready.head != 0;
+}
+
+/* ---- Running ---------------------------------------------------------- */
+
+static bool must_stop(struct coil_loop *loop)
+{
+    if (!loop->stopping)
+        return false;
+    loop->stopping = false;
+    return true;
+}
+
+int coil_run_until(struct coil_loop *loop, struct coil_task *task)
+{
+    struct coil_future *f = coil_task_future(task);
+    coili_check(!loop->running, "the loop runs already");
+    loop->running = true;
+    future_ref(f);
+    int err = 0;
+    while (!f->state || !coil_future_done(f)) {
+        coil_loop_pass(loop, COIL_NEVER);
+        if (must_stop(loop) && !coil_future_done(f)) {
+            err = COIL_ESTOPPED;
+            break;
+        }
+    }
+    future_unref(f);
+    loop->running = false;
+    return err;
+}
+
+void coil_loop_stop(struct coil_loop *loop)
+{
+    loop->stopping = true;
+}
+
+/* ---- Life ------------------------------------------------------------- */
+
+static void forked(void)
+{
+    struct coil_loop *loop = coili_loop;
+    if (!loop)
+        return;
+    /* The ring is the parent's; this process has no loop until it makes one. */
+    loop->table->forked(loop->backend);
+    coili_loop = NULL;
+}
+
+static void guard_forks(void)
+{
+    pthread_atfork(NULL, NULL, forked);
+}
+
+static unsigned or_default(unsigned value, unsigned preset)
+{
+    return value ? value : preset;
+}
+
+static void fill_options(struct coil_loop *loop, const struct coil_options *given)
+{
+    struct coil_options *o = &loop->options;
+    if (given) {
+        coili_check(given->size >= offsetof(struct coil_options, arena) &&
+                        given->size <= sizeof *o,
+                    "options begin with their size: COIL_OPTIONS_INIT");
+        memcpy(o, given, given->size);
+    }
+    o->entries = or_default(o->entries, 64);
+    o->cq_entries = or_default(o->cq_entries, 512);
+    if (o->cq_entries < o->entries)
+        o->cq_entries = o->entries;
+    o->operations_max = or_default(o->operations_max, 65536);
+    if (o->operations_max > 65536)
+        o->operations_max = 65536;
+    o->recv_buffers = or_default(o->recv_buffers, 128);
+    o->recv_buffer_bytes = or_default(o->recv_buffer_bytes, 16384);
+    coili_check((o->recv_buffers & (o->recv_buffers - 1)) == 0 &&
+                    o->recv_buffers <= 32768,
+                "options.recv_buffers is a power of two, at most 32768");
+    if (!o->close_ns)
+        o->close_ns = COIL_SECONDS(10);
+}
+
+int coil_loop_new(struct coil_loop **out, const struct coil_options *options)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, guard_forks);
+    if (coili_loop)
+        return -EBUSY;
+
+    struct coili_alloc alloc;
+    coili_alloc_init(&alloc, options ? options->arena : NULL,
+                     options ? options->arena_bytes : 0);
+    struct coil_loop *loop = coili_get(&alloc, sizeof *loop);
+    if (!loop) {
+        coili_alloc_fini(&alloc);
+        return -ENOMEM;
+    }
+    memset(loop, 0, sizeof *loop);
+    coili_alloc_move(&loop->alloc, &alloc);
+    fill_options(loop, options);
+    loop->timers.alloc = &loop->alloc;
+    loop->table = &coili_ring;
+    coili_list_init(&loop->root.tasks);
+    coili_list_init(&loop->unstarted);
+
+    struct coili_backend_options b = {
+        .entries = loop->options.entries,
+        .cq_entries = loop->options.cq_entries,
+        .operations_max = loop->options.operations_max,
+        .recv_buffers = loop->options.recv_buffers,
+        .recv_buffer_bytes = loop->options.recv_buffer_bytes,
+    };
+    int err = loop->table->open(&loop->backend, &loop->alloc, &b);
+    if (err < 0) {
+        coili_alloc_move(&alloc, &loop->alloc);
+        coili_alloc_fini(&alloc);
+        return err;
+    }
+    pthread_mutex_init(&loop->lock, NULL);
+    loop->now = coil_now();
+    coili_loop = loop;
+    *out = loop;
+    return 0;
+}
+
+static unsigned in_flight(const struct coil_loop *loop)
+{
+    struct coili_backend_stats stats;
+    loop->table->stats(loop->backend, &stats);
+    return stats.in_flight;
+}
+
+/* Calls that are ready may still be made; so may what they spawn. */
+static bool drained(const struct coil_loop *loop)
+{
+    return loop->root.running == 0 && !loop->ready.head &&
+           in_flight(loop) == 0;
+}
+
+/* Frames nobody awaited run their FINALLY now, and are named. */
+static void adopt_unstarted(struct coil_loop *loop)
+{
+    struct coili_list *link;
+    while ((link = coili_list_first(&loop->unstarted))) {
+        struct coil_task *t = COILI_CONTAINER(link, struct coil_task,
+                                              siblings);
+        coili_report("a coroutine was never awaited", &t->coro, 0, 0);
+        coili_adopt(loop, &t->coro);
+    }
+}
+
+void coil_loop_close(struct coil_loop *loop)
+{
+    coili_check(loop == coili_loop && !loop->running,
+                "a loop is closed by its own thread, when it does not run");
+    loop->closing = true;
+    loop->stopping = false;
+    int64_t deadline = coil_now() + loop->options.close_ns;
+    coili_nursery_cancel(&loop->root, COIL_CANCEL_USER);
+    adopt_unstarted(loop);
+    while (!drained(loop)) {
+        if (coil_now() >= deadline) {
+            coil_dump(2);
+            coili_fatal("the loop cannot be closed: these tasks or operations "
+                        "do not end");
+        }
+        coil_loop_pass(loop, COIL_MS(10));
+        adopt_unstarted(loop);
+    }
+    coili_nursery_release(&loop->root);
+
+    /* Whoever called from another thread is out of the lock after this. */
+    pthread_mutex_lock(&loop->lock);
+    pthread_mutex_unlock(&loop->lock);
+    pthread_mutex_destroy(&loop->lock);
+    loop->table->close(loop->backend);
+    coili_heap_fini(&loop->timers);
+    coili_loop = NULL;
+    struct coili_alloc alloc;
+    coili_alloc_move(&alloc, &loop->alloc);
+    coili_alloc_fini(&alloc);
+}
+
+void coil_loop_stats(const struct coil_loop *loop, struct coil_stats *out)
+{
+    struct coili_backend_stats b;
+    loop->table->stats(loop->backend, &b);
+    *out = (struct coil_stats){
+        .passes = loop->passes,
+        .enters = b.enters,
+        .steps = loop->steps,
+        .submitted = b.submitted,
+        .overflows = b.overflows,
+        .no_buffers = b.no_buffers,
+        .in_flight = b.in_flight,
+        .timers = (unsigned)loop->timers.n,
+        .tasks = (unsigned)loop->tasks_n,
+        .memory = loop->alloc.taken,
+    };
+}
+
+/* ---- Memory ----------------------------------------------------------- */
+
+void *coil_alloc(size_t size)
+{
+    return coili_get(&coili_need_loop()->alloc, size);
+}
+
+void coil_free(void *memory, size_t size)
+{
+    coili_put(&coili_need_loop()->alloc, memory, size);
+}

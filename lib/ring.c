@@ -1,0 +1,715 @@
+// SPDX-License-Identifier: MIT
+/*
+ * ring.c: io_uring. The only file that names liburing.
+ *
+ * An operation is known to the kernel by a slot and a generation, never by its
+ * address: a completion that comes for a slot's former user is recognised. The
+ * states of an operation:
+ *
+ *     state    submit()   its completion   cancel()
+ *     IDLE     FLYING or                   nothing to do
+ *              QUEUED
+ *     QUEUED              --               completes with -ECANCELED: IDLE
+ *     FLYING              IDLE             a request flies too
+ *
+ * complete() is called at the operation's own final completion, so that the
+ * caller's buffer is the kernel's until then, cancelled or not. The operation
+ * may be gone after that; its slot is used again only when the completion of
+ * the cancel request is in too.
+ *
+ * A full submission queue is submitted and filled again; where the kernel
+ * refuses more for now (-EBUSY, its list of completions has overflowed) the
+ * operation, or its cancel request, waits in `queue`. No caller ever sees that.
+ *
+ * Flags: SINGLE_ISSUER and DEFER_TASKRUN make completions run only when we
+ * enter, in one batch; TASKRUN_FLAG tells when that is worth it. There is a
+ * ladder down for kernels that lack them. No SQPOLL: it burns a core.
+ */
+#include "ring.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <liburing.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "alloc.h"
+#include "check.h"
+#include "list.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#define POISON_BUFFERS 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define POISON_BUFFERS 1
+#endif
+#endif
+#ifdef POISON_BUFFERS
+#include <sanitizer/asan_interface.h>
+#endif
+#if defined(__has_include)
+#if __has_include(<valgrind/memcheck.h>)
+#include <valgrind/memcheck.h>
+#endif
+#endif
+#ifndef VALGRIND_MAKE_MEM_DEFINED
+#define VALGRIND_MAKE_MEM_DEFINED(p, n) ((void)(p), (void)(n))
+#endif
+
+/* Newer than liburing 2.3; the kernel's values under names of our own. */
+#define FEAT_NO_IOWAIT (1u << 17)
+#define ENTER_NO_IOWAIT (1u << 7)
+
+#define SLOTS_PER_CHUNK 256u
+#define SLOT_BITS 24
+#define SLOT_MASK ((1u << SLOT_BITS) - 1)
+#define GENERATION_MASK 0x7fffffffu
+#define CANCEL_TAG ((uint64_t)1 << 63)
+#define NO_OP ((uint64_t)0) /* user_data of what nobody waits for */
+
+/* How far a cancel request has come; 0: there is none. */
+enum { CANCEL_QUEUED = 1, CANCEL_FLYING };
+
+/* Completions taken before the loop runs what they woke. */
+#define BATCH 256
+
+#define BUFFER_GROUP 0
+
+struct slot {
+    struct coili_op *op; /* NULL when free, or only cancel's is to come */
+    uint32_t generation;
+    uint32_t next_free;
+    uint8_t awaited; /* completions to come: own and cancel's */
+};
+
+struct coili_backend {
+    struct io_uring ring;
+    struct coili_alloc *alloc;
+    struct coili_backend_options options;
+    struct slot *chunks[(1u << 16) / SLOTS_PER_CHUNK];
+    unsigned slots_n;
+    uint32_t free_slot; /* index + 1 of the first; 0 none */
+    struct coili_op *queue, **queue_end;
+    unsigned enter_flags;
+    int wake_fd;
+    struct coili_op wake_op;
+    struct io_uring_buf_ring *buf_ring;
+    char *buf_memory;
+    unsigned buf_free;
+    uint64_t pages; /* of buf_ring plus buf_memory, for munmap */
+    struct coili_backend_stats stats;
+};
+
+/* ---- Slots ------------------------------------------------------------ */
+
+static struct slot *slot_at(struct coili_backend *b, uint32_t i)
+{
+    return &b->chunks[i / SLOTS_PER_CHUNK][i % SLOTS_PER_CHUNK];
+}
+
+static int more_slots(struct coili_backend *b)
+{
+    if (b->slots_n >= b->options.operations_max)
+        return -ENOBUFS;
+    struct slot *chunk = coili_get(b->alloc, SLOTS_PER_CHUNK * sizeof *chunk);
+    if (!chunk)
+        return -ENOMEM;
+    b->chunks[b->slots_n / SLOTS_PER_CHUNK] = chunk;
+    for (unsigned i = SLOTS_PER_CHUNK; i-- > 0;) {
+        chunk[i] = (struct slot){ .generation = 1,
+                                  .next_free = b->free_slot };
+        b->free_slot = b->slots_n + i + 1;
+    }
+    b->slots_n += SLOTS_PER_CHUNK;
+    return 0;
+}
+
+static int take_slot(struct coili_backend *b, struct coili_op *op)
+{
+    if (b->stats.in_flight >= b->options.operations_max)
+        return -ENOBUFS;
+    if (!b->free_slot) {
+        int err = more_slots(b);
+        if (err < 0)
+            return err;
+    }
+    uint32_t i = b->free_slot - 1;
+    struct slot *s = slot_at(b, i);
+    b->free_slot = s->next_free;
+    s->op = op;
+    s->awaited = 1;
+    op->slot = i;
+    b->stats.in_flight++;
+    return 0;
+}
+
+static void slot_done(struct coili_backend *b, uint32_t i)
+{
+    struct slot *s = slot_at(b, i);
+    if (--s->awaited > 0)
+        return;
+    s->generation = (s->generation + 1) & GENERATION_MASK;
+    s->op = NULL;
+    s->next_free = b->free_slot;
+    b->free_slot = i + 1;
+    b->stats.in_flight--;
+}
+
+static uint64_t user_data(struct coili_backend *b, uint32_t i)
+{
+    return (uint64_t)slot_at(b, i)->generation << 32 | (i + 1);
+}
+
+/* ---- Entering --------------------------------------------------------- */
+
+static unsigned unsubmitted(const struct coili_backend *b)
+{
+    return b->ring.sq.sqe_tail - b->ring.sq.sqe_head;
+}
+
+/*
+ * One io_uring_enter. liburing's wrapper cannot pass NO_IOWAIT, so the tail is
+ * published here; the index array was made the identity by ring_open().
+ */
+static int enter(struct coili_backend *b, unsigned wait_for, int64_t timeout_ns)
+{
+    struct io_uring_sq *sq = &b->ring.sq;
+    unsigned n = unsubmitted(b);
+    io_uring_smp_store_release(sq->ktail, sq->sqe_tail);
+
+    struct __kernel_timespec ts = { 0 };
+    struct io_uring_getevents_arg arg = { 0 };
+    if (timeout_ns >= 0) {
+        ts.tv_sec = timeout_ns / 1000000000;
+        ts.tv_nsec = timeout_ns % 1000000000;
+        arg.ts = (uint64_t)(uintptr_t)&ts;
+    }
+    unsigned flags = b->enter_flags | IORING_ENTER_GETEVENTS |
+                     IORING_ENTER_EXT_ARG;
+    int n_sent = io_uring_enter2((unsigned)b->ring.enter_ring_fd, n, wait_for,
+                                 flags, (void *)&arg, sizeof arg);
+    b->stats.enters++;
+    /* The kernel's head says what it took, also when the wait failed. */
+    unsigned head = io_uring_smp_load_acquire(sq->khead);
+    b->stats.submitted += head - sq->sqe_head;
+    sq->sqe_head = head;
+    return n_sent;
+}
+
+/* A free entry; NULL if the kernel takes no more for now. */
+static struct io_uring_sqe *get_sqe(struct coili_backend *b)
+{
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&b->ring);
+    for (int tries = 0; !sqe && tries < 4; tries++) {
+        enter(b, 0, 0);
+        sqe = io_uring_get_sqe(&b->ring);
+    }
+    return sqe;
+}
+
+/* ---- Submitting ------------------------------------------------------- */
+
+static void prepare(struct io_uring_sqe *sqe, const struct coili_op *op)
+{
+    switch ((enum coili_opcode)op->opcode) {
+    case COILI_OP_READ:
+        io_uring_prep_read(sqe, op->fd, op->addr, op->len, op->offset);
+        break;
+    case COILI_OP_WRITE:
+        io_uring_prep_write(sqe, op->fd, op->addr, op->len, op->offset);
+        break;
+    case COILI_OP_RECV:
+        io_uring_prep_recv(sqe, op->fd, op->addr, op->len, (int)op->arg);
+        break;
+    case COILI_OP_SEND:
+        io_uring_prep_send(sqe, op->fd, op->addr, op->len, (int)op->arg);
+        break;
+    case COILI_OP_ACCEPT:
+        io_uring_prep_accept(sqe, op->fd, op->addr,
+                             (socklen_t *)(uintptr_t)op->offset, (int)op->arg);
+        break;
+    case COILI_OP_CONNECT:
+        io_uring_prep_connect(sqe, op->fd, op->addr, op->len);
+        break;
+    case COILI_OP_CLOSE:
+        io_uring_prep_close(sqe, op->fd);
+        break;
+    case COILI_OP_SHUTDOWN:
+        io_uring_prep_shutdown(sqe, op->fd, (int)op->arg);
+        break;
+    case COILI_OP_POLL:
+        io_uring_prep_poll_add(sqe, op->fd, op->arg);
+        break;
+    case COILI_OP_ACCEPT_MULTI:
+        io_uring_prep_multishot_accept(sqe, op->fd, NULL, NULL, (int)op->arg);
+        break;
+    case COILI_OP_RECV_MULTI:
+        io_uring_prep_recv_multishot(sqe, op->fd, NULL, 0, 0);
+        sqe->flags |= IOSQE_BUFFER_SELECT;
+        sqe->buf_group = BUFFER_GROUP;
+        break;
+    case COILI_OP_CANCEL_FD:
+        io_uring_prep_cancel_fd(sqe, op->fd, IORING_ASYNC_CANCEL_ALL);
+        break;
+    }
+}
+
+/* The kernel writes there until the completion; a reader before is a bug. */
+static void lend_buffer(const struct coili_op *op)
+{
+#ifdef POISON_BUFFERS
+    if (op->opcode == COILI_OP_READ || op->opcode == COILI_OP_RECV)
+        __asan_poison_memory_region(op->addr, op->len);
+#else
+    (void)op;
+#endif
+}
+
+static void take_buffer_back(const struct coili_op *op, int res)
+{
+    if (op->opcode != COILI_OP_READ && op->opcode != COILI_OP_RECV)
+        return;
+#ifdef POISON_BUFFERS
+    __asan_unpoison_memory_region(op->addr, op->len);
+#endif
+    if (res > 0)
+        VALGRIND_MAKE_MEM_DEFINED(op->addr, (size_t)res);
+}
+
+static bool fly(struct coili_backend *b, struct coili_op *op)
+{
+    struct io_uring_sqe *sqe = get_sqe(b);
+    if (!sqe)
+        return false;
+    prepare(sqe, op);
+    sqe->user_data = user_data(b, op->slot);
+    op->state = COILI_OP_FLYING;
+    return true;
+}
+
+static void enqueue(struct coili_backend *b, struct coili_op *op)
+{
+    op->next = NULL;
+    *b->queue_end = op;
+    b->queue_end = &op->next;
+}
+
+static int ring_submit(struct coili_backend *b, struct coili_op *op)
+{
+    int err = take_slot(b, op);
+    if (err < 0)
+        return err;
+    op->cancelling = 0;
+    lend_buffer(op);
+    if (b->queue || !fly(b, op)) {
+        op->state = COILI_OP_QUEUED;
+        enqueue(b, op);
+    }
+    return 0;
+}
+
+static bool fly_cancel(struct coili_backend *b, struct coili_op *op)
+{
+    struct io_uring_sqe *sqe = get_sqe(b);
+    if (!sqe)
+        return false;
+    io_uring_prep_cancel64(sqe, user_data(b, op->slot), 0);
+    sqe->user_data = user_data(b, op->slot) | CANCEL_TAG;
+    slot_at(b, op->slot)->awaited++;
+    op->cancelling = CANCEL_FLYING;
+    return true;
+}
+
+static void unqueue(struct coili_backend *b, struct coili_op *op)
+{
+    struct coili_op **p = &b->queue;
+    while (*p != op)
+        p = &(*p)->next;
+    *p = op->next;
+    if (!*p)
+        b->queue_end = p;
+}
+
+static void land(struct coili_op *op, int res, unsigned flags)
+{
+    take_buffer_back(op, res);
+    op->state = COILI_OP_IDLE;
+    op->complete(op, res, flags);
+}
+
+static void ring_cancel(struct coili_backend *b, struct coili_op *op)
+{
+    if (op->state == COILI_OP_QUEUED) {
+        unqueue(b, op);
+        slot_done(b, op->slot);
+        land(op, -ECANCELED, 0);
+    } else if (op->state == COILI_OP_FLYING && !op->cancelling &&
+               (b->queue || !fly_cancel(b, op))) {
+        op->cancelling = CANCEL_QUEUED;
+        enqueue(b, op);
+    }
+}
+
+/* What found no room earlier: operations, and cancel requests of others. */
+static void retry_queue(struct coili_backend *b)
+{
+    while (b->queue && io_uring_sq_space_left(&b->ring) > 0) {
+        struct coili_op *op = b->queue;
+        if (op->state == COILI_OP_QUEUED ? !fly(b, op) : !fly_cancel(b, op))
+            return;
+        unqueue(b, op);
+    }
+}
+
+/* ---- Completions ------------------------------------------------------ */
+
+static unsigned translate(struct coili_backend *b,
+                          const struct io_uring_cqe *cqe)
+{
+    unsigned flags = 0;
+    if (cqe->flags & IORING_CQE_F_MORE)
+        flags |= COILI_CQE_MORE;
+    if (cqe->flags & IORING_CQE_F_BUFFER) {
+        flags |= COILI_CQE_BUFFER | (cqe->flags >> IORING_CQE_BUFFER_SHIFT)
+                                        << 16;
+        b->buf_free--;
+        if (cqe->res > 0)
+            VALGRIND_MAKE_MEM_DEFINED(
+                b->buf_memory + (size_t)(cqe->flags >>
+                                         IORING_CQE_BUFFER_SHIFT) *
+                                    b->options.recv_buffer_bytes,
+                (size_t)cqe->res);
+    }
+    if (cqe->res == -ENOBUFS)
+        b->stats.no_buffers++;
+    return flags;
+}
+
+static void complete(struct coili_backend *b, const struct io_uring_cqe *cqe)
+{
+    uint64_t id = cqe->user_data & ~CANCEL_TAG;
+    if (id == NO_OP)
+        return;
+    uint32_t i = (uint32_t)(id & 0xffffffffu) - 1;
+    coili_check(i < b->slots_n, "a completion names no operation");
+    struct slot *s = slot_at(b, i);
+    coili_check(s->generation == (uint32_t)(id >> 32),
+                "a completion came for an operation that is over");
+    if (cqe->user_data & CANCEL_TAG) {
+        slot_done(b, i);
+        return;
+    }
+
+    struct coili_op *op = s->op;
+    unsigned flags = translate(b, cqe);
+    if (flags & COILI_CQE_MORE) {
+        op->complete(op, cqe->res, flags);
+        return;
+    }
+    /* -EINTR is what a cancelled io-wq request ends with. */
+    int res = cqe->res;
+    if (res == -EINTR && op->cancelling)
+        res = -ECANCELED;
+    if (op->cancelling == CANCEL_QUEUED)
+        unqueue(b, op);
+    s->op = NULL;
+    slot_done(b, i);
+    land(op, res, flags);
+}
+
+static void ring_harvest(struct coili_backend *b)
+{
+    struct io_uring_cqe *cqe;
+    unsigned head, n = 0;
+    io_uring_for_each_cqe(&b->ring, head, cqe)
+    {
+        if (n == BATCH)
+            break;
+        n++;
+        complete(b, cqe);
+    }
+    if (n)
+        io_uring_cq_advance(&b->ring, n);
+}
+
+static bool ring_eager(const struct coili_backend *b)
+{
+    unsigned flags = IO_URING_READ_ONCE(*b->ring.sq.kflags);
+    return unsubmitted(b) || b->queue ||
+           flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
+}
+
+static bool ring_wait(struct coili_backend *b, int64_t timeout_ns)
+{
+    if (b->queue)
+        retry_queue(b);
+    if (IO_URING_READ_ONCE(*b->ring.sq.kflags) & IORING_SQ_CQ_OVERFLOW)
+        b->stats.overflows++;
+    if (io_uring_cq_ready(&b->ring) || b->queue)
+        timeout_ns = 0;
+    int err = enter(b, timeout_ns != 0, timeout_ns);
+    coili_check(err >= 0 || err == -ETIME || err == -EINTR || err == -EAGAIN ||
+                    err == -EBUSY || err == -ENOMEM,
+                "io_uring_enter failed: the loop is in the wrong thread, or "
+                "its ring was closed");
+    ring_harvest(b);
+    return true;
+}
+
+/* ---- Waking ----------------------------------------------------------- */
+
+/* A poll lends no buffer: it may still be armed when the ring is closed. */
+static int wake_arm(struct coili_backend *b)
+{
+    b->wake_op.opcode = COILI_OP_POLL;
+    b->wake_op.fd = b->wake_fd;
+    b->wake_op.arg = POLLIN;
+    return ring_submit(b, &b->wake_op);
+}
+
+static void woken(struct coili_op *op, int res, unsigned flags)
+{
+    struct coili_backend *b = COILI_CONTAINER(op, struct coili_backend,
+                                              wake_op);
+    (void)res;
+    (void)flags;
+    uint64_t times;
+    while (read(b->wake_fd, &times, sizeof times) < 0 && errno == EINTR)
+        ;
+    wake_arm(b); /* Cannot fail: it takes the slot it has just left. */
+}
+
+static void ring_wake(struct coili_backend *b)
+{
+    uint64_t one = 1;
+    ssize_t n;
+    do {
+        n = write(b->wake_fd, &one, sizeof one);
+    } while (n < 0 && errno == EINTR);
+}
+
+/* ---- Shared receive buffers ------------------------------------------- */
+
+static char *ring_buffer(struct coili_backend *b, unsigned id)
+{
+    return b->buf_memory + (size_t)id * b->options.recv_buffer_bytes;
+}
+
+static void ring_buffer_return(struct coili_backend *b, unsigned id)
+{
+    unsigned n = b->options.recv_buffers;
+    io_uring_buf_ring_add(b->buf_ring, ring_buffer(b, id),
+                          b->options.recv_buffer_bytes, (unsigned short)id,
+                          io_uring_buf_ring_mask(n), 0);
+    io_uring_buf_ring_advance(b->buf_ring, 1);
+    b->buf_free++;
+}
+
+static unsigned ring_buffers_free(const struct coili_backend *b)
+{
+    return b->buf_free;
+}
+
+static int ring_buffers_open(struct coili_backend *b)
+{
+    if (b->buf_ring)
+        return 0;
+    unsigned n = b->options.recv_buffers;
+    size_t ring_bytes = n * sizeof(struct io_uring_buf);
+    ring_bytes = (ring_bytes + 4095) & ~(size_t)4095;
+    size_t bytes = ring_bytes + (size_t)n * b->options.recv_buffer_bytes;
+    /* Page-aligned, and pages nobody received into stay unused. */
+    char *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        return -ENOMEM;
+
+    struct io_uring_buf_reg reg = { .ring_addr = (uint64_t)(uintptr_t)memory,
+                                    .ring_entries = n,
+                                    .bgid = BUFFER_GROUP };
+    int err = io_uring_register_buf_ring(&b->ring, &reg, 0);
+    if (err < 0) {
+        munmap(memory, bytes);
+        return err;
+    }
+    b->buf_ring = (struct io_uring_buf_ring *)(void *)memory;
+    b->buf_memory = memory + ring_bytes;
+    b->pages = bytes;
+    io_uring_buf_ring_init(b->buf_ring);
+    for (unsigned i = 0; i < n; i++)
+        ring_buffer_return(b, i);
+    return 0;
+}
+
+/* ---- Opening ---------------------------------------------------------- */
+
+static int read_sysctl(void)
+{
+    int fd = open("/proc/sys/kernel/io_uring_disabled", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    char c = '0';
+    ssize_t n = read(fd, &c, 1);
+    close(fd);
+    return n == 1 ? c - '0' : 0;
+}
+
+/* One line that tells the user what to change. */
+static void explain_refusal(int err)
+{
+    struct rlimit limit = { 0 };
+    switch (err) {
+    case -EPERM:
+        if (read_sysctl() > 0)
+            fprintf(stderr, "coil: io_uring is switched off: set sysctl "
+                            "kernel.io_uring_disabled=0\n");
+        else
+            fprintf(stderr, "coil: io_uring is forbidden by a seccomp filter, "
+                            "as in Docker's default profile: run the "
+                            "container with a profile that allows io_uring\n");
+        break;
+    case -ENOSYS:
+        fprintf(stderr, "coil: this kernel has no io_uring: Linux 6.1 or "
+                        "newer with CONFIG_IO_URING is needed\n");
+        break;
+    case -ENOMEM:
+        getrlimit(RLIMIT_MEMLOCK, &limit);
+        fprintf(stderr,
+                "coil: no memory for the ring: RLIMIT_MEMLOCK is %llu KiB; "
+                "raise it (ulimit -l) or make options.entries smaller\n",
+                (unsigned long long)limit.rlim_cur / 1024);
+        break;
+    default:
+        fprintf(stderr, "coil: io_uring cannot be set up: %s\n",
+                strerror(-err));
+    }
+}
+
+/* From the best set of flags down to what any kernel takes. */
+static int setup(struct io_uring *ring, unsigned entries, unsigned cq_entries,
+                 struct io_uring_params *p)
+{
+    static const unsigned ladder[] = {
+        IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+            IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL,
+        IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
+            IORING_SETUP_SUBMIT_ALL,
+        0,
+    };
+    int err = -EINVAL;
+    for (size_t i = 0; i < sizeof ladder / sizeof *ladder; i++) {
+        *p = (struct io_uring_params){
+            .flags = ladder[i] | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
+            .cq_entries = cq_entries,
+        };
+        err = io_uring_queue_init_params(entries, ring, p);
+        if (err != -EINVAL)
+            return err;
+    }
+    return err;
+}
+
+/*
+ * Rings are charged against RLIMIT_MEMLOCK, and the charge of one just closed
+ * comes back late: a smaller ring is tried before giving up.
+ */
+static int setup_smaller(struct io_uring *ring, unsigned entries,
+                         unsigned cq_entries, struct io_uring_params *p)
+{
+    for (;;) {
+        int err = setup(ring, entries, cq_entries, p);
+        if (err != -ENOMEM || entries <= 8)
+            return err;
+        entries /= 2;
+        cq_entries = entries * 2;
+    }
+}
+
+static void ring_close(struct coili_backend *b)
+{
+    if (b->buf_ring)
+        munmap(b->buf_ring, b->pages);
+    io_uring_queue_exit(&b->ring);
+    if (b->wake_fd >= 0)
+        close(b->wake_fd);
+    for (unsigned i = 0; i < b->slots_n; i += SLOTS_PER_CHUNK)
+        coili_put(b->alloc, b->chunks[i / SLOTS_PER_CHUNK],
+                  SLOTS_PER_CHUNK * sizeof(struct slot));
+    coili_put(b->alloc, b, sizeof *b);
+}
+
+static int ring_open(struct coili_backend **out, struct coili_alloc *alloc,
+                     const struct coili_backend_options *options)
+{
+    struct coili_backend *b = coili_get(alloc, sizeof *b);
+    if (!b)
+        return -ENOMEM;
+    *b = (struct coili_backend){ .alloc = alloc, .options = *options };
+    b->queue_end = &b->queue;
+
+    struct io_uring_params p;
+    int err = setup_smaller(&b->ring, options->entries, options->cq_entries,
+                            &p);
+    if (err < 0) {
+        explain_refusal(err);
+        coili_put(alloc, b, sizeof *b);
+        return err;
+    }
+    if (p.features & FEAT_NO_IOWAIT)
+        b->enter_flags |= ENTER_NO_IOWAIT;
+    io_uring_ring_dontfork(&b->ring);
+    if (io_uring_register_ring_fd(&b->ring) == 1)
+        b->enter_flags |= IORING_ENTER_REGISTERED_RING;
+    unsigned workers[2] = { 4, 4 };
+    io_uring_register_iowq_max_workers(&b->ring, workers);
+
+    for (unsigned i = 0; i < *b->ring.sq.kring_entries; i++)
+        b->ring.sq.array[i] = i;
+
+    b->wake_op.complete = woken;
+    b->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    err = b->wake_fd < 0 ? -errno : wake_arm(b);
+    if (err < 0) {
+        ring_close(b);
+        return err;
+    }
+    *out = b;
+    return 0;
+}
+
+static void ring_stats(const struct coili_backend *b,
+                       struct coili_backend_stats *out)
+{
+    *out = b->stats;
+    out->in_flight--; /* the one that waits for wake() */
+}
+
+static void ring_forked(struct coili_backend *b)
+{
+    close(b->ring.ring_fd);
+    close(b->wake_fd);
+}
+
+const struct coili_backend_table coili_ring = {
+    .name = "io_uring",
+    .open = ring_open,
+    .close = ring_close,
+    .submit = ring_submit,
+    .cancel = ring_cancel,
+    .eager = ring_eager,
+    .wait = ring_wait,
+    .harvest = ring_harvest,
+    .wake = ring_wake,
+    .buffers_open = ring_buffers_open,
+    .buffer = ring_buffer,
+    .buffer_return = ring_buffer_return,
+    .buffers_free = ring_buffers_free,
+    .stats = ring_stats,
+    .forked = ring_forked,
+};

@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: MIT
+#ifndef COILI_RUNTIME_H
+#define COILI_RUNTIME_H
+
+/*
+ * runtime.h: what loop, future, coroutine and task know of one another.
+ *
+ * Above wait.c nobody includes this file: the rest is made of public calls.
+ *
+ * Two things wait in lists of the runtime: coroutines, for a future or for
+ * their turn, and handles, for a call. Both are linked through a word `next`;
+ * a handle's address bears a tag in its lowest bit. A future's waiters are a
+ * circle of which it knows the last, so that a whole circle moves to the end of
+ * the ready list in one step:
+ *
+ *     future.waiters --> last --> first --> second --> last
+ */
+
+#include <pthread.h>
+
+#include <coil/coroutine.h>
+#include <coil/future.h>
+#include <coil/loop.h>
+#include <coil/task.h>
+
+#include "alloc.h"
+#include "check.h"
+#include "heap.h"
+#include "list.h"
+#include "ring.h"
+
+/* ---- A future's words ------------------------------------------------- */
+
+/* Kinds, in the lowest bits of `flags`. */
+#define KIND_MASK 7u
+#define KIND_PLAIN 0u
+#define KIND_CORO 1u
+#define KIND_CUSTOM 2u
+#define KIND_SLEEP 3u
+#define KIND_PASS 4u
+#define KIND_DEAD 7u /* freed; see alloc.c */
+
+#define F_STARTED 0x0008u     /* its first step or start() has been made */
+#define F_CALLED 0x0010u      /* a coroutine awaited by its caller */
+#define F_TASK 0x0020u        /* a coroutine driven by the loop */
+#define F_IN_PLACE 0x0040u    /* its memory is the user's */
+#define F_WIDE 0x0080u        /* its frame is aligned to 16 */
+#define F_MUST_CANCEL 0x0100u /* a request that has not struck yet */
+#define F_OWN_CANCEL 0x0200u  /* it fails because its task was cancelled */
+#define F_FINALLY 0x0400u     /* in its FINALLY */
+#define F_FETCHED 0x0800u     /* somebody knows the error, took the pointer */
+#define F_GIVES 0x1000u       /* frees its pointer; `next` is the site */
+#define F_GENERATOR 0x2000u   /* run by a FOR_AWAIT */
+#define REASON_SHIFT 14       /* enum coil_cancel_reason, two bits */
+
+/* States: the low three bits. Above them stands what it is going to be. */
+#define STATE_MASK 0x07u
+#define QUIET 0x08u /* an error that nobody fetches is not reported */
+#define S_PENDING 0u
+#define S_INT 1u
+#define S_UINT 2u
+#define S_DOUBLE 3u
+#define S_POINTER 4u
+#define S_FAILED 5u
+#define OUTCOME_SHIFT 4
+
+#define REFS_MOST 0xffffffu /* never counted down: static, or too many */
+
+static inline unsigned kind_of(const struct coil_future *f)
+{
+    return f->flags & KIND_MASK;
+}
+
+static inline unsigned state_of(const struct coil_future *f)
+{
+    return f->state & STATE_MASK;
+}
+
+static inline unsigned outcome_of(const struct coil_future *f)
+{
+    return f->state >> OUTCOME_SHIFT;
+}
+
+static inline void flag_set(struct coil_future *f, unsigned flag)
+{
+    f->flags = (uint16_t)(f->flags | flag);
+}
+
+static inline void flag_clear(struct coil_future *f, unsigned flag)
+{
+    f->flags = (uint16_t)(f->flags & ~flag);
+}
+
+static inline struct coil_coro *coro_of(struct coil_future *f)
+{
+    return (struct coil_coro *)(void *)f;
+}
+
+static inline struct coil_custom *custom_of(struct coil_future *f)
+{
+    return (struct coil_custom *)(void *)f;
+}
+
+/* ---- What a coroutine waits for --------------------------------------- */
+
+/*
+ * coro.awaiting: 0, a future, or one of these tags. A sleep that is awaited
+ * directly is just its place in the heap of timers.
+ */
+#define AWAITS_TIMER COILI_TIMER_TAG
+#define AWAITS_CHILDREN ((uintptr_t)2)
+#define AWAITS_TAG COILI_TAG_MASK
+
+static inline struct coil_future *awaited_future(const struct coil_coro *co)
+{
+    return (struct coil_future *)co->awaiting;
+}
+
+/* Lines that are not in the source. */
+#define LINE_FINALLY COILI_LINE_FINALLY
+#define LINE_DRAIN (INT32_MAX - 1)  /* children end before FINALLY */
+#define LINE_DRAIN2 (INT32_MAX - 2) /* and those that FINALLY started */
+#define LINE_OVER (INT32_MAX - 3)
+#define LINE_ASK (INT32_MAX - 4) /* tell the site, do nothing */
+
+/* ---- Tasks and children ----------------------------------------------- */
+
+/* In front of every frame that coil allocates. */
+struct coil_task {
+    struct coili_list siblings; /* of the nursery; or of loop->unstarted */
+    struct coili_nursery *owner;
+    struct coil_coro coro;
+};
+
+static inline struct coil_task *task_of(struct coil_coro *co)
+{
+    return COILI_CONTAINER(co, struct coil_task, coro);
+}
+
+/* The children of one coroutine, or (owner NULL) those of the loop. */
+struct coili_nursery {
+    struct coili_list tasks; /* of handles, done ones too */
+    struct coil_coro *owner;
+    uint32_t running;
+    uint32_t awaited; /* the owner waits until none runs */
+};
+
+/* What belongs to a coroutine until it is over, newest first. */
+enum scope_kind {
+    SCOPE_CHILDREN,
+    SCOPE_DEADLINE,
+    SCOPE_HOLD,
+    SCOPE_ITER,
+    SCOPE_GIVE,
+    SCOPE_NAME
+};
+
+struct coili_scope {
+    struct coili_scope *next;
+    uint8_t kind;
+    uint8_t on;     /* a deadline: it struck; a hold: acquired */
+    uint16_t entry; /* a deadline: requests there were before */
+    int32_t id;     /* an iteration: its line */
+};
+
+struct children_scope {
+    struct coili_scope scope;
+    struct coili_nursery nursery;
+};
+
+struct deadline_scope {
+    struct coili_scope scope;
+    struct coil_coro *co;
+    struct coil_handle handle;
+};
+
+struct hold_scope {
+    struct coili_scope scope;
+    void *object;
+    coil_call_fn *release;
+};
+
+struct iter_scope {
+    struct coili_scope scope;
+    struct coil_coro *generator;
+};
+
+struct give_scope {
+    struct coili_scope scope;
+    const struct coil_site *site; /* whose pointer this coroutine passes on */
+};
+
+struct name_scope {
+    struct coili_scope scope;
+    char name[64];
+};
+
+/* ---- The loop --------------------------------------------------------- */
+
+struct ready_list {
+    uintptr_t head, tail;
+};
+
+struct coil_loop {
+    struct ready_list ready; /* runs in the next pass */
+    struct ready_list batch; /* what this pass still has to run */
+    struct coil_coro *current;
+    struct coil_coro *resume; /* the trampoline's next */
+    struct coil_coro *ended;  /* a task whose last step returns just now */
+    int budget;               /* awaits that need not suspend */
+    int idle_passes;          /* since the ring was entered */
+    int64_t now;              /* as of the last look at the clock */
+    uintptr_t stack_base;     /* of the current step */
+    uint32_t last_detail;
+    struct coili_heap timers;
+    struct coili_alloc alloc;
+    const struct coili_backend_table *table;
+    struct coili_backend *backend;
+    struct coili_nursery root;
+    struct coili_list unstarted; /* frames nobody awaited yet */
+    const struct coil_site *asked;
+    struct coil_options options;
+    uint64_t passes, steps;
+    uint64_t tasks_n;
+    bool stopping, running, closing;
+
+    pthread_mutex_t lock; /* guards what other threads touch: */
+    uintptr_t remote_head, remote_tail;
+};
+
+extern _Thread_local struct coil_loop *coili_loop;
+
+/* Static futures: done with 0, cancelled, failed with -ENOMEM. */
+extern struct coil_future coili_zero, coili_cancelled, coili_pass;
+
+/* This thread's loop; aborts if there is none. */
+struct coil_loop *coili_need_loop(void);
+
+/* ---- Waking ----------------------------------------------------------- */
+
+static inline uintptr_t *next_of(uintptr_t waiter)
+{
+    return waiter & 1 ? &((struct coil_handle *)(waiter & ~(uintptr_t)1))->next
+                      : &((struct coil_coro *)waiter)->next;
+}
+
+static inline void ready_push(struct ready_list *list, uintptr_t waiter)
+{
+    *next_of(waiter) = 0;
+    if (list->tail)
+        *next_of(list->tail) = waiter;
+    else
+        list->head = waiter;
+    list->tail = waiter;
+}
+
+static inline void wake(struct coil_loop *loop, struct coil_coro *co)
+{
+    ready_push(&loop->ready, (uintptr_t)co);
+}
+
+/* To be called when a future has got its state: all waiters become ready. */
+void coili_wake_waiters(struct coil_loop *loop, struct coil_future *f);
+
+void coili_add_waiter(struct coil_future *f, uintptr_t waiter);
+bool coili_remove_waiter(struct coil_future *f, uintptr_t waiter);
+
+/* Remove from the ready list or the batch. */
+void coili_unready(struct coil_loop *loop, uintptr_t waiter);
+
+/* Where a handle is: handle.where. */
+#define WHERE_NOWHERE ((uintptr_t)0)
+#define WHERE_READY ((uintptr_t)2)
+#define WHERE_REMOTE ((uintptr_t)6)
+#define WHERE_FUTURE_TAG ((uintptr_t)3)
+
+/* ---- Futures, inside -------------------------------------------------- */
+
+void coili_future_gone(struct coil_future *f);
+
+static inline void future_ref(struct coil_future *f)
+{
+    if (f->refs != REFS_MOST)
+        f->refs++;
+}
+
+static inline void future_unref(struct coil_future *f)
+{
+    if (f->refs != REFS_MOST && --f->refs == 0)
+        coili_future_gone(f);
+}
+
+static inline void mark_fetched(struct coil_future *f)
+{
+    if (f->refs != REFS_MOST)
+        flag_set(f, F_FETCHED);
+}
+
+/* ---- Coroutines, inside ----------------------------------------------- */
+
+/* CALL in a thread without a loop: NULL after RUN has failed, else aborts. */
+struct coil_coro *coili_no_loop(void);
+
+/* Run a coroutine and whatever it resumes, until all have suspended. */
+void coili_run(struct coil_loop *loop, struct coil_coro *co);
+
+/* Its source: asks the coroutine itself. */
+const struct coil_site *coili_site(struct coil_coro *co);
+
+/* Cancel a frame and what it waits for. False: it is over. */
+bool coili_cancel(struct coil_coro *co, enum coil_cancel_reason reason);
+
+/* Let a coroutine that has not begun go straight to its FINALLY. */
+void coili_begin_cancelled(struct coil_coro *co, enum coil_cancel_reason why);
+
+void coili_frame_free(struct coil_coro *co);
+
+/* Say what the program did wrong, naming coroutine and line, and abort. */
+_Noreturn void coili_misuse(struct coil_coro *co, const char *file, int line,
+                            const char *what);
+
+/* The name of its function, or the one it was given. */
+const char *coili_name(struct coil_coro *co);
+
+void coili_report(const char *message, struct coil_coro *co, int err,
+                  uint32_t detail);
+
+/* ---- Children --------------------------------------------------------- */
+
+/* The nursery of a coroutine; made at first need, else NULL. */
+struct coili_nursery *coili_nursery_find(const struct coil_coro *co);
+struct coili_nursery *coili_nursery_need(struct coil_coro *co);
+
+/* Cancel all that run in it. */
+void coili_nursery_cancel(struct coili_nursery *n,
+                          enum coil_cancel_reason reason);
+
+/* One of its children has ended. */
+void coili_child_ended(struct coil_loop *loop, struct coili_nursery *n);
+
+/* Wake a task's waiters and let go of the loop's reference. */
+void coili_task_ended(struct coil_loop *loop, struct coil_coro *co);
+
+/* Release all the handles of done children. */
+void coili_nursery_release(struct coili_nursery *n);
+
+/* Make a frame that nobody awaited a task of the loop that is cancelled. */
+void coili_adopt(struct coil_loop *loop, struct coil_coro *co);
+
+/* ---- Scopes ----------------------------------------------------------- */
+
+/* 0, or -EOVERFLOW: too large for the lvalue. Another kind aborts. */
+int coili_fits(const struct coil_future *f, enum coili_kind kind);
+
+void *coili_scope_push(struct coil_coro *co, enum scope_kind kind,
+                       size_t size);
+void coili_scope_pop(struct coil_coro *co, struct coili_scope *scope);
+
+/* The deadlines of the block end; true if one of them is why it failed. */
+bool coili_deadlines_over(struct coil_coro *co);
+
+#endif

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: MIT
+/*
+ * scope.c: what belongs to a coroutine until it is over.
+ *
+ * Children, deadlines, holds, iterations and a name hang in one list on the
+ * frame, newest first. Most coroutines have none, and pay 8 bytes for that.
+ *
+ * A deadline counts its own request against the requests there were when it was
+ * set: it turns the cancellation into -ETIMEDOUT only if nobody else asked for
+ * one. The counter stands in every frame, from the one that was asked down to
+ * the innermost: a frame that is entered later starts at 0, so a deadline deep
+ * down sees just what concerns it.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "runtime.h"
+
+static const size_t scope_size[] = {
+    [SCOPE_CHILDREN] = sizeof(struct children_scope),
+    [SCOPE_DEADLINE] = sizeof(struct deadline_scope),
+    [SCOPE_HOLD] = sizeof(struct hold_scope),
+    [SCOPE_ITER] = sizeof(struct iter_scope),
+    [SCOPE_GIVE] = sizeof(struct give_scope),
+    [SCOPE_NAME] = sizeof(struct name_scope),
+};
+
+void *coili_scope_push(struct coil_coro *co, enum scope_kind kind, size_t size)
+{
+    coili_check(size == scope_size[kind], "a scope of another size");
+    struct coili_scope *scope = coili_get(&coili_loop->alloc, size);
+    if (!scope)
+        return NULL;
+    memset(scope, 0, size);
+    scope->kind = (uint8_t)kind;
+    scope->next = co->scopes;
+    co->scopes = scope;
+    return scope;
+}
+
+void coili_scope_pop(struct coil_coro *co, struct coili_scope *scope)
+{
+    struct coili_scope **p = &co->scopes;
+    while (*p != scope)
+        p = &(*p)->next;
+    *p = scope->next;
+    if (scope->kind == SCOPE_DEADLINE)
+        coil_handle_cancel(&((struct deadline_scope *)scope)->handle);
+    else if (scope->kind == SCOPE_CHILDREN)
+        coili_nursery_release(&((struct children_scope *)scope)->nursery);
+    coili_put(&coili_loop->alloc, scope, scope_size[scope->kind]);
+}
+
+/* ---- Children --------------------------------------------------------- */
+
+struct coili_nursery *coili_nursery_find(const struct coil_coro *co)
+{
+    for (struct coili_scope *s = co->scopes; s; s = s->next)
+        if (s->kind == SCOPE_CHILDREN)
+            return &((struct children_scope *)s)->nursery;
+    return NULL;
+}
+
+struct coili_nursery *coili_nursery_need(struct coil_coro *co)
+{
+    struct coili_nursery *n = coili_nursery_find(co);
+    if (n)
+        return n;
+    struct children_scope *scope = coili_scope_push(co, SCOPE_CHILDREN,
+                                                    sizeof *scope);
+    if (!scope)
+        return NULL;
+    coili_list_init(&scope->nursery.tasks);
+    scope->nursery.owner = co;
+    return &scope->nursery;
+}
+
+void coili_nursery_cancel(struct coili_nursery *n,
+                          enum coil_cancel_reason reason)
+{
+    for (struct coili_list *l = n->tasks.next; l != &n->tasks; l = l->next)
+        coili_cancel(&COILI_CONTAINER(l, struct coil_task, siblings)->coro,
+                     reason);
+}
+
+void coili_nursery_release(struct coili_nursery *n)
+{
+    struct coili_list *link;
+    while ((link = coili_list_first(&n->tasks))) {
+        struct coil_task *t = COILI_CONTAINER(link, struct coil_task,
+                                              siblings);
+        coili_list_remove(link);
+        future_unref(&t->coro.future);
+    }
+}
+
+void coili_child_ended(struct coil_loop *loop, struct coili_nursery *n)
+{
+    if (--n->running > 0 || !n->awaited)
+        return;
+    n->awaited = 0;
+    n->owner->awaiting = (uintptr_t)&coili_zero;
+    wake(loop, n->owner);
+}
+
+bool coili_join(struct coil_coro *co, int line)
+{
+    struct coili_nursery *n = coili_nursery_find(co);
+    co->line = line;
+    if (co->future.flags & F_MUST_CANCEL) {
+        co->awaiting = (uintptr_t)&coili_cancelled;
+        return false;
+    }
+    if (!n || !n->running) {
+        co->awaiting = (uintptr_t)&coili_zero;
+        return false;
+    }
+    n->awaited = 1;
+    co->awaiting = AWAITS_CHILDREN;
+    co->since = (uint32_t)(coili_loop->now / 1000000);
+    coili_loop->current = NULL;
+    return true;
+}
+
+/* ---- Deadlines -------------------------------------------------------- */
+
+static void strike(void *arg)
+{
+    struct deadline_scope *d = arg;
+    d->scope.on = 1;
+    coili_cancel(d->co, COIL_CANCEL_TIMEOUT);
+}
+
+bool coili_within(struct coil_coro *co, int64_t duration)
+{
+    struct deadline_scope *d = coili_scope_push(co, SCOPE_DEADLINE, sizeof *d);
+    if (d) {
+        d->co = co;
+        d->scope.entry = (uint16_t)co->future.cancels;
+        if (coil_call_later(&d->handle, duration, strike, d) == 0)
+            return false;
+        coili_scope_pop(co, &d->scope);
+    }
+    co->awaiting = (uintptr_t)coil_future_nomem();
+    return coili_failed(co);
+}
+
+bool coili_deadlines_over(struct coil_coro *co)
+{
+    unsigned struck = 0, entry = 0;
+    struct coili_scope *scope = co->scopes, *next;
+    for (; scope; scope = next) {
+        next = scope->next;
+        if (scope->kind != SCOPE_DEADLINE)
+            continue;
+        struck += scope->on;
+        entry = scope->entry; /* of the oldest, in the end */
+        coili_scope_pop(co, scope);
+    }
+    if (!struck)
+        return false;
+    struct coil_future *f = &co->future;
+    unsigned others = f->cancels > struck ? f->cancels - struck : 0;
+    f->cancels = (uint8_t)others;
+    if (f->cancels > entry)
+        return false; /* somebody else wants it to end, too */
+    flag_clear(f, F_MUST_CANCEL);
+    return f->state >> OUTCOME_SHIFT == S_FAILED &&
+           f->result.e.error == -ECANCELED && f->flags & F_OWN_CANCEL;
+}
+
+/* ---- Holds ------------------------------------------------------------ */
+
+static struct hold_scope *find_hold(const struct coil_coro *co,
+                                    const void *object)
+{
+    for (struct coili_scope *s = co->scopes; s; s = s->next)
+        if (s->kind == SCOPE_HOLD && ((struct hold_scope *)s)->object == object)
+            return (struct hold_scope *)s;
+    return NULL;
+}
+
+/* The record is made first: once acquired there is nothing left to fail. */
+struct coil_future *coil_hold(struct coil_coro *co, void *object,
+                              coil_call_fn *release,
+                              struct coil_future *acquire)
+{
+    if (find_hold(co, object))
+        coili_misuse(co, NULL, 0, "HOLD of what this coroutine holds already");
+    struct hold_scope *hold = coili_scope_push(co, SCOPE_HOLD, sizeof *hold);
+    if (!hold) {
+        coil_drop(acquire);
+        return coil_future_nomem();
+    }
+    hold->object = object;
+    hold->release = release;
+    return acquire;
+}
+
+bool coili_hold_failed(struct coil_coro *co)
+{
+    bool acquired = awaited_future(co)->state != S_FAILED;
+    struct coili_scope *scope = co->scopes;
+    while (scope && (scope->kind != SCOPE_HOLD || scope->on))
+        scope = scope->next;
+    if (scope && acquired)
+        scope->on = 1;
+    else if (scope)
+        coili_scope_pop(co, scope);
+    return coili_failed(co);
+}
+
+void coil_release(struct coil_coro *co, void *object)
+{
+    struct hold_scope *hold = find_hold(co, object);
+    if (!hold || !hold->scope.on)
+        coili_misuse(co, NULL, 0, "RELEASE of what this coroutine does not "
+                                  "hold");
+    coil_call_fn *release = hold->release;
+    coili_scope_pop(co, &hold->scope);
+    release(object);
+}

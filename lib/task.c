@@ -1,0 +1,569 @@
+// SPDX-License-Identifier: MIT
+/*
+ * task.c: coroutines that the loop drives, and how they are cancelled.
+ *
+ * A task is, at any moment, in one row of this table; `leaf` is the innermost
+ * frame of its chain of calls, the one that really waits.
+ *
+ *     state      what holds                    left when
+ *     queued     not F_STARTED; in the ready   its turn comes
+ *                list
+ *     running    loop->current is the leaf     the step returns
+ *     waiting    leaf->awaiting is pending;    that is done
+ *                leaf is among its waiters
+ *     woken      leaf->awaiting is done; leaf  its turn comes
+ *                is in the ready list
+ *     draining   its block is over; awaiting   the last child has ended
+ *                is AWAITS_CHILDREN
+ *     done       future.state is set           the last reference goes
+ *
+ * A cancel request does, in each of them:
+ *
+ *     queued     the block is skipped: FINALLY, then -ECANCELED
+ *     running    F_MUST_CANCEL at the leaf: strikes its next await
+ *     waiting    the same, and what it waits for is asked to end. If that ends
+ *                with -ECANCELED the request has struck; if it succeeded all
+ *                the same, its value is delivered and the request stays
+ *     woken      F_MUST_CANCEL: the value is delivered, the next await struck
+ *     draining   the children are asked again
+ *     done       nothing; false
+ *
+ * asyncio drops the value in the fourth row. In C it can be bytes, a permit or
+ * a descriptor.
+ *
+ * Owner: the nursery of the coroutine that spawned it, or the loop's. The
+ * nursery holds one reference (the handle), the loop one until the end.
+ */
+#include <coil/task.h>
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime.h"
+
+/* ---- Spawning --------------------------------------------------------- */
+
+struct await_one {
+    struct coil_coro coro;
+    struct coil_future *future;
+};
+
+/* Makes a task of any future: of an operation, of a frame in place. */
+static void await_one(struct coil_coro *co)
+{
+    COIL_ASYNC(await_one, my) {
+        struct coil_future *future = my->future;
+        my->future = NULL;
+        COIL_RETURN_AWAIT(future);
+
+    COIL_FINALLY;
+        if (my->future) /* cancelled before it began */
+            coil_drop(my->future);
+    }
+}
+
+static struct coil_task *nomem(void)
+{
+    return task_of(coro_of(coil_future_nomem()));
+}
+
+static bool is_nomem(const struct coil_task *t)
+{
+    return t->coro.future.refs == REFS_MOST;
+}
+
+/* A frame of ours that can stand in a nursery; NULL without memory. */
+static struct coil_task *as_task(struct coil_future *f)
+{
+    if (kind_of(f) == KIND_CORO && !(f->flags & F_IN_PLACE)) {
+        if (f->flags & F_STARTED)
+            coili_misuse(coro_of(f), NULL, 0, "a coroutine is started twice");
+        return task_of(coro_of(f));
+    }
+    struct coil_future *one = COIL_CALL(await_one, .future = f);
+    if (kind_of(one) != KIND_CORO) {
+        coil_drop(f);
+        return NULL;
+    }
+    return task_of(coro_of(one));
+}
+
+static void enter_nursery(struct coil_loop *loop, struct coili_nursery *n,
+                          struct coil_task *t)
+{
+    coili_list_remove(&t->siblings);
+    coili_list_append(&n->tasks, &t->siblings);
+    t->owner = n;
+    n->running++;
+    loop->tasks_n++;
+    flag_set(&t->coro.future, F_TASK | F_STARTED);
+    wake(loop, &t->coro);
+}
+
+static struct coil_task *spawn(struct coil_future *f)
+{
+    struct coil_loop *loop = coili_need_loop();
+    if (f->refs == REFS_MOST && state_of(f) == S_FAILED)
+        return NULL;
+    struct coil_task *t = as_task(f);
+    if (!t)
+        return NULL;
+    struct coili_nursery *n = loop->current ? coili_nursery_need(loop->current)
+                                            : &loop->root;
+    if (!n) {
+        coil_drop(&t->coro.future);
+        return NULL;
+    }
+    enter_nursery(loop, n, t);
+    return t;
+}
+
+struct coil_task *coil_spawn(struct coil_future *future)
+{
+    struct coil_task *t = spawn(future);
+    if (!t)
+        return nomem();
+    future_ref(&t->coro.future);
+    return t;
+}
+
+int coil_start(struct coil_future *future)
+{
+    return spawn(future) ? 0 : -ENOMEM;
+}
+
+/* A frame that was never awaited goes straight to its FINALLY. */
+void coili_adopt(struct coil_loop *loop, struct coil_coro *co)
+{
+    coili_begin_cancelled(co, COIL_CANCEL_USER);
+    struct coili_nursery *n = loop->current ? coili_nursery_find(loop->current)
+                                            : NULL;
+    enter_nursery(loop, n ? n : &loop->root, task_of(co));
+}
+
+/* ---- The end ---------------------------------------------------------- */
+
+/* A generator whose consumer left early has run its FINALLY. */
+static void generator_ended(struct coil_loop *loop, struct coil_coro *co)
+{
+    struct coil_future *f = &co->future;
+    struct coil_coro *consumer = (struct coil_coro *)f->waiters;
+    f->waiters = 0;
+    if (state_of(f) == S_FAILED && f->result.e.error != -ECANCELED)
+        coili_report("a generator that was left early failed", co,
+                     f->result.e.error, f->result.e.detail);
+    if (consumer) {
+        struct coili_scope *s = consumer->scopes;
+        while (s->kind != SCOPE_ITER ||
+               ((struct iter_scope *)s)->generator != co)
+            s = s->next;
+        coili_scope_pop(consumer, s);
+        loop->tasks_n--;
+        coili_child_ended(loop, coili_nursery_find(consumer));
+    }
+    future_unref(f);
+}
+
+void coili_task_ended(struct coil_loop *loop, struct coil_coro *co)
+{
+    struct coil_future *f = &co->future;
+    if (!(f->flags & F_TASK)) {
+        generator_ended(loop, co);
+        return;
+    }
+    loop->tasks_n--;
+    struct coili_nursery *owner = task_of(co)->owner;
+    if (f->refs == 1) /* no handle: it leaves no trace in the nursery */
+        coili_list_remove(&task_of(co)->siblings);
+    coili_wake_waiters(loop, f);
+    future_unref(f);
+    coili_child_ended(loop, owner);
+}
+
+void coil_task_drop(struct coil_task **task)
+{
+    struct coil_task *t = *task;
+    *task = NULL;
+    if (!t || is_nomem(t))
+        return;
+    if (coil_task_done(t))
+        coili_list_remove(&t->siblings);
+    future_unref(&t->coro.future);
+}
+
+void coil_detach(struct coil_task *t)
+{
+    struct coil_loop *loop = coili_need_loop();
+    if (is_nomem(t))
+        return;
+    if (!coil_task_done(t)) {
+        struct coili_nursery *owner = t->owner;
+        coili_list_remove(&t->siblings);
+        coili_list_append(&loop->root.tasks, &t->siblings);
+        t->owner = &loop->root;
+        loop->root.running++;
+        coili_child_ended(loop, owner);
+    } else {
+        coili_list_remove(&t->siblings);
+    }
+    future_unref(&t->coro.future);
+}
+
+/* ---- Cancelling ------------------------------------------------------- */
+
+void coili_begin_cancelled(struct coil_coro *co, enum coil_cancel_reason reason)
+{
+    co->future.state = (uint8_t)(S_FAILED << OUTCOME_SHIFT |
+                                 (co->future.state & QUIET));
+    co->future.result.e.error = -ECANCELED;
+    co->future.result.e.detail = reason;
+    flag_set(&co->future, F_OWN_CANCEL);
+    co->line = LINE_FINALLY;
+}
+
+static void note_request(struct coil_coro *co, enum coil_cancel_reason reason)
+{
+    struct coil_future *f = &co->future;
+    if (!(f->flags & F_MUST_CANCEL)) {
+        flag_clear(f, 3u << REASON_SHIFT);
+        flag_set(f, F_MUST_CANCEL | (unsigned)reason << REASON_SHIFT);
+    }
+}
+
+static void count_request(struct coil_future *f)
+{
+    if (f->cancels < UINT8_MAX)
+        f->cancels++;
+}
+
+/* It waits for its children: in JOIN, or because its block is over. */
+static void cancel_among_children(struct coil_coro *co,
+                                  enum coil_cancel_reason reason)
+{
+    struct coili_nursery *n = coili_nursery_find(co);
+    if (co->line == LINE_FINALLY || co->line == LINE_OVER) {
+        coili_nursery_cancel(n, reason);
+        return;
+    }
+    n->awaited = 0;
+    co->awaiting = (uintptr_t)&coili_cancelled;
+    wake(coili_loop, co);
+}
+
+/*
+ * Ask what the leaf waits for to end. The next frame to ask: a called
+ * coroutine, or another task's; NULL if that was all.
+ */
+static struct coil_coro *cancel_awaited(struct coil_coro *co,
+                                        enum coil_cancel_reason reason)
+{
+    struct coil_loop *loop = coili_loop;
+    if (co->awaiting == 0) /* it runs, or has not begun */
+        return NULL;
+    if ((co->awaiting & AWAITS_TAG) == AWAITS_TIMER) {
+        coili_heap_remove(&loop->timers, COILI_TIMER_INDEX(co->awaiting));
+        co->awaiting = (uintptr_t)&coili_cancelled;
+        wake(loop, co);
+        return NULL;
+    }
+    if (co->awaiting == AWAITS_CHILDREN) {
+        cancel_among_children(co, reason);
+        return NULL;
+    }
+    struct coil_future *f = awaited_future(co);
+    if (f->state & STATE_MASK || f->refs == REFS_MOST)
+        return NULL; /* woken already */
+    if (kind_of(f) == KIND_CORO) {
+        if (f->flags & F_CALLED)
+            flag_clear(&co->future, F_MUST_CANCEL);
+        return coro_of(f);
+    }
+    coil_future_cancel(f);
+    return NULL;
+}
+
+bool coili_cancel(struct coil_coro *co, enum coil_cancel_reason reason)
+{
+    if (coil_future_done(&co->future))
+        return false;
+    /* Tasks can await each other in a circle: a mark that jumps finds out. */
+    struct coil_coro *mark = NULL;
+    unsigned hops = 0;
+    while (co && co != mark) {
+        if ((hops & (hops + 1)) == 0)
+            mark = co;
+        hops++;
+        count_request(&co->future);
+        if (!co->line && !co->awaiting && co != coili_loop->current &&
+            !outcome_of(&co->future)) {
+            coili_begin_cancelled(co, reason);
+            break;
+        }
+        note_request(co, reason);
+        co = cancel_awaited(co, reason);
+    }
+    return true;
+}
+
+bool coil_task_cancel_reason(struct coil_task *task,
+                             enum coil_cancel_reason reason)
+{
+    return coili_cancel(&task->coro, reason);
+}
+
+bool coil_task_cancel(struct coil_task *task)
+{
+    return coili_cancel(&task->coro, COIL_CANCEL_USER);
+}
+
+/* The frame that this one has called and waits for; or NULL. */
+static struct coil_coro *called(const struct coil_coro *co)
+{
+    if (!co->awaiting || co->awaiting & AWAITS_TAG)
+        return NULL;
+    struct coil_future *f = awaited_future(co);
+    return kind_of(f) == KIND_CORO && f->flags & F_CALLED ? coro_of(f) : NULL;
+}
+
+unsigned coil_task_uncancel(struct coil_task *task)
+{
+    struct coil_future *root = &task->coro.future;
+    if (is_nomem(task))
+        return 0;
+    for (struct coil_coro *co = &task->coro; co; co = called(co)) {
+        if (co->future.cancels)
+            co->future.cancels--;
+        /* What has asked an operation to end cannot be taken back. */
+        bool asked = co->awaiting && !(co->awaiting & AWAITS_TAG) &&
+                     !coil_future_done(awaited_future(co));
+        if (!root->cancels && !asked)
+            flag_clear(&co->future, F_MUST_CANCEL);
+    }
+    return root->cancels;
+}
+
+unsigned coil_task_cancelling(const struct coil_task *task)
+{
+    return task->coro.future.cancels;
+}
+
+/* ---- Asking ----------------------------------------------------------- */
+
+struct coil_future *coil_task_future(struct coil_task *task)
+{
+    return &task->coro.future;
+}
+
+void *coil_task_frame(struct coil_task *task)
+{
+    return is_nomem(task) ? NULL : &task->coro;
+}
+
+void coil_task_quiet(struct coil_task *task)
+{
+    if (!is_nomem(task))
+        task->coro.future.state |= QUIET;
+}
+
+bool coil_task_done(const struct coil_task *task)
+{
+    return coil_future_done(&task->coro.future);
+}
+
+static struct name_scope *find_name(const struct coil_coro *co)
+{
+    for (struct coili_scope *s = co->scopes; s; s = s->next)
+        if (s->kind == SCOPE_NAME)
+            return (struct name_scope *)s;
+    return NULL;
+}
+
+int coil_task_set_name(struct coil_task *task, const char *name)
+{
+    if (is_nomem(task))
+        return -ENOMEM;
+    struct name_scope *scope = find_name(&task->coro);
+    if (!scope)
+        scope = coili_scope_push(&task->coro, SCOPE_NAME, sizeof *scope);
+    if (!scope)
+        return -ENOMEM;
+    snprintf(scope->name, sizeof scope->name, "%s", name);
+    return 0;
+}
+
+const char *coili_name(struct coil_coro *co)
+{
+    struct name_scope *scope = find_name(co);
+    return scope ? scope->name : coili_site(co)->name;
+}
+
+const char *coil_task_name(const struct coil_task *task)
+{
+    if (is_nomem(task))
+        return "no memory";
+    return coili_name((struct coil_coro *)(uintptr_t)&task->coro);
+}
+
+struct coil_task *coil_task_current(void)
+{
+    struct coil_loop *loop = coili_loop;
+    if (!loop || !loop->current)
+        return NULL;
+    struct coil_coro *co = loop->current;
+    while (co->future.flags & F_CALLED)
+        co = (struct coil_coro *)co->future.waiters;
+    return co->future.flags & F_TASK ? task_of(co) : NULL;
+}
+
+/* ---- All tasks -------------------------------------------------------- */
+
+/* From `link` on, the first task of a nursery that is not done. */
+static struct coil_task *alive(const struct coili_nursery *n,
+                               struct coili_list *link)
+{
+    for (; link != &n->tasks; link = link->next) {
+        struct coil_task *t = COILI_CONTAINER(link, struct coil_task,
+                                              siblings);
+        if (!coil_task_done(t))
+            return t;
+    }
+    return NULL;
+}
+
+/* The first child of any frame of a task's chain, beginning at `co`. */
+static struct coil_task *first_child(struct coil_coro *co)
+{
+    for (; co; co = called(co)) {
+        struct coili_nursery *n = coili_nursery_find(co);
+        struct coil_task *t = n ? alive(n, n->tasks.next) : NULL;
+        if (t)
+            return t;
+    }
+    return NULL;
+}
+
+struct coil_task *coil_task_next(struct coil_task *task)
+{
+    struct coil_loop *loop = coili_need_loop();
+    if (!task)
+        return alive(&loop->root, loop->root.tasks.next);
+    struct coil_task *next = first_child(&task->coro);
+    while (!next && task) {
+        struct coili_nursery *n = task->owner;
+        next = alive(n, task->siblings.next);
+        if (next || !n->owner)
+            break;
+        /* The nurseries of deeper frames, then the siblings of their task. */
+        next = first_child(called(n->owner));
+        struct coil_coro *co = n->owner;
+        while (co->future.flags & F_CALLED)
+            co = (struct coil_coro *)co->future.waiters;
+        task = co->future.flags & F_TASK ? task_of(co) : NULL;
+    }
+    return next;
+}
+
+/* ---- Reporting -------------------------------------------------------- */
+
+void coili_report(const char *message, struct coil_coro *co, int err,
+                  uint32_t detail)
+{
+    struct coil_loop *loop = coili_loop;
+    const struct coil_site *site = co ? coili_site(co) : NULL;
+    struct coil_exception what = {
+        .message = message,
+        .name = co ? coili_name(co) : NULL,
+        .file = site ? site->file : NULL,
+        .line = site ? site->line : 0,
+        .err = err,
+        .detail = detail,
+    };
+    if (loop->options.on_exception) {
+        loop->options.on_exception(&what, loop->options.on_exception_arg);
+        return;
+    }
+    char words[128] = "";
+    if (err < 0)
+        coil_explain(err, detail, words, sizeof words);
+    fprintf(stderr, "coil: %s%s%s\n", message, err < 0 ? ": " : "", words);
+    if (site)
+        fprintf(stderr, "    in %s at %s:%d\n", what.name, what.file,
+                what.line);
+}
+
+/* ---- RUN -------------------------------------------------------------- */
+
+static _Thread_local int run_error;
+
+void coili_run_begin(const struct coil_options *options, uint32_t abi)
+{
+    coili_check(abi == COILI_ABI, "the program was compiled with headers of "
+                                  "another version of coil");
+    struct coil_loop *loop;
+    coili_check(!coili_loop, "RUN in a thread whose loop exists already");
+    run_error = coil_loop_new(&loop, options);
+}
+
+struct coil_coro *coili_no_loop(void)
+{
+    coili_check(run_error, "this thread has no loop: RUN() makes one");
+    return NULL;
+}
+
+/* Out of line what AWAIT_TO does with an assignment. */
+static int store(enum coili_kind kind, void *to, struct coil_future *f)
+{
+    struct coil_coro taker = { .awaiting = (uintptr_t)f, .step = NULL };
+    future_ref(f);
+    int err = coili_fits(f, kind);
+    if (err < 0) {
+        future_unref(f);
+        return err;
+    }
+#define STORE(K, type, take) \
+    case K: \
+        *(type *)to = take(&taker); \
+        break
+    switch (kind) {
+        STORE(COILI_KIND_BOOL, bool, coili_take_bool);
+        STORE(COILI_KIND_CHAR, char, coili_take_char);
+        STORE(COILI_KIND_SCHAR, signed char, coili_take_schar);
+        STORE(COILI_KIND_UCHAR, unsigned char, coili_take_uchar);
+        STORE(COILI_KIND_SHORT, short, coili_take_short);
+        STORE(COILI_KIND_USHORT, unsigned short, coili_take_ushort);
+        STORE(COILI_KIND_INT, int, coili_take_int);
+        STORE(COILI_KIND_UINT, unsigned, coili_take_uint);
+        STORE(COILI_KIND_LONG, long, coili_take_long);
+        STORE(COILI_KIND_ULONG, unsigned long, coili_take_ulong);
+        STORE(COILI_KIND_LLONG, long long, coili_take_llong);
+        STORE(COILI_KIND_ULLONG, unsigned long long, coili_take_ullong);
+        STORE(COILI_KIND_FLOAT, float, coili_take_float);
+        STORE(COILI_KIND_DOUBLE, double, coili_take_double);
+    case COILI_KIND_POINTER:
+        memcpy(to, &(void *){ coili_take_pointer(&taker) }, sizeof(void *));
+        break;
+    case COILI_KIND_NONE:
+        break;
+    }
+#undef STORE
+    return 0;
+}
+
+int coili_run_end(struct coil_future *main, enum coili_kind kind, void *result)
+{
+    int err = run_error;
+    run_error = 0;
+    if (err < 0)
+        return err;
+    struct coil_loop *loop = coili_need_loop();
+    struct coil_task *t = coil_spawn(main);
+    err = coil_run_until(loop, t);
+    if (err == 0)
+        err = coil_future_error(&t->coro.future);
+    if (err == 0 && kind != COILI_KIND_NONE)
+        err = store(kind, result, &t->coro.future);
+    coil_loop_close(loop);
+    return err;
+}

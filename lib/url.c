@@ -1,0 +1,417 @@
+// SPDX-License-Identifier: MIT
+/*
+ * url.c: an http URL, taken apart.
+ *
+ * The danger in a URL is that the program that checks it and the program that
+ * follows it see different hosts. The places where that happened to others are
+ * closed here by refusing, never by guessing:
+ *
+ *   http://good\@evil/     a browser ends the host at the backslash
+ *   http://good@b@evil/    the first or the last '@'?
+ *   http://2130706433/     inet_aton() takes it, and 127.1, and 0x7f.1, for
+ *   http://0177.0.0.1/     127.0.0.1; so getaddrinfo() does
+ *   http://go%6fd/         decoded by one, looked up as it is by the other
+ *   http://g<o-umlaut>d/   which Unicode mapping? The caller's, as xn--...
+ *   http://a<TAB>b/        removed by browsers
+ *
+ * What is left is raw: no escaping, no unescaping, no removal of dot segments.
+ * aiohttp re-quotes and so breaks URLs that are signed as they stand.
+ */
+#include <coil/url.h>
+
+#include <arpa/inet.h>
+#include <string.h>
+
+const char *coil_url_fault_text(int fault)
+{
+    switch (fault) {
+    case COIL_URL_FAULT_NONE:
+        return "nothing is wrong";
+    case COIL_URL_FAULT_LONG:
+        return "the URL is longer than 65535 bytes";
+    case COIL_URL_FAULT_SCHEME:
+        return "the URL does not start with http:// or https://";
+    case COIL_URL_FAULT_CONTROL:
+        return "a control character in the URL";
+    case COIL_URL_FAULT_SPACE:
+        return "a space in the URL: write it as %20";
+    case COIL_URL_FAULT_NON_ASCII:
+        return "a character that is not ASCII in the URL: percent-encode it";
+    case COIL_URL_FAULT_USER:
+        return "the part before '@' is malformed: percent-encode it";
+    case COIL_URL_FAULT_HOST_EMPTY:
+        return "the host is missing";
+    case COIL_URL_FAULT_HOST:
+        return "the host is malformed";
+    case COIL_URL_FAULT_HOST_NON_ASCII:
+        return "the host is not ASCII: write it in its xn-- form";
+    case COIL_URL_FAULT_HOST_PERCENT:
+        return "a percent sign in the host";
+    case COIL_URL_FAULT_HOST_NUMBER:
+        return "the host ends in a number but is no address like 192.0.2.1";
+    case COIL_URL_FAULT_HOST_LONG:
+        return "the host is longer than DNS allows";
+    case COIL_URL_FAULT_BRACKETS:
+        return "the host is not an IPv6 address in brackets";
+    case COIL_URL_FAULT_PORT:
+        return "the port is not a number from 1 to 65535";
+    default:
+        return "";
+    }
+}
+
+/* --- Characters ----------------------------------------------------------*/
+
+static char lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+}
+
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+static bool is_hex(char c)
+{
+    return is_digit(c) || (lower(c) >= 'a' && lower(c) <= 'f');
+}
+
+static bool is_alnum(char c)
+{
+    return is_digit(c) || (lower(c) >= 'a' && lower(c) <= 'z');
+}
+
+/* The first `c`, or `end`. */
+static const char *find(const char *at, const char *end, char c)
+{
+    const char *found = memchr(at, c, (size_t)(end - at));
+
+    return found ? found : end;
+}
+
+/* --- The parts, from left to right ---------------------------------------*/
+
+static struct coil_url_part part(const char *at, const char *end)
+{
+    return (struct coil_url_part){ at, (size_t)(end - at) };
+}
+
+/* What no part may have. Bytes above 127 are judged where they stand. */
+static enum coil_url_fault check_text(const char *at, const char *end)
+{
+    for (; at < end; at++) {
+        unsigned char c = (unsigned char)*at;
+
+        if (c == ' ')
+            return COIL_URL_FAULT_SPACE;
+        if (c < ' ' || c == 0x7f)
+            return COIL_URL_FAULT_CONTROL;
+    }
+    return COIL_URL_FAULT_NONE;
+}
+
+/* Past "http://" or "https://"; NULL for anything else. */
+static const char *read_scheme(struct coil_url *url, const char *at,
+                               const char *end)
+{
+    static const char https[] = "https", slashes[] = "://";
+    size_t n = 0;
+
+    while (n < 5 && at < end && lower(*at) == https[n])
+        at++, n++;
+    if (n < 4 || end - at < 3 || memcmp(at, slashes, 3) != 0)
+        return NULL;
+    url->tls = n == 5;
+    url->port = url->tls ? 443 : 80;
+    return at + 3;
+}
+
+/* RFC 3986's userinfo, without NULs. A second '@' is refused with the rest. */
+static bool is_userinfo(const char *at, const char *end)
+{
+    for (; at < end; at++) {
+        if (*at == '%') {
+            if (end - at < 3 || !is_hex(at[1]) || !is_hex(at[2]))
+                return false;
+        } else if (!is_alnum(*at) && !strchr("-._~!$&'()*+,;=:", *at)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static enum coil_url_fault read_userinfo(struct coil_url *url, const char *at,
+                                         const char *end)
+{
+    const char *colon = find(at, end, ':');
+
+    if (!is_userinfo(at, end))
+        return COIL_URL_FAULT_USER;
+    url->user = part(at, colon);
+    if (colon < end)
+        url->password = part(colon + 1, end);
+    return COIL_URL_FAULT_NONE;
+}
+
+static bool is_address(int family, const char *at, const char *end)
+{
+    unsigned char address[16];
+    char text[INET6_ADDRSTRLEN] = "";
+    size_t len = (size_t)(end - at);
+
+    if (len >= sizeof text)
+        return false;
+    memcpy(text, at, len);
+    return inet_pton(family, text, address) == 1;
+}
+
+/* "[::1]"; then `*at` is where the port starts. */
+static enum coil_url_fault read_ipv6(struct coil_url *url, const char **at,
+                                     const char *end)
+{
+    const char *open = *at + 1, *close = find(open, end, ']');
+
+    if (close == end || !is_address(AF_INET6, open, close))
+        return COIL_URL_FAULT_BRACKETS;
+    if (close + 1 < end && close[1] != ':')
+        return COIL_URL_FAULT_BRACKETS;
+    url->host = part(open, close);
+    url->host_kind = COIL_URL_IPV6;
+    *at = close + 1;
+    return COIL_URL_FAULT_NONE;
+}
+
+static enum coil_url_fault check_label(const char *at, const char *end)
+{
+    if (at == end)
+        return COIL_URL_FAULT_HOST;
+    if (end - at > 63)
+        return COIL_URL_FAULT_HOST_LONG;
+    for (; at < end; at++) {
+        if (*at == '%')
+            return COIL_URL_FAULT_HOST_PERCENT;
+        if ((unsigned char)*at > 0x7f)
+            return COIL_URL_FAULT_HOST_NON_ASCII;
+        if (!is_alnum(*at) && *at != '-' && *at != '_')
+            return COIL_URL_FAULT_HOST;
+    }
+    return COIL_URL_FAULT_NONE;
+}
+
+/* Decimal, octal or hexadecimal, as inet_aton() reads them; "0x" is one. */
+static bool is_number(const char *at, const char *end)
+{
+    bool hexadecimal = end - at >= 2 && *at == '0' && lower(at[1]) == 'x';
+
+    if (hexadecimal)
+        at += 2;
+    while (at < end && (hexadecimal ? is_hex(*at) : is_digit(*at)))
+        at++;
+    return at == end;
+}
+
+/* A name that ends in a number is an address to somebody. */
+static enum coil_url_fault check_name(struct coil_url *url, const char *at,
+                                      const char *end)
+{
+    const char *start = at, *label;
+    enum coil_url_fault fault;
+
+    for (;;) {
+        label = at;
+        at = find(at, end, '.');
+        fault = check_label(label, at);
+        if (fault)
+            return fault;
+        if (at == end)
+            break;
+        at++;
+    }
+    if (end - start > 253)
+        return COIL_URL_FAULT_HOST_LONG;
+    if (!is_number(label, end))
+        return COIL_URL_FAULT_NONE;
+    if (url->rooted || !is_address(AF_INET, start, end))
+        return COIL_URL_FAULT_HOST_NUMBER;
+    url->host_kind = COIL_URL_IPV4;
+    return COIL_URL_FAULT_NONE;
+}
+
+static enum coil_url_fault read_name(struct coil_url *url, const char **at,
+                                     const char *end)
+{
+    const char *start = *at, *stop = find(start, end, ':');
+
+    *at = stop;
+    if (stop > start && stop[-1] == '.') {
+        url->rooted = true;
+        stop--;
+    }
+    if (start == stop)
+        return COIL_URL_FAULT_HOST_EMPTY;
+    url->host = part(start, stop);
+    return check_name(url, start, stop);
+}
+
+/* ":8080", ":" or nothing. */
+static enum coil_url_fault read_port(struct coil_url *url, const char *at,
+                                     const char *end)
+{
+    uint32_t port = 0;
+
+    if (end - at <= 1)
+        return COIL_URL_FAULT_NONE;
+    if (end - at > (ptrdiff_t)sizeof ":65535" - 1)
+        return COIL_URL_FAULT_PORT;
+    while (++at < end) {
+        if (!is_digit(*at))
+            return COIL_URL_FAULT_PORT;
+        port = port * 10 + (uint32_t)(*at - '0');
+    }
+    if (!port || port > 65535)
+        return COIL_URL_FAULT_PORT;
+    url->port = (uint16_t)port;
+    return COIL_URL_FAULT_NONE;
+}
+
+/* The last '@' counts; read_userinfo refuses any other. */
+static enum coil_url_fault read_authority(struct coil_url *url,
+                                          const char *start, const char *end)
+{
+    enum coil_url_fault fault = COIL_URL_FAULT_NONE;
+    const char *at = end;
+
+    while (at > start && at[-1] != '@')
+        at--;
+    if (at > start)
+        fault = read_userinfo(url, start, at - 1);
+    if (!fault)
+        fault = at < end && *at == '[' ? read_ipv6(url, &at, end)
+                                       : read_name(url, &at, end);
+    if (!fault)
+        fault = read_port(url, at, end);
+    return fault;
+}
+
+static enum coil_url_fault read_target(struct coil_url *url, const char *at,
+                                       const char *end)
+{
+    const char *stop = find(at, end, '#'), *query = find(at, stop, '?');
+    static const char root[] = "/";
+
+    for (const char *c = at; c < stop; c++)
+        if ((unsigned char)*c > 0x7f)
+            return COIL_URL_FAULT_NON_ASCII;
+    url->path = at < query ? part(at, query) : part(root, root + 1);
+    if (query < stop)
+        url->query = part(query + 1, stop);
+    url->target = at < stop ? part(at, stop) : url->path;
+    return COIL_URL_FAULT_NONE;
+}
+
+static enum coil_url_fault parse(struct coil_url *url, const char *text,
+                                 size_t len)
+{
+    const char *end = text + len;
+
+    if (len > COIL_URL_BYTES_MAX)
+        return COIL_URL_FAULT_LONG;
+
+    enum coil_url_fault fault = check_text(text, end);
+    if (fault)
+        return fault;
+    const char *host = read_scheme(url, text, end);
+    if (!host)
+        return COIL_URL_FAULT_SCHEME;
+    const char *at = host;
+    while (at < end && *at != '/' && *at != '?' && *at != '#')
+        at++;
+    fault = read_authority(url, host, at);
+    return fault ? fault : read_target(url, at, end);
+}
+
+int coil_url_parse(struct coil_url *url, const char *text, size_t len)
+{
+    struct coil_url parsed = { .port = 0 };
+
+    if (parse(&parsed, text, len))
+        return COIL_EURL;
+    *url = parsed;
+    return 0;
+}
+
+enum coil_url_fault coil_url_check(const char *text, size_t len)
+{
+    struct coil_url parsed = { .port = 0 };
+
+    return parse(&parsed, text, len);
+}
+
+/* --- The origin ----------------------------------------------------------*/
+
+/* The callers' buffers hold all that coil_url_parse lets through. */
+static char *put(char *at, const char *bytes, size_t len)
+{
+    memcpy(at, bytes, len);
+    return at + len;
+}
+
+static char *put_host(char *at, const struct coil_url *url)
+{
+    if (url->host_kind == COIL_URL_IPV6)
+        *at++ = '[';
+    at = put(at, url->host.at, url->host.len);
+    if (url->host_kind == COIL_URL_IPV6)
+        *at++ = ']';
+    return at;
+}
+
+static char *put_port(char *at, const struct coil_url *url)
+{
+    char digits[5], *end = digits + sizeof digits, *digit = end;
+    unsigned port = url->port;
+
+    if (port == (url->tls ? 443 : 80))
+        return at;
+    do
+        *--digit = (char)('0' + port % 10);
+    while (port /= 10);
+    *at++ = ':';
+    return put(at, digit, (size_t)(end - digit));
+}
+
+size_t coil_url_authority(const struct coil_url *url,
+                          char buf[COIL_URL_ORIGIN_SIZE])
+{
+    char *at = put_port(put_host(buf, url), url);
+
+    *at = '\0';
+    return (size_t)(at - buf);
+}
+
+size_t coil_url_origin(const struct coil_url *url,
+                       char buf[COIL_URL_ORIGIN_SIZE])
+{
+    char *at = url->tls ? put(buf, "https://", 8) : put(buf, "http://", 7);
+
+    at = put_host(at, url);
+    if (url->rooted)
+        *at++ = '.';
+    at = put_port(at, url);
+    *at = '\0';
+    for (char *c = buf; c < at; c++)
+        *c = lower(*c);
+    return (size_t)(at - buf);
+}
+
+bool coil_url_same_origin(const struct coil_url *a, const struct coil_url *b)
+{
+    if (a->tls != b->tls || a->port != b->port || a->rooted != b->rooted ||
+        a->host_kind != b->host_kind || a->host.len != b->host.len)
+        return false;
+    for (size_t i = 0; i < a->host.len; i++)
+        if (lower(a->host.at[i]) != lower(b->host.at[i]))
+            return false;
+    return true;
+}
