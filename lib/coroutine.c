@@ -34,6 +34,8 @@
 
 #include "runtime.h"
 
+#define NOINLINE __attribute__((noinline))
+
 /* Awaits of what is done that go on without a pass. */
 #define BUDGET 1024
 
@@ -62,29 +64,20 @@ struct coil_coro *coili_frame_new(coil_step_fn *step, size_t size, size_t align)
     return &t->coro;
 }
 
-struct coil_future *coili_frame_in(struct coil_coro *co, coil_step_fn *step)
-{
-    coili_need_loop();
-    *co = (struct coil_coro){
-        .future = { .refs = 1, .flags = KIND_CORO | F_IN_PLACE },
-        .step = step,
-    };
-    return &co->future;
-}
-
 /* A result that nobody took. */
 static void give_back(struct coil_future *f)
 {
     const struct coil_site *site = (const struct coil_site *)coro_of(f)->next;
-    if (f->flags & F_GIVES && !(f->flags & F_FETCHED))
+    if (!(f->flags & F_FETCHED))
         ((coil_call_fn *)site->give)(f->result.p);
 }
 
 void coili_frame_free(struct coil_coro *co)
 {
     struct coil_future *f = &co->future;
-    coili_check(coil_future_done(f), "a coroutine is freed before its end");
-    give_back(f);
+    coili_check(state_of(f), "a coroutine is freed before its end");
+    if (f->flags & F_GIVES)
+        give_back(f);
     if (f->flags & F_TASK && state_of(f) == S_FAILED &&
         !(f->flags & F_FETCHED) && !(f->state & QUIET) &&
         f->result.e.error != -ECANCELED)
@@ -122,7 +115,6 @@ static void fill_dead_stack(void)
 void coili_run(struct coil_loop *loop, struct coil_coro *co)
 {
     loop->budget = BUDGET;
-    loop->stack_base = (uintptr_t)__builtin_frame_address(0);
     do {
         loop->steps++;
         loop->current = co;
@@ -139,14 +131,13 @@ void coili_run(struct coil_loop *loop, struct coil_coro *co)
         co = loop->resume;
         fill_dead_stack();
     } while (co);
-    loop->stack_base = 0;
 }
 
 /* The running coroutine has suspended. */
 static void suspend(struct coil_loop *loop, struct coil_coro *co, int line)
 {
     co->line = line;
-    co->since = (uint32_t)(loop->now / 1000000);
+    co->since = loop->now_ms;
     loop->current = NULL;
 }
 
@@ -160,12 +151,6 @@ static void transfer(struct coil_loop *loop, struct coil_coro *co)
 }
 
 /* ---- Awaiting --------------------------------------------------------- */
-
-static void misuse_unless_current(struct coil_loop *loop, struct coil_coro *co)
-{
-    if (COILI_UNLIKELY(loop->current != co))
-        coili_misuse(co, NULL, 0, "an await outside the running coroutine");
-}
 
 /* The cancel request strikes before anything is begun. */
 static bool struck(struct coil_coro *co)
@@ -188,11 +173,16 @@ static bool go_on(struct coil_loop *loop, struct coil_coro *co,
     return true;
 }
 
+static NOINLINE bool await_started(struct coil_coro *co, int line)
+{
+    coili_misuse(co, NULL, line, "a coroutine is awaited twice");
+}
+
 static bool await_coroutine(struct coil_loop *loop, struct coil_coro *co,
                             struct coil_coro *child, int line)
 {
     if (COILI_UNLIKELY(child->future.flags & F_STARTED))
-        coili_misuse(co, NULL, line, "a coroutine is awaited twice");
+        return await_started(co, line);
     if (!(child->future.flags & F_IN_PLACE))
         coili_list_remove(&task_of(child)->siblings);
     flag_set(&child->future, F_STARTED | F_CALLED);
@@ -248,61 +238,89 @@ static bool await_custom(struct coil_loop *loop, struct coil_coro *co,
     return true;
 }
 
-bool coili_await(struct coil_coro *co, struct coil_future *f, int line)
+static bool await_plain(struct coil_loop *loop, struct coil_coro *co,
+                        struct coil_future *f, int line)
 {
-    struct coil_loop *loop = coili_loop;
-    misuse_unless_current(loop, co);
-    unsigned kind = kind_of(f);
-    if (kind == KIND_CORO)
-        return await_coroutine(loop, co, coro_of(f), line);
-    if (kind == KIND_PASS) {
-        if (struck(co))
-            return false;
-        co->awaiting = (uintptr_t)&coili_zero;
-        wake(loop, co);
-        suspend(loop, co, line);
-        return true;
-    }
-    if (f->state)
-        return go_on(loop, co, f, line);
-    switch (kind) {
+    co->awaiting = (uintptr_t)f;
+    coili_add_waiter(f, (uintptr_t)co);
+    suspend(loop, co, line);
+    if (co->future.flags & F_MUST_CANCEL)
+        coil_future_cancel(f);
+    return true;
+}
+
+static NOINLINE bool await_pending(struct coil_loop *loop,
+                                   struct coil_coro *co, struct coil_future *f,
+                                   int line)
+{
+    if (COILI_UNLIKELY(loop->current != co))
+        coili_misuse(co, NULL, 0, "an await outside the running coroutine");
+    switch (kind_of(f)) {
+    case KIND_PASS:
+        co->awaiting = (uintptr_t)&coili_cancelled; /* the request strikes */
+        return false;
     case KIND_CUSTOM:
         return await_custom(loop, co, f, line);
     case KIND_SLEEP:
         return await_sleep(loop, co, f, line);
     case KIND_PLAIN:
-        co->awaiting = (uintptr_t)f;
-        coili_add_waiter(f, (uintptr_t)co);
-        suspend(loop, co, line);
-        if (co->future.flags & F_MUST_CANCEL)
-            coil_future_cancel(f);
-        return true;
+        return await_plain(loop, co, f, line);
     default:
         coili_misuse(co, NULL, line, "a future is awaited twice");
     }
 }
 
-bool coili_await_task(struct coil_coro *co, struct coil_task *task, int line)
+/* Short, so that the common cases save no registers. */
+bool coili_await(struct coil_coro *co, struct coil_future *f, int line)
 {
     struct coil_loop *loop = coili_loop;
+    if (COILI_LIKELY(loop->current == co)) {
+        if (kind_of(f) == KIND_CORO)
+            return await_coroutine(loop, co, coro_of(f), line);
+        if (f->state)
+            return go_on(loop, co, f, line);
+        if (kind_of(f) == KIND_PASS && !(co->future.flags & F_MUST_CANCEL)) {
+            co->awaiting = (uintptr_t)&coili_zero;
+            wake(loop, co);
+            suspend(loop, co, line);
+            return true;
+        }
+    }
+    return await_pending(loop, co, f, line);
+}
+
+static NOINLINE bool await_task_pending(struct coil_loop *loop,
+                                        struct coil_coro *co,
+                                        struct coil_task *task, int line)
+{
     struct coil_future *f = &task->coro.future;
-    misuse_unless_current(loop, co);
+    if (COILI_UNLIKELY(loop->current != co))
+        coili_misuse(co, NULL, 0, "an await outside the running coroutine");
     if (COILI_UNLIKELY(!(f->flags & F_TASK)))
         coili_misuse(co, NULL, line, "a task handle is used after its end");
-    future_ref(f);
-    if (coil_future_done(f))
-        return go_on(loop, co, f, line);
     struct coil_coro *at = co;
     while (at->future.flags & F_CALLED)
         at = (struct coil_coro *)at->future.waiters;
     if (at == &task->coro)
         coili_misuse(co, NULL, line, "a task awaits itself");
+    future_ref(f);
     co->awaiting = (uintptr_t)f;
     coili_add_waiter(f, (uintptr_t)co);
     suspend(loop, co, line);
     if (co->future.flags & F_MUST_CANCEL)
         coili_cancel(&task->coro, COIL_CANCEL_USER);
     return true;
+}
+
+bool coili_await_task(struct coil_coro *co, struct coil_task *task, int line)
+{
+    struct coil_loop *loop = coili_loop;
+    struct coil_future *f = &task->coro.future;
+    if (COILI_LIKELY(loop->current == co && state_of(f) && f->flags & F_TASK)) {
+        future_ref(f);
+        return go_on(loop, co, f, line);
+    }
+    return await_task_pending(loop, co, task, line);
 }
 
 /* ---- Outcomes --------------------------------------------------------- */
@@ -400,48 +418,14 @@ static struct coil_future *awaited_done(struct coil_coro *co)
     return f;
 }
 
-bool coili_failed(struct coil_coro *co)
+bool coili_failed_slow(struct coil_coro *co)
 {
     struct coil_future *f = awaited_done(co);
     co->awaiting = 0;
-    if (COILI_LIKELY(state_of(f) != S_FAILED)) {
-        future_unref(f);
-        return false;
-    }
     return failed(co, take_failure(co, f));
 }
 
 /* ---- Taking values ---------------------------------------------------- */
-
-static bool fits_signed(enum coili_kind kind, int64_t v)
-{
-    switch (kind) {
-    case COILI_KIND_BOOL:
-        return v == 0 || v == 1;
-    case COILI_KIND_CHAR:
-        return v >= CHAR_MIN && v <= CHAR_MAX;
-    case COILI_KIND_SCHAR:
-        return v >= SCHAR_MIN && v <= SCHAR_MAX;
-    case COILI_KIND_UCHAR:
-        return v >= 0 && v <= UCHAR_MAX;
-    case COILI_KIND_SHORT:
-        return v >= SHRT_MIN && v <= SHRT_MAX;
-    case COILI_KIND_USHORT:
-        return v >= 0 && v <= USHRT_MAX;
-    case COILI_KIND_INT:
-        return v >= INT_MIN && v <= INT_MAX;
-    case COILI_KIND_UINT:
-        return v >= 0 && v <= UINT_MAX;
-    case COILI_KIND_LONG:
-        return v >= LONG_MIN && v <= LONG_MAX;
-    case COILI_KIND_ULONG:
-        return v >= 0 && (uint64_t)v <= ULONG_MAX;
-    case COILI_KIND_ULLONG:
-        return v >= 0;
-    default:
-        return true;
-    }
-}
 
 static bool is_integer(enum coili_kind kind)
 {
@@ -457,7 +441,7 @@ static enum fit fit(const struct coil_future *f, unsigned state,
     case S_INT:
         if (!is_integer(kind))
             return OTHER_KIND;
-        return fits_signed(kind, f->result.i) ? FITS : TOO_LARGE;
+        return coili_fits_int(kind, f->result.i) ? FITS : TOO_LARGE;
     case S_UINT: /* above INT64_MAX */
         if (!is_integer(kind))
             return OTHER_KIND;
@@ -512,105 +496,13 @@ static bool settle_keep(struct coil_coro *co, enum coili_kind kind,
     return false;
 }
 
-bool coili_failed_keep(struct coil_coro *co, enum coili_kind kind,
-                       const char *file, int line)
+bool coili_failed_keep_slow(struct coil_coro *co, enum coili_kind kind,
+                            const char *file, int line)
 {
     struct end end;
     if (settle_keep(co, kind, file, line, &end))
         return false;
     return failed(co, end);
-}
-
-bool coili_has_value(const struct coil_coro *co)
-{
-    return co->awaiting != 0;
-}
-
-/* The value in `awaiting`; lets go of the future. A yielded one stays. */
-static struct coil_future taken(struct coil_coro *co)
-{
-    struct coil_future *f = awaited_future(co);
-    struct coil_future copy = *f;
-    co->awaiting = 0;
-    if (!state_of(f)) {
-        f->state = S_PENDING;
-        return copy;
-    }
-    if (state_of(f) == S_POINTER)
-        mark_fetched(f);
-    future_unref(f);
-    return copy;
-}
-
-static int64_t take_integer(struct coil_coro *co)
-{
-    return taken(co).result.i;
-}
-
-static double take_real(struct coil_coro *co)
-{
-    return taken(co).result.d;
-}
-
-bool coili_take_bool(struct coil_coro *co)
-{
-    return take_integer(co) != 0;
-}
-char coili_take_char(struct coil_coro *co)
-{
-    return (char)take_integer(co);
-}
-signed char coili_take_schar(struct coil_coro *co)
-{
-    return (signed char)take_integer(co);
-}
-unsigned char coili_take_uchar(struct coil_coro *co)
-{
-    return (unsigned char)take_integer(co);
-}
-short coili_take_short(struct coil_coro *co)
-{
-    return (short)take_integer(co);
-}
-unsigned short coili_take_ushort(struct coil_coro *co)
-{
-    return (unsigned short)take_integer(co);
-}
-int coili_take_int(struct coil_coro *co)
-{
-    return (int)take_integer(co);
-}
-unsigned coili_take_uint(struct coil_coro *co)
-{
-    return (unsigned)take_integer(co);
-}
-long coili_take_long(struct coil_coro *co)
-{
-    return (long)take_integer(co);
-}
-unsigned long coili_take_ulong(struct coil_coro *co)
-{
-    return (unsigned long)take_integer(co);
-}
-long long coili_take_llong(struct coil_coro *co)
-{
-    return (long long)take_integer(co);
-}
-unsigned long long coili_take_ullong(struct coil_coro *co)
-{
-    return (unsigned long long)take_integer(co);
-}
-float coili_take_float(struct coil_coro *co)
-{
-    return (float)take_real(co);
-}
-double coili_take_double(struct coil_coro *co)
-{
-    return take_real(co);
-}
-void *coili_take_pointer(struct coil_coro *co)
-{
-    return taken(co).result.p;
 }
 
 /* ---- Catching --------------------------------------------------------- */
@@ -658,33 +550,9 @@ void coili_catch_all(struct coil_coro *co, int *err)
 
 /* ---- RETURN, FAIL, YIELD ---------------------------------------------- */
 
-void coili_put_int(struct coil_coro *co, int64_t value)
+void coili_put_misuse(struct coil_coro *co)
 {
-    if (COILI_UNLIKELY(co->future.flags & F_FINALLY))
-        coili_misuse(co, NULL, 0, "RETURN or YIELD in FINALLY");
-    set_outcome(co, S_INT);
-    co->future.result.i = value;
-}
-
-void coili_put_uint(struct coil_coro *co, uint64_t value)
-{
-    coili_put_int(co, 0);
-    set_outcome(co, value > INT64_MAX ? S_UINT : S_INT);
-    co->future.result.u = value;
-}
-
-void coili_put_double(struct coil_coro *co, double value)
-{
-    coili_put_int(co, 0);
-    set_outcome(co, S_DOUBLE);
-    co->future.result.d = value;
-}
-
-void coili_put_pointer(struct coil_coro *co, const void *value)
-{
-    coili_put_int(co, 0);
-    set_outcome(co, S_POINTER);
-    co->future.result.u = (uintptr_t)value;
+    coili_misuse(co, NULL, 0, "RETURN or YIELD in FINALLY");
 }
 
 void coili_fail(struct coil_coro *co, int err, uint32_t detail,
@@ -708,7 +576,9 @@ void coili_return_awaited(struct coil_coro *co)
         failed(co, take_failure(co, f));
         return;
     }
-    if (f->flags & F_GIVES && !(f->flags & F_FETCHED)) {
+    if (kind_of(f) == KIND_CUSTOM) {
+        mark_fetched(f);
+    } else if (f->flags & F_GIVES && !(f->flags & F_FETCHED)) {
         /* The duty to free goes along. */
         struct give_scope *give = coili_scope_push(co, SCOPE_GIVE,
                                                    sizeof *give);
@@ -732,7 +602,8 @@ void coili_return_awaited(struct coil_coro *co)
 bool coili_yield(struct coil_coro *co, int line)
 {
     struct coil_loop *loop = coili_loop;
-    misuse_unless_current(loop, co);
+    if (COILI_UNLIKELY(loop->current != co))
+        coili_misuse(co, NULL, 0, "an await outside the running coroutine");
     if (!(co->future.flags & F_GENERATOR))
         coili_misuse(co, NULL, line, "YIELD in a coroutine that no FOR_AWAIT "
                                      "runs");
@@ -783,7 +654,7 @@ static void pass_request_on(struct coil_coro *co)
     }
 }
 
-void coili_body_over(struct coil_coro *co)
+void coili_body_over_slow(struct coil_coro *co)
 {
     if (!outcome_of(&co->future)) {
         set_outcome(co, S_INT);
@@ -840,9 +711,10 @@ static void publish(struct coil_loop *loop, struct coil_coro *co,
                     const struct coil_site *site)
 {
     struct coil_future *f = &co->future;
-    f->state = (uint8_t)(outcome_of(f) | (f->state & QUIET));
+    unsigned state = outcome_of(f);
+    f->state = (uint8_t)(state | (f->state & QUIET));
     co->line = LINE_OVER;
-    if (state_of(f) == S_POINTER && (site = giver(co, site))) {
+    if (state == S_POINTER && (site = giver(co, site))) {
         flag_set(f, F_GIVES);
         co->next = (uintptr_t)site;
     }
@@ -860,6 +732,11 @@ static void publish(struct coil_loop *loop, struct coil_coro *co,
 void *coili_leave(struct coil_coro *co, const struct coil_site *site)
 {
     struct coil_loop *loop = coili_loop;
+    if (COILI_LIKELY(co->line == LINE_FINALLY && !co->scopes &&
+                     !(co->future.flags & F_MUST_CANCEL))) {
+        publish(loop, co, site);
+        return NULL;
+    }
     switch (co->line) {
     case LINE_ASK:
         loop->asked = site;

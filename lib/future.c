@@ -76,11 +76,7 @@ void coili_wake_waiters(struct coil_loop *loop, struct coil_future *f)
     f->waiters = 0;
     uintptr_t first = *next_of(last);
     *next_of(last) = 0;
-    if (loop->ready.tail)
-        *next_of(loop->ready.tail) = first;
-    else
-        loop->ready.head = first;
-    loop->ready.tail = last;
+    ready_append(&loop->ready, first, last);
 }
 
 /* ---- Life ------------------------------------------------------------- */
@@ -131,7 +127,7 @@ void *coil_custom_new(const struct coil_future_class *cls, size_t size)
         return NULL;
     memset(c, 0, size);
     c->future.refs = 1;
-    c->future.flags = KIND_CUSTOM;
+    c->future.flags = KIND_CUSTOM | F_GIVES;
     c->future.size_class = (uint8_t)size_class;
     c->cls = cls;
     return c;
@@ -143,8 +139,23 @@ void coil_custom_free(void *custom)
     coili_class_put(&coili_need_loop()->alloc, c, c->future.size_class);
 }
 
+void coil_future_detach(struct coil_future *f)
+{
+    if (f->refs == REFS_MOST)
+        return;
+    coili_check(kind_of(f) == KIND_CUSTOM && f->refs == 1,
+                "only a future of a class can be detached, by its one owner");
+    if (!f->state && !(f->flags & F_STARTED)) {
+        flag_set(f, F_STARTED);
+        custom_of(f)->cls->start(f);
+    }
+    f->refs = 0; /* settle() frees it */
+    if (f->state)
+        coili_gone(f);
+}
+
 /* The last reference is gone. */
-void coili_future_gone(struct coil_future *f)
+void coili_gone(struct coil_future *f)
 {
     struct coil_loop *loop = coili_need_loop();
     switch (kind_of(f)) {
@@ -188,7 +199,7 @@ static bool settle(struct coil_future *f, unsigned state, uint64_t result)
     f->result.u = result;
     coili_wake_waiters(coili_need_loop(), f);
     if (f->refs == 0)
-        coili_future_gone(f);
+        coili_gone(f);
     return true;
 }
 
@@ -299,6 +310,7 @@ static void need_state(const struct coil_future *f, unsigned state)
 int64_t coil_future_int(struct coil_future *f)
 {
     need_state(f, S_INT);
+    mark_fetched(f);
     return f->result.i;
 }
 

@@ -303,33 +303,26 @@ struct coil_future *coil_close(int fd)
 
 enum receiver_state { MULTI, POLL, OWN, PAUSED, OVER };
 
-/* Blocks of a receiver's own are numbered from here. */
-#define OWN_BLOCK (1u << 16)
+/* What is not a shared buffer but the receiver's own block. */
+#define OWN_BLOCK UINT32_MAX
 
 struct coil_receiver {
     struct coil_custom closing; /* done when the kernel has let go */
     struct coili_op op;
     coil_received_fn *received;
     void *arg;
-    char *block; /* of its own, while OWN or lent */
-    bool block_lent, closed;
+    struct coil_piece own; /* its block, while OWN or lent */
+    bool own_lent, closed;
     uint8_t state;
     unsigned held, quota;
 };
-
-static struct coil_receiver *receiver_of(struct coili_op *op)
-{
-    return COILI_CONTAINER(op, struct coil_receiver, op);
-}
 
 static size_t block_bytes(void)
 {
     return coili_loop->options.recv_buffer_bytes;
 }
 
-static void receiver_landed(struct coili_op *op, int res, unsigned flags);
-
-/* Whether there is a way to go on; the error is told if not. */
+/* If there is no way to go on, the error is told. */
 static void receiver_arm(struct coil_receiver *r, enum receiver_state state)
 {
     static const uint8_t opcodes[] = {
@@ -340,90 +333,97 @@ static void receiver_arm(struct coil_receiver *r, enum receiver_state state)
     struct coil_loop *loop = coili_loop;
     r->state = (uint8_t)state;
     r->op.opcode = opcodes[state];
-    r->op.addr = state == OWN ? r->block : NULL;
+    r->op.addr = state == OWN ? r->own.data : NULL;
     r->op.len = state == OWN ? (uint32_t)block_bytes() : 0;
     r->op.arg = state == POLL ? POLLIN | POLLRDHUP : 0;
     int err = loop->table->submit(loop->backend, &r->op);
     if (err < 0) {
         r->state = OVER;
-        r->received(r->arg, err, NULL, 0);
+        r->received(r->arg, err, NULL);
     }
 }
 
 static void receiver_arm_own(struct coil_receiver *r)
 {
-    if (!r->block)
-        r->block = coil_alloc(block_bytes());
-    if (r->block) {
+    r->own.data = coil_alloc(block_bytes());
+    if (r->own.data) {
         receiver_arm(r, OWN);
         return;
     }
     r->state = OVER;
-    r->received(r->arg, -ENOMEM, NULL, 0);
+    r->received(r->arg, -ENOMEM, NULL);
+}
+
+static void free_own(struct coil_receiver *r)
+{
+    coil_free(r->own.data, block_bytes());
+    r->own.data = NULL;
+    r->own_lent = false;
 }
 
 static void deliver(struct coil_receiver *r, int res, unsigned buffer)
 {
     struct coil_loop *loop = coili_loop;
-    char *data = buffer == OWN_BLOCK
-                     ? r->block
-                     : loop->table->buffer(loop->backend, buffer);
+    struct coil_piece *piece = &r->own;
+    if (r->state == OWN) {
+        r->own_lent = true;
+        piece->buffer = OWN_BLOCK;
+    } else {
+        piece = &loop->pieces[buffer];
+        piece->data = loop->table->buffer(loop->backend, buffer);
+        piece->buffer = buffer;
+    }
+    piece->next = NULL;
+    piece->len = (uint32_t)res;
     r->held++;
-    r->block_lent |= buffer == OWN_BLOCK;
-    r->received(r->arg, res, data, buffer);
-}
-
-static void receiver_closed(struct coil_receiver *r)
-{
-    coil_future_set_int(&r->closing.future, 0);
+    r->received(r->arg, res, piece);
 }
 
 /* After a final completion: what next? */
 static void receiver_next(struct coil_receiver *r, int res)
 {
     struct coil_loop *loop = coili_loop;
-    if (r->closed) {
-        r->state = OVER;
-        receiver_closed(r);
-    } else if (r->held >= r->quota || r->block_lent) {
+    if (r->held >= r->quota || r->own_lent)
         r->state = PAUSED;
-    } else if (r->state == MULTI && res == -ENOBUFS) {
+    else if (r->state == MULTI && res == -ENOBUFS)
         receiver_arm(r, POLL);
-    } else if (r->state == POLL &&
-               loop->table->buffers_free(loop->backend) == 0) {
+    else if (r->state == POLL && loop->table->buffers_free(loop->backend) == 0)
         receiver_arm_own(r);
-    } else {
+    else
         receiver_arm(r, MULTI);
-    }
 }
 
 static void receiver_landed(struct coili_op *op, int res, unsigned flags)
 {
     struct coil_loop *loop = coili_loop;
-    struct coil_receiver *r = receiver_of(op);
+    struct coil_receiver *r = COILI_CONTAINER(op, struct coil_receiver, op);
     unsigned buffer = COILI_CQE_BUFFER_ID(flags);
-    bool data = res > 0 && (flags & COILI_CQE_BUFFER || r->state == OWN);
+    bool shared = flags & COILI_CQE_BUFFER;
+    bool data = res > 0 && (shared || r->state == OWN);
+    bool more = flags & COILI_CQE_MORE;
 
-    if (r->closed && flags & COILI_CQE_BUFFER)
-        loop->table->buffer_return(loop->backend, buffer);
-    else if (!r->closed && data)
-        deliver(r, res, r->state == OWN ? OWN_BLOCK : buffer);
-    else if (flags & COILI_CQE_BUFFER) /* the end of stream has one, empty */
+    if (data && !r->closed)
+        deliver(r, res, buffer);
+    else if (shared)
         loop->table->buffer_return(loop->backend, buffer);
 
-    if (flags & COILI_CQE_MORE) {
+    if (more) {
         if (r->held >= r->quota)
             loop->table->cancel(loop->backend, op);
         return;
     }
-    bool goes_on = data || res == -ENOBUFS || res == -ECANCELED ||
-                   r->state == POLL;
-    if (goes_on || r->closed) {
+    if (r->own.data && !r->own_lent)
+        free_own(r);
+    if (r->closed) {
+        r->state = OVER;
+        coil_future_set_int(&r->closing.future, 0);
+    } else if (data || res == -ENOBUFS || res == -ECANCELED ||
+               (r->state == POLL && res >= 0)) {
         receiver_next(r, res);
-        return;
+    } else {
+        r->state = OVER;
+        r->received(r->arg, res, NULL);
     }
-    r->state = OVER;
-    r->received(r->arg, res, NULL, 0);
 }
 
 static void receiver_close_start(struct coil_future *f)
@@ -432,17 +432,13 @@ static void receiver_close_start(struct coil_future *f)
                                               closing.future);
     r->closed = true;
     if (r->state == PAUSED || r->state == OVER)
-        receiver_closed(r);
+        coil_future_set_int(f, 0);
     else
         coili_loop->table->cancel(coili_loop->backend, &r->op);
 }
 
 static void receiver_free(struct coil_future *f)
 {
-    struct coil_receiver *r = COILI_CONTAINER(f, struct coil_receiver,
-                                              closing.future);
-    if (r->block)
-        coil_free(r->block, block_bytes());
     coil_custom_free(f);
 }
 
@@ -453,11 +449,28 @@ static const struct coil_future_class receiver_class = {
     .free = receiver_free,
 };
 
+/* The shared buffers and a piece for each, at first need. */
+static bool open_buffers(struct coil_loop *loop)
+{
+    size_t bytes = loop->options.recv_buffers * sizeof *loop->pieces;
+    if (loop->pieces)
+        return true;
+    struct coil_piece *pieces = coil_alloc(bytes);
+    if (!pieces)
+        return false;
+    if (loop->table->buffers_open(loop->backend) < 0) {
+        coil_free(pieces, bytes);
+        return false;
+    }
+    loop->pieces = pieces;
+    return true;
+}
+
 struct coil_receiver *coil_receiver_new(int fd, coil_received_fn *received,
                                         void *arg)
 {
     struct coil_loop *loop = coili_need_loop();
-    if (loop->table->buffers_open(loop->backend) < 0)
+    if (!open_buffers(loop))
         return NULL;
     struct coil_receiver *r = coil_custom_new(&receiver_class, sizeof *r);
     if (!r)
@@ -473,22 +486,193 @@ struct coil_receiver *coil_receiver_new(int fd, coil_received_fn *received,
     return r;
 }
 
-void coil_receiver_return(struct coil_receiver *r, unsigned buffer)
+void coil_receiver_return(struct coil_receiver *r, struct coil_piece *piece)
 {
     struct coil_loop *loop = coili_loop;
-    if (buffer == OWN_BLOCK) {
-        coil_free(r->block, block_bytes());
-        r->block = NULL;
-        r->block_lent = false;
-    } else {
-        loop->table->buffer_return(loop->backend, buffer);
-    }
+    if (piece->buffer == OWN_BLOCK)
+        free_own(r);
+    else
+        loop->table->buffer_return(loop->backend, piece->buffer);
     r->held--;
-    if (r->state == PAUSED && !r->closed && r->held <= r->quota / 2)
+    if (r->state == PAUSED && !r->closed && !r->own_lent &&
+        r->held <= r->quota / 2)
         receiver_arm(r, MULTI);
+}
+
+bool coil_receiver_paused(const struct coil_receiver *r)
+{
+    return r->state == PAUSED || r->op.cancelling;
 }
 
 struct coil_future *coil_receiver_close(struct coil_receiver *r)
 {
     return &r->closing.future;
+}
+
+/* ---- Senders ---------------------------------------------------------- */
+
+/*
+ * The first in the queue is in flight. The kernel may take a part of it; the
+ * rest goes next, before anything else does.
+ */
+struct coil_sending {
+    struct io io;
+    struct coil_sender *sender;
+    struct coil_sending *next;
+    const char *buf;
+    size_t len, sent;
+};
+
+static struct coil_sending *sending_of(struct coil_future *f)
+{
+    return COILI_CONTAINER(f, struct coil_sending, io.custom.future);
+}
+
+void coil_sender_init(struct coil_sender *s, int fd)
+{
+    *s = (struct coil_sender){ .fd = fd };
+}
+
+static int send_rest(struct coil_sending *it)
+{
+    size_t left = it->len - it->sent;
+    it->io.op.addr = (void *)(uintptr_t)(it->buf + it->sent);
+    it->io.op.len = left < LEN_MOST ? (uint32_t)left : LEN_MOST;
+    return coili_loop->table->submit(coili_loop->backend, &it->io.op);
+}
+
+static void leave_queue(struct coil_sending *it)
+{
+    struct coil_sender *s = it->sender;
+    struct coil_sending **p = &s->first, *before = NULL;
+    while (*p != it) {
+        before = *p;
+        p = &before->next;
+    }
+    *p = it->next;
+    if (s->last == it)
+        s->last = before;
+}
+
+static void finish_sending(struct coil_sending *it, int err)
+{
+    leave_queue(it);
+    if (err < 0)
+        coil_future_set_error(&it->io.custom.future, err);
+    else
+        coil_future_set_int(&it->io.custom.future, (int64_t)it->len);
+}
+
+/* The next in line, if it can be begun; those that cannot are told. */
+static void send_next(struct coil_sender *s)
+{
+    while (s->first) {
+        int err = s->closed ? COIL_ECLOSED : send_rest(s->first);
+        if (err == 0)
+            return;
+        finish_sending(s->first, err);
+    }
+    if (s->closed && s->idle.fn)
+        coil_call_soon(&s->idle, s->idle.fn, s->idle.arg);
+}
+
+static void sent(struct coili_op *op, int res, unsigned flags)
+{
+    (void)flags;
+    struct coil_sending *it = COILI_CONTAINER(op, struct coil_sending, io.op);
+    struct coil_sender *s = it->sender;
+    if (res > 0)
+        it->sent += (size_t)res; /* maybe not all of it */
+    int err = res < 0 ? res : 0;
+    if (err == -ECANCELED && s->closed)
+        err = COIL_ECLOSED;
+    if (err == 0 && it->sent < it->len) {
+        err = s->closed ? COIL_ECLOSED : op->cancelling ? -ECANCELED
+                                                        : send_rest(it);
+        if (err == 0)
+            return;
+    }
+    finish_sending(it, err);
+    send_next(s);
+}
+
+static void sending_start(struct coil_future *f)
+{
+    struct coil_sending *it = sending_of(f);
+    struct coil_sender *s = it->sender;
+    if (s->closed) {
+        coil_future_set_error(f, COIL_ECLOSED);
+        return;
+    }
+    if (s->last) {
+        s->last->next = it;
+        s->last = it;
+        return;
+    }
+    s->first = s->last = it;
+    int err = send_rest(it);
+    if (err < 0)
+        finish_sending(it, err);
+}
+
+static void sending_cancel(struct coil_future *f)
+{
+    struct coil_sending *it = sending_of(f);
+    if (it == it->sender->first)
+        coili_loop->table->cancel(coili_loop->backend, &it->io.op);
+    else
+        finish_sending(it, -ECANCELED);
+}
+
+static const struct coil_future_class sending_class = {
+    .name = "send",
+    .start = sending_start,
+    .cancel = sending_cancel,
+    .free = io_free,
+    .describe = io_describe,
+};
+
+static struct coil_sending *sending_new(struct coil_sender *s,
+                                        enum coili_opcode opcode, unsigned arg)
+{
+    struct io *io = io_new(&sending_class, opcode, s->fd,
+                           sizeof(struct coil_sending));
+    if (!io)
+        return NULL;
+    struct coil_sending *it = (struct coil_sending *)io;
+    io->op.complete = sent;
+    io->op.arg = arg;
+    it->sender = s;
+    return it;
+}
+
+struct coil_future *coil_sender_send(struct coil_sender *s, const void *buf,
+                                     size_t len)
+{
+    struct coil_sending *it = sending_new(s, COILI_OP_SEND,
+                                          MSG_NOSIGNAL | MSG_WAITALL);
+    if (!it)
+        return coil_future_nomem();
+    check_buffer(buf);
+    it->buf = buf;
+    it->len = len;
+    return &it->io.custom.future;
+}
+
+struct coil_future *coil_sender_end(struct coil_sender *s)
+{
+    struct coil_sending *it = sending_new(s, COILI_OP_SHUTDOWN, SHUT_WR);
+    return it ? &it->io.custom.future : coil_future_nomem();
+}
+
+void coil_sender_close(struct coil_sender *s, coil_call_fn *idle, void *arg)
+{
+    s->closed = true;
+    if (!s->first) {
+        coil_call_soon(&s->idle, idle, arg);
+        return;
+    }
+    s->idle.fn = idle;
+    s->idle.arg = arg;
+    coili_loop->table->cancel(coili_loop->backend, &s->first->io.op);
 }

@@ -90,19 +90,14 @@ int coil_call_later(struct coil_handle *h, int64_t delay, coil_call_fn *fn,
 
 static bool unlink_from(struct ready_list *list, uintptr_t waiter)
 {
-    uintptr_t before = 0, at = list->head;
-    while (at && at != waiter) {
-        before = at;
-        at = *next_of(at);
-    }
-    if (!at)
+    uintptr_t *at = &list->head;
+    while (*at && *at != waiter)
+        at = next_of(*at);
+    if (!*at)
         return false;
-    if (before)
-        *next_of(before) = *next_of(waiter);
-    else
-        list->head = *next_of(waiter);
-    if (list->tail == waiter)
-        list->tail = before;
+    *at = *next_of(waiter);
+    if (list->end == next_of(waiter))
+        list->end = at;
     return true;
 }
 
@@ -114,15 +109,6 @@ void coili_unready(struct coil_loop *loop, uintptr_t waiter)
                     "a ready call is not in the ready list");
 }
 
-static bool withdraw_remote(struct coil_loop *loop, struct coil_handle *h)
-{
-    struct ready_list list = { loop->remote_head, loop->remote_tail };
-    bool found = unlink_from(&list, (uintptr_t)h | 1);
-    loop->remote_head = list.head;
-    loop->remote_tail = list.tail;
-    return found;
-}
-
 bool coil_handle_cancel(struct coil_handle *h)
 {
     struct coil_loop *loop = coili_need_loop();
@@ -130,7 +116,7 @@ bool coil_handle_cancel(struct coil_handle *h)
         return false;
     if (h->where == WHERE_REMOTE) {
         pthread_mutex_lock(&loop->lock);
-        bool found = withdraw_remote(loop, h);
+        bool found = unlink_from(&loop->remote, (uintptr_t)h | 1);
         pthread_mutex_unlock(&loop->lock);
         if (!found)
             coili_unready(loop, (uintptr_t)h | 1);
@@ -147,16 +133,19 @@ bool coil_handle_cancel(struct coil_handle *h)
  * A sleep is no more than its duration until it is awaited; then the coroutine
  * itself stands in the heap and this goes back to the free list.
  */
-struct coil_future *coil_sleep(int64_t duration)
+static __attribute__((noinline)) struct coil_future *sleep_for(int64_t duration)
 {
-    if (duration <= 0)
-        return &coili_pass;
     struct coil_future *f = coil_future_new();
     if (coil_future_done(f))
         return f;
     f->flags = KIND_SLEEP;
     f->result.i = duration;
     return f;
+}
+
+struct coil_future *coil_sleep(int64_t duration)
+{
+    return duration <= 0 ? &coili_pass : sleep_for(duration);
 }
 
 /* ---- From other threads ----------------------------------------------- */
@@ -166,32 +155,22 @@ void coil_call_soon_threadsafe(struct coil_loop *loop, struct coil_handle *h,
 {
     claim(h, fn, arg);
     h->where = WHERE_REMOTE;
-    h->next = 0;
-    uintptr_t waiter = (uintptr_t)h | 1;
     pthread_mutex_lock(&loop->lock);
-    bool first = !loop->remote_head;
-    if (first)
-        loop->remote_head = waiter;
-    else
-        *next_of(loop->remote_tail) = waiter;
-    loop->remote_tail = waiter;
+    bool first = !loop->remote.head;
+    ready_push(&loop->remote, (uintptr_t)h | 1);
     /* Inside the lock: the loop cannot be closed before we are through. */
     if (first)
         loop->table->wake(loop->backend);
     pthread_mutex_unlock(&loop->lock);
 }
 
-/* The head is read without the lock: a miss is made good by the wake-up. */
 static void take_remote(struct coil_loop *loop)
 {
     pthread_mutex_lock(&loop->lock);
-    if (loop->remote_head) {
-        if (loop->ready.tail)
-            *next_of(loop->ready.tail) = loop->remote_head;
-        else
-            loop->ready.head = loop->remote_head;
-        loop->ready.tail = loop->remote_tail;
-        loop->remote_head = loop->remote_tail = 0;
+    if (loop->remote.head) {
+        *loop->ready.end = loop->remote.head;
+        loop->ready.end = loop->remote.end;
+        ready_init(&loop->remote);
     }
     pthread_mutex_unlock(&loop->lock);
 }
@@ -208,18 +187,24 @@ static void run_handle(struct coil_handle *h)
 
 static void run_batch(struct coil_loop *loop)
 {
+    if (!loop->ready.head)
+        return;
     loop->batch = loop->ready;
-    loop->ready = (struct ready_list){ 0, 0 };
+    ready_init(&loop->ready);
+    loop->stack_base = (uintptr_t)__builtin_frame_address(0);
     while (loop->batch.head) {
         uintptr_t waiter = loop->batch.head;
-        loop->batch.head = *next_of(waiter);
-        if (!loop->batch.head)
-            loop->batch.tail = 0;
-        if (waiter & 1)
-            run_handle((struct coil_handle *)(waiter & ~(uintptr_t)1));
-        else
-            coili_run(loop, (struct coil_coro *)waiter);
+        if (waiter & 1) {
+            struct coil_handle *h = (struct coil_handle *)(waiter - 1);
+            loop->batch.head = h->next;
+            run_handle(h);
+        } else {
+            struct coil_coro *co = (struct coil_coro *)waiter;
+            loop->batch.head = co->next;
+            coili_run(loop, co);
+        }
     }
+    loop->stack_base = 0;
 }
 
 /* A sleeping coroutine is resumed, a handle is called. */
@@ -238,6 +223,12 @@ static void fire(struct coil_loop *loop, uintptr_t owner)
         co->awaiting = (uintptr_t)&coili_zero;
         wake(loop, co);
     }
+}
+
+static void look_at_clock(struct coil_loop *loop)
+{
+    loop->now = coil_now();
+    loop->now_ms = (uint32_t)(loop->now / 1000000);
 }
 
 static void due_timers(struct coil_loop *loop)
@@ -271,10 +262,8 @@ bool coil_loop_pass(struct coil_loop *loop, int64_t timeout_ns)
         loop->idle_passes = 0;
         loop->table->wait(loop->backend, busy ? 0 : patience(loop, timeout_ns));
         take_remote(loop);
-        loop->now = coil_now();
+        look_at_clock(loop);
         due_timers(loop);
-    } else {
-        loop->table->harvest(loop->backend);
     }
     run_batch(loop);
     return loop->ready.head != 0;
@@ -381,6 +370,8 @@ int coil_loop_new(struct coil_loop **out, const struct coil_options *options)
     fill_options(loop, options);
     loop->timers.alloc = &loop->alloc;
     loop->table = &coili_ring;
+    ready_init(&loop->ready);
+    ready_init(&loop->remote);
     coili_list_init(&loop->root.tasks);
     coili_list_init(&loop->unstarted);
 
@@ -398,7 +389,7 @@ int coil_loop_new(struct coil_loop **out, const struct coil_options *options)
         return err;
     }
     pthread_mutex_init(&loop->lock, NULL);
-    loop->now = coil_now();
+    look_at_clock(loop);
     coili_loop = loop;
     *out = loop;
     return 0;
@@ -449,6 +440,7 @@ void coil_loop_close(struct coil_loop *loop)
         adopt_unstarted(loop);
     }
     coili_nursery_release(&loop->root);
+    coili_resolver_free(loop);
 
     /* Whoever called from another thread is out of the lock after this. */
     pthread_mutex_lock(&loop->lock);

@@ -438,11 +438,15 @@ static void ring_harvest(struct coili_backend *b)
         io_uring_cq_advance(&b->ring, n);
 }
 
-static bool ring_eager(const struct coili_backend *b)
+static bool ring_eager(struct coili_backend *b)
 {
     unsigned flags = IO_URING_READ_ONCE(*b->ring.sq.kflags);
-    return unsubmitted(b) || b->queue ||
-           flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
+    if (unsubmitted(b) || b->queue ||
+        flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW))
+        return true;
+    if (io_uring_cq_ready(&b->ring))
+        ring_harvest(b);
+    return false;
 }
 
 static bool ring_wait(struct coili_backend *b, int64_t timeout_ns)
@@ -704,7 +708,6 @@ const struct coili_backend_table coili_ring = {
     .cancel = ring_cancel,
     .eager = ring_eager,
     .wait = ring_wait,
-    .harvest = ring_harvest,
     .wake = ring_wake,
     .buffers_open = ring_buffers_open,
     .buffer = ring_buffer,

@@ -89,8 +89,11 @@ struct coili_backend_table {
     /* Ask it to end; its own completion tells. Allocates nothing. */
     void (*cancel)(struct coili_backend *b, struct coili_op *op);
 
-    /* True if wait() has something to do even when nobody wants to sleep. */
-    bool (*eager)(const struct coili_backend *b);
+    /*
+     * While tasks are ready, without a system call: true if wait() has to be
+     * called all the same; else complete() was called for what is there.
+     */
+    bool (*eager)(struct coili_backend *b);
 
     /*
      * Submit, sleep until a completion or for `timeout_ns` (0: not at all,
@@ -99,9 +102,6 @@ struct coili_backend_table {
      * Result   true if it made a system call
      */
     bool (*wait)(struct coili_backend *b, int64_t timeout_ns);
-
-    /* Call complete() for what is there, without a system call. */
-    void (*harvest)(struct coili_backend *b);
 
     /* From another thread: make wait() return. */
     void (*wake)(struct coili_backend *b);

@@ -34,7 +34,7 @@
 /* Kinds, in the lowest bits of `flags`. */
 #define KIND_MASK 7u
 #define KIND_PLAIN 0u
-#define KIND_CORO 1u
+#define KIND_CORO COILI_KIND_CORO
 #define KIND_CUSTOM 2u
 #define KIND_SLEEP 3u
 #define KIND_PASS 4u
@@ -43,28 +43,29 @@
 #define F_STARTED 0x0008u     /* its first step or start() has been made */
 #define F_CALLED 0x0010u      /* a coroutine awaited by its caller */
 #define F_TASK 0x0020u        /* a coroutine driven by the loop */
-#define F_IN_PLACE 0x0040u    /* its memory is the user's */
+#define F_IN_PLACE COILI_IN_PLACE /* its memory is the user's */
 #define F_WIDE 0x0080u        /* its frame is aligned to 16 */
-#define F_MUST_CANCEL 0x0100u /* a request that has not struck yet */
+#define F_MUST_CANCEL COILI_MUST_CANCEL /* a request that has not struck yet */
 #define F_OWN_CANCEL 0x0200u  /* it fails because its task was cancelled */
-#define F_FINALLY 0x0400u     /* in its FINALLY */
-#define F_FETCHED 0x0800u     /* somebody knows the error, took the pointer */
-#define F_GIVES 0x1000u       /* frees its pointer; `next` is the site */
+#define F_FINALLY COILI_IN_FINALLY /* in its FINALLY */
+#define F_FETCHED COILI_FETCHED /* somebody knows the error, took the pointer */
+#define F_GIVES COILI_GIVES /* disposes of what nobody took; a coroutine's
+                               `next` is the site */
 #define F_GENERATOR 0x2000u   /* run by a FOR_AWAIT */
 #define REASON_SHIFT 14       /* enum coil_cancel_reason, two bits */
 
 /* States: the low three bits. Above them stands what it is going to be. */
-#define STATE_MASK 0x07u
-#define QUIET 0x08u /* an error that nobody fetches is not reported */
+#define STATE_MASK ((unsigned)COILI_STATE)
+#define QUIET COILI_QUIET
 #define S_PENDING 0u
-#define S_INT 1u
-#define S_UINT 2u
-#define S_DOUBLE 3u
-#define S_POINTER 4u
-#define S_FAILED 5u
-#define OUTCOME_SHIFT 4
+#define S_INT ((unsigned)COILI_INT)
+#define S_UINT ((unsigned)COILI_UINT)
+#define S_DOUBLE ((unsigned)COILI_DOUBLE)
+#define S_POINTER ((unsigned)COILI_POINTER)
+#define S_FAILED ((unsigned)COILI_FAILED)
+#define OUTCOME_SHIFT COILI_OUTCOME_SHIFT
 
-#define REFS_MOST 0xffffffu /* never counted down: static, or too many */
+#define REFS_MOST COILI_REFS_MOST
 
 static inline unsigned kind_of(const struct coil_future *f)
 {
@@ -198,7 +199,8 @@ struct name_scope {
 /* ---- The loop --------------------------------------------------------- */
 
 struct ready_list {
-    uintptr_t head, tail;
+    uintptr_t head; /* a waiter; 0 when empty */
+    uintptr_t *end; /* where the next one is written; &head when empty */
 };
 
 struct coil_loop {
@@ -210,6 +212,7 @@ struct coil_loop {
     int budget;               /* awaits that need not suspend */
     int idle_passes;          /* since the ring was entered */
     int64_t now;              /* as of the last look at the clock */
+    uint32_t now_ms;          /* the same, for coro.since */
     uintptr_t stack_base;     /* of the current step */
     uint32_t last_detail;
     struct coili_heap timers;
@@ -218,6 +221,8 @@ struct coil_loop {
     struct coili_backend *backend;
     struct coili_nursery root;
     struct coili_list unstarted; /* frames nobody awaited yet */
+    struct coil_piece *pieces;   /* one per shared receive buffer */
+    struct coili_resolver *resolver;
     const struct coil_site *asked;
     struct coil_options options;
     uint64_t passes, steps;
@@ -225,7 +230,7 @@ struct coil_loop {
     bool stopping, running, closing;
 
     pthread_mutex_t lock; /* guards what other threads touch: */
-    uintptr_t remote_head, remote_tail;
+    struct ready_list remote;
 };
 
 extern _Thread_local struct coil_loop *coili_loop;
@@ -244,19 +249,33 @@ static inline uintptr_t *next_of(uintptr_t waiter)
                       : &((struct coil_coro *)waiter)->next;
 }
 
+static inline void ready_init(struct ready_list *list)
+{
+    list->head = 0;
+    list->end = &list->head;
+}
+
+/* Append a chain of waiters, whose last one's `next` is 0. */
+static inline void ready_append(struct ready_list *list, uintptr_t first,
+                                uintptr_t last)
+{
+    *list->end = first;
+    list->end = next_of(last);
+}
+
 static inline void ready_push(struct ready_list *list, uintptr_t waiter)
 {
-    *next_of(waiter) = 0;
-    if (list->tail)
-        *next_of(list->tail) = waiter;
-    else
-        list->head = waiter;
-    list->tail = waiter;
+    uintptr_t *next = next_of(waiter);
+    *next = 0;
+    *list->end = waiter;
+    list->end = next;
 }
 
 static inline void wake(struct coil_loop *loop, struct coil_coro *co)
 {
-    ready_push(&loop->ready, (uintptr_t)co);
+    co->next = 0;
+    *loop->ready.end = (uintptr_t)co;
+    loop->ready.end = &co->next;
 }
 
 /* To be called when a future has got its state: all waiters become ready. */
@@ -276,8 +295,6 @@ void coili_unready(struct coil_loop *loop, uintptr_t waiter);
 
 /* ---- Futures, inside -------------------------------------------------- */
 
-void coili_future_gone(struct coil_future *f);
-
 static inline void future_ref(struct coil_future *f)
 {
     if (f->refs != REFS_MOST)
@@ -287,7 +304,7 @@ static inline void future_ref(struct coil_future *f)
 static inline void future_unref(struct coil_future *f)
 {
     if (f->refs != REFS_MOST && --f->refs == 0)
-        coili_future_gone(f);
+        coili_gone(f);
 }
 
 static inline void mark_fetched(struct coil_future *f)
@@ -316,7 +333,7 @@ void coili_begin_cancelled(struct coil_coro *co, enum coil_cancel_reason why);
 void coili_frame_free(struct coil_coro *co);
 
 /* Say what the program did wrong, naming coroutine and line, and abort. */
-_Noreturn void coili_misuse(struct coil_coro *co, const char *file, int line,
+_Noreturn __attribute__((cold)) void coili_misuse(struct coil_coro *co, const char *file, int line,
                             const char *what);
 
 /* The name of its function, or the one it was given. */
@@ -346,6 +363,11 @@ void coili_nursery_release(struct coili_nursery *n);
 
 /* Make a frame that nobody awaited a task of the loop that is cancelled. */
 void coili_adopt(struct coil_loop *loop, struct coil_coro *co);
+
+/* ---- Names ------------------------------------------------------------ */
+
+/* Free the cache of names, when the loop is closed. */
+void coili_resolver_free(struct coil_loop *loop);
 
 /* ---- Scopes ----------------------------------------------------------- */
 

@@ -117,7 +117,7 @@ bool coili_join(struct coil_coro *co, int line)
     }
     n->awaited = 1;
     co->awaiting = AWAITS_CHILDREN;
-    co->since = (uint32_t)(coili_loop->now / 1000000);
+    co->since = coili_loop->now_ms;
     coili_loop->current = NULL;
     return true;
 }

@@ -522,25 +522,29 @@ static int store(enum coili_kind kind, void *to, struct coil_future *f)
         future_unref(f);
         return err;
     }
-#define STORE(K, type, take) \
+#define STORE(K, type) \
     case K: \
-        *(type *)to = take(&taker); \
+        *(type *)to = (type)coili_take_int(&taker); \
         break
     switch (kind) {
-        STORE(COILI_KIND_BOOL, bool, coili_take_bool);
-        STORE(COILI_KIND_CHAR, char, coili_take_char);
-        STORE(COILI_KIND_SCHAR, signed char, coili_take_schar);
-        STORE(COILI_KIND_UCHAR, unsigned char, coili_take_uchar);
-        STORE(COILI_KIND_SHORT, short, coili_take_short);
-        STORE(COILI_KIND_USHORT, unsigned short, coili_take_ushort);
-        STORE(COILI_KIND_INT, int, coili_take_int);
-        STORE(COILI_KIND_UINT, unsigned, coili_take_uint);
-        STORE(COILI_KIND_LONG, long, coili_take_long);
-        STORE(COILI_KIND_ULONG, unsigned long, coili_take_ulong);
-        STORE(COILI_KIND_LLONG, long long, coili_take_llong);
-        STORE(COILI_KIND_ULLONG, unsigned long long, coili_take_ullong);
-        STORE(COILI_KIND_FLOAT, float, coili_take_float);
-        STORE(COILI_KIND_DOUBLE, double, coili_take_double);
+        STORE(COILI_KIND_BOOL, bool);
+        STORE(COILI_KIND_CHAR, char);
+        STORE(COILI_KIND_SCHAR, signed char);
+        STORE(COILI_KIND_UCHAR, unsigned char);
+        STORE(COILI_KIND_SHORT, short);
+        STORE(COILI_KIND_USHORT, unsigned short);
+        STORE(COILI_KIND_INT, int);
+        STORE(COILI_KIND_UINT, unsigned);
+        STORE(COILI_KIND_LONG, long);
+        STORE(COILI_KIND_ULONG, unsigned long);
+        STORE(COILI_KIND_LLONG, long long);
+        STORE(COILI_KIND_ULLONG, unsigned long long);
+    case COILI_KIND_FLOAT:
+        *(float *)to = (float)coili_take_double(&taker);
+        break;
+    case COILI_KIND_DOUBLE:
+        *(double *)to = coili_take_double(&taker);
+        break;
     case COILI_KIND_POINTER:
         memcpy(to, &(void *){ coili_take_pointer(&taker) }, sizeof(void *));
         break;

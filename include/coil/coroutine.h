@@ -482,37 +482,56 @@ enum coili_kind {
 
 #define COILI_TAKE(lvalue) \
     _Generic((lvalue), \
-             _Bool: coili_take_bool, \
-             char: coili_take_char, \
-             signed char: coili_take_schar, \
-             unsigned char: coili_take_uchar, \
-             short: coili_take_short, \
-             unsigned short: coili_take_ushort, \
-             int: coili_take_int, \
-             unsigned: coili_take_uint, \
-             long: coili_take_long, \
-             unsigned long: coili_take_ulong, \
-             long long: coili_take_llong, \
-             unsigned long long: coili_take_ullong, \
-             float: coili_take_float, \
-             double: coili_take_double, \
-             default: coili_take_pointer)(co)
+             _Bool: (_Bool)coili_take_int(co), \
+             char: (char)coili_take_int(co), \
+             signed char: (signed char)coili_take_int(co), \
+             unsigned char: (unsigned char)coili_take_int(co), \
+             short: (short)coili_take_int(co), \
+             unsigned short: (unsigned short)coili_take_int(co), \
+             int: (int)coili_take_int(co), \
+             unsigned: (unsigned)coili_take_int(co), \
+             long: (long)coili_take_int(co), \
+             unsigned long: (unsigned long)coili_take_int(co), \
+             long long: (long long)coili_take_int(co), \
+             unsigned long long: (unsigned long long)coili_take_int(co), \
+             float: (float)coili_take_double(co), \
+             double: coili_take_double(co), \
+             default: coili_take_pointer(co))
+
+/*
+ * The state of a future: its lowest three bits, 0 for pending. The upper four
+ * bits are what it is going to be, from RETURN to the end of FINALLY.
+ */
+enum {
+    COILI_INT = 1,
+    COILI_UINT, /* above INT64_MAX */
+    COILI_DOUBLE,
+    COILI_POINTER,
+    COILI_FAILED,
+    COILI_STATE = 7
+};
+
+#define COILI_OUTCOME_SHIFT 4
+#define COILI_QUIET 8u /* an error that nobody fetches is not reported */
+
+/* The flags of a coroutine that the inlined functions know. */
+#define COILI_KIND_CORO 1u
+#define COILI_IN_PLACE 0x0040u
+#define COILI_MUST_CANCEL 0x0100u
+#define COILI_IN_FINALLY 0x0400u
+#define COILI_FETCHED 0x0800u
+#define COILI_GIVES 0x1000u
 
 COIL_API struct coil_coro *coili_frame_new(coil_step_fn *step, size_t size,
                                            size_t align);
-COIL_API struct coil_future *coili_frame_in(struct coil_coro *place,
-                                            coil_step_fn *step);
 COIL_API void coili_run_begin(const struct coil_options *options, uint32_t abi);
 COIL_API int coili_run_end(struct coil_future *main, enum coili_kind kind,
                            void *result);
 
 COIL_API void *coili_leave(struct coil_coro *co, const struct coil_site *site);
-COIL_API void coili_body_over(struct coil_coro *co);
+COIL_API void coili_body_over_slow(struct coil_coro *co);
 COIL_API void coili_in_finally(struct coil_coro *co);
-COIL_API void coili_put_int(struct coil_coro *co, int64_t value);
-COIL_API void coili_put_uint(struct coil_coro *co, uint64_t value);
-COIL_API void coili_put_double(struct coil_coro *co, double value);
-COIL_API void coili_put_pointer(struct coil_coro *co, const void *value);
+COIL_API _Noreturn void coili_put_misuse(struct coil_coro *co);
 COIL_API void coili_return_awaited(struct coil_coro *co);
 COIL_API void coili_fail(struct coil_coro *co, int err, uint32_t detail,
                          const char *file, int line);
@@ -521,15 +540,15 @@ COIL_API bool coili_await(struct coil_coro *co, struct coil_future *future,
                           int line);
 COIL_API bool coili_await_task(struct coil_coro *co, struct coil_task *task,
                                int line);
-COIL_API bool coili_failed(struct coil_coro *co);
-COIL_API bool coili_failed_keep(struct coil_coro *co, enum coili_kind kind,
-                                const char *file, int line);
+COIL_API bool coili_failed_slow(struct coil_coro *co);
+COIL_API bool coili_failed_keep_slow(struct coil_coro *co,
+                                     enum coili_kind kind, const char *file,
+                                     int line);
 COIL_API bool coili_caught(struct coil_coro *co, int *err);
 COIL_API bool coili_caught_keep(struct coil_coro *co, int *err,
                                 enum coili_kind kind, const char *file,
                                 int line);
 COIL_API void coili_catch_all(struct coil_coro *co, int *err);
-COIL_API bool coili_has_value(const struct coil_coro *co);
 COIL_API bool coili_join(struct coil_coro *co, int line);
 COIL_API bool coili_yield(struct coil_coro *co, int line);
 
@@ -549,21 +568,114 @@ COIL_API struct coil_future *coili_hold_lock(struct coil_coro *co,
                                              struct coil_lock *lock);
 COIL_API bool coili_hold_failed(struct coil_coro *co);
 
-COIL_API bool coili_take_bool(struct coil_coro *co);
-COIL_API char coili_take_char(struct coil_coro *co);
-COIL_API signed char coili_take_schar(struct coil_coro *co);
-COIL_API unsigned char coili_take_uchar(struct coil_coro *co);
-COIL_API short coili_take_short(struct coil_coro *co);
-COIL_API unsigned short coili_take_ushort(struct coil_coro *co);
-COIL_API int coili_take_int(struct coil_coro *co);
-COIL_API unsigned coili_take_uint(struct coil_coro *co);
-COIL_API long coili_take_long(struct coil_coro *co);
-COIL_API unsigned long coili_take_ulong(struct coil_coro *co);
-COIL_API long long coili_take_llong(struct coil_coro *co);
-COIL_API unsigned long long coili_take_ullong(struct coil_coro *co);
-COIL_API float coili_take_float(struct coil_coro *co);
-COIL_API double coili_take_double(struct coil_coro *co);
-COIL_API void *coili_take_pointer(struct coil_coro *co);
+COIL_API void coili_gone(struct coil_future *future);
+
+/* A count that is never changed: of a static future, or too large. */
+#define COILI_REFS_MOST 0xffffffu
+
+/*
+ * What happens at every await that ends well is inlined; all else is a call.
+ * `awaiting` holds the future that is done.
+ */
+static inline void coili_let_go(struct coil_coro *co, struct coil_future *f)
+{
+    co->awaiting = 0;
+    if (f->refs != COILI_REFS_MOST && --f->refs == 0)
+        coili_gone(f);
+}
+
+static inline bool coili_failed(struct coil_coro *co)
+{
+    struct coil_future *f = (struct coil_future *)co->awaiting;
+    unsigned state = f->state & COILI_STATE;
+    if (state == 0 || state == COILI_FAILED)
+        return coili_failed_slow(co);
+    coili_let_go(co, f);
+    return false;
+}
+
+/* Whether an integer goes into that kind of lvalue. */
+static inline bool coili_fits_int(enum coili_kind kind, int64_t v)
+{
+    switch (kind) {
+    case COILI_KIND_BOOL:
+        return v == 0 || v == 1;
+    case COILI_KIND_CHAR:
+        return v == (char)v;
+    case COILI_KIND_SCHAR:
+        return v == (signed char)v;
+    case COILI_KIND_UCHAR:
+        return v == (unsigned char)v;
+    case COILI_KIND_SHORT:
+        return v == (short)v;
+    case COILI_KIND_USHORT:
+        return v == (unsigned short)v;
+    case COILI_KIND_INT:
+        return v == (int)v;
+    case COILI_KIND_UINT:
+        return v == (unsigned)v;
+    case COILI_KIND_LONG:
+        return v == (long)v;
+    case COILI_KIND_LLONG:
+        return true;
+    case COILI_KIND_ULONG:
+        return v >= 0 && (sizeof(long) == 8 || v == (int64_t)(unsigned long)v);
+    case COILI_KIND_ULLONG:
+        return v >= 0;
+    default:
+        return false;
+    }
+}
+
+/* A value that fits stays in `awaiting`, to be taken. */
+static inline bool coili_failed_keep(struct coil_coro *co,
+                                     enum coili_kind kind, const char *file,
+                                     int line)
+{
+    struct coil_future *f = (struct coil_future *)co->awaiting;
+    if ((f->state & COILI_STATE) == COILI_INT &&
+        coili_fits_int(kind, f->result.i))
+        return false;
+    return coili_failed_keep_slow(co, kind, file, line);
+}
+
+static inline bool coili_has_value(const struct coil_coro *co)
+{
+    return co->awaiting != 0;
+}
+
+static inline uint64_t coili_take(struct coil_coro *co)
+{
+    struct coil_future *f = (struct coil_future *)co->awaiting;
+    uint64_t word = f->result.u;
+    if (f->state & COILI_STATE) {
+        if (f->flags & COILI_GIVES) /* whoever takes it first owns it */
+            f->flags = (uint16_t)(f->flags | COILI_FETCHED);
+        coili_let_go(co, f);
+    } else { /* yielded: the generator stays */
+        f->state = 0;
+        co->awaiting = 0;
+    }
+    return word;
+}
+
+static inline int64_t coili_take_int(struct coil_coro *co)
+{
+    return (int64_t)coili_take(co);
+}
+
+static inline double coili_take_double(struct coil_coro *co)
+{
+    double value;
+    uint64_t word = coili_take(co);
+    memcpy(&value, &word, sizeof value);
+    return value;
+}
+
+static inline void *coili_take_pointer(struct coil_coro *co)
+{
+    return (void *)(uintptr_t)coili_take(co);
+}
 
 /*
  * Inlined where it stands, so that the compiler writes the arguments straight
@@ -586,7 +698,55 @@ coili_call_in(coil_step_fn *step, size_t size, void *place, const void *args)
     memcpy((char *)place + sizeof(struct coil_coro),
            (const char *)args + sizeof(struct coil_coro),
            size - sizeof(struct coil_coro));
-    return coili_frame_in((struct coil_coro *)place, step);
+    struct coil_coro *co = (struct coil_coro *)place;
+    memset(co, 0, sizeof *co);
+    co->future.refs = 1;
+    co->future.flags = COILI_KIND_CORO | COILI_IN_PLACE;
+    co->step = step;
+    return &co->future;
+}
+
+/* The word of RETURN and YIELD. */
+static inline void coili_outcome(struct coil_coro *co, unsigned state,
+                                 uint64_t word)
+{
+    if (co->future.flags & COILI_IN_FINALLY)
+        coili_put_misuse(co);
+    co->future.state = (uint8_t)(state << COILI_OUTCOME_SHIFT |
+                                 (co->future.state & COILI_QUIET));
+    co->future.result.u = word;
+}
+
+static inline void coili_put_int(struct coil_coro *co, int64_t value)
+{
+    coili_outcome(co, COILI_INT, (uint64_t)value);
+}
+
+static inline void coili_put_uint(struct coil_coro *co, uint64_t value)
+{
+    coili_outcome(co, value > INT64_MAX ? COILI_UINT : COILI_INT, value);
+}
+
+static inline void coili_put_double(struct coil_coro *co, double value)
+{
+    uint64_t word;
+    memcpy(&word, &value, sizeof word);
+    coili_outcome(co, COILI_DOUBLE, word);
+}
+
+static inline void coili_put_pointer(struct coil_coro *co, const void *value)
+{
+    coili_outcome(co, COILI_POINTER, (uintptr_t)value);
+}
+
+/* The block ends; nothing belongs to it in most cases. */
+static inline void coili_body_over(struct coil_coro *co)
+{
+    if (co->scopes || co->future.flags & COILI_MUST_CANCEL ||
+        !(co->future.state >> COILI_OUTCOME_SHIFT))
+        coili_body_over_slow(co);
+    else
+        co->line = COILI_LINE_FINALLY;
 }
 
 #endif /* !__cplusplus */

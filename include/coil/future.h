@@ -200,6 +200,15 @@ COIL_API void *coil_custom_new(const struct coil_future_class *cls,
                                size_t size);
 COIL_API void coil_custom_free(void *custom);
 
+/*
+ * Begin a future of a class, if it has not begun, and let it end by itself:
+ * for what needs nobody to wait, such as closing. Allocates nothing. It is no
+ * child: nothing may be lent to it.
+ *
+ * Lifetime  takes
+ */
+COIL_API void coil_future_detach(struct coil_future *future);
+
 /* A future that has failed with -ENOMEM; it is static and never freed. */
 COIL_API struct coil_future *coil_future_nomem(void);
 
@@ -210,7 +219,7 @@ COIL_API struct coil_future *coil_future_nomem(void);
  */
 COIL_API struct coil_future *coil_future_done_with(int err, int64_t value);
 
-/* True once somebody has taken the pointer that a future holds. */
+/* True once somebody has taken the value that a future of a class holds. */
 COIL_API bool coil_future_taken(const struct coil_future *future);
 
 COIL_END_DECLS

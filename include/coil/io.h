@@ -112,18 +112,26 @@ COIL_API COIL_NODISCARD struct coil_future *coil_poll(int fd, unsigned events);
  * A receiver takes bytes from a socket into buffers that all receivers of the
  * loop share (options.recv_buffers), as they arrive: an idle connection holds
  * none. Streams are made of it.
- *
- * `received` is called from the loop's harvest. It may complete futures and
- * return buffers; it must not wait.
  */
 struct coil_receiver;
 
+/* What was received. `next` is yours, to link pieces. */
+struct coil_piece {
+    struct coil_piece *next;
+    char *data;
+    uint32_t len;
+    uint32_t buffer; /* private */
+};
+
 /*
- * Units     res: bytes at `data`; 0 at the end of stream; or an error, then no
- *           more comes
- * Lifetime  lends `data` until coil_receiver_return(buffer)
+ * Called from the loop's harvest. It may complete futures and return pieces;
+ * it must not wait.
+ *
+ * Units     res: bytes in *piece; 0 at the end of stream, or an error: then
+ *           there is no piece and no more comes
+ * Lifetime  lends `piece` until coil_receiver_return()
  */
-typedef void coil_received_fn(void *arg, int res, char *data, unsigned buffer);
+typedef void coil_received_fn(void *arg, int res, struct coil_piece *piece);
 
 /*
  * Begin to receive from a socket.
@@ -134,20 +142,64 @@ typedef void coil_received_fn(void *arg, int res, char *data, unsigned buffer);
 COIL_API struct coil_receiver *
 coil_receiver_new(int fd, coil_received_fn *received, void *arg);
 
-/* Give a buffer back. One that holds too many is paused until it does. */
+/* Give a piece back. A receiver that has lent its quota pauses until then. */
 COIL_API void coil_receiver_return(struct coil_receiver *receiver,
-                                   unsigned buffer);
+                                   struct coil_piece *piece);
+
+/* True if it has paused: nothing comes until pieces are returned. */
+COIL_API bool coil_receiver_paused(const struct coil_receiver *receiver);
 
 /*
  * Stop; done when the kernel has let go of it. What arrives meanwhile is
- * dropped. Buffers may be returned until it is done, not later. Cannot be
- * cancelled and allocates nothing.
+ * dropped. Return all pieces before. Cannot be cancelled; allocates nothing.
  *
  * Result    0
  * Lifetime  takes the receiver
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_receiver_close(struct coil_receiver *receiver);
+
+/* ---- Sending all, in order -------------------------------------------- */
+
+/* The order of sends on one socket. In your memory; the fields are private. */
+struct coil_sender {
+    int fd;
+    bool closed;
+    struct coil_sending *first, *last;
+    struct coil_handle idle;
+};
+
+COIL_API void coil_sender_init(struct coil_sender *sender, int fd);
+
+/*
+ * Send all of it, after what was asked for before.
+ *
+ * Result    len
+ * Errors    of send(2): -EPIPE, -ECONNRESET; COIL_ECLOSED; cancelled, a part
+ *           may have been sent
+ * Lifetime  lends `buf` and `sender` until it is done
+ * Source    asyncio loop.sock_sendall()
+ */
+COIL_API COIL_NODISCARD struct coil_future *
+coil_sender_send(struct coil_sender *sender, const void *buf, size_t len);
+
+/*
+ * After what was asked for before, tell the peer that no more comes.
+ *
+ * Result    0
+ * Errors    of shutdown(2); COIL_ECLOSED
+ */
+COIL_API COIL_NODISCARD struct coil_future *
+coil_sender_end(struct coil_sender *sender);
+
+/*
+ * End with COIL_ECLOSED what is queued, cancel what is in flight, and call
+ * `idle(arg)` soon after the kernel has let go. Allocates nothing.
+ *
+ * Lifetime  lends `sender` until the call
+ */
+COIL_API void coil_sender_close(struct coil_sender *sender, coil_call_fn *idle,
+                                void *arg);
 
 COIL_END_DECLS
 

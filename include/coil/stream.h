@@ -24,6 +24,9 @@ COIL_BEGIN_DECLS
 struct coil_addr;
 struct coil_stream;
 
+/* The most that coil_stream_fill() can show in one piece. */
+#define COIL_STREAM_FILL_MAX (256 * 1024)
+
 /*
  * Connect to an address, with TCP_NODELAY.
  *
@@ -49,7 +52,7 @@ COIL_API int coil_stream_fd(const struct coil_stream *stream);
 /*
  * Wait until at least `want` bytes can be peeked, or the peer has ended.
  *
- * Units     want: 1 up to options.recv_buffer_bytes * 4, in one piece
+ * Units     want: 1 to COIL_STREAM_FILL_MAX, in one piece
  * Result    bytes that peek shows; fewer than `want` only at the end; 0: no more
  * Errors    -ECONNRESET and others of recv(2); -EBUSY another task reads;
  *           COIL_ELIMIT for a larger `want`; COIL_ECLOSED
@@ -141,6 +144,14 @@ coil_stream_write_eof(struct coil_stream *stream);
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_stream_close(struct coil_stream *stream);
+
+/*
+ * The same without waiting, for a place that cannot await. Allocates nothing;
+ * the loop waits for it when it is closed.
+ *
+ * Lifetime  takes the stream; NULL is fine
+ */
+COIL_API void coil_stream_drop(struct coil_stream *stream);
 
 COIL_END_DECLS
 
