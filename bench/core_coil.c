@@ -169,7 +169,8 @@ static void run_counter(coil_step_fn *step, long n)
     struct coil_loop *loop;
     if (coil_loop_new(&loop, NULL) < 0)
         die("no loop");
-    struct coil_future *f = coili_call(step, sizeof frame, 8, &frame);
+    struct coil_future *f = coili_call(
+        coili_frame_new(step, sizeof frame, 8), sizeof frame, &frame);
     struct coil_task *t = coil_spawn(f);
     if (coil_run_until(loop, t) < 0 || coil_future_error(f) < 0)
         die("a coroutine failed");

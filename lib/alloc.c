@@ -16,9 +16,6 @@
  *
  * A freed block says so in its first word, where a future keeps its count and
  * kind: to await a coroutine twice is caught by that in most cases.
- *
- * Under a sanitizer, and with COIL_DEBUG_ALLOC (valgrind), every block is a
- * malloc of its own, so that each is watched.
  */
 #include "alloc.h"
 
@@ -26,26 +23,9 @@
 
 #include "check.h"
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define ONE_BY_ONE 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define ONE_BY_ONE 1
-#endif
-#endif
-#if defined(COIL_DEBUG_ALLOC) && !defined(ONE_BY_ONE)
-#define ONE_BY_ONE 1
-#endif
-#ifndef ONE_BY_ONE
-#define ONE_BY_ONE 0
-#endif
-
 #define CHUNK_FIRST (16 * 1024)
 #define CHUNK_MOST (1024 * 1024)
 #define LARGE (4 * 1024)
-
-/* The word of a freed block: no references, kind "dead" (runtime.h). */
-#define DEAD ((uint64_t)7 << 32)
 
 struct coili_chunk {
     struct coili_chunk *next, **prev;
@@ -169,31 +149,24 @@ static void large_put(struct coili_alloc *a, void *p, size_t size)
 
 static int is_large(const struct coili_alloc *a, size_t size)
 {
-    return ONE_BY_ONE ? !a->from_arena : !a->from_arena && size > LARGE;
+    return COILI_ONE_BY_ONE ? !a->from_arena : !a->from_arena && size > LARGE;
 }
 
-void *coili_class_get(struct coili_alloc *a, unsigned cls)
+void *coili_class_get_slow(struct coili_alloc *a, unsigned cls)
 {
-    struct coili_free *f = a->free[cls];
-    if (COILI_LIKELY(f)) {
-        a->free[cls] = f->next;
-        return f;
-    }
     size_t size = class_size(cls);
     return is_large(a, size) ? large_get(a, size) : carve(a, size);
 }
 
-void coili_class_put(struct coili_alloc *a, void *p, unsigned cls)
+void coili_class_put_slow(struct coili_alloc *a, void *p, unsigned cls)
 {
-    if (ONE_BY_ONE || cls >= 64) {
-        size_t size = class_size(cls);
-        if (is_large(a, size)) {
-            large_put(a, p, size);
-            return;
-        }
+    size_t size = class_size(cls);
+    if (is_large(a, size)) {
+        large_put(a, p, size);
+        return;
     }
     struct coili_free *f = p;
-    f->dead = DEAD;
+    f->dead = COILI_DEAD;
     f->next = a->free[cls];
     a->free[cls] = f;
 }

@@ -11,6 +11,25 @@
 
 #define COILI_CLASSES 112
 
+/*
+ * Under a sanitizer, and with COIL_DEBUG_ALLOC (valgrind), every block is a
+ * malloc of its own, so that each is watched.
+ */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || \
+    defined(COIL_DEBUG_ALLOC)
+#define COILI_ONE_BY_ONE 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define COILI_ONE_BY_ONE 1
+#endif
+#endif
+#ifndef COILI_ONE_BY_ONE
+#define COILI_ONE_BY_ONE 0
+#endif
+
+/* The first word of a freed block: no references, kind "dead" (runtime.h). */
+#define COILI_DEAD ((uint64_t)7 << 32)
+
 struct coili_free {
     uint64_t dead; /* overlays a future's first word: says "freed" */
     struct coili_free *next;
@@ -36,9 +55,30 @@ void coili_alloc_move(struct coili_alloc *to, struct coili_alloc *from);
 /* The class that holds `size` bytes; COILI_CLASSES if none does. */
 unsigned coili_size_class(size_t size);
 
+void *coili_class_get_slow(struct coili_alloc *a, unsigned cls);
+void coili_class_put_slow(struct coili_alloc *a, void *p, unsigned cls);
+
 /* Memory of a class, aligned to 16; NULL without memory. */
-void *coili_class_get(struct coili_alloc *a, unsigned cls);
-void coili_class_put(struct coili_alloc *a, void *p, unsigned cls);
+static inline void *coili_class_get(struct coili_alloc *a, unsigned cls)
+{
+    struct coili_free *f = a->free[cls];
+    if (!f)
+        return coili_class_get_slow(a, cls);
+    a->free[cls] = f->next;
+    return f;
+}
+
+static inline void coili_class_put(struct coili_alloc *a, void *p, unsigned cls)
+{
+    if (COILI_ONE_BY_ONE || cls >= 64) {
+        coili_class_put_slow(a, p, cls);
+        return;
+    }
+    struct coili_free *f = (struct coili_free *)p;
+    f->dead = COILI_DEAD;
+    f->next = a->free[cls];
+    a->free[cls] = f;
+}
 
 /* The same by size, also above the largest class. */
 void *coili_get(struct coili_alloc *a, size_t size);

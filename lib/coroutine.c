@@ -9,8 +9,8 @@
  *     it awaits a call  loop->resume is the child; the trampoline runs it next
  *     it is over        loop->resume is its caller, resumed in the same step
  *
- * coili_run() is the trampoline: however deep the calls, the C stack holds one
- * step at a time.
+ * run_steps() in loop.c is the trampoline: however deep the calls, the C stack
+ * holds one step at a time.
  *
  * An await that need not wait leaves the result in co->awaiting and goes on.
  * So does the loop when it wakes a coroutine; coili_failed() and its sisters
@@ -36,12 +36,9 @@
 
 #define NOINLINE __attribute__((noinline))
 
-/* Awaits of what is done that go on without a pass. */
-#define BUDGET 1024
-
 /* ---- Frames ----------------------------------------------------------- */
 
-struct coil_coro *coili_frame_new(coil_step_fn *step, size_t size, size_t align)
+struct coil_coro *coili_frame_raw(coil_step_fn *step, size_t size, size_t align)
 {
     struct coil_loop *loop = coili_loop;
     if (COILI_UNLIKELY(!loop))
@@ -53,7 +50,7 @@ struct coil_coro *coili_frame_new(coil_step_fn *step, size_t size, size_t align)
         return NULL;
 
     struct coil_task *t = (struct coil_task *)(void *)(block + prefix - 24);
-    coili_list_append(&loop->unstarted, &t->siblings);
+    t->siblings.next = t->siblings.prev = NULL;
     t->owner = NULL;
     t->coro = (struct coil_coro){
         .future = { .refs = 1,
@@ -62,6 +59,15 @@ struct coil_coro *coili_frame_new(coil_step_fn *step, size_t size, size_t align)
         .step = step,
     };
     return &t->coro;
+}
+
+/* Listed until it is awaited, so that one that never is can be named. */
+struct coil_coro *coili_frame_new(coil_step_fn *step, size_t size, size_t align)
+{
+    struct coil_coro *co = coili_frame_raw(step, size, align);
+    if (COILI_LIKELY(co))
+        coili_list_append(&coili_loop->unstarted, &task_of(co)->siblings);
+    return co;
 }
 
 /* A result that nobody took. */
@@ -93,45 +99,7 @@ void coili_frame_free(struct coil_coro *co)
     coili_class_put(&coili_loop->alloc, block, f->size_class);
 }
 
-/* ---- The trampoline --------------------------------------------------- */
-
-#ifdef COIL_DEBUG_STACK
-/*
- * What a step left on the stack is not there at the next one; a local that is
- * used across an await shows at once.
- */
-static __attribute__((noinline)) void fill_dead_stack(void)
-{
-    volatile char dead[2048];
-    for (size_t i = 0; i < sizeof dead; i++)
-        dead[i] = (char)0xa5;
-}
-#else
-static void fill_dead_stack(void)
-{
-}
-#endif
-
-void coili_run(struct coil_loop *loop, struct coil_coro *co)
-{
-    loop->budget = BUDGET;
-    do {
-        loop->steps++;
-        loop->current = co;
-        loop->resume = NULL;
-        co->step(co);
-        if (COILI_UNLIKELY(loop->current))
-            coili_misuse(co, NULL, 0,
-                         "`return` in the block of a coroutine: use RETURN");
-        if (loop->ended) {
-            co = loop->ended;
-            loop->ended = NULL;
-            coili_task_ended(loop, co);
-        }
-        co = loop->resume;
-        fill_dead_stack();
-    } while (co);
-}
+/* ---- Suspending ------------------------------------------------------- */
 
 /* The running coroutine has suspended. */
 static void suspend(struct coil_loop *loop, struct coil_coro *co, int line)

@@ -121,7 +121,8 @@ void *coil_custom_new(const struct coil_future_class *cls, size_t size)
 {
     struct coil_loop *loop = coili_need_loop();
     unsigned size_class = coili_size_class(size);
-    coili_check(size_class <= UINT8_MAX, "a future of a class is too large");
+    coili_check(size_class < COILI_CLASSES,
+                "a future of a class is too large");
     struct coil_custom *c = coili_class_get(&loop->alloc, size_class);
     if (!c)
         return NULL;
@@ -163,10 +164,12 @@ void coili_gone(struct coil_future *f)
         coili_frame_free(coro_of(f));
         break;
     case KIND_CUSTOM:
-        if (!f->state && f->flags & F_STARTED)
+        if (!f->state && f->flags & F_STARTED) {
             custom_of(f)->cls->cancel(f); /* settle() frees it */
-        else
-            custom_of(f)->cls->free(f);
+            break;
+        }
+        coili_wake_waiters(loop, f);
+        custom_of(f)->cls->free(f);
         break;
     case KIND_PLAIN:
     case KIND_SLEEP:
@@ -174,6 +177,8 @@ void coili_gone(struct coil_future *f)
             f->result.e.error != -ECANCELED)
             coili_report("future failed and nobody fetched its error", NULL,
                          f->result.e.error, f->result.e.detail);
+        /* Of a pending one: calls; who awaits it holds a reference. */
+        coili_wake_waiters(loop, f);
         coili_class_put(&loop->alloc, f, f->size_class);
         break;
     default:
@@ -248,6 +253,8 @@ bool coil_future_cancel(struct coil_future *f)
         else
             coil_future_set_error(f, -ECANCELED);
         return true;
+    case KIND_PASS: /* all who sleep for a pass share it */
+        return false;
     default:
         return coil_future_set_error(f, -ECANCELED);
     }

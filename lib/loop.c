@@ -32,6 +32,7 @@
 #include "runtime.h"
 
 #define PASSES_WITHOUT_ENTER 64
+#define BUDGET 1024 /* awaits of what is done that go on without a pass */
 #define SLEEP_MOST COIL_SECONDS(86400)
 
 _Thread_local struct coil_loop *coili_loop;
@@ -39,13 +40,6 @@ _Thread_local struct coil_loop *coili_loop;
 struct coil_loop *coil_loop_current(void)
 {
     return coili_loop;
-}
-
-struct coil_loop *coili_need_loop(void)
-{
-    struct coil_loop *loop = coili_loop;
-    coili_check(loop, "this thread has no loop: RUN() makes one");
-    return loop;
 }
 
 int64_t coil_now(void)
@@ -101,12 +95,20 @@ static bool unlink_from(struct ready_list *list, uintptr_t waiter)
     return true;
 }
 
-/* Rare: what is ready and withdrawn all the same. A scan will do. */
-void coili_unready(struct coil_loop *loop, uintptr_t waiter)
+/*
+ * Rare: what is ready and withdrawn all the same. A scan will do. A call that
+ * waits for a future is looked for here first: it is ready if that is done,
+ * and may be gone then.
+ */
+static void unready(struct coil_loop *loop, struct coil_handle *h)
 {
-    if (!unlink_from(&loop->ready, waiter))
-        coili_check(unlink_from(&loop->batch, waiter),
-                    "a ready call is not in the ready list");
+    uintptr_t waiter = (uintptr_t)h | 1;
+    if (unlink_from(&loop->ready, waiter) || unlink_from(&loop->batch, waiter))
+        return;
+    struct coil_future *f = (struct coil_future *)(h->where & ~COILI_TAG_MASK);
+    coili_check((h->where & COILI_TAG_MASK) == WHERE_FUTURE_TAG &&
+                    coili_remove_waiter(f, waiter),
+                "a ready call is not in the ready list");
 }
 
 bool coil_handle_cancel(struct coil_handle *h)
@@ -119,11 +121,11 @@ bool coil_handle_cancel(struct coil_handle *h)
         bool found = unlink_from(&loop->remote, (uintptr_t)h | 1);
         pthread_mutex_unlock(&loop->lock);
         if (!found)
-            coili_unready(loop, (uintptr_t)h | 1);
+            unready(loop, h);
     } else if ((h->where & COILI_TAG_MASK) == COILI_TIMER_TAG) {
         coili_heap_remove(&loop->timers, COILI_TIMER_INDEX(h->where));
     } else {
-        coili_unready(loop, (uintptr_t)h | 1);
+        unready(loop, h);
     }
     h->where = WHERE_NOWHERE;
     return true;
@@ -175,6 +177,50 @@ static void take_remote(struct coil_loop *loop)
     pthread_mutex_unlock(&loop->lock);
 }
 
+/* ---- The trampoline --------------------------------------------------- */
+
+#ifdef COIL_DEBUG_STACK
+/*
+ * What a step left on the stack is not there at the next one; a local that is
+ * used across an await shows at once.
+ */
+static __attribute__((noinline)) void fill_dead_stack(void)
+{
+    volatile char dead[2048];
+    for (size_t i = 0; i < sizeof dead; i++)
+        dead[i] = (char)0xa5;
+}
+#else
+static void fill_dead_stack(void)
+{
+}
+#endif
+
+/*
+ * Run a coroutine and whatever it resumes, until all have suspended. A step
+ * says how it ended: `current` is taken back, and `resume` is who goes on.
+ */
+static inline void run_steps(struct coil_loop *loop, struct coil_coro *co)
+{
+    for (;;) {
+        loop->current = co;
+        co->step(co);
+        if (COILI_UNLIKELY(loop->current))
+            coili_misuse(co, NULL, 0,
+                         "`return` in the block of a coroutine: use RETURN");
+        fill_dead_stack();
+        if (loop->ended) {
+            struct coil_coro *ended = loop->ended;
+            loop->ended = NULL;
+            coili_task_ended(loop, ended);
+        }
+        co = loop->resume;
+        if (COILI_LIKELY(!co))
+            break;
+        loop->resume = NULL;
+    }
+}
+
 /* ---- One pass --------------------------------------------------------- */
 
 static void run_handle(struct coil_handle *h)
@@ -201,7 +247,8 @@ static void run_batch(struct coil_loop *loop)
         } else {
             struct coil_coro *co = (struct coil_coro *)waiter;
             loop->batch.head = co->next;
-            coili_run(loop, co);
+            loop->budget = BUDGET;
+            run_steps(loop, co);
         }
     }
     loop->stack_base = 0;
@@ -251,10 +298,8 @@ static int64_t patience(const struct coil_loop *loop, int64_t most)
     return left < 0 ? 0 : left < most ? left : most;
 }
 
-bool coil_loop_pass(struct coil_loop *loop, int64_t timeout_ns)
+static inline void pass(struct coil_loop *loop, int64_t timeout_ns)
 {
-    coili_check(loop == coili_loop, "a loop belongs to the thread that made it");
-    coili_check(!loop->current && !loop->batch.head, "a pass inside a pass");
     loop->passes++;
     bool busy = loop->ready.head || loop->stopping;
     if (!busy || ++loop->idle_passes >= PASSES_WITHOUT_ENTER ||
@@ -266,6 +311,18 @@ bool coil_loop_pass(struct coil_loop *loop, int64_t timeout_ns)
         due_timers(loop);
     }
     run_batch(loop);
+}
+
+static void check_owner(const struct coil_loop *loop)
+{
+    coili_check(loop == coili_loop, "a loop belongs to the thread that made it");
+    coili_check(!loop->current && !loop->batch.head, "a pass inside a pass");
+}
+
+bool coil_loop_pass(struct coil_loop *loop, int64_t timeout_ns)
+{
+    check_owner(loop);
+    pass(loop, timeout_ns);
     return loop->ready.head != 0;
 }
 
@@ -283,11 +340,12 @@ int coil_run_until(struct coil_loop *loop, struct coil_task *task)
 {
     struct coil_future *f = coil_task_future(task);
     coili_check(!loop->running, "the loop runs already");
+    check_owner(loop);
     loop->running = true;
     future_ref(f);
     int err = 0;
-    while (!f->state || !coil_future_done(f)) {
-        coil_loop_pass(loop, COIL_NEVER);
+    while (!state_of(f)) {
+        pass(loop, COIL_NEVER);
         if (must_stop(loop) && !coil_future_done(f)) {
             err = COIL_ESTOPPED;
             break;
@@ -461,7 +519,6 @@ void coil_loop_stats(const struct coil_loop *loop, struct coil_stats *out)
     *out = (struct coil_stats){
         .passes = loop->passes,
         .enters = b.enters,
-        .steps = loop->steps,
         .submitted = b.submitted,
         .overflows = b.overflows,
         .no_buffers = b.no_buffers,

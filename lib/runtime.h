@@ -225,7 +225,7 @@ struct coil_loop {
     struct coili_resolver *resolver;
     const struct coil_site *asked;
     struct coil_options options;
-    uint64_t passes, steps;
+    uint64_t passes;
     uint64_t tasks_n;
     bool stopping, running, closing;
 
@@ -239,7 +239,12 @@ extern _Thread_local struct coil_loop *coili_loop;
 extern struct coil_future coili_zero, coili_cancelled, coili_pass;
 
 /* This thread's loop; aborts if there is none. */
-struct coil_loop *coili_need_loop(void);
+static inline struct coil_loop *coili_need_loop(void)
+{
+    struct coil_loop *loop = coili_loop;
+    coili_check(loop, "this thread has no loop: RUN() makes one");
+    return loop;
+}
 
 /* ---- Waking ----------------------------------------------------------- */
 
@@ -284,9 +289,6 @@ void coili_wake_waiters(struct coil_loop *loop, struct coil_future *f);
 void coili_add_waiter(struct coil_future *f, uintptr_t waiter);
 bool coili_remove_waiter(struct coil_future *f, uintptr_t waiter);
 
-/* Remove from the ready list or the batch. */
-void coili_unready(struct coil_loop *loop, uintptr_t waiter);
-
 /* Where a handle is: handle.where. */
 #define WHERE_NOWHERE ((uintptr_t)0)
 #define WHERE_READY ((uintptr_t)2)
@@ -318,9 +320,6 @@ static inline void mark_fetched(struct coil_future *f)
 /* CALL in a thread without a loop: NULL after RUN has failed, else aborts. */
 struct coil_coro *coili_no_loop(void);
 
-/* Run a coroutine and whatever it resumes, until all have suspended. */
-void coili_run(struct coil_loop *loop, struct coil_coro *co);
-
 /* Its source: asks the coroutine itself. */
 const struct coil_site *coili_site(struct coil_coro *co);
 
@@ -346,7 +345,16 @@ void coili_report(const char *message, struct coil_coro *co, int err,
 
 /* The nursery of a coroutine; made at first need, else NULL. */
 struct coili_nursery *coili_nursery_find(const struct coil_coro *co);
-struct coili_nursery *coili_nursery_need(struct coil_coro *co);
+struct coili_nursery *coili_nursery_new(struct coil_coro *co);
+
+static inline struct coili_nursery *coili_nursery_need(struct coil_coro *co)
+{
+    struct coili_scope *s = co->scopes;
+    if (s && s->kind == SCOPE_CHILDREN)
+        return &((struct children_scope *)s)->nursery;
+    struct coili_nursery *n = coili_nursery_find(co);
+    return n ? n : coili_nursery_new(co);
+}
 
 /* Cancel all that run in it. */
 void coili_nursery_cancel(struct coili_nursery *n,

@@ -61,11 +61,8 @@ struct coili_nursery *coili_nursery_find(const struct coil_coro *co)
     return NULL;
 }
 
-struct coili_nursery *coili_nursery_need(struct coil_coro *co)
+struct coili_nursery *coili_nursery_new(struct coil_coro *co)
 {
-    struct coili_nursery *n = coili_nursery_find(co);
-    if (n)
-        return n;
     struct children_scope *scope = coili_scope_push(co, SCOPE_CHILDREN,
                                                     sizeof *scope);
     if (!scope)

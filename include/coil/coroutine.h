@@ -117,7 +117,7 @@ COIL_END_DECLS
  * Lifetime  views: valid until this coroutine is over or coil_task_drop()
  * Source    asyncio.create_task()
  */
-#define COIL_SPAWN(...) coil_spawn(COIL_CALL(__VA_ARGS__))
+#define COIL_SPAWN(...) coil_spawn(COILI_CALL_NOW(__VA_ARGS__, .coro.line = 0))
 
 /*
  * The same without a handle, for accept loops: freed when it ends; an error
@@ -125,7 +125,7 @@ COIL_END_DECLS
  *
  * Result    0 or -ENOMEM
  */
-#define COIL_START(...) coil_start(COIL_CALL(__VA_ARGS__))
+#define COIL_START(...) coil_start(COILI_CALL_NOW(__VA_ARGS__, .coro.line = 0))
 
 /*
  * Make this thread's loop, run the coroutine in it, close it.
@@ -341,18 +341,19 @@ COIL_END_DECLS
  * and to RELEASE what it does not hold, aborts.
  */
 #define COIL_HOLD(x) \
-    do { \
-        if (coili_await(co, \
-                        _Generic((x), \
-                                 struct coil_semaphore *: coili_hold_semaphore, \
-                                 struct coil_lock *: coili_hold_lock)(co, (x)), \
-                        __LINE__)) { \
-            return; \
-        case __LINE__:; \
-        } \
-        if (coili_hold_failed(co)) \
-            goto coil_again; \
-    } while (0)
+    COILI_HOLD(_Generic((x), \
+                        struct coil_semaphore *: coili_hold_semaphore, \
+                        struct coil_lock *: coili_hold_lock)(co, (x)))
+
+/*
+ * The same for anything: await `acquire` (taken); if that ends well, have
+ * `release(object)` called when this coroutine is over, or by RELEASE(object).
+ *
+ * Lifetime  lends `object` until it is released
+ * Source    contextlib.AsyncExitStack.enter_async_context()
+ */
+#define COIL_HOLD_WITH(object, release, acquire) \
+    COILI_HOLD(coil_hold(co, (object), (release), (acquire)))
 #define COIL_RELEASE(x) coil_release(co, (x))
 
 /*
@@ -394,6 +395,8 @@ COIL_END_DECLS
 #define YIELD(v) COIL_YIELD(v)
 #define FOR_AWAIT(item, source) COIL_FOR_AWAIT(item, source)
 #define HOLD(x) COIL_HOLD(x)
+#define HOLD_WITH(object, release, acquire) \
+    COIL_HOLD_WITH(object, release, acquire)
 #define RELEASE(x) COIL_RELEASE(x)
 #define WITHIN(duration) COIL_WITHIN(duration)
 #endif
@@ -413,11 +416,25 @@ COIL_END_DECLS
      0 * sizeof(char[_Alignof(struct T) <= 16 ? 1 : -1]))
 
 #define COILI_CALL(T, ...) \
-    coili_call(T, COILI_FRAME_SIZE(T), _Alignof(struct T), \
-               &(struct T){ __VA_ARGS__ })
+    coili_call(coili_frame_new(T, COILI_FRAME_SIZE(T), _Alignof(struct T)), \
+               sizeof(struct T), &(struct T){ __VA_ARGS__ })
+/* The same for what is spawned at once: never to be missed if it is not. */
+#define COILI_CALL_NOW(T, ...) \
+    coili_call(coili_frame_raw(T, COILI_FRAME_SIZE(T), _Alignof(struct T)), \
+               sizeof(struct T), &(struct T){ __VA_ARGS__ })
 #define COILI_CALL_IN(place, T, ...) \
     coili_call_in(T, COILI_FRAME_SIZE(T), *(struct T *[1]){ (place) }, \
                   &(struct T){ __VA_ARGS__ })
+
+#define COILI_HOLD(x) \
+    do { \
+        if (coili_await(co, (x), __LINE__)) { \
+            return; \
+        case __LINE__:; \
+        } \
+        if (coili_hold_failed(co)) \
+            goto coil_again; \
+    } while (0)
 
 #define COILI_SUSPEND(x) \
     _Generic((x), \
@@ -523,6 +540,8 @@ enum {
 #define COILI_GIVES 0x1000u
 
 COIL_API struct coil_coro *coili_frame_new(coil_step_fn *step, size_t size,
+                                           size_t align);
+COIL_API struct coil_coro *coili_frame_raw(coil_step_fn *step, size_t size,
                                            size_t align);
 COIL_API void coili_run_begin(const struct coil_options *options, uint32_t abi);
 COIL_API int coili_run_end(struct coil_future *main, enum coili_kind kind,
@@ -682,9 +701,8 @@ static inline void *coili_take_pointer(struct coil_coro *co)
  * into the frame: a copy out of line stalls on store forwarding.
  */
 static inline __attribute__((always_inline)) struct coil_future *
-coili_call(coil_step_fn *step, size_t size, size_t align, const void *args)
+coili_call(struct coil_coro *co, size_t size, const void *args)
 {
-    struct coil_coro *co = coili_frame_new(step, size, align);
     if (!co)
         return coil_future_nomem();
     memcpy((char *)co + sizeof *co, (const char *)args + sizeof *co,
@@ -756,12 +774,11 @@ COIL_BEGIN_DECLS
 /* ---- For your own primitives ------------------------------------------ */
 
 /*
- * Register `release(object)` to be called when the coroutine is over, as HOLD
- * does, once `acquire` has ended well. HOLD(x) is AWAIT of this.
+ * What HOLD_WITH awaits, for a macro of your own: only COIL_HOLD_WITH may await
+ * it, since AWAIT would not note that `object` is held.
  *
  * Result    the future to await: `acquire`, or one failed with -ENOMEM
  * Lifetime  takes `acquire`; lends `object` until it is released
- * Source    contextlib.AsyncExitStack.enter_async_context()
  */
 COIL_API struct coil_future *coil_hold(struct coil_coro *co, void *object,
                                        coil_call_fn *release,

@@ -152,7 +152,6 @@ COIL_API void coil_free(void *memory, size_t size);
 struct coil_stats {
     uint64_t passes;
     uint64_t enters;      /* system calls into the ring */
-    uint64_t steps;       /* coroutines resumed by the loop */
     uint64_t submitted;   /* operations given to the kernel */
     uint64_t overflows;   /* times the completion queue had overflowed */
     uint64_t no_buffers;  /* receives that found no shared buffer */
