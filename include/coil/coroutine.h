@@ -717,10 +717,16 @@ coili_call_in(coil_step_fn *step, size_t size, void *place, const void *args)
            (const char *)args + sizeof(struct coil_coro),
            size - sizeof(struct coil_coro));
     struct coil_coro *co = (struct coil_coro *)place;
-    memset(co, 0, sizeof *co);
-    co->future.refs = 1;
-    co->future.flags = COILI_KIND_CORO | COILI_IN_PLACE;
+    /* Word by word: a memset is made of stores that later loads stall on. */
+    co->future = (struct coil_future){
+        .refs = 1, .flags = COILI_KIND_CORO | COILI_IN_PLACE
+    };
     co->step = step;
+    co->awaiting = 0;
+    co->next = 0;
+    co->scopes = NULL;
+    co->line = 0;
+    co->since = 0;
     return &co->future;
 }
 
