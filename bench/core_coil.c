@@ -170,7 +170,7 @@ static void run_counter(coil_step_fn *step, long n)
     if (coil_loop_new(&loop, NULL) < 0)
         die("no loop");
     struct coil_future *f = coili_call(
-        coili_frame_new(step, sizeof frame, 8), sizeof frame, &frame);
+        coili_frame_new(step, COILI_BLOCK(counter)), sizeof frame, &frame);
     struct coil_task *t = coil_spawn(f);
     if (coil_run_until(loop, t) < 0 || coil_future_error(f) < 0)
         die("a coroutine failed");

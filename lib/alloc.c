@@ -39,10 +39,10 @@ static size_t class_size(unsigned cls)
     return ((size_t)1024 << doubling) / 4 * (5 + step);
 }
 
-unsigned coili_size_class(size_t size)
+unsigned coili_size_class_slow(size_t size)
 {
-    if (size <= 1024)
-        return size ? (unsigned)(size - 1) / 16 : 0;
+    if (size == 0)
+        return 0;
     unsigned cls = 64;
     while (cls < COILI_CLASSES && class_size(cls) < size)
         cls++;

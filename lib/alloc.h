@@ -52,8 +52,15 @@ void coili_alloc_fini(struct coili_alloc *a);
 /* Move an allocator: into the object that it has itself allocated. */
 void coili_alloc_move(struct coili_alloc *to, struct coili_alloc *from);
 
+unsigned coili_size_class_slow(size_t size);
+
 /* The class that holds `size` bytes; COILI_CLASSES if none does. */
-unsigned coili_size_class(size_t size);
+static inline unsigned coili_size_class(size_t size)
+{
+    if (size - 1 < 1024)
+        return (unsigned)(size - 1) / 16;
+    return coili_size_class_slow(size);
+}
 
 void *coili_class_get_slow(struct coili_alloc *a, unsigned cls);
 void coili_class_put_slow(struct coili_alloc *a, void *p, unsigned cls);

@@ -38,23 +38,23 @@
 
 /* ---- Frames ----------------------------------------------------------- */
 
-struct coil_coro *coili_frame_raw(coil_step_fn *step, size_t size, size_t align)
+struct coil_coro *coili_frame_raw(coil_step_fn *step, uint32_t size)
 {
     struct coil_loop *loop = coili_loop;
     if (COILI_UNLIKELY(!loop))
         return coili_no_loop();
-    size_t prefix = align > 8 ? 32 : 24;
-    unsigned cls = coili_size_class(size + prefix);
+    unsigned wide = size & 1;
+    unsigned cls = coili_size_class(size - wide);
     char *block = coili_class_get(&loop->alloc, cls);
     if (COILI_UNLIKELY(!block))
         return NULL;
 
-    struct coil_task *t = (struct coil_task *)(void *)(block + prefix - 24);
+    struct coil_task *t = (struct coil_task *)(void *)(block + wide * 8);
     t->siblings.next = t->siblings.prev = NULL;
     t->owner = NULL;
     t->coro = (struct coil_coro){
         .future = { .refs = 1,
-                    .flags = (uint16_t)(KIND_CORO | (align > 8 ? F_WIDE : 0)),
+                    .flags = (uint16_t)(KIND_CORO | wide * F_WIDE),
                     .size_class = (uint8_t)cls },
         .step = step,
     };
@@ -62,9 +62,9 @@ struct coil_coro *coili_frame_raw(coil_step_fn *step, size_t size, size_t align)
 }
 
 /* Listed until it is awaited, so that one that never is can be named. */
-struct coil_coro *coili_frame_new(coil_step_fn *step, size_t size, size_t align)
+struct coil_coro *coili_frame_new(coil_step_fn *step, uint32_t size)
 {
-    struct coil_coro *co = coili_frame_raw(step, size, align);
+    struct coil_coro *co = coili_frame_raw(step, size);
     if (COILI_LIKELY(co))
         coili_list_append(&coili_loop->unstarted, &task_of(co)->siblings);
     return co;
@@ -78,7 +78,7 @@ static void give_back(struct coil_future *f)
         ((coil_call_fn *)site->give)(f->result.p);
 }
 
-void coili_frame_free(struct coil_coro *co)
+static NOINLINE void report_and_free(struct coil_coro *co)
 {
     struct coil_future *f = &co->future;
     coili_check(state_of(f), "a coroutine is freed before its end");
@@ -97,6 +97,22 @@ void coili_frame_free(struct coil_coro *co)
     coili_list_remove(&t->siblings);
     char *block = (char *)t - (f->flags & F_WIDE ? 8 : 0);
     coili_class_put(&coili_loop->alloc, block, f->size_class);
+}
+
+void coili_frame_free(struct coil_coro *co)
+{
+    struct coil_future *f = &co->future;
+    unsigned state = state_of(f);
+    if (COILI_UNLIKELY(f->flags & (F_GIVES | F_WIDE) || co->scopes ||
+                       state == S_PENDING || state == S_FAILED)) {
+        report_and_free(co);
+        return;
+    }
+    if (f->flags & F_IN_PLACE)
+        return;
+    struct coil_task *t = task_of(co);
+    coili_list_remove(&t->siblings);
+    coili_class_put(&coili_loop->alloc, t, f->size_class);
 }
 
 /* ---- Suspending ------------------------------------------------------- */
@@ -675,8 +691,8 @@ static void end_scopes(struct coil_coro *co)
     }
 }
 
-static void publish(struct coil_loop *loop, struct coil_coro *co,
-                    const struct coil_site *site)
+static inline void publish(struct coil_loop *loop, struct coil_coro *co,
+                           const struct coil_site *site)
 {
     struct coil_future *f = &co->future;
     unsigned state = outcome_of(f);
@@ -852,7 +868,6 @@ static void close_generator(struct coil_coro *co, struct iter_scope *iter)
     iter->scope.on = 1;
     flag_clear(f, F_GENERATOR);
     coili_nursery_find(co)->running++;
-    loop->tasks_n++;
     f->waiters = (uintptr_t)co;
     if (f->flags & F_STARTED) {
         f->state = S_PENDING;

@@ -512,6 +512,16 @@ void coil_loop_close(struct coil_loop *loop)
     coili_alloc_fini(&alloc);
 }
 
+static unsigned count_tasks(const struct coil_loop *loop)
+{
+    unsigned n = 0;
+    if (loop != coili_loop)
+        return 0;
+    for (struct coil_task *t = coil_task_next(NULL); t; t = coil_task_next(t))
+        n++;
+    return n;
+}
+
 void coil_loop_stats(const struct coil_loop *loop, struct coil_stats *out)
 {
     struct coili_backend_stats b;
@@ -524,7 +534,7 @@ void coil_loop_stats(const struct coil_loop *loop, struct coil_stats *out)
         .no_buffers = b.no_buffers,
         .in_flight = b.in_flight,
         .timers = (unsigned)loop->timers.n,
-        .tasks = (unsigned)loop->tasks_n,
+        .tasks = count_tasks(loop),
         .memory = loop->alloc.taken,
     };
 }

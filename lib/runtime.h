@@ -226,7 +226,6 @@ struct coil_loop {
     const struct coil_site *asked;
     struct coil_options options;
     uint64_t passes;
-    uint64_t tasks_n;
     bool stopping, running, closing;
 
     pthread_mutex_t lock; /* guards what other threads touch: */

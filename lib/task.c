@@ -97,7 +97,6 @@ static void enter_nursery(struct coil_loop *loop, struct coili_nursery *n,
     coili_list_append(&n->tasks, &t->siblings);
     t->owner = n;
     n->running++;
-    loop->tasks_n++;
     flag_set(&t->coro.future, F_TASK | F_STARTED);
     wake(loop, &t->coro);
 }
@@ -160,7 +159,6 @@ static void generator_ended(struct coil_loop *loop, struct coil_coro *co)
                ((struct iter_scope *)s)->generator != co)
             s = s->next;
         coili_scope_pop(consumer, s);
-        loop->tasks_n--;
         coili_child_ended(loop, coili_nursery_find(consumer));
     }
     future_unref(f);
@@ -173,7 +171,6 @@ void coili_task_ended(struct coil_loop *loop, struct coil_coro *co)
         generator_ended(loop, co);
         return;
     }
-    loop->tasks_n--;
     struct coili_nursery *owner = task_of(co)->owner;
     if (f->refs == 1) /* no handle: it leaves no trace in the nursery */
         coili_list_remove(&task_of(co)->siblings);

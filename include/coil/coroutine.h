@@ -416,12 +416,19 @@ COIL_END_DECLS
      0 * sizeof(char[_Alignof(struct T) <= 16 ? 1 : -1]))
 
 #define COILI_CALL(T, ...) \
-    coili_call(coili_frame_new(T, COILI_FRAME_SIZE(T), _Alignof(struct T)), \
-               sizeof(struct T), &(struct T){ __VA_ARGS__ })
+    coili_call(coili_frame_new(T, COILI_BLOCK(T)), sizeof(struct T), \
+               &(struct T){ __VA_ARGS__ })
 /* The same for what is spawned at once: never to be missed if it is not. */
 #define COILI_CALL_NOW(T, ...) \
-    coili_call(coili_frame_raw(T, COILI_FRAME_SIZE(T), _Alignof(struct T)), \
-               sizeof(struct T), &(struct T){ __VA_ARGS__ })
+    coili_call(coili_frame_raw(T, COILI_BLOCK(T)), sizeof(struct T), \
+               &(struct T){ __VA_ARGS__ })
+
+/*
+ * A frame's block: its size, with room for the task's words in front. Sizes
+ * are even: an odd one says that the frame is aligned to 16.
+ */
+#define COILI_BLOCK(T) \
+    (uint32_t)(COILI_FRAME_SIZE(T) + (_Alignof(struct T) > 8 ? 33 : 24))
 #define COILI_CALL_IN(place, T, ...) \
     coili_call_in(T, COILI_FRAME_SIZE(T), *(struct T *[1]){ (place) }, \
                   &(struct T){ __VA_ARGS__ })
@@ -539,10 +546,8 @@ enum {
 #define COILI_FETCHED 0x0800u
 #define COILI_GIVES 0x1000u
 
-COIL_API struct coil_coro *coili_frame_new(coil_step_fn *step, size_t size,
-                                           size_t align);
-COIL_API struct coil_coro *coili_frame_raw(coil_step_fn *step, size_t size,
-                                           size_t align);
+COIL_API struct coil_coro *coili_frame_new(coil_step_fn *step, uint32_t block);
+COIL_API struct coil_coro *coili_frame_raw(coil_step_fn *step, uint32_t block);
 COIL_API void coili_run_begin(const struct coil_options *options, uint32_t abi);
 COIL_API int coili_run_end(struct coil_future *main, enum coili_kind kind,
                            void *result);

@@ -148,7 +148,7 @@ COIL_API void coil_call_soon_threadsafe(struct coil_loop *loop,
 COIL_API void *coil_alloc(size_t size);
 COIL_API void coil_free(void *memory, size_t size);
 
-/* Counters since the loop was made. */
+/* Counters since the loop was made. Asked for by its own thread. */
 struct coil_stats {
     uint64_t passes;
     uint64_t enters;      /* system calls into the ring */
@@ -157,7 +157,7 @@ struct coil_stats {
     uint64_t no_buffers;  /* receives that found no shared buffer */
     unsigned in_flight;   /* operations the kernel holds now */
     unsigned timers;      /* armed now */
-    unsigned tasks;       /* not done now */
+    unsigned tasks;       /* not done now; they are counted for this */
     size_t memory;        /* bytes taken from the system or the arena */
 };
 COIL_API void coil_loop_stats(const struct coil_loop *loop,
