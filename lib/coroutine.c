@@ -139,7 +139,7 @@ static void transfer(struct coil_loop *loop, struct coil_coro *co)
 /* The cancel request strikes before anything is begun. */
 static bool struck(struct coil_coro *co)
 {
-    if (COILI_LIKELY(!(co->future.flags & F_MUST_CANCEL)))
+    if (COILI_LIKELY(!must_cancel(co)))
         return false;
     co->awaiting = (uintptr_t)&coili_cancelled;
     return true;
@@ -172,7 +172,7 @@ static bool await_coroutine(struct coil_loop *loop, struct coil_coro *co,
     flag_set(&child->future, F_STARTED | F_CALLED);
     child->future.waiters = (uintptr_t)co;
     co->awaiting = (uintptr_t)child;
-    if (COILI_UNLIKELY(co->future.flags & F_MUST_CANCEL)) {
+    if (COILI_UNLIKELY(must_cancel(co))) {
         flag_clear(&co->future, F_MUST_CANCEL);
         coili_begin_cancelled(child, (enum coil_cancel_reason)(
                                          co->future.flags >> REASON_SHIFT));
@@ -217,7 +217,7 @@ static bool await_custom(struct coil_loop *loop, struct coil_coro *co,
     co->awaiting = (uintptr_t)f;
     coili_add_waiter(f, (uintptr_t)co);
     suspend(loop, co, line);
-    if (co->future.flags & F_MUST_CANCEL)
+    if (must_cancel(co))
         custom_of(f)->cls->cancel(f);
     return true;
 }
@@ -228,8 +228,17 @@ static bool await_plain(struct coil_loop *loop, struct coil_coro *co,
     co->awaiting = (uintptr_t)f;
     coili_add_waiter(f, (uintptr_t)co);
     suspend(loop, co, line);
-    if (co->future.flags & F_MUST_CANCEL)
+    if (must_cancel(co))
         coil_future_cancel(f);
+    return true;
+}
+
+static inline bool await_pass(struct coil_loop *loop, struct coil_coro *co,
+                              int line)
+{
+    co->awaiting = (uintptr_t)&coili_passed;
+    wake(loop, co);
+    suspend(loop, co, line);
     return true;
 }
 
@@ -241,8 +250,7 @@ static NOINLINE bool await_pending(struct coil_loop *loop,
         coili_misuse(co, NULL, 0, "an await outside the running coroutine");
     switch (kind_of(f)) {
     case KIND_PASS:
-        co->awaiting = (uintptr_t)&coili_cancelled; /* the request strikes */
-        return false;
+        return !struck(co) && await_pass(loop, co, line);
     case KIND_CUSTOM:
         return await_custom(loop, co, f, line);
     case KIND_SLEEP:
@@ -263,12 +271,8 @@ bool coili_await(struct coil_coro *co, struct coil_future *f, int line)
             return await_coroutine(loop, co, coro_of(f), line);
         if (f->state)
             return go_on(loop, co, f, line);
-        if (kind_of(f) == KIND_PASS && !(co->future.flags & F_MUST_CANCEL)) {
-            co->awaiting = (uintptr_t)&coili_zero;
-            wake(loop, co);
-            suspend(loop, co, line);
-            return true;
-        }
+        if (kind_of(f) == KIND_PASS && !(co->future.flags & F_MUST_CANCEL))
+            return await_pass(loop, co, line);
     }
     return await_pending(loop, co, f, line);
 }
@@ -291,8 +295,9 @@ static NOINLINE bool await_task_pending(struct coil_loop *loop,
     co->awaiting = (uintptr_t)f;
     coili_add_waiter(f, (uintptr_t)co);
     suspend(loop, co, line);
-    if (co->future.flags & F_MUST_CANCEL)
-        coili_cancel(&task->coro, COIL_CANCEL_USER);
+    if (must_cancel(co))
+        coili_cancel(&task->coro, (enum coil_cancel_reason)(
+                                      co->future.flags >> REASON_SHIFT));
     return true;
 }
 
@@ -366,6 +371,11 @@ static struct end take_failure(struct coil_coro *co, struct coil_future *f)
         } else if (f->flags & F_CALLED && f->flags & F_OWN_CANCEL) {
             end.own = true;
         }
+        if (end.own && co->future.flags & F_FINALLY &&
+            coili_deadlines_struck(co)) {
+            end.err = -ETIMEDOUT; /* a deadline that FINALLY has set */
+            end.own = false;
+        }
     }
     mark_fetched(f);
     future_unref(f);
@@ -378,12 +388,34 @@ uint32_t coil_last_detail(void)
     return coili_need_loop()->last_detail;
 }
 
+/* The request strikes the next await of `co`. */
+static void request(struct coil_coro *co, unsigned reason)
+{
+    flag_clear(&co->future, 3u << REASON_SHIFT);
+    flag_set(&co->future, F_MUST_CANCEL | reason << REASON_SHIFT);
+}
+
+/*
+ * Nothing jumps, and the first error stays. A request that has cut short an
+ * await here is not lost for that: it goes on to the caller.
+ */
+static void failed_in_finally(struct coil_coro *co, struct end end)
+{
+    struct coil_future *f = &co->future;
+    if (outcome_of(f) != S_FAILED) {
+        replace_by_failure(co, end.err, end.detail);
+        if (end.own)
+            flag_set(f, F_OWN_CANCEL);
+    } else if (end.own && f->flags & F_CALLED && !(f->flags & F_OWN_CANCEL)) {
+        request((struct coil_coro *)f->waiters, end.detail);
+    }
+}
+
 static __attribute__((noinline)) bool failed(struct coil_coro *co,
                                              struct end end)
 {
     if (co->future.flags & F_FINALLY) {
-        if (outcome_of(&co->future) != S_FAILED)
-            replace_by_failure(co, end.err, end.detail);
+        failed_in_finally(co, end);
         return false;
     }
     if (end.own)
@@ -494,8 +526,8 @@ bool coili_failed_keep_slow(struct coil_coro *co, enum coili_kind kind,
 /* True: the task's own cancellation, which goes on to FINALLY. */
 static bool catch_unless_own(struct coil_coro *co, struct end end, int *err)
 {
-    if (end.own && !(co->future.flags & F_FINALLY))
-        return failed(co, end);
+    if (end.own && failed(co, end))
+        return true;
     *err = end.err;
     return false;
 }
@@ -592,13 +624,12 @@ bool coili_yield(struct coil_coro *co, int line)
         coili_misuse(co, NULL, line, "YIELD in a coroutine that no FOR_AWAIT "
                                      "runs");
     struct coil_coro *consumer = (struct coil_coro *)co->future.waiters;
-    co->future.waiters = 0;
     flag_clear(&co->future, F_CALLED);
     co->awaiting = (uintptr_t)&coili_zero;
     suspend(loop, co, line);
-    if (co->future.flags & F_MUST_CANCEL) {
+    if (must_cancel(co) && !coili_is_late(co)) {
         flag_clear(&co->future, F_MUST_CANCEL);
-        flag_set(&consumer->future, F_MUST_CANCEL);
+        request(consumer, co->future.flags >> REASON_SHIFT);
     }
     transfer(loop, consumer);
     return true;
@@ -625,14 +656,12 @@ static void close_iterations(struct coil_coro *co)
  */
 static void pass_request_on(struct coil_coro *co)
 {
-    if (!(co->future.flags & F_MUST_CANCEL))
+    if (!must_cancel(co))
         return;
     unsigned reason = co->future.flags >> REASON_SHIFT;
     flag_clear(&co->future, F_MUST_CANCEL);
     if (co->future.flags & F_CALLED) {
-        struct coil_coro *caller = (struct coil_coro *)co->future.waiters;
-        flag_clear(&caller->future, 3u << REASON_SHIFT);
-        flag_set(&caller->future, F_MUST_CANCEL | reason << REASON_SHIFT);
+        request((struct coil_coro *)co->future.waiters, reason);
     } else if (outcome_of(&co->future) != S_FAILED) {
         replace_by_failure(co, -ECANCELED, reason);
     }
@@ -654,10 +683,8 @@ void coili_body_over_slow(struct coil_coro *co)
     pass_request_on(co);
     close_iterations(co);
     struct coili_nursery *n = coili_nursery_find(co);
-    if (n && n->running) {
-        coili_nursery_cancel(n, COIL_CANCEL_GROUP);
+    if (n && n->running)
         co->line = LINE_DRAIN;
-    }
 }
 
 void coili_in_finally(struct coil_coro *co)
@@ -667,11 +694,33 @@ void coili_in_finally(struct coil_coro *co)
     flag_set(&co->future, F_FINALLY);
 }
 
-static void wait_for_children(struct coil_coro *co, int line)
+/* Generators that are closing run their FINALLY: cut short only on request. */
+static void cancel_closing(struct coil_coro *co, enum coil_cancel_reason reason)
 {
-    coili_nursery_find(co)->awaited = 1;
+    for (struct coili_scope *s = co->scopes; s; s = s->next)
+        if (s->kind == SCOPE_ITER && s->on)
+            coili_cancel(((struct iter_scope *)s)->generator, reason);
+}
+
+/*
+ * Ask the children to end and wait for them; false if none runs. A request
+ * that comes meanwhile wakes the coroutine, which then asks them again.
+ */
+static bool drain(struct coil_coro *co, int line)
+{
+    struct coili_nursery *n = coili_nursery_find(co);
+    if (!n || !n->running)
+        return false;
+    enum coil_cancel_reason reason = COIL_CANCEL_GROUP;
+    if (must_cancel(co)) {
+        reason = (enum coil_cancel_reason)(co->future.flags >> REASON_SHIFT);
+        cancel_closing(co, reason);
+    }
+    coili_nursery_cancel(n, reason);
+    n->awaited = 1;
     co->awaiting = AWAITS_CHILDREN;
     suspend(coili_loop, co, line);
+    return true;
 }
 
 /* Holds are released and all else that belongs to the coroutine ends. */
@@ -726,10 +775,13 @@ void *coili_leave(struct coil_coro *co, const struct coil_site *site)
         loop->asked = site;
         return NULL;
     case LINE_DRAIN:
-        wait_for_children(co, LINE_FINALLY);
-        return NULL;
+        if (drain(co, LINE_FINALLY))
+            return NULL;
+        co->line = LINE_FINALLY; /* the last one has ended meanwhile */
+        return co;
     case LINE_FINALLY: /* it has none, or has just gone through it */
         co->awaiting = 0;
+        coili_deadlines_over(co);
         pass_request_on(co);
         break;
     case LINE_OVER:
@@ -747,12 +799,9 @@ void *coili_leave(struct coil_coro *co, const struct coil_site *site)
 
     if (co->scopes) {
         close_iterations(co);
-        struct coili_nursery *n = coili_nursery_find(co);
-        if (n && n->running) {
-            coili_nursery_cancel(n, COIL_CANCEL_GROUP);
-            wait_for_children(co, LINE_OVER);
+        if (drain(co, LINE_OVER))
             return NULL;
-        }
+        loop->current = NULL; /* what a release starts is not its child */
         end_scopes(co);
     }
     pass_request_on(co);
@@ -897,6 +946,10 @@ const struct coil_site *coili_site(struct coil_coro *co)
 void coili_misuse(struct coil_coro *co, const char *file, int line,
                   const char *what)
 {
+    if (!co) { /* in a call that the loop makes */
+        fprintf(stderr, "coil: %s\n", what);
+        abort();
+    }
     int32_t at = co->line;
     const struct coil_site *site = coili_site(co);
     if (line < 0)

@@ -117,9 +117,7 @@ static int depth(const struct coil_task *t)
 {
     int n = 0;
     while (t && t->owner && t->owner->owner) {
-        struct coil_coro *co = t->owner->owner;
-        while (co->future.flags & F_CALLED)
-            co = (struct coil_coro *)co->future.waiters;
+        struct coil_coro *co = root_of(t->owner->owner);
         t = co->future.flags & F_TASK ? task_of(co) : NULL;
         n++;
     }

@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: MIT
 /*
  * error.c: numbers to words.
+ *
+ * What a code of coil-http means stands in coil-http, which this library does
+ * not know: it gives its words with coil_explain_with().
  */
 #include <coil/error.h>
 
 #include <netdb.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+
+static _Atomic(coil_words_fn *) more_words;
 
 const char *coil_strerror(int err)
 {
@@ -47,11 +53,25 @@ const char *coil_phase_name(enum coil_phase phase)
     return phase <= COIL_PHASE_BODY ? names[phase] : "";
 }
 
+void coil_explain_with(coil_words_fn *words)
+{
+    atomic_store_explicit(&more_words, words, memory_order_release);
+}
+
+static const char *words_for_code(int err, uint32_t detail)
+{
+    int code = COIL_DETAIL_CODE(detail);
+    if (err == COIL_ERESOLVE)
+        return code ? gai_strerror(code) : "";
+    coil_words_fn *words = atomic_load_explicit(&more_words,
+                                                memory_order_acquire);
+    return words ? words(err, detail) : "";
+}
+
 const char *coil_explain(int err, uint32_t detail, char *buf, size_t size)
 {
     const char *phase = coil_phase_name(COIL_DETAIL_PHASE(detail));
-    int code = COIL_DETAIL_CODE(detail);
-    const char *more = err == COIL_ERESOLVE && code ? gai_strerror(code) : "";
+    const char *more = words_for_code(err, detail);
     snprintf(buf, size, "%s%s%s%s%s", phase, *phase ? ": " : "",
              coil_strerror(err), *more ? ": " : "", more);
     return buf;

@@ -22,6 +22,7 @@ struct coil_future coili_cancelled = { .refs = REFS_MOST,
                                        .state = S_FAILED,
                                        .result.e = { -ECANCELED, 0 } };
 struct coil_future coili_pass = { .refs = REFS_MOST, .flags = KIND_PASS };
+struct coil_future coili_passed = { .refs = REFS_MOST, .state = S_INT };
 static struct coil_task nomem_task = {
     .coro.future = { .refs = REFS_MOST,
                      .flags = F_TASK | F_STARTED,

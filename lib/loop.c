@@ -316,7 +316,7 @@ static inline void pass(struct coil_loop *loop, int64_t timeout_ns)
 static void check_owner(const struct coil_loop *loop)
 {
     coili_check(loop == coili_loop, "a loop belongs to the thread that made it");
-    coili_check(!loop->current && !loop->batch.head, "a pass inside a pass");
+    coili_check(!loop->stack_base, "a pass inside a pass");
 }
 
 bool coil_loop_pass(struct coil_loop *loop, int64_t timeout_ns)
@@ -328,14 +328,6 @@ bool coil_loop_pass(struct coil_loop *loop, int64_t timeout_ns)
 
 /* ---- Running ---------------------------------------------------------- */
 
-static bool must_stop(struct coil_loop *loop)
-{
-    if (!loop->stopping)
-        return false;
-    loop->stopping = false;
-    return true;
-}
-
 int coil_run_until(struct coil_loop *loop, struct coil_task *task)
 {
     struct coil_future *f = coil_task_future(task);
@@ -346,13 +338,13 @@ int coil_run_until(struct coil_loop *loop, struct coil_task *task)
     int err = 0;
     while (!state_of(f)) {
         pass(loop, COIL_NEVER);
-        if (must_stop(loop) && !coil_future_done(f)) {
+        if (loop->stopping && !coil_future_done(f)) {
             err = COIL_ESTOPPED;
             break;
         }
     }
     future_unref(f);
-    loop->running = false;
+    loop->stopping = loop->running = false;
     return err;
 }
 
@@ -383,9 +375,11 @@ static unsigned or_default(unsigned value, unsigned preset)
     return value ? value : preset;
 }
 
-static void fill_options(struct coil_loop *loop, const struct coil_options *given)
+/* What the caller's version of the struct does not have stays zero. */
+static void fill_options(struct coil_options *o,
+                         const struct coil_options *given)
 {
-    struct coil_options *o = &loop->options;
+    *o = (struct coil_options){ 0 };
     if (given) {
         coili_check(given->size >= offsetof(struct coil_options, arena) &&
                         given->size <= sizeof *o,
@@ -415,9 +409,10 @@ int coil_loop_new(struct coil_loop **out, const struct coil_options *options)
     if (coili_loop)
         return -EBUSY;
 
+    struct coil_options filled;
+    fill_options(&filled, options);
     struct coili_alloc alloc;
-    coili_alloc_init(&alloc, options ? options->arena : NULL,
-                     options ? options->arena_bytes : 0);
+    coili_alloc_init(&alloc, filled.arena, filled.arena_bytes);
     struct coil_loop *loop = coili_get(&alloc, sizeof *loop);
     if (!loop) {
         coili_alloc_fini(&alloc);
@@ -425,7 +420,7 @@ int coil_loop_new(struct coil_loop **out, const struct coil_options *options)
     }
     memset(loop, 0, sizeof *loop);
     coili_alloc_move(&loop->alloc, &alloc);
-    fill_options(loop, options);
+    loop->options = filled;
     loop->timers.alloc = &loop->alloc;
     loop->table = &coili_ring;
     ready_init(&loop->ready);
@@ -479,15 +474,40 @@ static void adopt_unstarted(struct coil_loop *loop)
     }
 }
 
+/* Tasks of the loop that came while it was being closed. */
+static void cancel_new(struct coil_loop *loop)
+{
+    struct coili_nursery *root = &loop->root;
+    for (struct coili_list *l = root->tasks.next; l != &root->tasks;
+         l = l->next) {
+        struct coil_task *t = COILI_CONTAINER(l, struct coil_task, siblings);
+        struct coil_future *f = &t->coro.future;
+        if (!f->cancels && !(f->flags & F_OWN_CANCEL))
+            coili_cancel(&t->coro, COIL_CANCEL_USER);
+    }
+}
+
+/* Calls that are never going to be made: their handles are free again. */
+static void drop_timers(struct coil_loop *loop)
+{
+    struct coili_heap_entry *first;
+    while ((first = coili_heap_first(&loop->timers))) {
+        uintptr_t *where = (uintptr_t *)(first->owner & ~(uintptr_t)1);
+        coili_heap_remove(&loop->timers, 0);
+        *where = WHERE_NOWHERE;
+    }
+}
+
 void coil_loop_close(struct coil_loop *loop)
 {
-    coili_check(loop == coili_loop && !loop->running,
+    coili_check(loop == coili_loop && !loop->running && !loop->stack_base,
                 "a loop is closed by its own thread, when it does not run");
     loop->closing = true;
     loop->stopping = false;
     int64_t deadline = coil_now() + loop->options.close_ns;
     coili_nursery_cancel(&loop->root, COIL_CANCEL_USER);
     adopt_unstarted(loop);
+    take_remote(loop);
     while (!drained(loop)) {
         if (coil_now() >= deadline) {
             coil_dump(2);
@@ -496,6 +516,8 @@ void coil_loop_close(struct coil_loop *loop)
         }
         coil_loop_pass(loop, COIL_MS(10));
         adopt_unstarted(loop);
+        cancel_new(loop);
+        take_remote(loop);
     }
     coili_nursery_release(&loop->root);
     coili_resolver_free(loop);
@@ -505,6 +527,7 @@ void coil_loop_close(struct coil_loop *loop)
     pthread_mutex_unlock(&loop->lock);
     pthread_mutex_destroy(&loop->lock);
     loop->table->close(loop->backend);
+    drop_timers(loop);
     coili_heap_fini(&loop->timers);
     coili_loop = NULL;
     struct coili_alloc alloc;

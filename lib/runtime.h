@@ -97,6 +97,17 @@ static inline struct coil_coro *coro_of(struct coil_future *f)
     return (struct coil_coro *)(void *)f;
 }
 
+/* A request is to strike; unless it was taken back meanwhile. */
+static inline bool must_cancel(struct coil_coro *co)
+{
+    if (COILI_LIKELY(!(co->future.flags & F_MUST_CANCEL)))
+        return false;
+    if (co->future.cancels)
+        return true;
+    flag_clear(&co->future, F_MUST_CANCEL);
+    return false;
+}
+
 static inline struct coil_custom *custom_of(struct coil_future *f)
 {
     return (struct coil_custom *)(void *)f;
@@ -119,10 +130,9 @@ static inline struct coil_future *awaited_future(const struct coil_coro *co)
 
 /* Lines that are not in the source. */
 #define LINE_FINALLY COILI_LINE_FINALLY
-#define LINE_DRAIN (INT32_MAX - 1)  /* children end before FINALLY */
-#define LINE_DRAIN2 (INT32_MAX - 2) /* and those that FINALLY started */
-#define LINE_OVER (INT32_MAX - 3)
-#define LINE_ASK (INT32_MAX - 4) /* tell the site, do nothing */
+#define LINE_DRAIN (INT32_MAX - 1) /* children end before FINALLY */
+#define LINE_OVER (INT32_MAX - 2)  /* and those that FINALLY started */
+#define LINE_ASK (INT32_MAX - 3)   /* tell the site, do nothing */
 
 /* ---- Tasks and children ----------------------------------------------- */
 
@@ -136,6 +146,17 @@ struct coil_task {
 static inline struct coil_task *task_of(struct coil_coro *co)
 {
     return COILI_CONTAINER(co, struct coil_task, coro);
+}
+
+/*
+ * The frame at the root of a running frame's task: up through callers, and
+ * through the consumers of generators.
+ */
+static inline struct coil_coro *root_of(struct coil_coro *co)
+{
+    while (!(co->future.flags & F_TASK) && co->future.waiters)
+        co = (struct coil_coro *)co->future.waiters;
+    return co;
 }
 
 /* The children of one coroutine, or (owner NULL) those of the loop. */
@@ -234,8 +255,8 @@ struct coil_loop {
 
 extern _Thread_local struct coil_loop *coili_loop;
 
-/* Static futures: done with 0, cancelled, failed with -ENOMEM. */
-extern struct coil_future coili_zero, coili_cancelled, coili_pass;
+/* Static futures: done with 0, cancelled; a pass to come and one that came. */
+extern struct coil_future coili_zero, coili_cancelled, coili_pass, coili_passed;
 
 /* This thread's loop; aborts if there is none. */
 static inline struct coil_loop *coili_need_loop(void)
@@ -387,5 +408,11 @@ void coili_scope_pop(struct coil_coro *co, struct coili_scope *scope);
 
 /* The deadlines of the block end; true if one of them is why it failed. */
 bool coili_deadlines_over(struct coil_coro *co);
+
+/* Those that struck end; true if nobody else has asked for a cancellation. */
+bool coili_deadlines_struck(struct coil_coro *co);
+
+/* True if the request that stands is that of a deadline of this coroutine. */
+bool coili_is_late(const struct coil_coro *co);
 
 #endif

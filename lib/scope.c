@@ -104,7 +104,7 @@ bool coili_join(struct coil_coro *co, int line)
 {
     struct coili_nursery *n = coili_nursery_find(co);
     co->line = line;
-    if (co->future.flags & F_MUST_CANCEL) {
+    if (must_cancel(co)) {
         co->awaiting = (uintptr_t)&coili_cancelled;
         return false;
     }
@@ -134,6 +134,11 @@ bool coili_within(struct coil_coro *co, int64_t duration)
     if (d) {
         d->co = co;
         d->scope.entry = (uint16_t)co->future.cancels;
+        if (duration <= 0) {
+            /* Before whatever this step makes ready; no timer is that exact. */
+            coil_call_soon(&d->handle, strike, d);
+            return false;
+        }
         if (coil_call_later(&d->handle, duration, strike, d) == 0)
             return false;
         coili_scope_pop(co, &d->scope);
@@ -142,28 +147,69 @@ bool coili_within(struct coil_coro *co, int64_t duration)
     return coili_failed(co);
 }
 
+/* What the deadlines that struck have asked for. */
+struct strikes {
+    unsigned n, entry; /* requests there were before the oldest one */
+};
+
+static struct strikes strikes(const struct coil_coro *co)
+{
+    struct strikes s = { 0, 0 };
+    for (struct coili_scope *scope = co->scopes; scope; scope = scope->next)
+        if (scope->kind == SCOPE_DEADLINE && scope->on) {
+            s.n++;
+            s.entry = scope->entry;
+        }
+    return s;
+}
+
+static unsigned others(const struct coil_coro *co, struct strikes s)
+{
+    return co->future.cancels > s.n ? co->future.cancels - s.n : 0;
+}
+
+/* They are no more, and their requests go with them. */
+static bool take_back(struct coil_coro *co, struct strikes s)
+{
+    if (!s.n)
+        return false;
+    co->future.cancels = (uint8_t)others(co, s);
+    if (co->future.cancels > s.entry)
+        return false; /* somebody else wants it to end, too */
+    flag_clear(&co->future, F_MUST_CANCEL);
+    return true;
+}
+
+static void end_deadlines(struct coil_coro *co, bool all)
+{
+    struct coili_scope *scope, *next;
+    for (scope = co->scopes; scope; scope = next) {
+        next = scope->next;
+        if (scope->kind == SCOPE_DEADLINE && (all || scope->on))
+            coili_scope_pop(co, scope);
+    }
+}
+
 bool coili_deadlines_over(struct coil_coro *co)
 {
-    unsigned struck = 0, entry = 0;
-    struct coili_scope *scope = co->scopes, *next;
-    for (; scope; scope = next) {
-        next = scope->next;
-        if (scope->kind != SCOPE_DEADLINE)
-            continue;
-        struck += scope->on;
-        entry = scope->entry; /* of the oldest, in the end */
-        coili_scope_pop(co, scope);
-    }
-    if (!struck)
-        return false;
+    struct strikes s = strikes(co);
+    end_deadlines(co, true);
     struct coil_future *f = &co->future;
-    unsigned others = f->cancels > struck ? f->cancels - struck : 0;
-    f->cancels = (uint8_t)others;
-    if (f->cancels > entry)
-        return false; /* somebody else wants it to end, too */
-    flag_clear(f, F_MUST_CANCEL);
-    return f->state >> OUTCOME_SHIFT == S_FAILED &&
+    return take_back(co, s) && outcome_of(f) == S_FAILED &&
            f->result.e.error == -ECANCELED && f->flags & F_OWN_CANCEL;
+}
+
+bool coili_deadlines_struck(struct coil_coro *co)
+{
+    struct strikes s = strikes(co);
+    end_deadlines(co, false);
+    return take_back(co, s);
+}
+
+bool coili_is_late(const struct coil_coro *co)
+{
+    struct strikes s = strikes(co);
+    return s.n && others(co, s) <= s.entry;
 }
 
 /* ---- Holds ------------------------------------------------------------ */

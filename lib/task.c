@@ -25,11 +25,15 @@
  *                with -ECANCELED the request has struck; if it succeeded all
  *                the same, its value is delivered and the request stays
  *     woken      F_MUST_CANCEL: the value is delivered, the next await struck
- *     draining   the children are asked again
+ *     draining   the children are asked again, in the task's next step
  *     done       nothing; false
  *
  * asyncio drops the value in the fourth row. In C it can be bytes, a permit or
- * a descriptor.
+ * a descriptor. Only a bare pass has none: who sleeps for 0 is struck there.
+ *
+ * A task that awaits another one hands the request on to it. Tasks that await
+ * each other in a circle, or the task whose children they are, would wait for
+ * ever: there the request cuts one of these awaits.
  *
  * Owner: the nursery of the coroutine that spawned it, or the loop's. The
  * nursery holds one reference (the handle), the loop one until the end.
@@ -90,6 +94,13 @@ static struct coil_task *as_task(struct coil_future *f)
     return task_of(coro_of(one));
 }
 
+/* The loop's own tasks have been cancelled by then; this one comes later. */
+static void cancel_if_closing(struct coil_loop *loop, struct coil_task *t)
+{
+    if (COILI_UNLIKELY(loop->closing && t->owner == &loop->root))
+        coili_cancel(&t->coro, COIL_CANCEL_USER);
+}
+
 static void enter_nursery(struct coil_loop *loop, struct coili_nursery *n,
                           struct coil_task *t)
 {
@@ -99,6 +110,7 @@ static void enter_nursery(struct coil_loop *loop, struct coili_nursery *n,
     n->running++;
     flag_set(&t->coro.future, F_TASK | F_STARTED);
     wake(loop, &t->coro);
+    cancel_if_closing(loop, t);
 }
 
 static struct coil_task *spawn(struct coil_future *f)
@@ -202,6 +214,7 @@ void coil_detach(struct coil_task *t)
         t->owner = &loop->root;
         loop->root.running++;
         coili_child_ended(loop, owner);
+        cancel_if_closing(loop, t);
     } else {
         coili_list_remove(&t->siblings);
     }
@@ -235,17 +248,17 @@ static void count_request(struct coil_future *f)
         f->cancels++;
 }
 
-/* It waits for its children: in JOIN, or because its block is over. */
-static void cancel_among_children(struct coil_coro *co,
-                                  enum coil_cancel_reason reason)
+/*
+ * It waits for its children: in JOIN, or because its block is over. Then it
+ * asks them itself: the depth of a tree must not become depth of the C stack.
+ */
+static void cancel_among_children(struct coil_coro *co)
 {
-    struct coili_nursery *n = coili_nursery_find(co);
-    if (co->line == LINE_FINALLY || co->line == LINE_OVER) {
-        coili_nursery_cancel(n, reason);
-        return;
-    }
-    n->awaited = 0;
-    co->awaiting = (uintptr_t)&coili_cancelled;
+    coili_nursery_find(co)->awaited = 0;
+    if (co->line == LINE_FINALLY)
+        co->line = LINE_DRAIN;
+    co->awaiting = (uintptr_t)(co->line >= LINE_OVER ? &coili_zero
+                                                     : &coili_cancelled);
     wake(coili_loop, co);
 }
 
@@ -253,12 +266,15 @@ static void cancel_among_children(struct coil_coro *co,
  * Ask what the leaf waits for to end. The next frame to ask: a called
  * coroutine, or another task's; NULL if that was all.
  */
-static struct coil_coro *cancel_awaited(struct coil_coro *co,
-                                        enum coil_cancel_reason reason)
+static struct coil_coro *cancel_awaited(struct coil_coro *co)
 {
     struct coil_loop *loop = coili_loop;
     if (co->awaiting == 0) /* it runs, or has not begun */
         return NULL;
+    if (co->awaiting == (uintptr_t)&coili_passed) {
+        co->awaiting = (uintptr_t)&coili_cancelled;
+        return NULL;
+    }
     if ((co->awaiting & AWAITS_TAG) == AWAITS_TIMER) {
         coili_heap_remove(&loop->timers, COILI_TIMER_INDEX(co->awaiting));
         co->awaiting = (uintptr_t)&coili_cancelled;
@@ -266,7 +282,7 @@ static struct coil_coro *cancel_awaited(struct coil_coro *co,
         return NULL;
     }
     if (co->awaiting == AWAITS_CHILDREN) {
-        cancel_among_children(co, reason);
+        cancel_among_children(co);
         return NULL;
     }
     struct coil_future *f = awaited_future(co);
@@ -275,20 +291,88 @@ static struct coil_coro *cancel_awaited(struct coil_coro *co,
     if (kind_of(f) == KIND_CORO) {
         if (f->flags & F_CALLED)
             flag_clear(&co->future, F_MUST_CANCEL);
+        else if (f->flags & F_GENERATOR)
+            return NULL; /* woken already, by what it yielded */
         return coro_of(f);
     }
     coil_future_cancel(f);
     return NULL;
 }
 
+/* The coroutine that this one waits for; or NULL. */
+static struct coil_coro *awaited_coroutine(const struct coil_coro *co)
+{
+    if (!co->awaiting || co->awaiting & AWAITS_TAG)
+        return NULL;
+    struct coil_future *f = awaited_future(co);
+    return kind_of(f) == KIND_CORO && !state_of(f) ? coro_of(f) : NULL;
+}
+
+/* True if `co` is part of a child of `owner`, or of a child's child. */
+static bool descends_from(struct coil_coro *co, const struct coil_coro *owner)
+{
+    while (co && co != owner) {
+        struct coil_future *f = &co->future;
+        co = f->flags & F_TASK ? task_of(co)->owner->owner
+                               : (struct coil_coro *)f->waiters;
+    }
+    return co;
+}
+
+/* It waits for a task no longer. */
+static void cut(struct coil_coro *co)
+{
+    struct coil_future *f = awaited_future(co);
+    coili_remove_waiter(f, (uintptr_t)co);
+    future_unref(f);
+    co->awaiting = (uintptr_t)&coili_cancelled;
+    wake(coili_loop, co);
+}
+
+/*
+ * The request has come from `first` to `task`. That one may be waiting for its
+ * children, and one of those may be on the way here: its await is cut.
+ */
+static bool cut_before(struct coil_coro *first, struct coil_coro *task)
+{
+    struct coil_coro *leaf = task, *next;
+    while ((next = awaited_coroutine(leaf)) && next->future.flags & F_CALLED)
+        leaf = next;
+    if (leaf->line < LINE_OVER)
+        return false;
+    for (struct coil_coro *co = first; co != task; co = next) {
+        next = awaited_coroutine(co);
+        if (!(next->future.flags & F_CALLED) && descends_from(co, leaf)) {
+            cut(co);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Tasks that await each other; `co` is one of them, or called by one. */
+static void cut_circle(struct coil_coro *co)
+{
+    struct coil_coro *next;
+    while ((next = awaited_coroutine(co)) && next->future.flags & F_CALLED)
+        co = next;
+    cut(co);
+}
+
 bool coili_cancel(struct coil_coro *co, enum coil_cancel_reason reason)
 {
     if (coil_future_done(&co->future))
         return false;
-    /* Tasks can await each other in a circle: a mark that jumps finds out. */
-    struct coil_coro *mark = NULL;
+    /* A circle is found by a mark that jumps. */
+    struct coil_coro *first = co, *mark = NULL;
     unsigned hops = 0;
-    while (co && co != mark) {
+    while (co) {
+        if (co == mark) {
+            cut_circle(co);
+            break;
+        }
+        if (co->future.flags & F_TASK && cut_before(first, co))
+            break;
         if ((hops & (hops + 1)) == 0)
             mark = co;
         hops++;
@@ -299,7 +383,7 @@ bool coili_cancel(struct coil_coro *co, enum coil_cancel_reason reason)
             break;
         }
         note_request(co, reason);
-        co = cancel_awaited(co, reason);
+        co = cancel_awaited(co);
     }
     return true;
 }
@@ -326,19 +410,14 @@ static struct coil_coro *called(const struct coil_coro *co)
 
 unsigned coil_task_uncancel(struct coil_task *task)
 {
-    struct coil_future *root = &task->coro.future;
-    if (is_nomem(task))
-        return 0;
-    for (struct coil_coro *co = &task->coro; co; co = called(co)) {
-        if (co->future.cancels)
-            co->future.cancels--;
-        /* What has asked an operation to end cannot be taken back. */
-        bool asked = co->awaiting && !(co->awaiting & AWAITS_TAG) &&
-                     !coil_future_done(awaited_future(co));
-        if (!root->cancels && !asked)
-            flag_clear(&co->future, F_MUST_CANCEL);
-    }
-    return root->cancels;
+    /*
+     * F_MUST_CANCEL stays: an await that fails already, or fails because of
+     * the request, is this task's own cancellation. must_cancel() knows better.
+     */
+    struct coil_coro *co = &task->coro;
+    for (; co && co->future.cancels; co = called(co))
+        co->future.cancels--;
+    return task->coro.future.cancels;
 }
 
 unsigned coil_task_cancelling(const struct coil_task *task)
@@ -408,9 +487,7 @@ struct coil_task *coil_task_current(void)
     struct coil_loop *loop = coili_loop;
     if (!loop || !loop->current)
         return NULL;
-    struct coil_coro *co = loop->current;
-    while (co->future.flags & F_CALLED)
-        co = (struct coil_coro *)co->future.waiters;
+    struct coil_coro *co = root_of(loop->current);
     return co->future.flags & F_TASK ? task_of(co) : NULL;
 }
 
@@ -429,10 +506,44 @@ static struct coil_task *alive(const struct coili_nursery *n,
     return NULL;
 }
 
-/* The first child of any frame of a task's chain, beginning at `co`. */
+/*
+ * Below a frame stand its generators, of which one may be running, and what it
+ * has called. The first of them, or the one after `frame`; NULL at the end.
+ */
+static struct coil_coro *frame_below(const struct coil_coro *co,
+                                     const struct coil_coro *frame)
+{
+    struct coil_coro *last = called(co);
+    if (frame && frame == last)
+        return NULL;
+    bool found = !frame;
+    for (struct coili_scope *s = co->scopes; s; s = s->next) {
+        if (s->kind != SCOPE_ITER)
+            continue;
+        struct coil_coro *generator = ((struct iter_scope *)s)->generator;
+        if (found && generator != last && generator->future.waiters)
+            return generator;
+        found |= generator == frame;
+    }
+    return last;
+}
+
+/* The next frame of a task: downwards, then beside, then beside its caller. */
+static struct coil_coro *next_frame(struct coil_coro *co)
+{
+    struct coil_coro *next = frame_below(co, NULL);
+    while (!next && !(co->future.flags & F_TASK) && co->future.waiters) {
+        struct coil_coro *above = (struct coil_coro *)co->future.waiters;
+        next = frame_below(above, co);
+        co = above;
+    }
+    return next;
+}
+
+/* The first child of any of a task's frames, from `co` on. */
 static struct coil_task *first_child(struct coil_coro *co)
 {
-    for (; co; co = called(co)) {
+    for (; co; co = next_frame(co)) {
         struct coili_nursery *n = coili_nursery_find(co);
         struct coil_task *t = n ? alive(n, n->tasks.next) : NULL;
         if (t)
@@ -452,11 +563,9 @@ struct coil_task *coil_task_next(struct coil_task *task)
         next = alive(n, task->siblings.next);
         if (next || !n->owner)
             break;
-        /* The nurseries of deeper frames, then the siblings of their task. */
-        next = first_child(called(n->owner));
-        struct coil_coro *co = n->owner;
-        while (co->future.flags & F_CALLED)
-            co = (struct coil_coro *)co->future.waiters;
+        /* The nurseries of other frames, then the siblings of their task. */
+        next = first_child(next_frame(n->owner));
+        struct coil_coro *co = root_of(n->owner);
         task = co->future.flags & F_TASK ? task_of(co) : NULL;
     }
     return next;

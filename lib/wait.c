@@ -47,6 +47,7 @@ struct watch {
     struct coil_custom custom;
     enum watch_kind kind;
     bool cancelled;
+    bool cancelling, in_circle; /* while it cancels its tasks */
     size_t n, left;
     int64_t timeout_ns;
     struct coil_handle timer;
@@ -201,15 +202,22 @@ static void watch_start(struct coil_future *f)
 static void watch_cancel(struct coil_future *f)
 {
     struct watch *w = watch_of(f);
-    if (w->kind == GATHER || w->kind == GATHER_SETTLED) {
-        /* The first that ends cancelled ends a gather. */
+    if (w->kind != GATHER && w->kind != GATHER_SETTLED) {
         w->cancelled = true;
-        for (size_t i = 0; i < w->n; i++)
-            coil_task_cancel(w->watched[i].task);
+        finish(w);
         return;
     }
-    w->cancelled = true;
-    finish(w);
+    if (w->cancelling) { /* one of them awaits this gather's owner */
+        w->in_circle = true;
+        return;
+    }
+    /* The first that ends cancelled ends a gather. None can: all have ended. */
+    w->cancelling = true;
+    for (size_t i = 0; i < w->n; i++)
+        w->cancelled |= coil_task_cancel(w->watched[i].task);
+    w->cancelling = false;
+    if (w->in_circle)
+        finish(w);
 }
 
 static void watch_free(struct coil_future *f)
@@ -430,19 +438,34 @@ struct map {
     size_t limit;
     bool ordered, exhausted;
     struct finisher *slots; /* of a ring, if ordered */
+    struct finisher *unused; /* if not */
     size_t busy, oldest;
     struct finisher *read; /* what the consumer has now */
     struct finishers list;
 };
 
+static struct finisher *slots_new(struct map *my)
+{
+    if (my->limit > SIZE_MAX / sizeof *my->slots)
+        return NULL;
+    struct finisher *slots = coil_alloc(my->limit * sizeof *slots);
+    if (!slots)
+        return NULL;
+    memset(slots, 0, my->limit * sizeof *slots);
+    for (size_t i = my->limit; !my->ordered && i-- > 0;) {
+        slots[i].after = my->unused;
+        my->unused = &slots[i];
+    }
+    return slots;
+}
+
 static struct finisher *free_slot(struct map *my)
 {
     if (my->ordered)
         return &my->slots[(my->oldest + my->busy) % my->limit];
-    size_t i = 0;
-    while (my->slots[i].task)
-        i++;
-    return &my->slots[i];
+    struct finisher *it = my->unused;
+    my->unused = it->after;
+    return it;
 }
 
 static void fill_slots(struct map *my)
@@ -484,6 +507,10 @@ static void release_slot(struct map *my)
 {
     coil_task_drop(&my->read->task);
     my->read->ended = false;
+    if (!my->ordered) {
+        my->read->after = my->unused;
+        my->unused = my->read;
+    }
     my->read = NULL;
     my->busy--;
 }
@@ -493,10 +520,9 @@ static void map(struct coil_coro *co)
     COIL_ASYNC(map, my) {
         if (my->limit == 0)
             COIL_FAIL(-EINVAL);
-        my->slots = coil_alloc(my->limit * sizeof *my->slots);
+        my->slots = slots_new(my);
         if (!my->slots)
             COIL_FAIL(-ENOMEM);
-        memset(my->slots, 0, my->limit * sizeof *my->slots);
 
         for (;;) {
             fill_slots(my);
@@ -538,12 +564,20 @@ struct wait_for {
     struct coil_task *task;
     struct coil_future *future;
     int64_t duration_ns;
+    int err;
 };
 
 static void wait_for(struct coil_coro *co)
 {
     COIL_ASYNC(wait_for, my) {
         struct coil_future *future = my->future;
+        if (my->task && my->duration_ns <= 0 && !coil_task_done(my->task)) {
+            coil_task_cancel_reason(my->task, COIL_CANCEL_TIMEOUT);
+            COIL_TRY_AWAIT(my->err, my->task);
+            if (my->err == -ECANCELED)
+                COIL_FAIL(-ETIMEDOUT);
+            COIL_RETURN_AWAIT(my->task);
+        }
         if (my->task) {
             if (!coil_task_done(my->task))
                 COIL_WITHIN(my->duration_ns);

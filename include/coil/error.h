@@ -73,6 +73,16 @@ COIL_API const char *coil_strerror(int err);
 COIL_API const char *coil_explain(int err, uint32_t detail, char *buf,
                                   size_t size);
 
+/*
+ * Give coil_explain() the words for the codes of a library above this one. The
+ * last caller wins; coil-http calls it when a session is made.
+ *
+ * Lifetime  lends `words`: a function that returns a static string, "" for
+ *           what it does not know. May be called by any thread
+ */
+typedef const char *coil_words_fn(int err, uint32_t detail);
+COIL_API void coil_explain_with(coil_words_fn *words);
+
 /* The name of a phase: "resolve", "pool", "connect"...; "" for none. */
 COIL_API const char *coil_phase_name(enum coil_phase phase);
 

@@ -14,9 +14,9 @@
 COIL_BEGIN_DECLS
 
 /* Durations in nanoseconds; the argument may be a fraction: 1.5. */
-#define COIL_SECONDS(s) ((int64_t)((s) * 1e9))
-#define COIL_MS(ms) ((int64_t)((ms) * 1e6))
-#define COIL_US(us) ((int64_t)((us) * 1e3))
+#define COIL_SECONDS(s) ((int64_t)((double)(s) * 1e9))
+#define COIL_MS(ms) ((int64_t)((double)(ms) * 1e6))
+#define COIL_US(us) ((int64_t)((double)(us) * 1e3))
 
 /* A deadline that never comes. */
 #define COIL_NEVER INT64_MAX

@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: MIT
+#ifndef ORIGIN_H
+#define ORIGIN_H
+
+/*
+ * origin.h: the HTTP server of the tests, written with coil, in their loop.
+ *
+ * It says what a test tells it to, to the byte, right or wrong: a route is a
+ * path and the steps of its answer. It counts connections and requests, and
+ * keeps the last request as it came.
+ *
+ *     static const struct step two[] = { { SAY, "HTTP/1.1 200 OK\r\n" },
+ *                                        { WAIT, .ns = COIL_MS(5) },
+ *                                        { SAY, "Content-Length: 0\r\n\r\n" },
+ *                                        { 0 } };
+ *     static const struct route routes[] = { { "/two", two }, { 0 } };
+ *
+ *     origin_open(&my->origin, routes);       // in the test's coroutine
+ *     FINALLY;
+ *         AWAIT(origin_close(&my->origin));
+ *
+ * A path that no route knows is answered by its own name; "/delay/20/x" first
+ * waits for 20 ms.
+ */
+#include "test.h"
+
+#include <coil.h>
+#include <coil/http.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "http/message.h"
+
+enum act {
+    OVER,  /* the answer is; the next request may come */
+    SAY,   /* `text` */
+    CUT,   /* `text` in two: the first origin.cut bytes, then the rest */
+    DRIP,  /* `text`, byte by byte */
+    WAIT,  /* `ns` */
+    POUR,  /* `n` bytes of 'x', as fast as they go */
+    HANG,  /* until the client has gone */
+    FULL,  /* read no more, also not the request's body; keep it open */
+    CLOSE,
+    RESET
+};
+
+struct step {
+    enum act act;
+    const char *text;
+    int64_t ns;
+    size_t n;
+};
+
+struct route {
+    const char *path;
+    const struct step *steps;
+};
+
+/* An answer in one piece. */
+#define ANSWER(text) ((const struct step[]){ { SAY, text, 0, 0 }, { 0 } })
+
+struct origin {
+    struct coil_listener *listener;
+    const struct route *routes;
+    struct coil_addr addr;
+    uint16_t port;
+    char url[64]; /* http://127.0.0.1:PORT */
+    size_t cut;
+    unsigned accepted, open, most_open;      /* connections */
+    unsigned requests, busy, most_busy;      /* requests */
+    unsigned served;  /* of the connection that had the last request */
+    size_t poured;
+    size_t body_n;    /* of the last request */
+    char body[64];    /* its beginning */
+    char head[4096];  /* the last request's, as it came */
+    char order[4096]; /* the last part of each path, in order */
+};
+
+/* ---- One connection --------------------------------------------------- */
+
+struct origin_serve {
+    struct coil_coro coro;
+    struct origin *origin;
+    struct coil_stream *stream;
+    const struct step *step;
+    size_t n, seen, left, i, served;
+    int err;
+    bool busy, ends;
+    int64_t delay_ns;
+    char text[512]; /* an answer of our own */
+    char path[256];
+    struct step own[3];
+};
+
+static char origin_noise[65536];
+
+/* The head is there, `n` bytes at `head`: take it apart. */
+static inline void origin_asked(struct origin_serve *my, const char *head,
+                                size_t n)
+{
+    struct origin *o = my->origin;
+    struct coili_http_field fields[64];
+    struct coili_http_head h = { .fields = fields };
+    struct coili_http_limits limits = coili_http_limits_default;
+    limits.fields = 64;
+    CHECK_INT(coili_http_request_parse(&h, &limits, head, n), n);
+    struct coili_http_text target = coili_http_target(&h);
+    snprintf(my->path, sizeof my->path, "%.*s", (int)target.len, target.at);
+    snprintf(o->head, sizeof o->head, "%.*s", (int)n, head);
+    my->left = h.length > 0 ? (size_t)h.length : 0;
+    o->body_n = 0;
+    memset(o->body, 0, sizeof o->body);
+    o->requests++;
+    o->served = (unsigned)++my->served;
+    o->busy++;
+    my->busy = true;
+    if (o->most_busy < o->busy)
+        o->most_busy = o->busy;
+    const char *last = strrchr(my->path, '/');
+    size_t at = strlen(o->order);
+    if (at < sizeof o->order - 64)
+        snprintf(o->order + at, sizeof o->order - at, "%s%.60s",
+                 at ? " " : "", last ? last + 1 : my->path);
+}
+
+static inline void origin_choose(struct origin_serve *my)
+{
+    for (const struct route *r = my->origin->routes; r && r->path; r++)
+        if (strcmp(r->path, my->path) == 0) {
+            my->step = r->steps;
+            return;
+        }
+    my->delay_ns = 0;
+    if (strncmp(my->path, "/delay/", 7) == 0)
+        my->delay_ns = COIL_MS(atoi(my->path + 7));
+    snprintf(my->text, sizeof my->text,
+             "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n%s",
+             strlen(my->path), my->path);
+    my->own[0] = (struct step){ my->delay_ns ? WAIT : SAY, "", my->delay_ns,
+                                0 };
+    my->own[1] = (struct step){ SAY, my->text, 0, 0 };
+    my->own[2] = (struct step){ 0 };
+    my->step = my->own;
+}
+
+static inline void origin_answered(struct origin_serve *my)
+{
+    if (my->busy)
+        my->origin->busy--;
+    my->busy = false;
+}
+
+/* A connection reset without a word, not even a FIN. */
+static inline void origin_reset(struct coil_stream *stream)
+{
+    struct sockaddr none = { .sa_family = AF_UNSPEC };
+    connect(coil_stream_fd(stream), &none, sizeof none);
+}
+
+/* Take what has come of the request's body. */
+static inline size_t origin_take_body(struct origin_serve *my)
+{
+    struct origin *o = my->origin;
+    char *data;
+    size_t n = coil_stream_peek(my->stream, &data);
+    if (n > my->left)
+        n = my->left;
+    if (o->body_n < sizeof o->body - 1) {
+        size_t some = sizeof o->body - 1 - o->body_n;
+        memcpy(o->body + o->body_n, data, n < some ? n : some);
+    }
+    o->body_n += n;
+    my->left -= n;
+    coil_stream_consume(my->stream, n);
+    return n;
+}
+
+/* How many bytes of a step's text come with the next send. */
+static inline size_t origin_portion(const struct origin_serve *my)
+{
+    size_t len = strlen(my->step->text);
+    if (my->step->act == DRIP)
+        return 1;
+    if (my->step->act == CUT && my->i < my->origin->cut)
+        return my->origin->cut < len ? my->origin->cut : len;
+    return len - my->i;
+}
+
+static inline void origin_serve(struct coil_coro *co)
+{
+    ASYNC(origin_serve, my) {
+        my->origin->accepted++;
+        my->origin->open++;
+        if (my->origin->most_open < my->origin->open)
+            my->origin->most_open = my->origin->open;
+        while (!my->ends) {
+            for (my->seen = 0;;) {
+                char *data, *end;
+                my->n = coil_stream_peek(my->stream, &data);
+                end = my->n ? memmem(data, my->n, "\r\n\r\n", 4) : NULL;
+                if (end) {
+                    my->n = (size_t)(end - data) + 4;
+                    origin_asked(my, data, my->n);
+                    coil_stream_consume(my->stream, my->n);
+                    break;
+                }
+                my->seen = my->n;
+                TRY_AWAIT_TO(my->err, my->n,
+                             coil_stream_fill(my->stream, my->seen + 1));
+                if (my->err < 0 || my->n <= my->seen)
+                    FAIL(COIL_EEND);
+            }
+            origin_choose(my);
+            while (my->left > 0 && my->step->act != FULL) {
+                TRY_AWAIT(my->err, coil_stream_fill(my->stream, 1));
+                if (my->err < 0 || origin_take_body(my) == 0)
+                    FAIL(COIL_EEND);
+            }
+            for (; my->step->act != OVER; my->step++) {
+                my->err = 0;
+                for (my->i = 0; my->step->text && my->i < strlen(my->step->text);
+                     my->i += my->n) {
+                    my->n = origin_portion(my);
+                    TRY_AWAIT(my->err, coil_stream_write(my->stream,
+                                                         my->step->text + my->i,
+                                                         my->n));
+                    if (my->err < 0)
+                        break;
+                    if (my->step->act != SAY) {
+                        AWAIT(coil_sleep(0));
+                        AWAIT(coil_sleep(0));
+                        AWAIT(coil_sleep(0));
+                    }
+                }
+                if (my->step->act == WAIT)
+                    AWAIT(coil_sleep(my->step->ns));
+                for (my->left = my->step->act == POUR ? my->step->n : 0;
+                     my->left > 0 && my->err == 0; my->left -= my->n) {
+                    my->n = my->left < sizeof origin_noise
+                                ? my->left
+                                : sizeof origin_noise;
+                    TRY_AWAIT(my->err, coil_stream_write(my->stream,
+                                                         origin_noise, my->n));
+                    my->origin->poured += my->n;
+                }
+                if (my->step->act == HANG)
+                    do
+                        TRY_AWAIT_TO(my->err, my->n,
+                                     coil_stream_fill(my->stream, 1));
+                    while (my->err == 0 && my->n > 0 &&
+                           (coil_stream_consume(my->stream, my->n), true));
+                if (my->step->act == FULL && !my->step->text)
+                    AWAIT(coil_sleep(COIL_SECONDS(60)));
+                if (my->step->act == RESET)
+                    origin_reset(my->stream);
+                my->ends |= my->err < 0 || my->step->act == CLOSE ||
+                            my->step->act == RESET || my->step->act == HANG;
+            }
+            origin_answered(my);
+        }
+
+    FINALLY;
+        origin_answered(my);
+        my->origin->open--;
+        AWAIT(coil_stream_close(my->stream));
+    }
+}
+
+/* The client has gone: that is how most connections end. */
+struct origin_quietly {
+    struct coil_coro coro;
+    struct origin *origin;
+    struct coil_stream *stream;
+    int err;
+};
+
+static inline void origin_quietly(struct coil_coro *co)
+{
+    ASYNC(origin_quietly, my) {
+        TRY_AWAIT(my->err, CALL(origin_serve, .origin = my->origin,
+                                .stream = my->stream));
+    }
+}
+
+/* ---- The server ------------------------------------------------------- */
+
+struct origin_run {
+    struct coil_coro coro;
+    struct origin *origin;
+    struct coil_stream *stream;
+    int err;
+};
+
+static inline void origin_run(struct coil_coro *co)
+{
+    ASYNC(origin_run, my) {
+        for (;;) {
+            TRY_AWAIT_TO(my->err, my->stream,
+                         coil_listener_accept(my->origin->listener));
+            if (my->err == COIL_ECLOSED)
+                break;
+            if (my->err < 0)
+                continue;
+            if (START(origin_quietly, .origin = my->origin,
+                      .stream = my->stream) < 0)
+                AWAIT(coil_stream_close(my->stream));
+        }
+    }
+}
+
+static inline int origin_open_at(struct origin *o, const char *ip,
+                                 const struct route *routes)
+{
+    struct coil_addr addr;
+    memset(o, 0, sizeof *o);
+    memset(origin_noise, 'x', sizeof origin_noise);
+    o->routes = routes;
+    CHECK_INT(coil_addr_ip(&addr, ip, 0), 0);
+    int err = coil_listener_open(&o->listener, &addr, 512);
+    if (err < 0)
+        return err;
+    coil_listener_addr(o->listener, &o->addr);
+    o->port = coil_addr_port(&o->addr);
+    snprintf(o->url, sizeof o->url,
+             addr.u.sa.sa_family == AF_INET6 ? "http://[%s]:%u"
+                                             : "http://%s:%u",
+             ip, o->port);
+    return START(origin_run, .origin = o);
+}
+
+/* A child of the running coroutine: its end ends the server. */
+static inline int origin_open(struct origin *o, const struct route *routes)
+{
+    return origin_open_at(o, "127.0.0.1", routes);
+}
+
+static inline struct coil_future *origin_close(struct origin *o)
+{
+    struct coil_listener *listener = o->listener;
+    o->listener = NULL;
+    return listener ? coil_listener_close(listener) : coil_sleep(0);
+}
+
+/* A URL of the server; static, good for the next three calls too. */
+static inline const char *origin_url(const struct origin *o, const char *path)
+{
+    static char urls[4][512];
+    static unsigned i;
+    char *url = urls[i++ % 4];
+    snprintf(url, sizeof urls[0], "%s%s", o->url, path);
+    return url;
+}
+
+/* ---- One fetch, whole ------------------------------------------------- */
+
+/* Get or send, and read it all. What it ended with stays in the frame. */
+struct fetch {
+    struct coil_coro coro;
+    struct coil_session *session;
+    struct coil_request request;
+    struct coil_response *response;
+    size_t n;
+    char url[512];
+};
+
+static inline void fetch(struct coil_coro *co)
+{
+    ASYNC(fetch, my) {
+        AWAIT_TO(my->response, coil_request(my->session, &my->request));
+        AWAIT_TO(my->n, coil_response_read(my->response));
+        RETURN(coil_response_status(my->response));
+
+    FINALLY;
+        coil_response_free(my->response);
+    }
+}
+
+/* The words for an error, with the last detail. */
+static inline const char *explained(int err)
+{
+    static char words[256];
+    return coil_explain(err, coil_last_detail(), words, sizeof words);
+}
+
+/* CHECK the error and phase of the await just made. */
+#define CHECK_ERR(err, expected, phase) \
+    do { \
+        CHECK_INT((err), (expected)); \
+        CHECK_STR(coil_phase_name(COIL_DETAIL_PHASE(coil_last_detail())), \
+                  coil_phase_name(phase)); \
+    } while (0)
+
+#endif

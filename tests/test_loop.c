@@ -1,0 +1,1940 @@
+// SPDX-License-Identifier: MIT
+// labels: core threads
+/*
+ * test_loop.c: passes, calls, timers, other threads, and the end of it all.
+ *
+ * Order and counts are checked, and that nothing comes early; never that
+ * something came soon.
+ */
+#include "test.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <regex.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <coil/coroutine.h>
+#include <coil/future.h>
+#include <coil/io.h>
+#include <coil/loop.h>
+#include <coil/semaphore.h>
+#include <coil/task.h>
+#include <coil/wait.h>
+
+/* --- Around a case ---------------------------------------------------------*/
+
+/* A coroutine and its frame; the fields after the name. */
+#define COROUTINE(name, ...) \
+    struct name { \
+        struct coil_coro coro; \
+        __VA_ARGS__ \
+    }; \
+    static void name(struct coil_coro *co)
+
+static struct coil_loop *loop;
+
+static struct {
+    int n, err, line;
+    char message[128], name[64], file[256];
+} reported;
+
+static void note_report(const struct coil_exception *what, void *arg)
+{
+    CHECK(arg == &reported);
+    reported.n++;
+    reported.err = what->err;
+    reported.line = what->line;
+    snprintf(reported.message, sizeof reported.message, "%s", what->message);
+    snprintf(reported.name, sizeof reported.name, "%s",
+             what->name ? what->name : "");
+    snprintf(reported.file, sizeof reported.file, "%s",
+             what->file ? what->file : "");
+}
+
+static const struct coil_options reporting = {
+    .size = sizeof(struct coil_options),
+    .on_exception = note_report,
+    .on_exception_arg = &reported,
+};
+
+static void open_loop(void)
+{
+    CHECK_INT(coil_loop_new(&loop, &reporting), 0);
+}
+
+static void pass(void)
+{
+    coil_loop_pass(loop, 0);
+}
+
+static struct coil_stats stats(void)
+{
+    struct coil_stats s;
+    coil_loop_stats(coil_loop_current(), &s);
+    return s;
+}
+
+/* What was called, in order: one letter each. */
+static char called[256];
+
+static void note_call(void *arg)
+{
+    strncat(called, arg, 1);
+}
+
+/* --- Life ------------------------------------------------------------------*/
+
+TEST(loop_belongs_to_its_thread)
+{
+    CHECK(coil_loop_current() == NULL);
+    open_loop();
+    CHECK(coil_loop_current() == loop);
+    struct coil_loop *second = NULL;
+    CHECK_INT(coil_loop_new(&second, NULL), -EBUSY);
+    CHECK(second == NULL);
+    coil_loop_close(loop);
+    CHECK(coil_loop_current() == NULL);
+}
+
+TEST(loop_can_be_made_again)
+{
+    for (int i = 0; i < 20; i++) {
+        open_loop();
+        pass();
+        coil_loop_close(loop);
+    }
+}
+
+static void *pass_elsewhere(void *arg)
+{
+    coil_loop_pass(arg, 0);
+    return NULL;
+}
+
+DEATH_TEST(loop_pass_in_another_thread_aborts,
+           "a loop belongs to the thread that made it")
+{
+    open_loop();
+    pthread_t thread;
+    pthread_create(&thread, NULL, pass_elsewhere, loop);
+    pthread_join(thread, NULL);
+}
+
+static void *close_elsewhere(void *arg)
+{
+    coil_loop_close(arg);
+    return NULL;
+}
+
+DEATH_TEST(loop_close_in_another_thread_aborts,
+           "a loop is closed by its own thread")
+{
+    open_loop();
+    pthread_t thread;
+    pthread_create(&thread, NULL, close_elsewhere, loop);
+    pthread_join(thread, NULL);
+}
+
+static void pass_again(void *arg)
+{
+    coil_loop_pass(arg, 0);
+}
+
+// The rest of the batch would run inside one of its calls.
+DEATH_TEST(loop_pass_inside_a_call_aborts, "a pass inside a pass")
+{
+    open_loop();
+    struct coil_handle h[2] = { { 0 } };
+    coil_call_soon(&h[0], pass_again, loop);
+    coil_call_soon(&h[1], note_call, "a");
+    pass();
+}
+
+// The last call of a batch is still inside of it.
+DEATH_TEST(loop_pass_inside_the_last_call_aborts, "a pass inside a pass")
+{
+    open_loop();
+    struct coil_handle h = { 0 };
+    coil_call_soon(&h, pass_again, loop);
+    pass();
+}
+
+COROUTINE(pass_inside,)
+{
+    ASYNC(pass_inside, my) {
+        coil_loop_pass(coil_loop_current(), 0);
+    }
+}
+
+DEATH_TEST(loop_pass_inside_a_coroutine_aborts, "a pass inside a pass")
+{
+    RUN(pass_inside);
+}
+
+COROUTINE(run_inside,)
+{
+    ASYNC(run_inside, my) {
+        RUN(run_inside);
+    }
+}
+
+DEATH_TEST(loop_run_inside_a_run_aborts, "loop exists already")
+{
+    RUN(run_inside);
+}
+
+COROUTINE(run_until_inside, struct coil_task *task;)
+{
+    ASYNC(run_until_inside, my) {
+        coil_run_until(coil_loop_current(), coil_task_current());
+    }
+}
+
+DEATH_TEST(loop_run_until_inside_a_run_aborts, "the loop runs already")
+{
+    RUN(run_until_inside);
+}
+
+COROUTINE(close_inside,)
+{
+    ASYNC(close_inside, my) {
+        coil_loop_close(coil_loop_current());
+    }
+}
+
+DEATH_TEST(loop_close_inside_a_run_aborts, "when it does not run")
+{
+    RUN(close_inside);
+}
+
+static void close_loop_now(void *arg)
+{
+    coil_loop_close(arg);
+}
+
+// Also if the program makes its passes itself.
+DEATH_TEST(loop_close_inside_a_pass_aborts, "a pass inside a pass|not run")
+{
+    open_loop();
+    struct coil_handle h = { 0 };
+    coil_call_soon(&h, close_loop_now, loop);
+    pass();
+}
+
+/* --- Options ---------------------------------------------------------------*/
+
+DEATH_TEST(loop_options_without_their_size_abort, "COIL_OPTIONS_INIT")
+{
+    struct coil_options options = { .entries = 8 };
+    (void)!coil_loop_new(&loop, &options);
+}
+
+// A program built against a newer header asks for what we do not know.
+DEATH_TEST(loop_options_larger_than_ours_abort, "COIL_OPTIONS_INIT")
+{
+    struct coil_options options[2] = { COIL_OPTIONS_INIT, { 0 } };
+    options->size++;
+    (void)!coil_loop_new(&loop, options);
+}
+
+// One built against an older header gives fewer; the rest is not read.
+TEST(loop_options_of_an_older_program_are_taken)
+{
+    struct coil_options options = COIL_OPTIONS_INIT;
+    options.size = offsetof(struct coil_options, arena);
+    memset((char *)&options + options.size, 0xff,
+           sizeof options - options.size);
+    CHECK_INT(coil_loop_new(&loop, &options), 0);
+    pass();
+    coil_loop_close(loop);
+}
+
+DEATH_TEST(loop_options_with_an_odd_number_of_buffers_abort,
+           "recv_buffers is a power of two")
+{
+    struct coil_options options = COIL_OPTIONS_INIT;
+    options.recv_buffers = 100;
+    (void)!coil_loop_new(&loop, &options);
+}
+
+COROUTINE(sleep_once, int64_t ns;)
+{
+    ASYNC(sleep_once, my) {
+        AWAIT(coil_sleep(my->ns));
+    }
+}
+
+TEST(loop_works_with_the_smallest_ring)
+{
+    struct coil_options options = COIL_OPTIONS_INIT;
+    options.entries = 1;
+    options.cq_entries = 1;
+    CHECK_INT(RUN_WITH(&options, sleep_once, .ns = 1000), 0);
+}
+
+/* --- Calls -----------------------------------------------------------------*/
+
+TEST(loop_calls_soon_in_order)
+{
+    open_loop();
+    struct coil_handle h[26] = { { 0 } };
+    static char letters[] = "abcdefghijklmnopqrstuvwxyz";
+    for (size_t i = 0; i < 26; i++)
+        coil_call_soon(&h[i], note_call, &letters[i]);
+    CHECK_STR(called, "");
+    pass();
+    CHECK_STR(called, letters);
+    pass();
+    CHECK_STR(called, letters);
+    coil_loop_close(loop);
+}
+
+struct again {
+    struct coil_handle handle;
+    int left;
+};
+
+static void call_again(void *arg)
+{
+    struct again *it = arg;
+    if (it->left <= 3)
+        note_call("x");
+    if (--it->left)
+        coil_call_soon(&it->handle, call_again, it);
+}
+
+// Else a task that always has something to do would lock the kernel out.
+TEST(loop_call_from_a_call_is_for_the_next_pass)
+{
+    open_loop();
+    struct again it = { .left = 3 };
+    coil_call_soon(&it.handle, call_again, &it);
+    pass();
+    CHECK_STR(called, "x");
+    CHECK(coil_loop_pass(loop, COIL_NEVER));
+    CHECK_STR(called, "xx");
+    CHECK(!coil_loop_pass(loop, COIL_NEVER));
+    CHECK_STR(called, "xxx");
+    coil_loop_close(loop);
+}
+
+static void free_it(void *arg)
+{
+    note_call("f");
+    free(arg);
+}
+
+TEST(loop_call_may_free_its_handle)
+{
+    open_loop();
+    for (int i = 0; i < 3; i++) {
+        struct coil_handle *h = calloc(1, sizeof *h);
+        coil_call_soon(h, free_it, h);
+        h = calloc(1, sizeof *h);
+        CHECK_INT(coil_call_later(h, 0, free_it, h), 0);
+    }
+    while (strlen(called) < 6)
+        pass();
+    coil_loop_close(loop);
+}
+
+DEATH_TEST(loop_handle_called_soon_twice_aborts, "a handle is in use already")
+{
+    open_loop();
+    struct coil_handle h = { 0 };
+    coil_call_soon(&h, note_call, "a");
+    coil_call_soon(&h, note_call, "a");
+}
+
+DEATH_TEST(loop_handle_of_a_timer_called_soon_aborts,
+           "a handle is in use already")
+{
+    open_loop();
+    struct coil_handle h = { 0 };
+    CHECK_INT(coil_call_later(&h, 1, note_call, "a"), 0);
+    coil_call_soon(&h, note_call, "a");
+}
+
+DEATH_TEST(loop_handle_called_later_twice_aborts, "a handle is in use already")
+{
+    open_loop();
+    struct coil_handle h = { 0 };
+    CHECK_INT(coil_call_later(&h, COIL_SECONDS(100), note_call, "a"), 0);
+    CHECK_INT(coil_call_later(&h, COIL_SECONDS(100), note_call, "a"), 0);
+}
+
+DEATH_TEST(loop_handle_of_a_remote_call_is_in_use, "a handle is in use already")
+{
+    open_loop();
+    struct coil_handle h = { 0 };
+    coil_call_soon_threadsafe(loop, &h, note_call, "a");
+    coil_call_soon(&h, note_call, "a");
+}
+
+DEATH_TEST(loop_call_without_a_loop_aborts, "this thread has no loop")
+{
+    struct coil_handle h = { 0 };
+    coil_call_soon(&h, note_call, "a");
+}
+
+/* --- Withdrawing calls -----------------------------------------------------*/
+
+TEST(loop_cancel_of_a_handle_never_used_says_false)
+{
+    open_loop();
+    struct coil_handle h = { 0 };
+    CHECK(!coil_handle_cancel(&h));
+    coil_loop_close(loop);
+}
+
+TEST(loop_cancel_of_a_call_that_was_made_says_false)
+{
+    open_loop();
+    struct coil_handle h = { 0 };
+    coil_call_soon(&h, note_call, "a");
+    pass();
+    CHECK(!coil_handle_cancel(&h));
+    CHECK_INT(coil_call_later(&h, -1, note_call, "b"), 0);
+    while (strlen(called) < 2)
+        pass();
+    CHECK(!coil_handle_cancel(&h));
+    coil_loop_close(loop);
+}
+
+// First, middle and last of the ready list; and the list is whole afterwards.
+TEST(loop_cancel_of_a_ready_call)
+{
+    for (int which = 0; which < 3; which++) {
+        open_loop();
+        struct coil_handle h[3] = { { 0 } };
+        coil_call_soon(&h[0], note_call, "a");
+        coil_call_soon(&h[1], note_call, "b");
+        coil_call_soon(&h[2], note_call, "c");
+        CHECK(coil_handle_cancel(&h[which]));
+        CHECK(!coil_handle_cancel(&h[which]));
+        coil_call_soon(&h[which], note_call, "z");
+        called[0] = '\0';
+        pass();
+        static const char *const left[] = { "bcz", "acz", "abz" };
+        CHECK_STR(called, left[which]);
+        coil_loop_close(loop);
+    }
+}
+
+TEST(loop_cancel_of_the_only_ready_call)
+{
+    open_loop();
+    struct coil_handle h = { 0 };
+    coil_call_soon(&h, note_call, "a");
+    CHECK(coil_handle_cancel(&h));
+    CHECK(!coil_loop_pass(loop, 0));
+    coil_call_soon(&h, note_call, "b");
+    pass();
+    CHECK_STR(called, "b");
+    coil_loop_close(loop);
+}
+
+static void cancel_call(void *arg)
+{
+    note_call("C");
+    CHECK(coil_handle_cancel(arg));
+}
+
+// In the batch that is running: the next one, a later one, the last one.
+TEST(loop_cancel_of_a_call_of_the_same_pass)
+{
+    for (int which = 0; which < 3; which++) {
+        open_loop();
+        struct coil_handle first = { 0 }, h[3] = { { 0 } };
+        coil_call_soon(&first, cancel_call, &h[which]);
+        coil_call_soon(&h[0], note_call, "a");
+        coil_call_soon(&h[1], note_call, "b");
+        coil_call_soon(&h[2], note_call, "c");
+        called[0] = '\0';
+        pass();
+        coil_call_soon(&h[which], note_call, "z");
+        pass();
+        static const char *const left[] = { "Cbcz", "Cacz", "Cabz" };
+        CHECK_STR(called, left[which]);
+        coil_loop_close(loop);
+    }
+}
+
+static void cancel_and_reuse(void *arg)
+{
+    note_call("C");
+    CHECK(coil_handle_cancel(arg));
+    coil_call_soon(arg, note_call, "n");
+}
+
+TEST(loop_call_withdrawn_in_its_pass_and_made_again_is_for_the_next)
+{
+    open_loop();
+    struct coil_handle first = { 0 }, h = { 0 };
+    coil_call_soon(&first, cancel_and_reuse, &h);
+    coil_call_soon(&h, note_call, "o");
+    pass();
+    CHECK_STR(called, "C");
+    pass();
+    CHECK_STR(called, "Cn");
+    coil_loop_close(loop);
+}
+
+TEST(loop_cancel_of_a_timer)
+{
+    open_loop();
+    struct coil_handle h[3] = { { 0 } };
+    for (int i = 0; i < 3; i++)
+        CHECK_INT(coil_call_later(&h[i], 1000 * i, note_call,
+                                  (void *)(uintptr_t)&"abc"[i]), 0);
+    CHECK_INT(stats().timers, 3);
+    CHECK(coil_handle_cancel(&h[1]));
+    CHECK(!coil_handle_cancel(&h[1]));
+    CHECK_INT(stats().timers, 2);
+    while (strlen(called) < 2)
+        coil_loop_pass(loop, COIL_NEVER);
+    CHECK_STR(called, "ac");
+    coil_loop_close(loop);
+}
+
+// Due, in the batch, and withdrawn by the one before it.
+TEST(loop_cancel_of_a_timer_that_is_due)
+{
+    open_loop();
+    struct coil_handle first = { 0 }, h = { 0 };
+    int64_t now = coil_now();
+    CHECK_INT(coil_call_at(&first, now - 2, cancel_call, &h), 0);
+    CHECK_INT(coil_call_at(&h, now - 1, note_call, "h"), 0);
+    pass();
+    pass();
+    CHECK_STR(called, "C");
+    coil_loop_close(loop);
+}
+
+/* --- Timers ----------------------------------------------------------------*/
+
+struct appointment {
+    struct coil_handle handle;
+    int64_t deadline, called_at;
+};
+
+static void keep(void *arg)
+{
+    struct appointment *it = arg;
+    it->called_at = coil_now();
+    note_call("t");
+}
+
+TEST(loop_timers_never_fire_early)
+{
+    enum { N = 60 };
+    open_loop();
+    static struct appointment it[N];
+    srand(5);
+    for (int i = 0; i < N; i++) {
+        int64_t delay = rand() % COIL_MS(3) - 1000;
+        it[i].deadline = coil_now() + delay;
+        CHECK_INT(coil_call_later(&it[i].handle, delay, keep, &it[i]), 0);
+    }
+    while (strlen(called) < N)
+        coil_loop_pass(loop, COIL_NEVER);
+    for (int i = 0; i < N; i++)
+        CHECK(it[i].called_at >= it[i].deadline);
+    coil_loop_close(loop);
+}
+
+TEST(loop_timers_fire_by_deadline)
+{
+    open_loop();
+    static const int ms[] = { 3, 1, 4, 0, 2 };
+    struct coil_handle h[5] = { { 0 } };
+    int64_t now = coil_now();
+    for (int i = 0; i < 5; i++)
+        CHECK_INT(coil_call_at(&h[i], now + COIL_US(ms[i]), note_call,
+                               (void *)(uintptr_t)&"dbeac"[i]), 0);
+    while (strlen(called) < 5)
+        coil_loop_pass(loop, COIL_NEVER);
+    CHECK_STR(called, "abcde");
+    coil_loop_close(loop);
+}
+
+// now + delay must not wrap into the past.
+TEST(loop_timers_at_the_ends_of_time)
+{
+    open_loop();
+    struct coil_handle h[5] = { { 0 } };
+    CHECK_INT(coil_call_later(&h[0], INT64_MAX, note_call, "!"), 0);
+    CHECK_INT(coil_call_later(&h[1], INT64_MAX - 1, note_call, "!"), 0);
+    CHECK_INT(coil_call_at(&h[2], COIL_NEVER, note_call, "!"), 0);
+    CHECK_INT(coil_call_later(&h[3], INT64_MIN, note_call, "a"), 0);
+    CHECK_INT(coil_call_at(&h[4], INT64_MIN, note_call, "a"), 0);
+    for (int i = 0; i < 3; i++)
+        pass();
+    CHECK_STR(called, "aa");
+    CHECK_INT(stats().timers, 3);
+    for (int i = 0; i < 3; i++)
+        CHECK(coil_handle_cancel(&h[i]));
+    coil_loop_close(loop);
+}
+
+COROUTINE(nap, int n; int64_t ns;)
+{
+    ASYNC(nap, my) {
+        while (my->n-- > 0)
+            AWAIT(coil_sleep(my->ns));
+    }
+}
+
+// A sleep that ends a little early, and looks again at once, burns a core.
+TEST(loop_does_not_spin_during_short_sleeps)
+{
+    static const int64_t durations[] = { 1, 100, 10000, 1000000 };
+    for (size_t i = 0; i < sizeof durations / sizeof *durations; i++) {
+        open_loop();
+        struct coil_task *t = SPAWN(nap, .n = 10, .ns = durations[i]);
+        CHECK_INT(coil_run_until(loop, t), 0);
+        test_note("%d passes, %d enters for 10 sleeps of %d ns",
+                  (int)stats().passes, (int)stats().enters,
+                  (int)durations[i]);
+        CHECK(stats().passes <= 10 * 3 + 3);
+        CHECK(stats().enters <= 10 * 3 + 3);
+        coil_loop_close(loop);
+    }
+}
+
+TEST(loop_pass_with_nothing_to_do_waits_its_time_out)
+{
+    open_loop();
+    int64_t begin = coil_now();
+    CHECK(!coil_loop_pass(loop, COIL_MS(5)));
+    CHECK(coil_now() - begin >= COIL_MS(5));
+    CHECK_INT(stats().passes, 1);
+    coil_loop_close(loop);
+}
+
+TEST(loop_clock_never_goes_back)
+{
+    int64_t last = coil_now();
+    for (int i = 0; i < 1000; i++) {
+        int64_t now = coil_now();
+        CHECK(now >= last);
+        last = now;
+    }
+}
+
+static void nanoseconds(long ns)
+{
+    nanosleep(&(struct timespec){ .tv_nsec = ns }, NULL);
+}
+
+// Even if nobody ever waits, timers come to their turn.
+TEST(loop_busy_with_calls_still_fires_timers)
+{
+    open_loop();
+    struct again it = { .left = 1000000 };
+    struct coil_handle h = { 0 };
+    coil_call_soon(&it.handle, call_again, &it);
+    CHECK_INT(coil_call_later(&h, 1, note_call, "t"), 0);
+    nanoseconds(1000);
+    for (int i = 0; i < 65 && !strchr(called, 't'); i++)
+        CHECK(coil_loop_pass(loop, COIL_NEVER));
+    CHECK(strchr(called, 't') != NULL);
+    CHECK(coil_handle_cancel(&it.handle));
+    coil_loop_close(loop);
+}
+
+/* --- The order of a pass ---------------------------------------------------*/
+
+COROUTINE(say_after_recv, int fd; char byte;)
+{
+    ASYNC(say_after_recv, my) {
+        AWAIT(coil_recv(my->fd, &my->byte, 1));
+        note_call("r");
+    }
+}
+
+COROUTINE(say_after_sleep, int64_t ns;)
+{
+    ASYNC(say_after_sleep, my) {
+        AWAIT(coil_sleep(my->ns));
+        note_call("t");
+    }
+}
+
+static void open_pair(int fds[2])
+{
+    CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+}
+
+static void close_pair(const int fds[2])
+{
+    close(fds[0]);
+    close(fds[1]);
+}
+
+// A read that is both ready and late this turn succeeds, as in asyncio.
+TEST(loop_takes_completions_before_timers)
+{
+    int fds[2];
+    open_pair(fds);
+    open_loop();
+    struct coil_handle h = { 0 };
+    SPAWN(say_after_sleep, .ns = COIL_MS(1));
+    SPAWN(say_after_recv, .fd = fds[0]);
+    pass();
+    pass();
+    CHECK_INT(stats().in_flight, 1);
+    CHECK_INT(stats().timers, 1);
+
+    CHECK_INT(write(fds[1], "x", 1), 1);
+    nanoseconds(3000000);
+    coil_call_soon(&h, note_call, "s");
+    pass();
+    CHECK_STR(called, "srt");
+    coil_loop_close(loop);
+    close_pair(fds);
+}
+
+COROUTINE(answer, int fd; char byte; struct coil_handle *handle;)
+{
+    ASYNC(answer, my) {
+        AWAIT(coil_recv(my->fd, &my->byte, 1));
+        note_call("r");
+        coil_call_soon(my->handle, note_call, "n");
+        AWAIT(coil_sleep(0));
+        note_call("R");
+    }
+}
+
+// What a completion or a timer leads to is not for the same pass.
+TEST(loop_runs_exactly_what_was_ready)
+{
+    int fds[2];
+    open_pair(fds);
+    open_loop();
+    struct coil_handle a = { 0 }, b = { 0 };
+    SPAWN(answer, .fd = fds[0], .handle = &a);
+    pass();
+    pass();
+    CHECK_INT(write(fds[1], "x", 1), 1);
+    coil_call_soon(&b, note_call, "b");
+    pass();
+    CHECK_STR(called, "br");
+    pass();
+    CHECK_STR(called, "brnR");
+    coil_loop_close(loop);
+    close_pair(fds);
+}
+
+COROUTINE(two_words, char *word;)
+{
+    ASYNC(two_words, my) {
+        note_call(my->word);
+        AWAIT(coil_sleep(0));
+        note_call(my->word);
+    }
+}
+
+COROUTINE(foo_and_bar,)
+{
+    ASYNC(foo_and_bar, my) {
+        static char foo[] = "f", bar[] = "b";
+        SPAWN(two_words, .word = foo);
+        SPAWN(two_words, .word = bar);
+        CHECK_STR(called, "");
+        JOIN();
+        CHECK_STR(called, "fbfb");
+    }
+}
+
+// gevent's first example, and asyncio's: lazy, first in first out.
+TEST(loop_two_tasks_take_turns)
+{
+    CHECK_INT(RUN(foo_and_bar), 0);
+}
+
+COROUTINE(count_passes, int i; uint64_t before;)
+{
+    ASYNC(count_passes, my) {
+        my->before = stats().passes;
+        for (my->i = 0; my->i < 500; my->i++)
+            AWAIT(coil_sleep(my->i % 2 ? 0 : -1));
+        CHECK_INT(stats().passes - my->before, 500);
+        CHECK_INT(stats().timers, 0);
+    }
+}
+
+TEST(loop_sleep_of_nothing_is_exactly_one_pass)
+{
+    CHECK_INT(RUN(count_passes), 0);
+}
+
+// One enter costs more than the pass's work.
+TEST(loop_makes_no_system_call_while_tasks_are_ready)
+{
+    open_loop();
+    struct again it = { .left = 640 };
+    coil_call_soon(&it.handle, call_again, &it);
+    uint64_t before = stats().enters;
+    while (it.left)
+        pass();
+    CHECK(stats().enters - before <= 640 / 64 + 1);
+    CHECK(stats().enters - before >= 640 / 64 - 1);
+    coil_loop_close(loop);
+}
+
+/* --- Stopping --------------------------------------------------------------*/
+
+TEST(loop_stopped_before_it_runs_makes_one_pass)
+{
+    open_loop();
+    struct coil_task *t = SPAWN(nap, .n = 1, .ns = COIL_SECONDS(1000));
+    struct coil_handle h = { 0 };
+    coil_call_soon(&h, note_call, "a");
+    coil_loop_stop(loop);
+    CHECK_INT(coil_run_until(loop, t), COIL_ESTOPPED);
+    CHECK_INT(stats().passes, 1);
+    CHECK_STR(called, "a");
+    CHECK(!coil_task_done(t));
+    coil_loop_close(loop);
+}
+
+static void stop_it(void *arg)
+{
+    note_call("S");
+    coil_loop_stop(arg);
+}
+
+// The pass in which it is asked to stop goes on to its end; and the loop can
+// be run again.
+TEST(loop_stopped_in_a_pass_finishes_it)
+{
+    open_loop();
+    struct coil_task *t = SPAWN(nap, .n = 5, .ns = 0);
+    struct coil_handle h[2] = { { 0 } };
+    coil_call_soon(&h[0], stop_it, loop);
+    coil_call_soon(&h[1], note_call, "b");
+    CHECK_INT(coil_run_until(loop, t), COIL_ESTOPPED);
+    CHECK_STR(called, "Sb");
+    CHECK_INT(stats().passes, 1);
+    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_future_error(coil_task_future(t)), 0);
+    coil_loop_close(loop);
+}
+
+COROUTINE(stop_and_return,)
+{
+    ASYNC(stop_and_return, my) {
+        coil_loop_stop(coil_loop_current());
+        RETURN(5);
+    }
+}
+
+// Done in the pass that was to be the last: done wins.
+TEST(loop_stopped_by_a_task_that_ends_runs_to_its_end)
+{
+    int result = 0;
+    CHECK_INT(RUN_TO(result, stop_and_return), 0);
+    CHECK_INT(result, 5);
+}
+
+COROUTINE(stop_and_wait, bool *finally;)
+{
+    ASYNC(stop_and_wait, my) {
+        coil_loop_stop(coil_loop_current());
+        AWAIT(coil_sleep(COIL_SECONDS(1000)));
+
+    FINALLY;
+        *my->finally = true;
+    }
+}
+
+TEST(loop_stopped_makes_run_fail_and_clean_up)
+{
+    bool finally = false;
+    CHECK_INT(RUN(stop_and_wait, .finally = &finally), COIL_ESTOPPED);
+    CHECK(finally);
+}
+
+// An old request must not end the next run.
+TEST(loop_stopped_and_done_at_once_forgets_the_request)
+{
+    open_loop();
+    struct coil_task *a = SPAWN(nap, .n = 0);
+    CHECK_INT(coil_run_until(loop, a), 0);
+    coil_loop_stop(loop);
+    CHECK_INT(coil_run_until(loop, a), 0);
+    struct coil_task *b = SPAWN(nap, .n = 3, .ns = 0);
+    CHECK_INT(coil_run_until(loop, b), 0);
+    coil_loop_close(loop);
+}
+
+/* --- Other threads ---------------------------------------------------------*/
+
+enum { THREADS = 4, CALLS = 200 };
+
+struct remote_call {
+    struct coil_handle handle;
+    struct remote *remote;
+    int number;
+};
+
+struct remote {
+    struct coil_loop *loop;
+    struct remote_call calls[CALLS];
+    int next; // the loop's thread only
+    pthread_t thread;
+};
+
+static int remote_calls;
+
+static void remote_called(void *arg)
+{
+    struct remote_call *it = arg;
+    CHECK_INT(it->number, it->remote->next);
+    it->remote->next++;
+    remote_calls++;
+}
+
+static void *call_remotely(void *arg)
+{
+    struct remote *r = arg;
+    for (int i = 0; i < CALLS; i++) {
+        r->calls[i].remote = r;
+        r->calls[i].number = i;
+        coil_call_soon_threadsafe(r->loop, &r->calls[i].handle, remote_called,
+                                  &r->calls[i]);
+        if (i % 16 == 0)
+            nanoseconds(10000);
+    }
+    return NULL;
+}
+
+// Nothing else wakes the loop: a lost wake-up is a hang.
+TEST(loop_makes_the_calls_of_many_threads_each_in_order)
+{
+    static struct remote remotes[THREADS];
+    open_loop();
+    for (int i = 0; i < THREADS; i++) {
+        remotes[i].loop = loop;
+        CHECK_INT(pthread_create(&remotes[i].thread, NULL, call_remotely,
+                                 &remotes[i]), 0);
+    }
+    while (remote_calls < THREADS * CALLS)
+        coil_loop_pass(loop, COIL_NEVER);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(remotes[i].thread, NULL);
+    coil_loop_close(loop);
+}
+
+// The same while the loop has enough to do by itself and does not sleep.
+TEST(loop_that_is_busy_hears_other_threads)
+{
+    static struct remote remotes[THREADS];
+    open_loop();
+    struct again it = { .left = INT32_MAX };
+    coil_call_soon(&it.handle, call_again, &it);
+    for (int i = 0; i < THREADS; i++) {
+        remotes[i].loop = loop;
+        CHECK_INT(pthread_create(&remotes[i].thread, NULL, call_remotely,
+                                 &remotes[i]), 0);
+    }
+    while (remote_calls < THREADS * CALLS)
+        CHECK(coil_loop_pass(loop, COIL_NEVER));
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(remotes[i].thread, NULL);
+    CHECK(coil_handle_cancel(&it.handle));
+    coil_loop_close(loop);
+}
+
+COROUTINE(ask_thread, struct coil_future *answer; struct coil_loop *loop;
+          struct coil_handle handle; pthread_t thread; int i;)
+{
+    ASYNC(ask_thread, my) {
+        void *ask_thread_main(void *arg);
+        for (my->i = 0; my->i < 50; my->i++) {
+            my->loop = coil_loop_current();
+            my->answer = coil_future_new();
+            CHECK_INT(pthread_create(&my->thread, NULL, ask_thread_main, my),
+                      0);
+            int value;
+            AWAIT_TO(value, my->answer);
+            CHECK_INT(value, 42);
+            pthread_join(my->thread, NULL);
+        }
+    }
+}
+
+static void answer_it(void *arg)
+{
+    coil_future_set_int(arg, 42);
+}
+
+void *ask_thread_main(void *arg);
+void *ask_thread_main(void *arg)
+{
+    struct ask_thread *my = arg;
+    coil_call_soon_threadsafe(my->loop, &my->handle, answer_it, my->answer);
+    return NULL;
+}
+
+// The way in which every answer of a thread comes back.
+TEST(loop_future_completed_by_a_thread)
+{
+    CHECK_INT(RUN(ask_thread), 0);
+}
+
+TEST(loop_threadsafe_call_from_its_own_thread)
+{
+    open_loop();
+    struct coil_handle a = { 0 }, b = { 0 };
+    coil_call_soon_threadsafe(loop, &a, note_call, "a");
+    coil_call_soon_threadsafe(loop, &b, note_call, "b");
+    CHECK_STR(called, "");
+    while (strlen(called) < 2)
+        coil_loop_pass(loop, COIL_NEVER);
+    CHECK_STR(called, "ab");
+    coil_loop_close(loop);
+}
+
+TEST(loop_remote_call_withdrawn_before_the_loop_saw_it)
+{
+    for (int which = 0; which < 3; which++) {
+        open_loop();
+        struct coil_handle h[3] = { { 0 } };
+        for (int i = 0; i < 3; i++)
+            coil_call_soon_threadsafe(loop, &h[i], note_call,
+                                      (void *)(uintptr_t)&"abc"[i]);
+        CHECK(coil_handle_cancel(&h[which]));
+        CHECK(!coil_handle_cancel(&h[which]));
+        coil_call_soon_threadsafe(loop, &h[which], note_call, "z");
+        called[0] = '\0';
+        while (strlen(called) < 3)
+            coil_loop_pass(loop, COIL_NEVER);
+        static const char *const left[] = { "bcz", "acz", "abz" };
+        CHECK_STR(called, left[which]);
+        coil_loop_close(loop);
+    }
+}
+
+TEST(loop_only_remote_call_withdrawn)
+{
+    open_loop();
+    struct coil_handle h = { 0 };
+    coil_call_soon_threadsafe(loop, &h, note_call, "a");
+    CHECK(coil_handle_cancel(&h));
+    pass();
+    CHECK_STR(called, "");
+    coil_call_soon_threadsafe(loop, &h, note_call, "b");
+    while (strlen(called) < 1)
+        coil_loop_pass(loop, COIL_NEVER);
+    CHECK_STR(called, "b");
+    coil_loop_close(loop);
+}
+
+// Taken over into the batch, not made yet.
+TEST(loop_remote_call_withdrawn_in_its_pass)
+{
+    open_loop();
+    struct coil_handle first = { 0 }, h = { 0 }, last = { 0 };
+    coil_call_soon_threadsafe(loop, &first, cancel_call, &h);
+    coil_call_soon_threadsafe(loop, &h, note_call, "h");
+    coil_call_soon_threadsafe(loop, &last, note_call, "l");
+    while (strlen(called) < 2)
+        coil_loop_pass(loop, COIL_NEVER);
+    pass();
+    CHECK_STR(called, "Cl");
+    coil_loop_close(loop);
+}
+
+static void *call_once(void *arg)
+{
+    struct remote *r = arg;
+    coil_call_soon_threadsafe(r->loop, &r->calls[0].handle, note_call, "a");
+    return NULL;
+}
+
+// Its caller lent a handle until it was called: closing must not forget it.
+TEST(loop_close_makes_remote_calls_that_wait)
+{
+    static struct remote remote;
+    open_loop();
+    remote.loop = loop;
+    CHECK_INT(pthread_create(&remote.thread, NULL, call_once, &remote), 0);
+    pthread_join(remote.thread, NULL);
+    coil_loop_close(loop);
+    CHECK_STR(called, "a");
+}
+
+COROUTINE(work_a_little, int n; int i; int64_t sum;)
+{
+    ASYNC(work_a_little, my) {
+        for (my->i = 0; my->i < my->n; my->i++) {
+            int64_t n;
+            AWAIT_TO(n, coil_future_done_with(0, 2));
+            my->sum += n;
+            AWAIT(coil_sleep(my->i % 8 ? 0 : 1));
+            int err;
+            TRY_AWAIT(err, coil_future_nomem());
+            CHECK_INT(err, -ENOMEM);
+            SPAWN(nap, .n = 1, .ns = 0);
+        }
+        JOIN();
+        RETURN(my->sum);
+    }
+}
+
+static void *run_a_loop(void *arg)
+{
+    (void)arg;
+    int sum = 0;
+    CHECK_INT(RUN_TO(sum, work_a_little, .n = 300), 0);
+    CHECK_INT(sum, 600);
+    CHECK(coil_loop_current() == NULL);
+    return NULL;
+}
+
+// What loops share is never written.
+TEST(loop_in_every_thread)
+{
+    pthread_t threads[THREADS];
+    for (int i = 0; i < THREADS; i++)
+        CHECK_INT(pthread_create(&threads[i], NULL, run_a_loop, NULL), 0);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+}
+
+/* --- Closing ---------------------------------------------------------------*/
+
+COROUTINE(wait_for_bytes, int fd; char byte; int *finished;)
+{
+    ASYNC(wait_for_bytes, my) {
+        AWAIT(coil_recv(my->fd, &my->byte, 1));
+
+    FINALLY;
+        AWAIT(coil_sleep(0));
+        ++*my->finished;
+    }
+}
+
+// The buffer is in the frame: it must outlive the kernel's interest in it.
+TEST(loop_close_cancels_tasks_and_drains_operations)
+{
+    int fds[2], finished = 0;
+    open_pair(fds);
+    open_loop();
+    for (int i = 0; i < 10; i++)
+        SPAWN(wait_for_bytes, .fd = fds[0], .finished = &finished);
+    pass();
+    pass();
+    CHECK_INT(stats().in_flight, 10);
+    // One that is queued and has not begun, too.
+    SPAWN(wait_for_bytes, .fd = fds[0], .finished = &finished);
+    coil_loop_close(loop);
+    CHECK_INT(finished, 11);
+    close_pair(fds);
+    CHECK_INT(reported.n, 0);
+}
+
+COROUTINE(spawn_at_the_end, int left; int *ended;)
+{
+    ASYNC(spawn_at_the_end, my) {
+        AWAIT(coil_sleep(COIL_SECONDS(1000)));
+
+    FINALLY;
+        ++*my->ended;
+        if (my->left > 0)
+            coil_detach(SPAWN(spawn_at_the_end, .left = my->left - 1,
+                              .ended = my->ended));
+    }
+}
+
+// Each is cancelled before it begins, but its FINALLY runs.
+TEST(loop_close_ends_what_was_spawned_while_it_closed)
+{
+    int ended = 0;
+    open_loop();
+    SPAWN(spawn_at_the_end, .left = 3, .ended = &ended);
+    pass();
+    coil_loop_close(loop);
+    CHECK_INT(ended, 4);
+}
+
+TEST(loop_close_makes_calls_that_are_ready)
+{
+    open_loop();
+    struct again it = { .left = 3 };
+    coil_call_soon(&it.handle, call_again, &it);
+    coil_loop_close(loop);
+    CHECK_STR(called, "xxx");
+}
+
+// A timer that did not fire: its handle is free again, for the next loop too.
+TEST(loop_close_gives_the_handles_of_timers_back)
+{
+    struct coil_handle h = { 0 };
+    open_loop();
+    CHECK_INT(coil_call_later(&h, COIL_SECONDS(1000), note_call, "!"), 0);
+    coil_loop_close(loop);
+    CHECK_STR(called, "");
+
+    open_loop();
+    CHECK(!coil_handle_cancel(&h));
+    coil_call_soon(&h, note_call, "a");
+    pass();
+    CHECK_STR(called, "a");
+    coil_loop_close(loop);
+}
+
+COROUTINE(shrug_off, int times; int err;)
+{
+    ASYNC(shrug_off, my) {
+        while (my->times > 0) {
+            CATCH_AWAIT(my->err, coil_sleep(COIL_MS(1)));
+            my->times--;
+        }
+    }
+}
+
+TEST(loop_close_waits_for_a_task_that_goes_on)
+{
+    open_loop();
+    struct coil_task *t = SPAWN(shrug_off, .times = 3);
+    pass();
+    coil_future_ref(coil_task_future(t));
+    coil_loop_close(loop);
+    CHECK_STR(called, "");
+}
+
+static void close_at_once(void)
+{
+    struct coil_options options = COIL_OPTIONS_INIT;
+    options.close_ns = COIL_MS(20);
+    CHECK_INT(coil_loop_new(&loop, &options), 0);
+}
+
+// Better no program than one whose memory the kernel writes to. What does not
+// end is named.
+DEATH_TEST(loop_close_of_a_task_that_never_ends_aborts,
+           "the loop cannot be closed")
+{
+    close_at_once();
+    SPAWN(shrug_off, .times = INT32_MAX);
+    pass();
+    coil_loop_close(loop);
+}
+
+DEATH_TEST(loop_close_of_a_task_that_never_ends_names_it,
+           "- shrug_off  .*test_loop.c:[0-9]+  sleep, 0.[0-9]+ s")
+{
+    close_at_once();
+    SPAWN(shrug_off, .times = INT32_MAX);
+    pass();
+    coil_loop_close(loop);
+}
+
+DEATH_TEST(loop_close_with_a_call_that_repeats_itself_aborts,
+           "the loop cannot be closed")
+{
+    close_at_once();
+    struct again it = { .left = INT32_MAX };
+    coil_call_soon(&it.handle, call_again, &it);
+    coil_loop_close(loop);
+}
+
+COROUTINE(forgotten, int *finished; int value;)
+{
+    ASYNC(forgotten, my) {
+        CHECK(!"it was never awaited");
+
+    FINALLY;
+        *my->finished += my->value;
+    }
+}
+
+static const int line_of_forgotten = __LINE__ - 8;
+
+COROUTINE(forget, int *finished;)
+{
+    ASYNC(forget, my) {
+        struct coil_future *f = CALL(forgotten, .finished = my->finished,
+                                     .value = 5);
+        (void)f;
+    }
+}
+
+// A call without its AWAIT is the most common mistake there is.
+TEST(loop_reports_a_coroutine_that_was_never_awaited)
+{
+    int finished = 0;
+    CHECK_INT(RUN_WITH(&reporting, forget, .finished = &finished), 0);
+    CHECK_INT(finished, 5);
+    CHECK_INT(reported.n, 1);
+    CHECK_STR(reported.message, "a coroutine was never awaited");
+    CHECK_STR(reported.name, "forgotten");
+    CHECK(strstr(reported.file, "test_loop.c") != NULL);
+    CHECK_INT(reported.line, line_of_forgotten);
+    CHECK_INT(reported.err, 0);
+}
+
+DEATH_TEST(loop_reports_a_forgotten_coroutine_on_stderr,
+           "coil: a coroutine was never awaited\n    in forgotten at ")
+{
+    int finished = 0;
+    CHECK_INT(RUN(forget, .finished = &finished), 0);
+    abort();
+}
+
+TEST(loop_reports_a_coroutine_forgotten_outside)
+{
+    int finished = 0;
+    open_loop();
+    struct coil_future *f = CALL(forgotten, .finished = &finished, .value = 1);
+    CHECK(f != NULL);
+    coil_loop_close(loop);
+    CHECK_INT(finished, 1);
+    CHECK_INT(reported.n, 1);
+}
+
+COROUTINE(forget_at_the_end, int *finished;)
+{
+    ASYNC(forget_at_the_end, my) {
+        AWAIT(coil_sleep(COIL_SECONDS(1000)));
+
+    FINALLY;
+        struct coil_future *f = CALL(forgotten, .finished = my->finished,
+                                     .value = 1);
+        (void)f;
+    }
+}
+
+// Also one that was made while the loop was being closed.
+TEST(loop_reports_a_coroutine_forgotten_while_it_closes)
+{
+    int finished = 0;
+    open_loop();
+    SPAWN(forget_at_the_end, .finished = &finished);
+    pass();
+    coil_loop_close(loop);
+    CHECK_INT(finished, 1);
+    CHECK_INT(reported.n, 1);
+}
+
+// A frame in the user's memory is the user's: nothing is reported.
+TEST(loop_forgets_a_frame_in_place)
+{
+    int finished = 0;
+    static struct forgotten frame;
+    open_loop();
+    struct coil_future *f = CALL_IN(&frame, forgotten, .finished = &finished);
+    CHECK(f == &frame.coro.future);
+    coil_loop_close(loop);
+    CHECK_INT(finished, 0);
+    CHECK_INT(reported.n, 0);
+}
+
+/* --- Memory ----------------------------------------------------------------*/
+
+COROUTINE(numbers, int n; int i;)
+{
+    ASYNC(numbers, my) {
+        for (my->i = 0; my->i < my->n; my->i++)
+            YIELD(my->i);
+    }
+}
+
+COROUTINE(hold_and_nap, struct coil_semaphore *sem; int fail;)
+{
+    ASYNC(hold_and_nap, my) {
+        HOLD(my->sem);
+        WITHIN(COIL_SECONDS(1000));
+        AWAIT(coil_sleep(1000));
+        if (my->fail)
+            FAIL(my->fail);
+    }
+}
+
+/* Everything that allocates; fails with -ENOMEM only. */
+COROUTINE(workout, struct coil_semaphore sem; struct coil_task *tasks[8];
+          struct numbers numbers; int i, n, fds[2], err; char byte;
+          int64_t done;)
+{
+    ASYNC(workout, my) {
+        my->fds[0] = my->fds[1] = -1;
+        coil_semaphore_init(&my->sem, 2);
+        for (my->i = 0; my->i < 8; my->i++)
+            my->tasks[my->i] = SPAWN(hold_and_nap, .sem = &my->sem);
+        AWAIT(coil_gather(my->tasks, 8));
+        FOR_AWAIT(my->n, CALL(numbers, .n = 3))
+            AWAIT(CALL(hold_and_nap, .sem = &my->sem));
+        FOR_AWAIT(my->n, CALL_IN(&my->numbers, numbers, .n = 3))
+            if (my->n == 1)
+                break;
+        AWAIT(coil_wait_for(coil_sleep(1), COIL_SECONDS(1000)));
+        my->err = START(hold_and_nap, .sem = &my->sem);
+        if (my->err < 0)
+            FAIL(my->err);
+        open_pair(my->fds);
+        AWAIT_TO(my->done, coil_send(my->fds[0], "x", 1));
+        AWAIT_TO(my->done, coil_recv(my->fds[1], &my->byte, 1));
+        JOIN();
+
+    FINALLY;
+        if (my->fds[0] >= 0)
+            close_pair(my->fds);
+        CHECK_INT(coil_semaphore_value(&my->sem), 2);
+    }
+}
+
+static int run_workout(void)
+{
+    return RUN_WITH(&reporting, workout);
+}
+
+TEST(loop_survives_every_failed_allocation)
+{
+    test_every_allocation(run_workout);
+}
+
+TEST(loop_with_an_arena_never_calls_malloc)
+{
+    static char arena[1 << 20];
+    struct coil_options options = reporting;
+    options.arena = arena;
+    options.arena_bytes = sizeof arena;
+    CHECK_INT(coil_loop_new(&loop, &options), 0);
+    test_forbid_allocations(true);
+    for (int i = 0; i < 20; i++) {
+        struct coil_task *t = SPAWN(workout);
+        CHECK_INT(coil_run_until(loop, t), 0);
+        CHECK_INT(coil_future_error(coil_task_future(t)), 0);
+        coil_task_drop(&t);
+    }
+    size_t taken = stats().memory;
+    struct coil_task *t = SPAWN(workout);
+    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(stats().memory, taken);
+    CHECK(taken <= sizeof arena);
+    coil_loop_close(loop);
+    test_forbid_allocations(false);
+    CHECK_INT(test_forbidden_allocations(), 0);
+    CHECK_INT(reported.n, 0);
+}
+
+// At every size between "no loop" and "enough" it ends in order.
+TEST(loop_in_an_arena_of_any_size)
+{
+    static char arena[128 * 1024];
+    size_t step = test_is_slow() ? 2011 : 233;
+    int refused = 0, failed = 0, fine = 0;
+    for (size_t bytes = 0; bytes <= sizeof arena; bytes += step) {
+        struct coil_options options = reporting;
+        options.arena = arena;
+        options.arena_bytes = bytes;
+        test_note("an arena of %zu bytes", bytes);
+        int err = coil_loop_new(&loop, &options);
+        if (err < 0) {
+            CHECK_INT(err, -ENOMEM);
+            refused++;
+            continue;
+        }
+        coil_loop_close(loop);
+        err = RUN_WITH(&options, workout);
+        CHECK(err == 0 || err == -ENOMEM);
+        failed += err < 0;
+        fine += err == 0;
+    }
+    CHECK(refused > 0 && failed > 0 && fine > 0);
+}
+
+COROUTINE(use_up, int n; int *finished;)
+{
+    ASYNC(use_up, my) {
+        for (;;) {
+            struct coil_task *t = SPAWN(nap, .n = 1, .ns = COIL_SECONDS(1000));
+            if (coil_task_done(t))
+                break;
+            my->n++;
+        }
+        // From here on nothing may need memory: closing least of all.
+        CHECK(my->n > 100);
+        struct coil_task *t = SPAWN(nap);
+        CHECK_INT(coil_future_error(coil_task_future(t)), -ENOMEM);
+        CHECK_INT(START(nap), -ENOMEM);
+        int err;
+        TRY_AWAIT(err, CALL(nap));
+        CHECK_INT(err, -ENOMEM);
+        RETURN(my->n);
+
+    FINALLY;
+        ++*my->finished;
+    }
+}
+
+TEST(loop_with_an_exhausted_arena_fails_and_closes)
+{
+    static char arena[128 * 1024];
+    int finished = 0, n = 0;
+    struct coil_options options = reporting;
+    options.arena = arena;
+    options.arena_bytes = sizeof arena;
+    CHECK_INT(coil_loop_new(&loop, &options), 0);
+    struct coil_task *t = SPAWN(use_up, .finished = &finished);
+    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_future_error(coil_task_future(t)), 0);
+    n = (int)coil_future_int(coil_task_future(t));
+    CHECK(n > 100);
+    CHECK_INT(finished, 1);
+    coil_task_drop(&t);
+    // What they had serves again.
+    t = SPAWN(use_up, .finished = &finished);
+    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_future_int(coil_task_future(t)), n);
+    coil_loop_close(loop);
+    CHECK_INT(reported.n, 0);
+}
+
+TEST(loop_lends_its_allocator)
+{
+    static char arena[64 * 1024];
+    for (int with_arena = 0; with_arena < 2; with_arena++) {
+        struct coil_options options = COIL_OPTIONS_INIT;
+        options.arena = with_arena ? arena : NULL;
+        options.arena_bytes = with_arena ? sizeof arena : 0;
+        CHECK_INT(coil_loop_new(&loop, &options), 0);
+        for (size_t size = 1; size < 20000; size *= 3) {
+            char *p = coil_alloc(size);
+            CHECK(p != NULL);
+            CHECK_INT((uintptr_t)p & 15, 0);
+            memset(p, 1, size);
+            coil_free(p, size);
+        }
+        coil_free(NULL, 10);
+        if (with_arena)
+            CHECK(coil_alloc(sizeof arena) == NULL);
+        // What is not freed is gone with the loop.
+        CHECK(coil_alloc(100) != NULL);
+        CHECK(coil_alloc(10000) != NULL);
+        coil_loop_close(loop);
+    }
+}
+
+/* --- fork ------------------------------------------------------------------*/
+
+/* Of this process: kernel objects that only a loop has. */
+static int loop_descriptors(void)
+{
+    int n = 0;
+    for (int fd = 0; fd < 256; fd++) {
+        char path[64], target[64] = "";
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        if (readlink(path, target, sizeof target - 1) > 0)
+            n += strstr(target, "io_uring") || strstr(target, "eventfd");
+    }
+    return n;
+}
+
+static void child_with_a_loop_of_its_own(void)
+{
+    if (coil_loop_current() || loop_descriptors() != 0)
+        _exit(2);
+    if (RUN(nap, .n = 3, .ns = 1000) < 0)
+        _exit(3);
+    _exit(loop_descriptors() == 0 ? 42 : 4);
+}
+
+static void check_child(pid_t child)
+{
+    int status = 0;
+    CHECK(child > 0);
+    CHECK_INT(waitpid(child, &status, 0), child);
+    CHECK(WIFEXITED(status));
+    CHECK_INT(WEXITSTATUS(status), 42);
+}
+
+COROUTINE(fork_inside, int fds[2]; char byte; struct coil_task *reader;
+          int done;)
+{
+    ASYNC(fork_inside, my) {
+        open_pair(my->fds);
+        my->reader = coil_spawn(coil_recv(my->fds[0], &my->byte, 1));
+        AWAIT(coil_sleep(COIL_MS(1)));
+        pid_t child = fork();
+        if (child == 0)
+            child_with_a_loop_of_its_own();
+        check_child(child);
+        // The parent's operation is still in flight, and its timers run.
+        AWAIT(coil_sleep(COIL_MS(1)));
+        CHECK(!coil_task_done(my->reader));
+        AWAIT_TO(my->done, coil_send(my->fds[1], "x", 1));
+        AWAIT_TO(my->done, my->reader);
+        CHECK_INT(my->done, 1);
+
+    FINALLY;
+        close_pair(my->fds);
+    }
+}
+
+// A child that kept the parent's ring would submit into it.
+TEST(loop_is_the_parents_alone_after_fork)
+{
+    CHECK_INT(RUN(fork_inside), 0);
+}
+
+TEST(loop_forked_between_passes)
+{
+    open_loop();
+    struct coil_task *t = SPAWN(nap, .n = 3, .ns = 1000);
+    pass();
+    pid_t child = fork();
+    if (child == 0)
+        child_with_a_loop_of_its_own();
+    check_child(child);
+    CHECK_INT(coil_run_until(loop, t), 0);
+    coil_loop_close(loop);
+}
+
+/* --- All tasks -------------------------------------------------------------*/
+
+/* Their names, in the order in which coil_task_next() gives them. */
+static const char *task_names(void)
+{
+    static char names[512];
+    names[0] = '\0';
+    for (struct coil_task *t = coil_task_next(NULL); t; t = coil_task_next(t)) {
+        strcat(names, coil_task_name(t));
+        strcat(names, " ");
+    }
+    return names;
+}
+
+COROUTINE(leaf,)
+{
+    ASYNC(leaf, my) {
+        AWAIT(coil_sleep(COIL_SECONDS(1000)));
+    }
+}
+
+COROUTINE(branch,)
+{
+    ASYNC(branch, my) {
+        coil_task_set_name(SPAWN(leaf), "leaf1");
+        coil_task_set_name(SPAWN(leaf), "leaf2");
+        AWAIT(coil_sleep(COIL_SECONDS(1000)));
+    }
+}
+
+// Calls a frame that has children of its own: it is in the middle.
+COROUTINE(trunk,)
+{
+    ASYNC(trunk, my) {
+        SPAWN(nap);
+        coil_task_set_name(SPAWN(leaf), "leaf3");
+        AWAIT(CALL(branch));
+    }
+}
+
+TEST(loop_shows_all_tasks_each_before_its_children)
+{
+    open_loop();
+    CHECK(coil_task_next(NULL) == NULL);
+    struct coil_task *first = SPAWN(trunk);
+    struct coil_task *last = SPAWN(leaf);
+    CHECK_STR(task_names(), "trunk leaf ");
+    pass();
+    CHECK_STR(task_names(), "trunk nap leaf3 leaf1 leaf2 leaf ");
+    pass();
+    CHECK_STR(task_names(), "trunk leaf3 leaf1 leaf2 leaf ");
+    CHECK_INT(stats().tasks, 5);
+    CHECK(coil_task_next(NULL) == first);
+    CHECK(coil_task_next(last) == NULL);
+    coil_task_cancel(last);
+    pass();
+    CHECK_STR(task_names(), "trunk leaf3 leaf1 leaf2 ");
+    coil_loop_close(loop);
+}
+
+COROUTINE(yield_with_children,)
+{
+    ASYNC(yield_with_children, my) {
+        coil_task_set_name(SPAWN(leaf), "deep");
+        YIELD(1);
+        AWAIT(coil_sleep(COIL_SECONDS(1000)));
+    }
+}
+
+COROUTINE(consume, int item; bool leave;)
+{
+    ASYNC(consume, my) {
+        coil_task_set_name(SPAWN(leaf), "own");
+        FOR_AWAIT(my->item, CALL(yield_with_children)) {
+            AWAIT(coil_sleep(0));
+            if (my->leave)
+                break;
+        }
+        AWAIT(coil_sleep(COIL_SECONDS(1000)));
+    }
+}
+
+// A generator's children are running while it has just yielded, too.
+TEST(loop_shows_the_children_of_a_generator)
+{
+    open_loop();
+    SPAWN(consume);
+    SPAWN(leaf);
+    for (int i = 0; i < 4; i++) {
+        pass();
+        CHECK_STR(task_names(), "consume own deep leaf ");
+        CHECK_INT(stats().tasks, 4);
+    }
+    coil_loop_close(loop);
+}
+
+/* --- Counters --------------------------------------------------------------*/
+
+TEST(loop_counts_what_it_does)
+{
+    int fds[2];
+    open_pair(fds);
+    open_loop();
+    struct coil_stats s = stats();
+    CHECK_INT(s.passes, 0);
+    CHECK_INT(s.in_flight, 0);
+    CHECK_INT(s.timers, 0);
+    CHECK_INT(s.tasks, 0);
+    CHECK(s.memory > 0);
+
+    struct coil_task *t = SPAWN(say_after_recv, .fd = fds[0]);
+    SPAWN(leaf);
+    CHECK_INT(stats().tasks, 2);
+    pass();
+    s = stats();
+    CHECK_INT(s.passes, 1);
+    CHECK_INT(s.in_flight, 1);
+    CHECK_INT(s.timers, 1);
+    uint64_t submitted = s.submitted;
+    pass();
+    CHECK_INT(stats().submitted, submitted + 1);
+    CHECK_INT(write(fds[1], "x", 1), 1);
+    CHECK_INT(coil_run_until(loop, t), 0);
+    s = stats();
+    CHECK_INT(s.in_flight, 0);
+    CHECK_INT(s.tasks, 1);
+    CHECK_INT(s.overflows, 0);
+    CHECK_INT(s.no_buffers, 0);
+    coil_loop_close(loop);
+    close_pair(fds);
+}
+
+/* --- The await tree --------------------------------------------------------*/
+
+/* What coil_dump() says, as one string. */
+static const char *dump(void)
+{
+    static char text[8192];
+    int fds[2];
+    CHECK_INT(pipe(fds), 0);
+    coil_dump(fds[1]);
+    close(fds[1]);
+    size_t len = 0;
+    for (ssize_t n; (n = read(fds[0], text + len, sizeof text - 1 - len)) > 0;)
+        len += (size_t)n;
+    text[len] = '\0';
+    close(fds[0]);
+    return text;
+}
+
+static void check_match(const char *text, const char *pattern)
+{
+    regex_t regex;
+    CHECK_INT(regcomp(&regex, pattern, REG_EXTENDED | REG_NOSUB | REG_NEWLINE),
+              0);
+    if (regexec(&regex, text, 0, NULL, 0) != 0)
+        test_fail(__FILE__, __LINE__, "no line like %s in\n%s", pattern, text);
+    regfree(&regex);
+}
+
+/* `what` stands at a line of this file. */
+static void check_line(const char *text, const char *before, int line,
+                       const char *after)
+{
+    char pattern[256];
+    snprintf(pattern, sizeof pattern, "^%s  .*/?test_loop.c:%d%s$", before,
+             line, after);
+    check_match(text, pattern);
+}
+
+#define SECONDS ", [0-9]+\\.[0-9][0-9][0-9] s"
+
+static int line_inner, line_outer, line_hold, line_task, line_finally,
+    line_children, line_future, line_iter;
+
+COROUTINE(inner, int fd; char byte;)
+{
+    ASYNC(inner, my) {
+        line_inner = __LINE__ + 1;
+        AWAIT(coil_recv(my->fd, &my->byte, 1));
+    }
+}
+
+COROUTINE(outer, int fd;)
+{
+    ASYNC(outer, my) {
+        line_outer = __LINE__ + 1;
+        AWAIT(CALL(inner, .fd = my->fd));
+    }
+}
+
+COROUTINE(holder, struct coil_semaphore *sem;)
+{
+    ASYNC(holder, my) {
+        line_hold = __LINE__ + 1;
+        HOLD(my->sem);
+    }
+}
+
+COROUTINE(task_waiter, struct coil_task *task;)
+{
+    ASYNC(task_waiter, my) {
+        line_task = __LINE__ + 1;
+        AWAIT(my->task);
+    }
+}
+
+COROUTINE(cleaner,)
+{
+    ASYNC(cleaner, my) {
+
+    FINALLY;
+        line_finally = __LINE__ + 1;
+        AWAIT(coil_sleep(COIL_SECONDS(1000)));
+    }
+}
+
+COROUTINE(future_waiter, struct coil_future *future;)
+{
+    ASYNC(future_waiter, my) {
+        line_future = __LINE__ + 1;
+        AWAIT(coil_future_ref(my->future));
+
+    FINALLY;
+        coil_future_unref(my->future);
+    }
+}
+
+COROUTINE(slow_numbers,)
+{
+    ASYNC(slow_numbers, my) {
+        AWAIT(coil_sleep(COIL_SECONDS(1000)));
+        YIELD(1);
+    }
+}
+
+COROUTINE(iterator, int item;)
+{
+    ASYNC(iterator, my) {
+        line_iter = __LINE__ + 1;
+        FOR_AWAIT(my->item, CALL(slow_numbers)) {
+        }
+    }
+}
+
+COROUTINE(family, int fd; struct coil_semaphore sem; struct coil_task *child;)
+{
+    ASYNC(family, my) {
+        coil_semaphore_init(&my->sem, 0);
+        my->child = SPAWN(outer, .fd = my->fd);
+        coil_task_set_name(my->child, "named one");
+        SPAWN(holder, .sem = &my->sem);
+        SPAWN(task_waiter, .task = my->child);
+        SPAWN(cleaner);
+        SPAWN(future_waiter, .future = coil_future_new());
+        SPAWN(iterator);
+        line_children = __LINE__ + 1;
+        JOIN();
+    }
+}
+
+TEST(loop_dump_shows_who_waits_where_on_what)
+{
+    int fds[2];
+    char text[128];
+    open_pair(fds);
+    open_loop();
+    CHECK_STR(dump(), "coil: 0 tasks, 0 operations in flight, 0 timers\n");
+    SPAWN(family, .fd = fds[0]);
+    check_match(dump(), "^- family  .*test_loop.c:[0-9]+  ready to begin$");
+    for (int i = 0; i < 3; i++)
+        pass();
+    nanoseconds(30000000);
+    pass();
+
+    const char *said = dump();
+    check_match(said, "^coil: 7 tasks, 1 operations in flight, 2 timers$");
+    check_line(said, "- family", line_children, "  6 children" SECONDS);
+    check_line(said, "    - named one", line_outer, "");
+    snprintf(text, sizeof text, "  recv fd %d" SECONDS, fds[0]);
+    check_line(said, "      inner", line_inner, text);
+    check_line(said, "    - holder", line_hold, "  semaphore" SECONDS);
+    check_line(said, "    - task_waiter", line_task,
+               "  task named one" SECONDS);
+    check_line(said, "    - cleaner", line_finally,
+               " in FINALLY  sleep" SECONDS);
+    check_line(said, "    - future_waiter", line_future, "  future" SECONDS);
+    check_line(said, "    - iterator", line_iter, "");
+    check_match(said, "^      slow_numbers  .*test_loop.c:[0-9]+  sleep");
+
+    // It has waited for the 30 ms at least; the clock of tasks has ms.
+    const char *cleaner_line = strstr(said, "- cleaner");
+    const char *seconds = strstr(cleaner_line, "sleep, ") + strlen("sleep, ");
+    CHECK(strtod(seconds, NULL) >= 0.029);
+    // Order: as coil_task_next().
+    CHECK(strstr(said, "- family") < strstr(said, "- named one"));
+    CHECK(strstr(said, "- named one") < strstr(said, "- holder"));
+    CHECK(strstr(said, "- future_waiter") < strstr(said, "- iterator"));
+    coil_loop_close(loop);
+    close_pair(fds);
+}
+
+COROUTINE(dump_itself, int line;)
+{
+    ASYNC(dump_itself, my) {
+        my->line = __LINE__ + 1;
+        AWAIT(coil_sleep(0));
+        check_line(dump(), "- dump_itself", my->line, "  running");
+    }
+}
+
+TEST(loop_dump_from_a_coroutine_says_that_it_runs)
+{
+    CHECK_INT(RUN(dump_itself), 0);
+}
+
+TEST(loop_dump_allocates_nothing)
+{
+    open_loop();
+    SPAWN(trunk);
+    pass();
+    test_forbid_allocations(true);
+    CHECK(strstr(dump(), "trunk") != NULL);
+    test_forbid_allocations(false);
+    CHECK_INT(test_forbidden_allocations(), 0);
+    coil_loop_close(loop);
+}
+
+// Nobody reads: the program must not hang or die.
+TEST(loop_dump_to_a_closed_descriptor_is_harmless)
+{
+    open_loop();
+    SPAWN(trunk);
+    pass();
+    coil_dump(-1);
+    coil_loop_close(loop);
+}
