@@ -306,15 +306,16 @@ enum receiver_state { MULTI, POLL, OWN, PAUSED, OVER };
 /* What is not a shared buffer but the receiver's own block. */
 #define OWN_BLOCK UINT32_MAX
 
+/* What a completion touches lies together: op.complete and what follows. */
 struct coil_receiver {
     struct coil_custom closing; /* done when the kernel has let go */
     struct coili_op op;
     coil_received_fn *received;
     void *arg;
-    struct coil_piece own; /* its block, while OWN or lent */
+    unsigned held, quota;
     bool own_lent, closed;
     uint8_t state;
-    unsigned held, quota;
+    struct coil_piece own; /* its block, while OWN or lent */
 };
 
 static size_t block_bytes(void)

@@ -46,12 +46,6 @@ enum coili_op_state {
 #define COILI_CQE_BUFFER_ID(flags) ((flags) >> 16)
 
 struct coili_op {
-    /*
-     * Called from the harvest, for each completion; the last one comes
-     * without COILI_CQE_MORE and gives `addr` back. It may submit, it must not
-     * run a coroutine.
-     */
-    void (*complete)(struct coili_op *op, int res, unsigned flags);
     struct coili_op *next; /* in the queue for room */
     void *addr;            /* buffer or socket address */
     uint64_t offset;       /* of a file; or where an address length stands */
@@ -60,6 +54,12 @@ struct coili_op {
     uint32_t arg; /* message flags, poll mask, how to shut down */
     uint32_t slot;
     uint8_t opcode, state, cancelling;
+    /*
+     * Called from the harvest, for each completion; the last one comes
+     * without COILI_CQE_MORE and gives `addr` back. It may submit, it must not
+     * run a coroutine. The last field, so that it lies beside the owner's.
+     */
+    void (*complete)(struct coili_op *op, int res, unsigned flags);
 };
 
 struct coili_backend_options {

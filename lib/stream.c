@@ -44,22 +44,23 @@ struct fill {
     size_t want;
 };
 
+/* In the middle what every message touches, cold fields before and behind. */
 struct tcp {
     struct coil_custom closing; /* the future of close */
+    struct coil_handle received_all;
     struct coil_stream stream;
     struct coil_receiver *receiver; /* made at the first fill */
-    struct coil_sender sender;
-    struct coil_handle received_all;
-    struct fill *reader; /* who waits for bytes */
+    struct fill *reader;            /* who waits for bytes */
     struct coil_piece *first, *last;
-    size_t offset;     /* consumed of the first piece */
-    size_t buffered;   /* in pieces */
-    char *merged;      /* a block of merged_size bytes */
-    size_t merged_at, merged_end, merged_size;
+    size_t offset;   /* consumed of the first piece */
+    size_t buffered; /* in pieces */
+    char *merged;    /* a block of merged_size bytes */
     int fd;
     int end; /* 1: the peer has ended; an error; 0: neither */
     bool closed;
     uint8_t landing; /* receiver and sender, while they are closing */
+    struct coil_sender sender;
+    size_t merged_at, merged_end, merged_size;
 };
 
 static struct tcp *tcp_of(const struct coil_stream *s)
