@@ -12,11 +12,14 @@
  * buffers are all in use:
  *
  *     MULTI   multishot receive armed; completes once per buffer
- *       | -ENOBUFS                        ^
- *       v                                 | a buffer is free again
- *     POLL    waits until there is something to receive: an idle connection
- *       | readable, still no buffer       | must not hold any memory
- *       v                                 |
+ *       | -ENOBUFS                                ^
+ *       v                                         |
+ *     WAIT    for the end of this pass: did anybody give a buffer back? yes
+ *       | no                                      ^
+ *       v                                         |
+ *     POLL    until there is something to receive: an idle connection must
+ *       | readable, still no buffer free          | not hold any memory
+ *       v                                         |
  *     OWN     one receive into a block of its own, then MULTI again
  *
  * So a receiver never waits for another's buffers, and one that holds its
@@ -301,7 +304,7 @@ struct coil_future *coil_close(int fd)
 
 /* ---- Receivers -------------------------------------------------------- */
 
-enum receiver_state { MULTI, POLL, OWN, PAUSED, OVER };
+enum receiver_state { MULTI, WAIT, POLL, OWN, PAUSED, OVER };
 
 /* What is not a shared buffer but the receiver's own block. */
 #define OWN_BLOCK UINT32_MAX
@@ -315,7 +318,10 @@ struct coil_receiver {
     unsigned held, quota;
     bool own_lent, closed;
     uint8_t state;
-    struct coil_piece own; /* its block, while OWN or lent */
+    union {
+        struct coil_handle retry; /* while WAIT */
+        struct coil_piece own;    /* its block, while OWN or lent */
+    } u;
 };
 
 static size_t block_bytes(void)
@@ -334,7 +340,7 @@ static void receiver_arm(struct coil_receiver *r, enum receiver_state state)
     struct coil_loop *loop = coili_loop;
     r->state = (uint8_t)state;
     r->op.opcode = opcodes[state];
-    r->op.addr = state == OWN ? r->own.data : NULL;
+    r->op.addr = state == OWN ? r->u.own.data : NULL;
     r->op.len = state == OWN ? (uint32_t)block_bytes() : 0;
     r->op.arg = state == POLL ? POLLIN | POLLRDHUP : 0;
     int err = loop->table->submit(loop->backend, &r->op);
@@ -346,8 +352,8 @@ static void receiver_arm(struct coil_receiver *r, enum receiver_state state)
 
 static void receiver_arm_own(struct coil_receiver *r)
 {
-    r->own.data = coil_alloc(block_bytes());
-    if (r->own.data) {
+    r->u.own.data = coil_alloc(block_bytes());
+    if (r->u.own.data) {
         receiver_arm(r, OWN);
         return;
     }
@@ -357,15 +363,15 @@ static void receiver_arm_own(struct coil_receiver *r)
 
 static void free_own(struct coil_receiver *r)
 {
-    coil_free(r->own.data, block_bytes());
-    r->own.data = NULL;
+    coil_free(r->u.own.data, block_bytes());
+    r->u.own.data = NULL;
     r->own_lent = false;
 }
 
 static void deliver(struct coil_receiver *r, int res, unsigned buffer)
 {
     struct coil_loop *loop = coili_loop;
-    struct coil_piece *piece = &r->own;
+    struct coil_piece *piece = &r->u.own;
     if (r->state == OWN) {
         r->own_lent = true;
         piece->buffer = OWN_BLOCK;
@@ -380,6 +386,23 @@ static void deliver(struct coil_receiver *r, int res, unsigned buffer)
     r->received(r->arg, res, piece);
 }
 
+/* Those that ran in this pass have given back what they could. */
+static void receiver_retry(void *arg)
+{
+    struct coil_receiver *r = arg;
+    struct coil_loop *loop = coili_loop;
+    r->u.own.data = NULL;
+    bool free = loop->table->buffers_free(loop->backend) > 0;
+    receiver_arm(r, free ? MULTI : POLL);
+}
+
+static void receiver_wait(struct coil_receiver *r)
+{
+    r->state = WAIT;
+    r->u.retry = (struct coil_handle){ 0 };
+    coil_call_soon(&r->u.retry, receiver_retry, r);
+}
+
 /* After a final completion: what next? */
 static void receiver_next(struct coil_receiver *r, int res)
 {
@@ -387,7 +410,7 @@ static void receiver_next(struct coil_receiver *r, int res)
     if (r->held >= r->quota || r->own_lent)
         r->state = PAUSED;
     else if (r->state == MULTI && res == -ENOBUFS)
-        receiver_arm(r, POLL);
+        receiver_wait(r);
     else if (r->state == POLL && loop->table->buffers_free(loop->backend) == 0)
         receiver_arm_own(r);
     else
@@ -413,7 +436,7 @@ static void receiver_landed(struct coili_op *op, int res, unsigned flags)
             loop->table->cancel(loop->backend, op);
         return;
     }
-    if (r->own.data && !r->own_lent)
+    if (r->u.own.data && !r->own_lent)
         free_own(r);
     if (r->closed) {
         r->state = OVER;
@@ -432,6 +455,11 @@ static void receiver_close_start(struct coil_future *f)
     struct coil_receiver *r = COILI_CONTAINER(f, struct coil_receiver,
                                               closing.future);
     r->closed = true;
+    if (r->state == WAIT) {
+        coil_handle_cancel(&r->u.retry);
+        r->u.own.data = NULL;
+        r->state = OVER;
+    }
     if (r->state == PAUSED || r->state == OVER)
         coil_future_set_int(f, 0);
     else
