@@ -9,11 +9,12 @@
  * path and the steps of its answer. It counts connections and requests, and
  * keeps the last request as it came.
  *
- *     static const struct step two[] = { { SAY, "HTTP/1.1 200 OK\r\n" },
- *                                        { WAIT, .ns = COIL_MS(5) },
- *                                        { SAY, "Content-Length: 0\r\n\r\n" },
- *                                        { 0 } };
- *     static const struct route routes[] = { { "/two", two }, { 0 } };
+ *     static const struct route routes[] = {
+ *         { "/two", { SAYS("HTTP/1.1 200 OK\r\n"),
+ *                     WAITS(COIL_MS(5)),
+ *                     SAYS("Content-Length: 0\r\n\r\n") } },
+ *         { 0 },
+ *     };
  *
  *     origin_open(&my->origin, routes);       // in the test's coroutine
  *     FINALLY;
@@ -41,7 +42,7 @@ enum act {
     WAIT,  /* `ns` */
     POUR,  /* `n` bytes of 'x', as fast as they go */
     HANG,  /* until the client has gone */
-    FULL,  /* read no more, also not the request's body; keep it open */
+    DEAF,  /* first of all: the request's body is not read */
     CLOSE,
     RESET
 };
@@ -55,11 +56,13 @@ struct step {
 
 struct route {
     const char *path;
-    const struct step *steps;
+    struct step steps[12];
 };
 
-/* An answer in one piece. */
-#define ANSWER(text) ((const struct step[]){ { SAY, text, 0, 0 }, { 0 } })
+#define SAYS(bytes) { .act = SAY, .text = (bytes) }
+#define WAITS(duration) { .act = WAIT, .ns = (duration) }
+#define POURS(count) { .act = POUR, .n = (count) }
+#define THEN(what) { .act = (what) }
 
 struct origin {
     struct coil_listener *listener;
@@ -80,32 +83,28 @@ struct origin {
 
 /* ---- One connection --------------------------------------------------- */
 
-struct origin_serve {
+struct origin_talk {
     struct coil_coro coro;
     struct origin *origin;
     struct coil_stream *stream;
     const struct step *step;
-    size_t n, seen, left, i, served;
-    int err;
+    size_t n, left, served;
     bool busy, ends;
-    int64_t delay_ns;
-    char text[512]; /* an answer of our own */
     char path[256];
+    char text[512]; /* an answer of our own, and its steps */
     struct step own[3];
 };
 
 static char origin_noise[65536];
 
 /* The head is there, `n` bytes at `head`: take it apart. */
-static inline void origin_asked(struct origin_serve *my, const char *head,
+static inline void origin_asked(struct origin_talk *my, const char *head,
                                 size_t n)
 {
     struct origin *o = my->origin;
-    struct coili_http_field fields[64];
+    struct coili_http_field fields[128];
     struct coili_http_head h = { .fields = fields };
-    struct coili_http_limits limits = coili_http_limits_default;
-    limits.fields = 64;
-    CHECK_INT(coili_http_request_parse(&h, &limits, head, n), n);
+    CHECK_INT(coili_http_request_parse(&h, NULL, head, n), n);
     struct coili_http_text target = coili_http_target(&h);
     snprintf(my->path, sizeof my->path, "%.*s", (int)target.len, target.at);
     snprintf(o->head, sizeof o->head, "%.*s", (int)n, head);
@@ -125,49 +124,65 @@ static inline void origin_asked(struct origin_serve *my, const char *head,
                  at ? " " : "", last ? last + 1 : my->path);
 }
 
-static inline void origin_choose(struct origin_serve *my)
-{
-    for (const struct route *r = my->origin->routes; r && r->path; r++)
-        if (strcmp(r->path, my->path) == 0) {
-            my->step = r->steps;
-            return;
-        }
-    my->delay_ns = 0;
-    if (strncmp(my->path, "/delay/", 7) == 0)
-        my->delay_ns = COIL_MS(atoi(my->path + 7));
-    snprintf(my->text, sizeof my->text,
-             "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n%s",
-             strlen(my->path), my->path);
-    my->own[0] = (struct step){ my->delay_ns ? WAIT : SAY, "", my->delay_ns,
-                                0 };
-    my->own[1] = (struct step){ SAY, my->text, 0, 0 };
-    my->own[2] = (struct step){ 0 };
-    my->step = my->own;
-}
-
-static inline void origin_answered(struct origin_serve *my)
+static inline void origin_answered(struct origin_talk *my)
 {
     if (my->busy)
         my->origin->busy--;
     my->busy = false;
 }
 
-/* A connection reset without a word, not even a FIN. */
-static inline void origin_reset(struct coil_stream *stream)
+static inline const struct step *origin_choose(struct origin_talk *my)
 {
-    struct sockaddr none = { .sa_family = AF_UNSPEC };
-    connect(coil_stream_fd(stream), &none, sizeof none);
+    for (const struct route *r = my->origin->routes; r && r->path; r++)
+        if (strcmp(r->path, my->path) == 0)
+            return r->steps;
+    int delay = strncmp(my->path, "/delay/", 7) == 0 ? atoi(my->path + 7) : 0;
+    snprintf(my->text, sizeof my->text,
+             "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n%s",
+             strlen(my->path), my->path);
+    my->own[0] = (struct step)WAITS(COIL_MS(delay));
+    my->own[1] = (struct step)SAYS(my->text);
+    my->own[2] = (struct step)THEN(OVER);
+    return &my->own[delay ? 0 : 1];
+}
+
+/* Wait for a request's head. Result: its length; 0: the client has gone. */
+struct origin_listen {
+    struct coil_coro coro;
+    struct origin_talk *talk;
+    size_t seen, there;
+};
+
+static inline void origin_listen(struct coil_coro *co)
+{
+    ASYNC(origin_listen, my) {
+        for (;;) {
+            char *data;
+            size_t n = coil_stream_peek(my->talk->stream, &data);
+            char *end = n ? memmem(data, n, "\r\n\r\n", 4) : NULL;
+            if (end) {
+                n = (size_t)(end - data) + 4;
+                origin_asked(my->talk, data, n);
+                coil_stream_consume(my->talk->stream, n);
+                RETURN(n);
+            }
+            my->seen = n;
+            AWAIT_TO(my->there, coil_stream_fill(my->talk->stream, n + 1));
+            if (my->there <= my->seen)
+                RETURN(0);
+        }
+    }
 }
 
 /* Take what has come of the request's body. */
-static inline size_t origin_take_body(struct origin_serve *my)
+static inline size_t origin_take_body(struct origin_talk *my)
 {
     struct origin *o = my->origin;
     char *data;
     size_t n = coil_stream_peek(my->stream, &data);
     if (n > my->left)
         n = my->left;
-    if (o->body_n < sizeof o->body - 1) {
+    if (n > 0 && o->body_n < sizeof o->body - 1) {
         size_t some = sizeof o->body - 1 - o->body_n;
         memcpy(o->body + o->body_n, data, n < some ? n : some);
     }
@@ -177,85 +192,96 @@ static inline size_t origin_take_body(struct origin_serve *my)
     return n;
 }
 
-/* How many bytes of a step's text come with the next send. */
-static inline size_t origin_portion(const struct origin_serve *my)
+/* Some bytes, and time for the client to read them before others come. */
+struct origin_bit {
+    struct coil_coro coro;
+    struct coil_stream *stream;
+    const char *text;
+    size_t n;
+    int pass;
+};
+
+static inline void origin_bit(struct coil_coro *co)
 {
-    size_t len = strlen(my->step->text);
-    if (my->step->act == DRIP)
-        return 1;
-    if (my->step->act == CUT && my->i < my->origin->cut)
-        return my->origin->cut < len ? my->origin->cut : len;
-    return len - my->i;
+    ASYNC(origin_bit, my) {
+        if (my->n > 0)
+            AWAIT(coil_stream_write(my->stream, my->text, my->n));
+        for (; my->pass < 4; my->pass++)
+            AWAIT(coil_sleep(0));
+    }
 }
 
-static inline void origin_serve(struct coil_coro *co)
+/* A connection reset without a word, not even a FIN. */
+static inline void origin_reset(struct coil_stream *stream)
 {
-    ASYNC(origin_serve, my) {
-        my->origin->accepted++;
-        my->origin->open++;
-        if (my->origin->most_open < my->origin->open)
-            my->origin->most_open = my->origin->open;
+    struct sockaddr none = { .sa_family = AF_UNSPEC };
+    connect(coil_stream_fd(stream), &none, sizeof none);
+}
+
+struct origin_step {
+    struct coil_coro coro;
+    struct origin *origin;
+    struct coil_stream *stream;
+    const struct step *step;
+    size_t i, n;
+};
+
+static inline void origin_step(struct coil_coro *co)
+{
+    ASYNC(origin_step, my) {
+        size_t len = my->step->text ? strlen(my->step->text) : 0;
+        size_t cut = my->origin->cut < len ? my->origin->cut : len;
+        if (my->step->act == SAY)
+            AWAIT(coil_stream_write(my->stream, my->step->text, len));
+        if (my->step->act == CUT) {
+            my->n = cut;
+            AWAIT(CALL(origin_bit, .stream = my->stream,
+                       .text = my->step->text, .n = cut));
+            AWAIT(CALL(origin_bit, .stream = my->stream,
+                       .text = my->step->text + my->n,
+                       .n = strlen(my->step->text) - my->n));
+        }
+        for (; my->step->act == DRIP && my->step->text[my->i]; my->i++)
+            AWAIT(CALL(origin_bit, .stream = my->stream,
+                       .text = my->step->text + my->i, .n = 1));
+        if (my->step->act == WAIT)
+            AWAIT(coil_sleep(my->step->ns));
+        for (; my->step->act == POUR && my->i < my->step->n; my->i += my->n) {
+            my->n = my->step->n - my->i;
+            if (my->n > sizeof origin_noise)
+                my->n = sizeof origin_noise;
+            AWAIT(coil_stream_write(my->stream, origin_noise, my->n));
+            my->origin->poured += my->n;
+        }
+        while (my->step->act == HANG) {
+            AWAIT_TO(my->n, coil_stream_fill(my->stream, 1));
+            if (my->n == 0)
+                break;
+            coil_stream_consume(my->stream, my->n);
+        }
+        if (my->step->act == RESET)
+            origin_reset(my->stream);
+    }
+}
+
+static inline void origin_talk(struct coil_coro *co)
+{
+    ASYNC(origin_talk, my) {
         while (!my->ends) {
-            for (my->seen = 0;;) {
-                char *data, *end;
-                my->n = coil_stream_peek(my->stream, &data);
-                end = my->n ? memmem(data, my->n, "\r\n\r\n", 4) : NULL;
-                if (end) {
-                    my->n = (size_t)(end - data) + 4;
-                    origin_asked(my, data, my->n);
-                    coil_stream_consume(my->stream, my->n);
-                    break;
-                }
-                my->seen = my->n;
-                TRY_AWAIT_TO(my->err, my->n,
-                             coil_stream_fill(my->stream, my->seen + 1));
-                if (my->err < 0 || my->n <= my->seen)
+            AWAIT_TO(my->n, CALL(origin_listen, .talk = my));
+            if (my->n == 0)
+                break;
+            my->step = origin_choose(my);
+            while (my->left > 0 && my->step->act != DEAF) {
+                AWAIT(coil_stream_fill(my->stream, 1));
+                if (origin_take_body(my) == 0)
                     FAIL(COIL_EEND);
             }
-            origin_choose(my);
-            while (my->left > 0 && my->step->act != FULL) {
-                TRY_AWAIT(my->err, coil_stream_fill(my->stream, 1));
-                if (my->err < 0 || origin_take_body(my) == 0)
-                    FAIL(COIL_EEND);
-            }
+            my->ends = my->left > 0;
             for (; my->step->act != OVER; my->step++) {
-                my->err = 0;
-                for (my->i = 0; my->step->text && my->i < strlen(my->step->text);
-                     my->i += my->n) {
-                    my->n = origin_portion(my);
-                    TRY_AWAIT(my->err, coil_stream_write(my->stream,
-                                                         my->step->text + my->i,
-                                                         my->n));
-                    if (my->err < 0)
-                        break;
-                    if (my->step->act != SAY) {
-                        AWAIT(coil_sleep(0));
-                        AWAIT(coil_sleep(0));
-                        AWAIT(coil_sleep(0));
-                    }
-                }
-                if (my->step->act == WAIT)
-                    AWAIT(coil_sleep(my->step->ns));
-                for (my->left = my->step->act == POUR ? my->step->n : 0;
-                     my->left > 0 && my->err == 0; my->left -= my->n) {
-                    my->n = my->left < sizeof origin_noise
-                                ? my->left
-                                : sizeof origin_noise;
-                    TRY_AWAIT(my->err, coil_stream_write(my->stream,
-                                                         origin_noise, my->n));
-                    my->origin->poured += my->n;
-                }
-                if (my->step->act == HANG)
-                    do
-                        TRY_AWAIT_TO(my->err, my->n,
-                                     coil_stream_fill(my->stream, 1));
-                    while (my->err == 0 && my->n > 0 &&
-                           (coil_stream_consume(my->stream, my->n), true));
-                if (my->step->act == FULL && !my->step->text)
-                    AWAIT(coil_sleep(COIL_SECONDS(60)));
-                if (my->step->act == RESET)
-                    origin_reset(my->stream);
-                my->ends |= my->err < 0 || my->step->act == CLOSE ||
+                AWAIT(CALL(origin_step, .origin = my->origin,
+                           .stream = my->stream, .step = my->step));
+                my->ends |= my->step->act == CLOSE ||
                             my->step->act == RESET || my->step->act == HANG;
             }
             origin_answered(my);
@@ -263,24 +289,29 @@ static inline void origin_serve(struct coil_coro *co)
 
     FINALLY;
         origin_answered(my);
-        my->origin->open--;
-        AWAIT(coil_stream_close(my->stream));
     }
 }
 
-/* The client has gone: that is how most connections end. */
-struct origin_quietly {
+/* That the client has gone is no error: it is how most connections end. */
+struct origin_serve {
     struct coil_coro coro;
     struct origin *origin;
     struct coil_stream *stream;
     int err;
 };
 
-static inline void origin_quietly(struct coil_coro *co)
+static inline void origin_serve(struct coil_coro *co)
 {
-    ASYNC(origin_quietly, my) {
-        TRY_AWAIT(my->err, CALL(origin_serve, .origin = my->origin,
+    ASYNC(origin_serve, my) {
+        my->origin->accepted++;
+        if (++my->origin->open > my->origin->most_open)
+            my->origin->most_open = my->origin->open;
+        TRY_AWAIT(my->err, CALL(origin_talk, .origin = my->origin,
                                 .stream = my->stream));
+        my->origin->open--;
+
+    FINALLY;
+        AWAIT(coil_stream_close(my->stream));
     }
 }
 
@@ -296,14 +327,12 @@ struct origin_run {
 static inline void origin_run(struct coil_coro *co)
 {
     ASYNC(origin_run, my) {
-        for (;;) {
+        while (my->origin->listener) {
             TRY_AWAIT_TO(my->err, my->stream,
                          coil_listener_accept(my->origin->listener));
-            if (my->err == COIL_ECLOSED)
-                break;
             if (my->err < 0)
                 continue;
-            if (START(origin_quietly, .origin = my->origin,
+            if (START(origin_serve, .origin = my->origin,
                       .stream = my->stream) < 0)
                 AWAIT(coil_stream_close(my->stream));
         }
@@ -343,12 +372,12 @@ static inline struct coil_future *origin_close(struct origin *o)
     return listener ? coil_listener_close(listener) : coil_sleep(0);
 }
 
-/* A URL of the server; static, good for the next three calls too. */
+/* A URL of the server; static, good for the next seven calls too. */
 static inline const char *origin_url(const struct origin *o, const char *path)
 {
-    static char urls[4][512];
+    static char urls[8][512];
     static unsigned i;
-    char *url = urls[i++ % 4];
+    char *url = urls[i++ % 8];
     snprintf(url, sizeof urls[0], "%s%s", o->url, path);
     return url;
 }

@@ -751,6 +751,38 @@ TEST(task_cancel_reason_survives_a_late_success_in_a_call)
     stage_close();
 }
 
+struct catches_and_fails {
+    struct coil_coro coro;
+    struct coil_future *on;
+    int err;
+};
+
+static void catches_and_fails(struct coil_coro *co)
+{
+    ASYNC(catches_and_fails, my) {
+        CATCH_AWAIT(my->err, take(&my->on));
+        trace("caught %d", my->err);
+        FAIL(my->err);
+    }
+}
+
+// "except CancelledError: tidy up; raise": it is still this task's own.
+TEST(task_cancellation_that_was_caught_and_sent_on_is_its_own)
+{
+    stage_open();
+    struct hand op = { 0 }, next = { 0 };
+    struct coil_future *inner = CALL(catches_and_fails, .on = hand_op(&op));
+    struct coil_task *t = coil_spawn(
+        CALL(tries, .on = inner, .then = hand_op(&next)));
+    stage_passes(1);
+    coil_task_cancel_reason(t, COIL_CANCEL_GROUP);
+    CHECK_INT(stage_run(t), -ECANCELED);
+    CHECK_INT(stage_reason(t), COIL_CANCEL_GROUP);
+    CHECK_INT(next.started, 0);
+    CHECK_TRACE("caught -125 finally");
+    stage_close();
+}
+
 // TRY_AWAIT is for errors. To catch one's own cancellation has its own word.
 TEST(task_try_await_never_catches_its_own_cancellation)
 {

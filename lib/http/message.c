@@ -422,7 +422,7 @@ enum {
     BROKEN
 };
 
-/* What one call needs. Its steps return 1: go on, 0: more bytes, or an error. */
+/* What one call needs. Its steps return 1: go on; 0: more bytes; an error. */
 struct scan {
     struct coili_http_head *head;
     const struct coili_http_limits *limits;

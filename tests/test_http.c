@@ -1,0 +1,1683 @@
+// SPDX-License-Identifier: MIT
+// labels: http
+/*
+ * test_http.c: a client against a server that says every wrong thing.
+ *
+ * The server is origin.h's, in the same loop: what it sends is given to the
+ * byte, and it counts connections, so "the connection is used again" is a
+ * number. Time-outs are short and nothing is asserted about how long they take.
+ */
+#include "origin.h"
+
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* What every test's frame begins with, and how each of them ends. */
+#define STAGE \
+    struct coil_coro coro; \
+    struct origin origin; \
+    struct coil_session *session; \
+    struct coil_response *response; \
+    size_t n; \
+    int err, i
+
+#define OK(body) "HTTP/1.1 200 OK\r\nContent-Length: " #body "\r\n\r\n"
+
+/* ---- The plain case --------------------------------------------------- */
+
+struct plain {
+    STAGE;
+};
+
+static void plain(struct coil_coro *co)
+{
+    static const struct route routes[] = {
+        { "/", { SAYS("HTTP/1.1 203 Quite So\r\n"
+                      "Content-Length: 5\r\n"
+                      "X-Empty:\r\n"
+                      "x-many:  1 \r\n"
+                      "X-Many:\t2\r\n"
+                      "\r\n"
+                      "hello") } },
+        { 0 },
+    };
+    ASYNC(plain, my) {
+        CHECK_INT(origin_open(&my->origin, routes), 0);
+        my->session = coil_session_new(NULL);
+        AWAIT_TO(my->response, coil_get(my->session, my->origin.url));
+        struct coil_response *r = my->response;
+        CHECK_INT(coil_response_status(r), 203);
+        CHECK_STR(coil_response_reason(r), "Quite So");
+        CHECK_INT(coil_response_version(r), 11);
+        CHECK_INT(coil_response_length(r), 5);
+        CHECK_STR(coil_response_header(r, "content-LENGTH"), "5");
+        CHECK_STR(coil_response_header(r, "x-empty"), "");
+        CHECK_STR(coil_response_header(r, "X-MANY"), "1");
+        CHECK_STR(coil_response_header(r, "X-Man"), NULL);
+        const struct coil_header *h = coil_response_headers(r);
+        CHECK_STR(h[2].name, "x-many");
+        CHECK_STR(h[3].name, "X-Many");
+        CHECK_STR(h[3].value, "2");
+        CHECK_STR(h[4].name, NULL);
+
+        CHECK_STR(coil_response_body(r), "");
+        CHECK_INT(coil_response_size(r), 0);
+        AWAIT_TO(my->n, coil_response_read(my->response));
+        CHECK_INT(my->n, 5);
+        CHECK_INT(coil_response_size(my->response), 5);
+        CHECK_STR(coil_response_body(my->response), "hello");
+        AWAIT_TO(my->n, coil_response_read(my->response));
+        CHECK_INT(my->n, 5);
+        AWAIT_TO(my->n, coil_response_next(my->response));
+        CHECK_INT(my->n, 0);
+
+    FINALLY;
+        coil_response_free(my->response);
+        AWAIT(coil_session_close(my->session));
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+TEST(http_get_gives_the_head_and_then_the_body)
+{
+    CHECK_INT(RUN(plain), 0);
+}
+
+/* ---- What is sent ----------------------------------------------------- */
+
+struct sent {
+    STAGE;
+    char expected[1024];
+};
+
+static struct coil_request to(const struct origin *o, const char *path,
+                              const char *method)
+{
+    return (struct coil_request){ .url = origin_url(o, path),
+                                  .method = method };
+}
+
+static struct coil_request with_body(struct coil_request q, const char *body)
+{
+    q.body = body;
+    q.body_size = strlen(body);
+    return q;
+}
+
+static struct coil_request with_headers(struct coil_request q,
+                                        const struct coil_header *headers,
+                                        size_t n)
+{
+    q.headers = headers;
+    q.headers_n = n;
+    return q;
+}
+
+/* Fetch it all; check what the server was told. %u is the port. */
+#define SENDS(q, text) \
+    do { \
+        AWAIT(CALL(fetch, .session = my->session, .request = q)); \
+        snprintf(my->expected, sizeof my->expected, text, my->origin.port); \
+        CHECK_STR(my->origin.head, my->expected); \
+    } while (0)
+
+#define USUAL "Host: 127.0.0.1:%u\r\nUser-Agent: coil/0.1\r\nAccept: */*\r\n"
+
+static void sent(struct coil_coro *co)
+{
+    ASYNC(sent, my) {
+        CHECK_INT(origin_open(&my->origin, NULL), 0);
+        my->session = coil_session_new(NULL);
+
+        SENDS(to(&my->origin, "", NULL), "GET / HTTP/1.1\r\n" USUAL "\r\n");
+        SENDS(to(&my->origin, "?q=1", NULL), "GET /?q=1 HTTP/1.1\r\n" USUAL "\r\n");
+        SENDS(to(&my->origin, "/%41%2f..//%%zz?a=b&%20#part", "DELETE"),
+              "DELETE /%%41%%2f..//%%%%zz?a=b&%%20 HTTP/1.1\r\n" USUAL "\r\n");
+
+        SENDS(with_body(to(&my->origin, "/form", "PUT"), "name=value"),
+              "PUT /form HTTP/1.1\r\n" USUAL "Content-Length: 10\r\n\r\n");
+        CHECK_STR(my->origin.body, "name=value");
+        SENDS(with_body(to(&my->origin, "/form", "POST"), ""),
+              "POST /form HTTP/1.1\r\n" USUAL "Content-Length: 0\r\n\r\n");
+        SENDS(with_body(to(&my->origin, "/form", "GET"), "odd"),
+              "GET /form HTTP/1.1\r\n" USUAL "Content-Length: 3\r\n\r\n");
+        CHECK_INT(my->origin.accepted, 1);
+
+    FINALLY;
+        AWAIT(coil_session_close(my->session));
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+// Signed URLs keep their signature: nothing is decoded, encoded or tidied up.
+TEST(http_request_says_host_first_and_the_url_as_written)
+{
+    CHECK_INT(RUN(sent), 0);
+}
+
+static const struct coil_header session_headers[] = {
+    { "Accept", "text/plain" }, { "X-Both", "session" }
+};
+static const struct coil_header request_headers[] = { { "x-both", "request" },
+                                                      { "X-One", "" },
+                                                      { "X-One", "2" } };
+static const struct coil_header agent_header[] = { { "USER-AGENT", "me" } };
+
+struct sent_headers {
+    STAGE;
+    char expected[1024];
+};
+
+static void sent_headers(struct coil_coro *co)
+{
+    ASYNC(sent_headers, my) {
+        struct coil_session_options o = COIL_SESSION_INIT;
+        CHECK_INT(origin_open(&my->origin, NULL), 0);
+        o.headers = session_headers;
+        o.headers_n = 2;
+        my->session = coil_session_new(&o);
+        SENDS(to(&my->origin, "/", NULL),
+              "GET / HTTP/1.1\r\nHost: 127.0.0.1:%u\r\n"
+              "User-Agent: coil/0.1\r\nAccept: text/plain\r\n"
+              "X-Both: session\r\n\r\n");
+        SENDS(with_headers(to(&my->origin, "/", NULL), request_headers, 3),
+              "GET / HTTP/1.1\r\nHost: 127.0.0.1:%u\r\n"
+              "User-Agent: coil/0.1\r\nAccept: text/plain\r\n"
+              "x-both: request\r\nX-One: \r\nX-One: 2\r\n\r\n");
+        AWAIT(coil_session_close(my->session));
+
+        struct coil_session_options silent = COIL_SESSION_INIT;
+        silent.user_agent = "";
+        my->session = coil_session_new(&silent);
+        SENDS(to(&my->origin, "/", NULL), "GET / HTTP/1.1\r\nHost: 127.0.0.1:%u\r\n"
+                                 "Accept: */*\r\n\r\n");
+        SENDS(with_headers(to(&my->origin, "/", NULL), agent_header, 1),
+              "GET / HTTP/1.1\r\nHost: 127.0.0.1:%u\r\n"
+              "Accept: */*\r\nUSER-AGENT: me\r\n\r\n");
+
+    FINALLY;
+        AWAIT(coil_session_close(my->session));
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+TEST(http_headers_of_the_request_replace_those_of_the_session)
+{
+    CHECK_INT(RUN(sent_headers), 0);
+}
+
+/* ---- What cannot be sent ---------------------------------------------- */
+
+struct unsendable {
+    STAGE;
+    struct coil_header header;
+};
+
+static const struct refusal {
+    const char *url, *method, *name, *value;
+    int err;
+    const char *words;
+} refusals[] = {
+    { "https://localhost/", NULL, NULL, NULL, COIL_EURL,
+      "Not a URL that can be fetched: https:// needs TLS, which is not there "
+      "yet" },
+    { "http://me:secret@localhost/", NULL, NULL, NULL, COIL_EURL,
+      "Not a URL that can be fetched: user and password in a URL are not sent; "
+      "take them out" },
+    { "ftp://localhost/", NULL, NULL, NULL, COIL_EURL,
+      "Not a URL that can be fetched: the URL does not start with http:// or "
+      "https://" },
+    { "http://localhost:0/", NULL, NULL, NULL, COIL_EURL,
+      "Not a URL that can be fetched: the port is not a number from 1 to "
+      "65535" },
+    { "http://localhost/a b", NULL, NULL, NULL, COIL_EURL,
+      "Not a URL that can be fetched: a space in the URL: write it as %20" },
+    { NULL, NULL, NULL, NULL, COIL_EURL,
+      "Not a URL that can be fetched: the URL does not start with http:// or "
+      "https://" },
+    { "http://localhost/", "GET /x\r\n", NULL, NULL, -EINVAL,
+      "send: Invalid argument: the method is not a token" },
+    { "http://localhost/", "", NULL, NULL, -EINVAL,
+      "send: Invalid argument: the method is not a token" },
+    { "http://localhost/", "CONNECT", NULL, NULL, -EINVAL,
+      "send: Invalid argument: the method is not a token" },
+    { "http://localhost/", NULL, "X-A\r\nB", "1", -EINVAL,
+      "send: Invalid argument: a field name that is not a token" },
+    { "http://localhost/", NULL, "X-A", "1\r\nX-B: 2", -EINVAL,
+      "send: Invalid argument: a CR without LF" },
+    { "http://localhost/", NULL, "content-length", "1", -EINVAL,
+      "send: Invalid argument: Host, Content-Length or Transfer-Encoding among "
+      "the extra fields" },
+};
+
+static struct coil_request refused(struct unsendable *my)
+{
+    const struct refusal *r = &refusals[my->i];
+    my->header = (struct coil_header){ r->name, r->value };
+    return (struct coil_request){ .url = r->url,
+                                  .method = r->method,
+                                  .headers = &my->header,
+                                  .headers_n = r->name != NULL };
+}
+
+static void unsendable(struct coil_coro *co)
+{
+    ASYNC(unsendable, my) {
+        my->session = coil_session_new(NULL);
+        for (; my->i < (int)(sizeof refusals / sizeof *refusals); my->i++) {
+            test_note("case %d", my->i);
+            struct coil_request q = refused(my);
+            TRY_AWAIT_TO(my->err, my->response,
+                         coil_request(my->session, &q));
+            CHECK_INT(my->err, refusals[my->i].err);
+            CHECK_STR(explained(my->err), refusals[my->i].words);
+        }
+
+    FINALLY;
+        AWAIT(coil_session_close(my->session));
+    }
+}
+
+// Nothing that a caller passes on from elsewhere becomes a second line.
+TEST(http_what_cannot_be_sent_is_an_error_that_says_why)
+{
+    CHECK_INT(RUN(unsendable), 0);
+}
+
+/* ---- Answers ---------------------------------------------------------- */
+
+static const struct answer {
+    const char *what;
+    const char *method;
+    const char *text;
+    enum act then; /* OVER, CLOSE, RESET */
+    int err;
+    enum coil_phase phase;
+    const char *words; /* after the last colon; NULL: not looked at */
+    int status;
+    const char *body;
+    bool reused;
+} answers[] = {
+    /* How a body ends. */
+    { .what = "Content-Length",
+      .text = OK(3) "abc", .status = 200, .body = "abc", .reused = true },
+    { .what = "Content-Length: 0",
+      .text = OK(0), .status = 200, .body = "", .reused = true },
+    { .what = "chunked",
+      .text = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+              "3\r\nabc\r\nA;x=y\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\n",
+      .status = 200, .body = "abc0123456789", .reused = true },
+    { .what = "until close",
+      .text = "HTTP/1.1 200 OK\r\n\r\nall of it", .then = CLOSE,
+      .status = 200, .body = "all of it" },
+    { .what = "nothing until close",
+      .text = "HTTP/1.1 200 OK\r\n\r\n", .then = CLOSE,
+      .status = 200, .body = "" },
+    { .what = "until reset",
+      .text = "HTTP/1.1 200 OK\r\n\r\nall of it", .then = RESET,
+      .err = -ECONNRESET, .phase = COIL_PHASE_BODY },
+
+    /* No body at all, whatever the head says. */
+    { .what = "HEAD", .method = "HEAD",
+      .text = OK(3), .status = 200, .body = "", .reused = true },
+    { .what = "HEAD, chunked", .method = "HEAD",
+      .text = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+      .status = 200, .body = "", .reused = true },
+    { .what = "204",
+      .text = "HTTP/1.1 204 No\r\nContent-Length: 9\r\n\r\n",
+      .status = 204, .body = "", .reused = true },
+    { .what = "304",
+      .text = "HTTP/1.1 304 \r\nContent-Length: 9\r\n\r\n",
+      .status = 304, .body = "", .reused = true },
+    { .what = "a status line that ends after the number",
+      .text = "HTTP/1.1 404\r\nContent-Length: 1\r\n\r\n.",
+      .status = 404, .body = ".", .reused = true },
+
+    /* Whether another request may follow. */
+    { .what = "close",
+      .text = "HTTP/1.1 200 OK\r\nConnection: x, CLOSE\r\n"
+              "Content-Length: 1\r\n\r\n.",
+      .status = 200, .body = "." },
+    { .what = "HTTP/1.0",
+      .text = "HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\n.",
+      .status = 200, .body = "." },
+    { .what = "HTTP/1.0, keep-alive",
+      .text = "HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\n"
+              "Content-Length: 1\r\n\r\n.",
+      .status = 200, .body = ".", .reused = true },
+    { .what = "HTTP/1.0, until close", .then = CLOSE,
+      .text = "HTTP/1.0 200 OK\r\n\r\nold", .status = 200, .body = "old" },
+    { .what = "closed without a word", .then = CLOSE,
+      .text = OK(1) ".", .status = 200, .body = "." },
+    { .what = "two answers in one segment",
+      .text = OK(1) "." OK(1) "!", .status = 200, .body = "." },
+    { .what = "one byte too many",
+      .text = OK(1) ".!", .status = 200, .body = "." },
+    { .what = "a body after a 204",
+      .text = "HTTP/1.1 204 No\r\n\r\n.", .status = 204, .body = "" },
+    { .what = "a body after a HEAD", .method = "HEAD",
+      .text = OK(1) ".", .status = 200, .body = "" },
+
+    /* Interim answers. */
+    { .what = "100 and 103",
+      .text = "HTTP/1.1 100 Continue\r\n\r\n"
+              "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" OK(1) ".",
+      .status = 200, .body = ".", .reused = true },
+    { .what = "100 and no more", .then = CLOSE,
+      .text = "HTTP/1.1 100 Continue\r\n\r\n",
+      .err = COIL_EINCOMPLETE, .phase = COIL_PHASE_HEADERS },
+    { .what = "101",
+      .text = "HTTP/1.1 101 Switching Protocols\r\n"
+              "Connection: upgrade\r\nUpgrade: x\r\n\r\n",
+      .err = COIL_EPROTOCOL, .phase = COIL_PHASE_HEADERS,
+      .words = "a change of protocol that nobody asked for" },
+
+    /* Not HTTP. */
+    { .what = "another protocol",
+      .text = "SSH-2.0-OpenSSH_9.2\r\n",
+      .err = COIL_EPROTOCOL, .phase = COIL_PHASE_HEADERS,
+      .words = "the answer does not start with HTTP/" },
+    { .what = "HTTP/2",
+      .text = "HTTP/2.0 200 OK\r\n\r\n",
+      .err = COIL_EPROTOCOL, .phase = COIL_PHASE_HEADERS,
+      .words = "the version is neither HTTP/1.0 nor HTTP/1.1" },
+    { .what = "both lengths",
+      .text = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n"
+              "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+      .err = COIL_EPROTOCOL, .phase = COIL_PHASE_HEADERS,
+      .words = "both Transfer-Encoding and Content-Length" },
+    { .what = "a bad chunk",
+      .text = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+              "2\r\nab\r\nzz\r\n",
+      .err = COIL_EPROTOCOL, .phase = COIL_PHASE_BODY,
+      .words = "a chunk size that is not a plain hexadecimal number" },
+    { .what = "a chunk that is too long",
+      .text = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+              "2\r\nabc\r\n",
+      .err = COIL_EPROTOCOL, .phase = COIL_PHASE_BODY,
+      .words = "chunk data that does not end with CR LF" },
+
+    /* Not all of it. */
+    { .what = "nothing", .text = "", .then = CLOSE,
+      .err = COIL_EDISCONNECTED, .phase = COIL_PHASE_HEADERS },
+    { .what = "a reset", .text = "", .then = RESET,
+      .err = -ECONNRESET, .phase = COIL_PHASE_HEADERS },
+    { .what = "half a head", .text = "HTTP/1.1 200 OK\r\nConte", .then = CLOSE,
+      .err = COIL_EINCOMPLETE, .phase = COIL_PHASE_HEADERS },
+    { .what = "half a head and a reset", .text = "HTTP/1.1 200", .then = RESET,
+      .err = -ECONNRESET, .phase = COIL_PHASE_HEADERS },
+    { .what = "half a body", .text = OK(10) "01234", .then = CLOSE,
+      .err = COIL_EINCOMPLETE, .phase = COIL_PHASE_BODY },
+    { .what = "no body", .text = OK(10), .then = CLOSE,
+      .err = COIL_EINCOMPLETE, .phase = COIL_PHASE_BODY },
+    { .what = "half a body and a reset", .text = OK(10) "01234", .then = RESET,
+      .err = -ECONNRESET, .phase = COIL_PHASE_BODY },
+    { .what = "no last chunk", .then = CLOSE,
+      .text = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+              "3\r\nabc\r\n",
+      .err = COIL_EINCOMPLETE, .phase = COIL_PHASE_BODY },
+    { .what = "half the last chunk", .then = CLOSE,
+      .text = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
+      .err = COIL_EINCOMPLETE, .phase = COIL_PHASE_BODY },
+};
+
+/* One answer, then a request to see what has become of the connection. */
+struct one_answer {
+    STAGE;
+    const struct answer *answer;
+    enum act act; /* SAY, CUT or DRIP */
+    size_t cut;
+    uint32_t detail;
+    struct route routes[2];
+};
+
+static void one_answer(struct coil_coro *co)
+{
+    ASYNC(one_answer, my) {
+        my->routes[0] = (struct route){ "/it",
+                                        { { .act = my->act,
+                                            .text = my->answer->text },
+                                          THEN(my->answer->then) } };
+        CHECK_INT(origin_open(&my->origin, my->routes), 0);
+        my->origin.cut = my->cut;
+        my->session = coil_session_new(NULL);
+        TRY_AWAIT_TO(my->err, my->response,
+                     coil_request(my->session,
+                                  &(struct coil_request){
+                                      .url = origin_url(&my->origin, "/it"),
+                                      .method = my->answer->method }));
+        my->detail = coil_last_detail();
+        if (my->err == 0) {
+            my->i = coil_response_status(my->response);
+            TRY_AWAIT(my->err, coil_response_read(my->response));
+            my->detail = coil_last_detail();
+        }
+        CHECK_INT(my->err, my->answer->err);
+        if (my->err < 0) {
+            char words[256];
+            coil_explain(my->err, my->detail, words, sizeof words);
+            CHECK_STR(coil_phase_name(COIL_DETAIL_PHASE(my->detail)),
+                      coil_phase_name(my->answer->phase));
+            if (my->answer->words)
+                CHECK_STR(strrchr(words, ':') + 2, my->answer->words);
+            if (my->response) { /* the error is there to stay */
+                TRY_AWAIT(my->err, coil_response_next(my->response));
+                CHECK_ERR(my->err, my->answer->err, COIL_PHASE_BODY);
+            }
+        } else {
+            CHECK_INT(my->i, my->answer->status);
+            CHECK_STR(coil_response_body(my->response), my->answer->body);
+            CHECK_INT(coil_response_size(my->response),
+                      strlen(my->answer->body));
+        }
+        AWAIT(coil_sleep(COIL_MS(1))); /* what was too much arrives */
+        AWAIT(CALL(fetch, .session = my->session,
+                   .request = { .url = origin_url(&my->origin, "/more") }));
+        CHECK_INT(my->origin.accepted, my->answer->reused ? 1 : 2);
+
+    FINALLY;
+        coil_response_free(my->response);
+        AWAIT(coil_session_close(my->session));
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+#define EACH_ANSWER(a) \
+    for (const struct answer *a = answers; \
+         a < answers + sizeof answers / sizeof *answers; a++)
+
+TEST(http_answers_are_taken_or_refused_as_the_rules_say)
+{
+    EACH_ANSWER(a) {
+        test_note("%s", a->what);
+        CHECK_INT(RUN(one_answer, .answer = a, .act = SAY), 0);
+    }
+}
+
+// Whatever arrives when, the outcome is the same.
+TEST(http_every_split_of_an_answer_gives_the_same)
+{
+    test_timeout(120);
+    EACH_ANSWER(a)
+        for (size_t cut = 1; cut < strlen(a->text); cut += test_is_slow() ? 7
+                                                                          : 1) {
+            test_note("%s, cut at %zu", a->what, cut);
+            CHECK_INT(RUN(one_answer, .answer = a, .act = CUT, .cut = cut), 0);
+        }
+}
+
+TEST(http_an_answer_byte_by_byte_gives_the_same)
+{
+    EACH_ANSWER(a) {
+        test_note("%s", a->what);
+        CHECK_INT(RUN(one_answer, .answer = a, .act = DRIP), 0);
+    }
+}
+
+/* ---- Limits ----------------------------------------------------------- */
+
+struct limits {
+    STAGE;
+    char *text;
+    size_t body_max;
+    struct route routes[2];
+};
+
+/* A head with `n` fields of `len` bytes in all each, and no body. */
+static char *large_head(int n, int len)
+{
+    char *text = malloc((size_t)(n * len) + 100), *at = text;
+    at += sprintf(at, "HTTP/1.1 204 No\r\n");
+    for (int i = 0; i < n; i++)
+        at += sprintf(at, "X: %0*d\r\n", len - 5, i);
+    strcpy(at, "\r\n");
+    return text;
+}
+
+static void limits(struct coil_coro *co)
+{
+    ASYNC(limits, my) {
+        struct coil_session_options o = COIL_SESSION_INIT;
+        my->routes[0] = (struct route){ "/", { SAYS(my->text) } };
+        CHECK_INT(origin_open(&my->origin, my->routes), 0);
+        o.head_bytes_max = my->n ? (uint32_t)my->n : 0;
+        o.body_bytes_max = my->body_max;
+        my->session = coil_session_new(&o);
+        AWAIT_TO(my->response, coil_get(my->session, my->origin.url));
+        AWAIT_TO(my->n, coil_response_read(my->response));
+        RETURN(my->n);
+
+    FINALLY;
+        coil_response_free(my->response);
+        AWAIT(coil_session_close(my->session));
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+/* What a head of `n` fields ends with, read with a limit of `bytes`. */
+static int with_head(int n, int len, size_t bytes)
+{
+    char *text = large_head(n, len);
+    int err = RUN(limits, .text = text, .n = bytes);
+    free(text);
+    return err;
+}
+
+TEST(http_a_head_above_its_limits_is_an_error)
+{
+    CHECK_INT(with_head(128, 500, 0), 0);
+    CHECK_INT(with_head(129, 10, 0), COIL_ELIMIT);
+    CHECK_INT(with_head(1, 8192, 0), 0);
+    CHECK_INT(with_head(1, 8193, 0), COIL_ELIMIT);
+    CHECK_INT(with_head(10, 1000, 10000), COIL_ELIMIT);
+    CHECK_INT(with_head(128, 512, 0), COIL_ELIMIT);
+    CHECK_INT(with_head(128, 1000, 200000), 0);
+}
+
+/* What reading a body of three bytes ends with, and two chunks of two. */
+TEST(http_read_stops_at_the_body_limit)
+{
+    static char three[] = OK(3) "abc", none[] = OK(0);
+    static char chunks[] = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
+                           "\r\n2\r\nab\r\n2\r\ncd\r\n0\r\n\r\n";
+    CHECK_INT(RUN(limits, .text = three, .body_max = 3), 0);
+    CHECK_INT(RUN(limits, .text = three, .body_max = 2), COIL_ELIMIT);
+    CHECK_INT(RUN(limits, .text = none, .body_max = 1), 0);
+    CHECK_INT(RUN(limits, .text = chunks, .body_max = 4), 0);
+    CHECK_INT(RUN(limits, .text = chunks, .body_max = 3), COIL_ELIMIT);
+    CHECK_INT(RUN(limits, .text = chunks, .body_max = 1), COIL_ELIMIT);
+}
+
+struct many_interim {
+    STAGE;
+    char text[1024];
+    struct route routes[2];
+};
+
+static void many_interim(struct coil_coro *co)
+{
+    ASYNC(many_interim, my) {
+        for (int i = 0; i < my->i; i++)
+            strcat(my->text, "HTTP/1.1 102 Wait\r\n\r\n");
+        strcat(my->text, OK(0));
+        my->routes[0] = (struct route){ "/", { SAYS(my->text) } };
+        CHECK_INT(origin_open(&my->origin, my->routes), 0);
+        my->session = coil_session_new(NULL);
+        AWAIT_TO(my->response, coil_get(my->session, my->origin.url));
+
+    FINALLY;
+        coil_response_free(my->response);
+        AWAIT(coil_session_close(my->session));
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+// A server that sends nothing else must not keep a client for ever.
+TEST(http_interim_answers_are_counted)
+{
+    CHECK_INT(RUN(many_interim, .i = 16), 0);
+    CHECK_INT(RUN(many_interim, .i = 17), COIL_ELIMIT);
+}
+
+/* ---- Bodies in pieces ------------------------------------------------- */
+
+#define MUCH ((size_t)8 << 20)
+
+struct pieces {
+    STAGE;
+    size_t sum, poured;
+    int pauses;
+};
+
+#define POURING \
+    SAYS("HTTP/1.1 200 OK\r\nContent-Length: 8388608\r\n\r\n"), POURS(MUCH)
+
+static const struct route pours[] = { { "/much", { POURING } }, { 0 } };
+
+static void pieces(struct coil_coro *co)
+{
+    ASYNC(pieces, my) {
+        CHECK_INT(origin_open(&my->origin, pours), 0);
+        my->session = coil_session_new(NULL);
+        AWAIT_TO(my->response,
+                 coil_get(my->session, origin_url(&my->origin, "/much")));
+        AWAIT_TO(my->n, coil_response_next(my->response));
+        CHECK(my->n > 0);
+
+        /* Long enough for whatever the kernel takes without us. */
+        do {
+            my->poured = my->origin.poured;
+            AWAIT(coil_sleep(COIL_MS(50)));
+        } while (my->poured != my->origin.poured);
+        CHECK(my->poured < MUCH);
+
+        while (my->n > 0) {
+            const char *piece = coil_response_piece(my->response);
+            CHECK(piece[0] == 'x' && piece[my->n - 1] == 'x');
+            my->sum += my->n;
+            AWAIT_TO(my->n, coil_response_next(my->response));
+        }
+        CHECK_INT(my->sum, MUCH);
+        CHECK_INT(my->origin.poured, MUCH);
+        CHECK_INT(coil_response_size(my->response), 0);
+        AWAIT_TO(my->n, coil_response_next(my->response));
+        CHECK_INT(my->n, 0);
+
+        coil_response_free(my->response);
+        my->response = NULL;
+        AWAIT(CALL(fetch, .session = my->session,
+                   .request = { .url = my->origin.url }));
+        CHECK_INT(my->origin.accepted, 1);
+
+    FINALLY;
+        coil_response_free(my->response);
+        AWAIT(coil_session_close(my->session));
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+// Who does not ask for the next piece holds the server back.
+TEST(http_pieces_come_as_fast_as_they_are_taken)
+{
+    CHECK_INT(RUN(pieces), 0);
+}
+
+struct skips {
+    STAGE;
+};
+
+static void skips(struct coil_coro *co)
+{
+    ASYNC(skips, my) {
+        CHECK_INT(origin_open(&my->origin, pours), 0);
+        my->session = coil_session_new(NULL);
+        AWAIT_TO(my->response,
+                 coil_get(my->session, origin_url(&my->origin, "/much")));
+        AWAIT_TO(my->n, coil_response_next(my->response));
+        my->i = (int)my->n;
+        AWAIT_TO(my->n, coil_response_skip(my->response));
+        CHECK_INT(my->n + (size_t)my->i, MUCH);
+        AWAIT_TO(my->n, coil_response_skip(my->response));
+        CHECK_INT(my->n, 0);
+        AWAIT(CALL(fetch, .session = my->session,
+                   .request = { .url = my->origin.url }));
+        CHECK_INT(my->origin.accepted, 1);
+
+    FINALLY;
+        coil_response_free(my->response);
+        AWAIT(coil_session_close(my->session));
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+TEST(http_skip_reads_the_rest_so_that_the_connection_serves_again)
+{
+    CHECK_INT(RUN(skips), 0);
+}
+
+struct read_all {
+    STAGE;
+};
+
+static void read_all(struct coil_coro *co)
+{
+    static const struct route routes[] = {
+        { "/much", { POURING } },
+        { "/unsized",
+          { SAYS("HTTP/1.1 200 OK\r\n\r\n"), POURS(3000000), THEN(CLOSE) } },
+        { 0 },
+    };
+    ASYNC(read_all, my) {
+        CHECK_INT(origin_open(&my->origin, routes), 0);
+        my->session = coil_session_new(NULL);
+        AWAIT_TO(my->response,
+                 coil_get(my->session, origin_url(&my->origin, "/much")));
+        AWAIT_TO(my->n, coil_response_read(my->response));
+        CHECK_INT(my->n, MUCH);
+        CHECK_INT(strspn(coil_response_body(my->response), "x"), MUCH);
+        coil_response_free(my->response);
+        my->response = NULL;
+
+        AWAIT_TO(my->response,
+                 coil_get(my->session, origin_url(&my->origin, "/unsized")));
+        AWAIT_TO(my->n, coil_response_next(my->response));
+        my->i = (int)my->n;
+        AWAIT_TO(my->n, coil_response_read(my->response));
+        CHECK_INT(my->n + (size_t)my->i, 3000000);
+        CHECK_INT(strlen(coil_response_body(my->response)), my->n);
+
+    FINALLY;
+        coil_response_free(my->response);
+        AWAIT(coil_session_close(my->session));
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+TEST(http_read_keeps_bodies_of_any_size)
+{
+    CHECK_INT(RUN(read_all), 0);
+}
+
+/* Two tasks and one response. */
+struct reads_too {
+    struct coil_coro coro;
+    struct coil_response *response;
+};
+
+static void reads_too(struct coil_coro *co)
+{
+    ASYNC(reads_too, my) {
+        AWAIT(coil_response_read(my->response));
+    }
+}
+
+struct two_readers {
+    STAGE;
+    struct coil_task *first;
+};
+
+static void two_readers(struct coil_coro *co)
+{
+    static const struct route routes[] = {
+        { "/", { SAYS(OK(5)), WAITS(COIL_MS(20)), SAYS("hello") } },
+        { 0 },
+    };
+    ASYNC(two_readers, my) {
+        CHECK_INT(origin_open(&my->origin, routes), 0);
+        my->session = coil_session_new(NULL);
+        AWAIT_TO(my->response, coil_get(my->session, my->origin.url));
+        my->first = SPAWN(reads_too, .response = my->response);
+        AWAIT(coil_sleep(0));
+        TRY_AWAIT(my->err, coil_response_next(my->response));
+        CHECK_INT(my->err, -EBUSY);
+        AWAIT(my->first);
+        CHECK_STR(coil_response_body(my->response), "hello");
+
+    FINALLY;
+        coil_response_free(my->response);
+        AWAIT(coil_session_close(my->session));
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+TEST(http_one_task_reads_a_body_at_a_time)
+{
+    CHECK_INT(RUN(two_readers), 0);
+}
+
+/* ---- Time-outs -------------------------------------------------------- */
+
+struct timeouts {
+    STAGE;
+    const char *path;
+    struct coil_http_timeouts limits;
+    size_t sum;
+};
+
+#define PAUSE WAITS(COIL_MS(20))
+
+static const struct route slow_routes[] = {
+    { "/silent", { THEN(HANG) } },
+    { "/half-head", { SAYS("HTTP/1.1 200 OK\r\n"), THEN(HANG) } },
+    { "/half-body", { SAYS(OK(10) "01234"), THEN(HANG) } },
+    { "/slow",
+      { PAUSE, SAYS("HTTP/1.1 200 OK\r\n"), PAUSE,
+        SAYS("Content-Length: 3\r\n\r\n"), PAUSE, SAYS("a"), PAUSE, SAYS("b"),
+        PAUSE, SAYS("c") } },
+    { "/much", { POURING } },
+    { 0 },
+};
+
+/* Fetch; end with the error; check that the slot is free again. */
+static void timeouts(struct coil_coro *co)
+{
+    ASYNC(timeouts, my) {
+        struct coil_session_options o = COIL_SESSION_INIT;
+        o.limit = 1;
+        CHECK_INT(origin_open(&my->origin, slow_routes), 0);
+        my->session = coil_session_new(&o);
+        TRY_AWAIT_TO(my->err, my->response,
+                     coil_request(my->session,
+                                  &(struct coil_request){
+                                      .url = origin_url(&my->origin, my->path),
+                                      .timeouts = my->limits }));
+        if (my->response) {
+            TRY_AWAIT(my->err, coil_response_read(my->response));
+            if (my->err < 0)
+                CHECK_ERR(my->err, my->err, COIL_PHASE_BODY);
+        } else {
+            CHECK_ERR(my->err, my->err, COIL_PHASE_HEADERS);
+        }
+        AWAIT(CALL(fetch, .session = my->session,
+                   .request = { .url = my->origin.url,
+                                .timeouts.pool = COIL_MS(1) }));
+        if (my->err < 0)
+            FAIL(my->err);
+
+    FINALLY;
+        coil_response_free(my->response);
+        AWAIT(coil_session_close(my->session));
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+// The next request gets the slot at once: with one connection in all.
+TEST(http_total_strikes_wherever_the_request_is)
+{
+    const struct coil_http_timeouts short_total = { .total = COIL_MS(40) };
+    const struct coil_http_timeouts long_total = { .total = COIL_SECONDS(20) };
+    CHECK_INT(RUN(timeouts, .path = "/silent", .limits = short_total),
+              -ETIMEDOUT);
+    CHECK_INT(RUN(timeouts, .path = "/half-head", .limits = short_total),
+              -ETIMEDOUT);
+    CHECK_INT(RUN(timeouts, .path = "/half-body", .limits = short_total),
+              -ETIMEDOUT);
+    CHECK_INT(RUN(timeouts, .path = "/slow", .limits = short_total),
+              -ETIMEDOUT);
+    CHECK_INT(RUN(timeouts, .path = "/slow", .limits = long_total), 0);
+}
+
+TEST(http_read_time_out_is_about_the_gap_between_bytes)
+{
+    const struct coil_http_timeouts short_gap = { .read = COIL_MS(40) };
+    const struct coil_http_timeouts long_gap = { .read = COIL_SECONDS(2) };
+    CHECK_INT(RUN(timeouts, .path = "/silent", .limits = short_gap),
+              -ETIMEDOUT);
+    CHECK_INT(RUN(timeouts, .path = "/half-head", .limits = short_gap),
+              -ETIMEDOUT);
+    CHECK_INT(RUN(timeouts, .path = "/half-body", .limits = short_gap),
+              -ETIMEDOUT);
+    CHECK_INT(RUN(timeouts, .path = "/slow", .limits = long_gap), 0);
+    CHECK_INT(RUN(timeouts, .path = "/much", .limits = long_gap), 0);
+}
+
+/* It is us who does not read for longer than the gap. */
+struct lazy_reader {
+    STAGE;
+};
+
+static void lazy_reader(struct coil_coro *co)
+{
+    ASYNC(lazy_reader, my) {
+        CHECK_INT(origin_open(&my->origin, pours), 0);
+        my->session = coil_session_new(NULL);
+        AWAIT_TO(my->response,
+                 coil_request(my->session,
+                              &(struct coil_request){
+                                  .url = origin_url(&my->origin, "/much"),
+                                  .timeouts.read = COIL_MS(500) }));
+        for (; my->i < 3; my->i++) {
+            AWAIT_TO(my->n, coil_response_next(my->response));
+            CHECK(my->n > 0);
+            if (my->i == 1)
+                AWAIT(coil_sleep(COIL_MS(1200)));
+        }
+
+    FINALLY;
+        coil_response_free(my->response);
+        AWAIT(coil_session_close(my->session));
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+TEST(http_read_time_out_does_not_run_while_we_are_not_reading)
+{
+    CHECK_INT(RUN(lazy_reader), 0);
+}
+
+/* A listener whose queue is full: connections to it neither come nor go. */
+struct black_hole {
+    STAGE;
+    int fd, fds[4];
+    struct coil_addr addr;
+    char url[64];
+    struct coil_http_timeouts limits;
+};
+
+static void dig(struct black_hole *my)
+{
+    struct coil_addr any;
+    CHECK_INT(coil_addr_ip(&any, "127.0.0.1", 0), 0);
+    my->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK_INT(bind(my->fd, &any.u.sa, any.len), 0);
+    CHECK_INT(listen(my->fd, 0), 0);
+    CHECK_INT(coil_addr_local(&my->addr, my->fd), 0);
+    for (int i = 0; i < 4; i++) {
+        my->fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
+                            0);
+        connect(my->fds[i], &my->addr.u.sa, my->addr.len);
+    }
+    snprintf(my->url, sizeof my->url, "http://127.0.0.1:%u/",
+             coil_addr_port(&my->addr));
+}
+
+static void black_hole(struct coil_coro *co)
+{
+    ASYNC(black_hole, my) {
+        dig(my);
+        my->session = coil_session_new(NULL);
+        TRY_AWAIT_TO(my->err, my->response,
+                     coil_request(my->session,
+                                  &(struct coil_request){
+                                      .url = my->url,
+                                      .timeouts = my->limits }));
+        CHECK_ERR(my->err, -ETIMEDOUT, COIL_PHASE_CONNECT);
+        CHECK_STR(explained(my->err), "connect: Connection timed out");
+
+    FINALLY;
+        AWAIT(coil_session_close(my->session));
+        for (int i = 0; i < 4; i++)
+            close(my->fds[i]);
+        close(my->fd);
+    }
+}
+
+TEST(http_connect_time_out_and_total_strike_while_connecting)
+{
+    const struct coil_http_timeouts connect_ns = { .connect = COIL_MS(30) };
+    const struct coil_http_timeouts total = { .total = COIL_MS(30) };
+    CHECK_INT(RUN(black_hole, .limits = connect_ns), 0);
+    CHECK_INT(RUN(black_hole, .limits = total), 0);
+}
+
+/* The time is over while the user looks at bytes that he was shown. */
+struct lent {
+    STAGE;
+    struct coil_response *other;
+    bool by_close;
+    size_t n2;
+};
+
+static bool all_x(const char *at, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (at[i] != 'x')
+            return false;
+    return true;
+}
+
+static void lent(struct coil_coro *co)
+{
+    static const struct route routes[] = {
+        { "/x", { SAYS(OK(200000)), POURS(100000), THEN(HANG) } },
+        { 0 },
+    };
+    ASYNC(lent, my) {
+        CHECK_INT(origin_open(&my->origin, routes), 0);
+        my->session = coil_session_new(NULL);
+        AWAIT_TO(my->response,
+                 coil_request(my->session,
+                              &(struct coil_request){
+                                  .url = origin_url(&my->origin, "/x"),
+                                  .timeouts.total = COIL_MS(100) }));
+        AWAIT_TO(my->n, coil_response_next(my->response));
+        if (my->by_close) {
+            AWAIT(coil_session_close(my->session));
+            my->session = coil_session_new(NULL);
+        } else {
+            AWAIT(coil_sleep(COIL_MS(200)));
+        }
+        /* Others use whatever buffers there are. */
+        for (; my->i < 20; my->i++)
+            AWAIT(CALL(fetch, .session = my->session,
+                       .request = { .url = origin_url(&my->origin, "/yyy") }));
+        CHECK(all_x(coil_response_piece(my->response), my->n));
+        TRY_AWAIT_TO(my->err, my->n, coil_response_next(my->response));
+        CHECK_ERR(my->err, my->by_close ? COIL_ECLOSED : -ETIMEDOUT,
+                  COIL_PHASE_BODY);
+
+    FINALLY;
+        coil_response_free(my->response);
+        AWAIT(coil_session_close(my->session));
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+// A piece may be on its way into a file when the time is over: its buffer must
+// not go to the next connection's bytes before its user asks for more.
+TEST(http_a_piece_stays_whole_when_the_connection_is_taken_away)
+{
+    const struct coil_options few = { .size = sizeof few,
+                                      .recv_buffers = 4,
+                                      .recv_buffer_bytes = 4096 };
+    CHECK_INT(RUN_WITH(&few, lent), 0);
+    CHECK_INT(RUN_WITH(&few, lent, .by_close = true), 0);
+}
+
+/* ---- A second try ----------------------------------------------------- */
+
+struct retries {
+    STAGE;
+    const char *path, *method;
+    bool no_retry;
+    unsigned accepted, requests;
+    const char *body;
+};
+
+/* What the server does with the request on a connection used before. */
+static void retries(struct coil_coro *co)
+{
+    static const struct route routes[] = {
+        { "/closes", { THEN(CLOSE) } },
+        { "/resets", { THEN(RESET) } },
+        { "/begins", { SAYS("H"), THEN(CLOSE) } },
+        { "/interim", { SAYS("HTTP/1.1 102 Wait\r\n\r\n"), THEN(CLOSE) } },
+        { 0 },
+    };
+    ASYNC(retries, my) {
+        struct coil_session_options o = COIL_SESSION_INIT;
+        o.limit = 1;
+        CHECK_INT(origin_open(&my->origin, routes), 0);
+        my->session = coil_session_new(&o);
+        AWAIT(CALL(fetch, .session = my->session,
+                   .request = { .url = my->origin.url }));
+        TRY_AWAIT(my->err,
+                  CALL(fetch, .session = my->session,
+                       .request = { .url = origin_url(&my->origin, my->path),
+                                    .method = my->method,
+                                    .body = my->body,
+                                    .body_size = my->body ? strlen(my->body)
+                                                          : 0,
+                                    .no_retry = my->no_retry }));
+        CHECK_INT(my->origin.accepted, my->accepted);
+        CHECK_INT(my->origin.requests, my->requests);
+        AWAIT(CALL(fetch, .session = my->session,
+                   .request = { .url = my->origin.url }));
+        if (my->err < 0)
+            FAIL(my->err);
+
+    FINALLY;
+        AWAIT(coil_session_close(my->session));
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+// Twice at most, and the second time over a connection that is new.
+TEST(http_a_request_is_repeated_once_if_a_kept_connection_was_dead)
+{
+    CHECK_INT(RUN(retries, .path = "/closes", .accepted = 2, .requests = 3),
+              COIL_EDISCONNECTED);
+    CHECK_INT(RUN(retries, .path = "/resets", .accepted = 2, .requests = 3),
+              -ECONNRESET);
+    CHECK_INT(RUN(retries, .path = "/closes", .method = "PUT", .body = "again",
+                  .accepted = 2, .requests = 3),
+              COIL_EDISCONNECTED);
+}
+
+TEST(http_a_request_that_may_have_been_heard_is_not_repeated)
+{
+    CHECK_INT(RUN(retries, .path = "/closes", .method = "POST", .accepted = 1,
+                  .requests = 2),
+              COIL_EDISCONNECTED);
+    CHECK_INT(RUN(retries, .path = "/closes", .method = "get", .accepted = 1,
+                  .requests = 2),
+              COIL_EDISCONNECTED);
+    CHECK_INT(RUN(retries, .path = "/closes", .no_retry = true, .accepted = 1,
+                  .requests = 2),
+              COIL_EDISCONNECTED);
+    CHECK_INT(RUN(retries, .path = "/begins", .accepted = 1, .requests = 2),
+              COIL_EINCOMPLETE);
+    CHECK_INT(RUN(retries, .path = "/interim", .accepted = 1, .requests = 2),
+              COIL_EINCOMPLETE);
+}
+
+/* A server that keeps no connection, but does not say so. */
+struct second_try {
+    STAGE;
+};
+
+static void second_try(struct coil_coro *co)
+{
+    static const struct route routes[] = {
+        { "/last", { SAYS(OK(1) "."), WAITS(COIL_MS(1)), THEN(RESET) } },
+        { 0 },
+    };
+    ASYNC(second_try, my) {
+        CHECK_INT(origin_open(&my->origin, routes), 0);
+        my->session = coil_session_new(NULL);
+        for (; my->i < 20; my->i++) {
+            AWAIT(CALL(fetch, .session = my->session,
+                       .request = { .url = origin_url(&my->origin, "/last") }));
+            AWAIT(coil_sleep(COIL_US(100 * my->i)));
+        }
+
+    FINALLY;
+        AWAIT(coil_session_close(my->session));
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+// The oldest complaint about every HTTP client: whenever the server closes,
+// before, during or after the request, a GET gets its answer.
+TEST(http_a_server_closing_kept_connections_goes_unnoticed)
+{
+    CHECK_INT(RUN(second_try), 0);
+}
+
+/* ---- Bodies that are sent --------------------------------------------- */
+
+struct uploads {
+    STAGE;
+    const char *path;
+    char *body;
+    size_t size;
+    unsigned accepted;
+    int64_t total_ns;
+};
+
+static void uploads(struct coil_coro *co)
+{
+    static const struct route routes[] = {
+        { "/deaf", { THEN(DEAF), WAITS(COIL_SECONDS(60)) } },
+        { "/early-413",
+          { THEN(DEAF),
+            SAYS("HTTP/1.1 413 Too Much\r\nContent-Length: 4\r\n\r\nmuch"),
+            WAITS(COIL_SECONDS(60)) } },
+        { 0 },
+    };
+    ASYNC(uploads, my) {
+        CHECK_INT(origin_open(&my->origin, routes), 0);
+        my->session = coil_session_new(NULL);
+        AWAIT_TO(my->response,
+                 coil_request(my->session,
+                              &(struct coil_request){
+                                  .url = origin_url(&my->origin, my->path),
+                                  .method = "PUT",
+                                  .body = my->body,
+                                  .body_size = my->size,
+                                  .timeouts.total = my->total_ns }));
+        my->i = coil_response_status(my->response);
+        AWAIT(coil_response_read(my->response));
+        coil_response_free(my->response);
+        my->response = NULL;
+        AWAIT(CALL(fetch, .session = my->session,
+                   .request = { .url = my->origin.url }));
+        CHECK_INT(my->origin.accepted, my->accepted);
+        RETURN(my->i);
+
+    FINALLY;
+        coil_response_free(my->response);
+        AWAIT(coil_session_close(my->session));
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+TEST(http_bodies_of_any_size_are_sent_whole)
+{
+    static const size_t sizes[] = { 1, 16384, 16385, 1000000, 20000000 };
+    int status = 0;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        char *body = malloc(sizes[i]);
+        memset(body, 'b', sizes[i]);
+        CHECK_INT(RUN_TO(status, uploads, .path = "/up", .body = body,
+                         .size = sizes[i], .accepted = 1),
+                  0);
+        CHECK_INT(status, 200);
+        free(body);
+    }
+}
+
+// A server that refuses reads no further: who insists on sending all of it
+// before he listens waits for ever. The connection is of no use after that.
+TEST(http_an_early_refusal_ends_the_upload)
+{
+    size_t size = 50000000;
+    char *body = calloc(1, size);
+    int status = 0;
+    CHECK_INT(RUN_TO(status, uploads, .path = "/early-413", .body = body,
+                     .size = size, .accepted = 2),
+              0);
+    CHECK_INT(status, 413);
+    free(body);
+}
+
+TEST(http_total_strikes_in_mid_upload)
+{
+    size_t size = 50000000;
+    char *body = calloc(1, size);
+    CHECK_INT(RUN(uploads, .path = "/deaf", .body = body, .size = size,
+                  .total_ns = COIL_MS(100)),
+              -ETIMEDOUT);
+    free(body);
+}
+
+/* ---- Ends ------------------------------------------------------------- */
+
+struct unread {
+    STAGE;
+    bool read;
+};
+
+static void unread(struct coil_coro *co)
+{
+    ASYNC(unread, my) {
+        struct coil_session_options o = COIL_SESSION_INIT;
+        o.limit = 1;
+        CHECK_INT(origin_open(&my->origin, NULL), 0);
+        my->session = coil_session_new(&o);
+        AWAIT_TO(my->response, coil_get(my->session, my->origin.url));
+        if (my->read) {
+            AWAIT_TO(my->n, coil_response_next(my->response));
+            CHECK_INT(my->n, 1);
+        }
+        test_forbid_allocations(true);
+        coil_response_free(my->response);
+        test_forbid_allocations(false);
+        CHECK_INT(test_forbidden_allocations(), 0);
+        my->response = NULL;
+        /* The slot is free in the same pass. */
+        AWAIT_TO(my->response,
+                 coil_request(my->session, &(struct coil_request){
+                                               .url = my->origin.url,
+                                               .timeouts.pool = 1 }));
+        CHECK_INT(my->origin.accepted, my->read ? 1 : 2);
+
+    FINALLY;
+        coil_response_free(my->response);
+        AWAIT(coil_session_close(my->session));
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+TEST(http_a_response_not_read_to_its_end_closes_the_connection)
+{
+    CHECK_INT(RUN(unread), 0);
+}
+
+// The last piece is the end, also if nobody was told so.
+TEST(http_a_response_freed_after_its_last_piece_keeps_the_connection)
+{
+    CHECK_INT(RUN(unread, .read = true), 0);
+}
+
+struct closes {
+    STAGE;
+    struct coil_task *tasks[6];
+    struct coil_session *after;
+    int64_t wait_ns;
+};
+
+static const char *const close_paths[] = { "/silent", "/half-head",
+                                           "/half-body", "/slow",
+                                           "/delay/5",   "/delay/0" };
+
+static void closes(struct coil_coro *co)
+{
+    ASYNC(closes, my) {
+        struct coil_session_options o = COIL_SESSION_INIT;
+        o.limit = 4;
+        CHECK_INT(origin_open(&my->origin, slow_routes), 0);
+        my->session = coil_session_new(&o);
+        for (int i = 0; i < 6; i++)
+            my->tasks[i] = SPAWN(fetch, .session = my->session,
+                                 .request = { .url = origin_url(
+                                                  &my->origin,
+                                                  close_paths[i]) });
+        AWAIT(coil_sleep(my->wait_ns));
+        AWAIT(coil_session_close(my->session));
+        my->session = NULL;
+        for (; my->i < 6; my->i++) {
+            TRY_AWAIT(my->err, my->tasks[my->i]);
+            if (my->i < 3)
+                CHECK_INT(my->err, COIL_ECLOSED);
+            else
+                CHECK(my->err == 0 || my->err == COIL_ECLOSED);
+        }
+
+    FINALLY;
+        AWAIT(coil_session_close(my->session));
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+TEST(http_close_ends_everything_wherever_it_is)
+{
+    for (int ms = 0; ms < 60; ms += 3)
+        CHECK_INT(RUN(closes, .wait_ns = COIL_MS(ms)), 0);
+}
+
+/* The closer is cancelled while it closes. */
+struct closer {
+    struct coil_coro coro;
+    struct coil_session **session;
+    int *state;
+};
+
+static void closer(struct coil_coro *co)
+{
+    ASYNC(closer, my) {
+        *my->state = 1;
+        struct coil_session *session = *my->session;
+        *my->session = NULL;
+        AWAIT(coil_session_close(session));
+        *my->state = 2;
+        AWAIT(coil_sleep(COIL_SECONDS(60)));
+        *my->state = 3;
+    }
+}
+
+struct cancelled_close {
+    STAGE;
+    struct coil_task *task, *request;
+    int state;
+};
+
+static void cancelled_close(struct coil_coro *co)
+{
+    ASYNC(cancelled_close, my) {
+        CHECK_INT(origin_open(&my->origin, slow_routes), 0);
+        my->session = coil_session_new(NULL);
+        my->request = SPAWN(fetch, .session = my->session,
+                            .request = { .url = origin_url(&my->origin,
+                                                           "/silent") });
+        AWAIT(coil_sleep(COIL_MS(5)));
+        my->task = SPAWN(closer, .session = &my->session, .state = &my->state);
+        AWAIT(coil_sleep(0));
+        CHECK_INT(my->state, 1);
+        coil_task_cancel(my->task);
+        TRY_AWAIT(my->err, my->task);
+        CHECK_INT(my->err, -ECANCELED);
+        CHECK_INT(my->state, 2);
+        CHECK(coil_task_done(my->request));
+        TRY_AWAIT(my->err, my->request);
+        CHECK_INT(my->err, COIL_ECLOSED);
+
+    FINALLY;
+        AWAIT(coil_session_close(my->session));
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+// All of it is closed first; then the request strikes at the next await.
+TEST(http_close_is_not_stopped_by_a_cancellation)
+{
+    CHECK_INT(RUN(cancelled_close), 0);
+}
+
+struct survives {
+    STAGE;
+    struct coil_future *never;
+};
+
+static void survives(struct coil_coro *co)
+{
+    ASYNC(survives, my) {
+        CHECK_INT(origin_open(&my->origin, NULL), 0);
+        my->session = coil_session_new(NULL);
+        my->never = coil_get(my->session, my->origin.url);
+        AWAIT_TO(my->response,
+                 coil_get(my->session, origin_url(&my->origin, "/kept")));
+        AWAIT(coil_response_read(my->response));
+        AWAIT(coil_session_close(my->session));
+        CHECK_STR(coil_response_body(my->response), "/kept");
+        CHECK_STR(coil_response_header(my->response, "content-length"), "5");
+        TRY_AWAIT(my->err, my->never);
+        CHECK_ERR(my->err, COIL_ECLOSED, COIL_PHASE_POOL);
+
+    FINALLY;
+        coil_response_free(my->response);
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+// A request made before and awaited after the close finds its session closed,
+// not gone.
+TEST(http_responses_and_requests_outlive_the_session)
+{
+    CHECK_INT(RUN(survives), 0);
+}
+
+struct forgets {
+    STAGE;
+};
+
+static void forgets(struct coil_coro *co)
+{
+    ASYNC(forgets, my) {
+        CHECK_INT(origin_open(&my->origin, slow_routes), 0);
+        my->session = coil_session_new(NULL);
+        AWAIT(CALL(fetch, .session = my->session,
+                   .request = { .url = my->origin.url }));
+        coil_drop(coil_get(my->session, my->origin.url));
+        START(fetch, .session = my->session,
+              .request = { .url = origin_url(&my->origin, "/silent") });
+        AWAIT(coil_sleep(COIL_MS(5)));
+
+    FINALLY;
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+static void note_exception(const struct coil_exception *what, void *arg)
+{
+    snprintf(arg, 200, "%s: %s", what->name, what->message);
+}
+
+// The loop would wait for its connections for ever if it did not.
+TEST(http_a_session_nobody_closed_is_named_and_closed_with_the_loop)
+{
+    char said[200] = "";
+    const struct coil_options options = { .size = sizeof options,
+                                          .on_exception = note_exception,
+                                          .on_exception_arg = said };
+    CHECK_INT(RUN_WITH(&options, forgets), 0);
+    CHECK_STR(said, "session_close: a coroutine was never awaited");
+}
+
+struct frees_in_use {
+    STAGE;
+};
+
+static void frees_in_use(struct coil_coro *co)
+{
+    ASYNC(frees_in_use, my) {
+        CHECK_INT(origin_open(&my->origin, slow_routes), 0);
+        my->session = coil_session_new(NULL);
+        AWAIT_TO(my->response, coil_get(my->session,
+                                        origin_url(&my->origin, "/half-body")));
+        START(reads_too, .response = my->response);
+        AWAIT(coil_sleep(0));
+        coil_response_free(my->response);
+    }
+}
+
+DEATH_TEST(http_a_response_freed_while_it_is_read_aborts,
+           "freed while a task reads it")
+{
+    (void)RUN(frees_in_use);
+}
+
+/* ---- Hosts ------------------------------------------------------------ */
+
+struct hosts {
+    STAGE;
+    const char *ip, *host;
+    char url[100];
+};
+
+static void hosts(struct coil_coro *co)
+{
+    ASYNC(hosts, my) {
+        my->err = origin_open_at(&my->origin, my->ip, NULL);
+        if (my->err < 0)
+            FAIL(-EAFNOSUPPORT);
+        snprintf(my->url, sizeof my->url, "http://%s:%u/there", my->host,
+                 my->origin.port);
+        my->session = coil_session_new(NULL);
+        AWAIT(CALL(fetch, .session = my->session,
+                   .request = { .url = my->url }));
+
+    FINALLY;
+        AWAIT(coil_session_close(my->session));
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+TEST(http_localhost_is_this_machine_without_a_resolver)
+{
+    CHECK_INT(RUN(hosts, .ip = "127.0.0.1", .host = "localhost"), 0);
+    CHECK_INT(RUN(hosts, .ip = "127.0.0.1", .host = "LocalHost."), 0);
+}
+
+// The first address refuses: the next is tried.
+TEST(http_every_address_of_a_host_is_tried)
+{
+    int err = RUN(hosts, .ip = "::1", .host = "[::1]");
+    if (err == -EAFNOSUPPORT)
+        SKIP("no IPv6 here");
+    CHECK_INT(err, 0);
+    CHECK_INT(RUN(hosts, .ip = "::1", .host = "localhost"), 0);
+}
+
+struct nobody_there {
+    STAGE;
+    const char *host;
+    char url[100];
+};
+
+static void nobody_there(struct coil_coro *co)
+{
+    ASYNC(nobody_there, my) {
+        CHECK_INT(origin_open(&my->origin, NULL), 0);
+        snprintf(my->url, sizeof my->url, "http://%s:%u/", my->host,
+                 my->origin.port);
+        AWAIT(origin_close(&my->origin));
+        my->session = coil_session_new(NULL);
+        TRY_AWAIT_TO(my->err, my->response, coil_get(my->session, my->url));
+        CHECK_ERR(my->err, -ECONNREFUSED, COIL_PHASE_CONNECT);
+        CHECK_STR(explained(my->err), "connect: Connection refused");
+        TRY_AWAIT_TO(my->err, my->response,
+                     coil_get(my->session, "http://no-such-host.invalid/"));
+        CHECK_ERR(my->err, COIL_ERESOLVE, COIL_PHASE_RESOLVE);
+        CHECK(strncmp(explained(my->err),
+                      "resolve: The name does not resolve: ", 36) == 0);
+
+    FINALLY;
+        AWAIT(coil_session_close(my->session));
+    }
+}
+
+TEST(http_a_host_that_is_not_there_is_an_error_of_its_phase)
+{
+    CHECK_INT(RUN(nobody_there, .host = "127.0.0.1"), 0);
+    CHECK_INT(RUN(nobody_there, .host = "localhost"), 0);
+}
+
+/* ---- Out of memory ---------------------------------------------------- */
+
+/*
+ * A server of another process, so that what fails is the client; of a
+ * grandchild, which the harness does not take for a leak. It answers with 300
+ * bytes, in two pieces that split the head.
+ */
+static struct {
+    pid_t pid;
+    char url[64];
+} frugal;
+
+static void frugal_answer(int fd)
+{
+    static char in[65536], out[400];
+    int head = sprintf(out, "HTTP/1.1 200 OK\r\nContent-Length: 300\r\n"
+                            "X-A: 1\r\n\r\n");
+    ssize_t n;
+    memset(out + head, '.', 300);
+    while ((n = read(fd, in, sizeof in)) > 0) {
+        /* a large body comes in many pieces; its end is a '$' */
+        if (in[0] != 'G' && in[n - 1] != '$')
+            continue;
+        if (send(fd, out, 30, MSG_NOSIGNAL) < 0)
+            break;
+        usleep(200);
+        if (send(fd, out + 30, (size_t)head + 270, MSG_NOSIGNAL) < 0)
+            break;
+    }
+    close(fd);
+}
+
+static void frugal_open(void)
+{
+    struct coil_addr addr;
+    CHECK_INT(coil_addr_ip(&addr, "127.0.0.1", 0), 0);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK_INT(bind(fd, &addr.u.sa, addr.len), 0);
+    CHECK_INT(listen(fd, 100), 0);
+    CHECK_INT(coil_addr_local(&addr, fd), 0);
+    snprintf(frugal.url, sizeof frugal.url, "http://127.0.0.1:%u/",
+             coil_addr_port(&addr));
+    int tell[2];
+    CHECK_INT(pipe(tell), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        pid_t pid = fork();
+        if (pid == 0)
+            for (;;)
+                frugal_answer(accept(fd, NULL, NULL));
+        _exit(write(tell[1], &pid, sizeof pid) != sizeof pid);
+    }
+    int status;
+    CHECK_INT(waitpid(child, &status, 0), child);
+    CHECK_INT(status, 0);
+    CHECK_INT(read(tell[0], &frugal.pid, sizeof frugal.pid), sizeof(pid_t));
+    close(tell[0]);
+    close(tell[1]);
+    close(fd);
+}
+
+struct frugally {
+    struct coil_coro coro;
+    struct coil_session *session;
+    struct coil_response *response;
+    struct coil_task *one, *two;
+    int err;
+};
+
+static char frugal_body[100000];
+
+static void frugally(struct coil_coro *co)
+{
+    ASYNC(frugally, my) {
+        struct coil_session_options o = COIL_SESSION_INIT;
+        o.limit = 1;
+        o.timeouts.read = COIL_SECONDS(20);
+        my->session = coil_session_new(&o);
+        if (!my->session)
+            FAIL(-ENOMEM);
+        my->one = SPAWN(fetch, .session = my->session,
+                        .request = { .url = frugal.url });
+        my->two = SPAWN(fetch, .session = my->session,
+                        .request = { .url = frugal.url,
+                                     .method = "PUT",
+                                     .body = frugal_body,
+                                     .body_size = sizeof frugal_body });
+        TRY_AWAIT(my->err, my->two);
+        AWAIT(my->one);
+        if (my->err < 0)
+            FAIL(my->err);
+        AWAIT_TO(my->response, coil_get(my->session, frugal.url));
+        AWAIT(coil_response_next(my->response));
+
+    FINALLY;
+        coil_response_free(my->response);
+        AWAIT(coil_session_close(my->session));
+    }
+}
+
+static int frugal_run(void)
+{
+    return RUN(frugally);
+}
+
+// Waiting in line, a head in two pieces, a large body: each of their blocks
+// fails once, and nothing is lost.
+TEST(http_survives_every_allocation_that_fails)
+{
+    test_timeout(120);
+    memset(frugal_body, '-', sizeof frugal_body);
+    frugal_body[sizeof frugal_body - 1] = '$';
+    frugal_open();
+    test_every_allocation(frugal_run);
+    kill(frugal.pid, SIGKILL);
+}
