@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Fetch many pages, four at once, and print each as it arrives.
+ *
+ *     ./build/samples/09_http_parallel URL...
+ *
+ * Prints "1256 bytes  URL" for each, in the order in which they came.
+ */
+#include <coil.h>
+#include <coil/http.h>
+#include <errno.h>
+#include <stdio.h>
+
+enum { URLS_MAX = 1000 };
+
+struct fetch {
+    struct coil_coro coro;
+    struct coil_session *session; /* lent by crawl(): it ends after us */
+    struct coil_semaphore *limit;
+    const char *url;
+    struct coil_response *response;
+};
+
+static void fetch(struct coil_coro *co)
+{
+    ASYNC(fetch, my) {
+        HOLD(my->limit); /* ours until we end, however we end */
+        AWAIT_TO(my->response, coil_get(my->session, my->url));
+        AWAIT(coil_response_read(my->response));
+        RETURN(coil_response_size(my->response));
+
+    FINALLY;
+        coil_response_free(my->response);
+    }
+}
+
+struct crawl {
+    struct coil_coro coro;
+    char **urls;
+    struct coil_session *session;
+    struct coil_semaphore limit;
+    struct coil_task *tasks[URLS_MAX], *done;
+    size_t n, bytes;
+    int err;
+};
+
+static void crawl(struct coil_coro *co)
+{
+    ASYNC(crawl, my) {
+        coil_semaphore_init(&my->limit, 4);
+        my->session = coil_session_new(NULL);
+        if (!my->session)
+            FAIL(-ENOMEM);
+        for (; my->n < URLS_MAX && my->urls[my->n]; my->n++)
+            my->tasks[my->n] = SPAWN(fetch, .session = my->session,
+                                     .limit = &my->limit,
+                                     .url = my->urls[my->n]);
+
+        FOR_AWAIT(my->done, coil_as_completed(my->tasks, my->n)) {
+            TRY_AWAIT_TO(my->err, my->bytes, my->done);
+            struct fetch *fetch = coil_task_frame(my->done);
+            if (my->err < 0)
+                printf("%s  %s\n", coil_strerror(my->err), fetch->url);
+            else
+                printf("%zu bytes  %s\n", my->bytes, fetch->url);
+        }
+
+    FINALLY;
+        AWAIT(coil_session_close(my->session));
+    }
+}
+
+int main(int argc, char **argv)
+{
+    (void)argc;
+    int err = RUN(crawl, .urls = argv + 1);
+    if (err < 0)
+        fprintf(stderr, "09_http_parallel: %s\n", coil_strerror(err));
+    return err < 0;
+}
