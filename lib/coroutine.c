@@ -383,9 +383,11 @@ static struct end take_failure(struct coil_coro *co, struct coil_future *f)
     return end;
 }
 
+_Thread_local uint32_t coili_run_detail;
+
 uint32_t coil_last_detail(void)
 {
-    return coili_need_loop()->last_detail;
+    return coili_loop ? coili_loop->last_detail : coili_run_detail;
 }
 
 /* The request strikes the next await of `co`. */
@@ -578,6 +580,11 @@ void coili_fail(struct coil_coro *co, int err, uint32_t detail,
         coili_misuse(co, file, line, "FAIL in FINALLY");
     if (err >= 0)
         coili_misuse(co, file, line, "FAIL wants a negative number");
+    if (err == -ECANCELED && co->future.cancels) {
+        /* Caught, and sent on its way again. */
+        flag_set(&co->future, F_OWN_CANCEL);
+        detail = detail ? detail : co->future.flags >> REASON_SHIFT;
+    }
     set_failure(co, err, detail);
     coili_body_over(co);
 }
@@ -667,6 +674,65 @@ static void pass_request_on(struct coil_coro *co)
     }
 }
 
+/*
+ * A frame that has not begun does not wait: a scope fits into two words of it.
+ * So to drop one in FINALLY needs no memory.
+ */
+static struct coili_scope *scope_in(struct coil_coro *dropped)
+{
+    _Static_assert(offsetof(struct coil_coro, scopes) -
+                           offsetof(struct coil_coro, awaiting) >=
+                       sizeof(struct coili_scope),
+                   "a scope is larger than awaiting and next");
+    return (struct coili_scope *)(void *)&dropped->awaiting;
+}
+
+void coili_call_at_end(struct coil_coro *co, struct coil_coro *dropped)
+{
+    coili_list_remove(&task_of(dropped)->siblings);
+    flag_set(&dropped->future, F_STARTED);
+    struct coili_scope *scope = scope_in(dropped);
+    *scope = (struct coili_scope){ .next = co->scopes, .kind = SCOPE_DROPPED };
+    co->scopes = scope;
+}
+
+static struct coili_scope **find_dropped(struct coil_coro *co)
+{
+    struct coili_scope **p = &co->scopes;
+    while (*p && (*p)->kind != SCOPE_DROPPED)
+        p = &(*p)->next;
+    return p;
+}
+
+/* Call one that was dropped, straight to its FINALLY; false if there is none. */
+static bool call_dropped(struct coil_coro *co, int line)
+{
+    struct coil_loop *loop = coili_loop;
+    struct coili_scope **p = find_dropped(co), *scope = *p;
+    if (!scope)
+        return false;
+    *p = scope->next;
+    struct coil_coro *dropped = COILI_CONTAINER(scope, struct coil_coro,
+                                                awaiting);
+    dropped->awaiting = dropped->next = 0;
+    dropped->future.waiters = (uintptr_t)co;
+    flag_set(&dropped->future, F_CALLED);
+    coili_begin_cancelled(dropped, COIL_CANCEL_USER);
+    co->awaiting = (uintptr_t)dropped;
+    loop->resume = dropped;
+    suspend(loop, co, line);
+    return true;
+}
+
+/* It has been called, or the children have ended. */
+static void let_go_of_awaited(struct coil_coro *co)
+{
+    struct coil_future *f = awaited_future(co);
+    co->awaiting = 0;
+    if (f)
+        future_unref(f);
+}
+
 void coili_body_over_slow(struct coil_coro *co)
 {
     if (!outcome_of(&co->future)) {
@@ -683,7 +749,7 @@ void coili_body_over_slow(struct coil_coro *co)
     pass_request_on(co);
     close_iterations(co);
     struct coili_nursery *n = coili_nursery_find(co);
-    if (n && n->running)
+    if ((n && n->running) || *find_dropped(co))
         co->line = LINE_DRAIN;
 }
 
@@ -775,7 +841,8 @@ void *coili_leave(struct coil_coro *co, const struct coil_site *site)
         loop->asked = site;
         return NULL;
     case LINE_DRAIN:
-        if (drain(co, LINE_FINALLY))
+        let_go_of_awaited(co);
+        if (call_dropped(co, LINE_DRAIN) || drain(co, LINE_FINALLY))
             return NULL;
         co->line = LINE_FINALLY; /* the last one has ended meanwhile */
         return co;
@@ -785,6 +852,7 @@ void *coili_leave(struct coil_coro *co, const struct coil_site *site)
         pass_request_on(co);
         break;
     case LINE_OVER:
+        let_go_of_awaited(co);
         break;
     default:
         if (co->awaiting)
@@ -799,7 +867,7 @@ void *coili_leave(struct coil_coro *co, const struct coil_site *site)
 
     if (co->scopes) {
         close_iterations(co);
-        if (drain(co, LINE_OVER))
+        if (call_dropped(co, LINE_OVER) || drain(co, LINE_OVER))
             return NULL;
         loop->current = NULL; /* what a release starts is not its child */
         end_scopes(co);

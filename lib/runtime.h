@@ -174,7 +174,8 @@ enum scope_kind {
     SCOPE_HOLD,
     SCOPE_ITER,
     SCOPE_GIVE,
-    SCOPE_NAME
+    SCOPE_NAME,
+    SCOPE_DROPPED /* in the head of the frame that was dropped */
 };
 
 struct coili_scope {
@@ -254,6 +255,9 @@ struct coil_loop {
 };
 
 extern _Thread_local struct coil_loop *coili_loop;
+
+/* The detail of the error that RUN returned last in this thread. */
+extern _Thread_local uint32_t coili_run_detail;
 
 /* Static futures: done with 0, cancelled; a pass to come and one that came. */
 extern struct coil_future coili_zero, coili_cancelled, coili_pass, coili_passed;
@@ -345,6 +349,9 @@ const struct coil_site *coili_site(struct coil_coro *co);
 
 /* Cancel a frame and what it waits for. False: it is over. */
 bool coili_cancel(struct coil_coro *co, enum coil_cancel_reason reason);
+
+/* Have it run the FINALLY of one that it drops, when it is over itself. */
+void coili_call_at_end(struct coil_coro *co, struct coil_coro *dropped);
 
 /* Let a coroutine that has not begun go straight to its FINALLY. */
 void coili_begin_cancelled(struct coil_coro *co, enum coil_cancel_reason why);

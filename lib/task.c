@@ -145,13 +145,24 @@ int coil_start(struct coil_future *future)
     return spawn(future) ? 0 : -ENOMEM;
 }
 
-/* A frame that was never awaited goes straight to its FINALLY. */
+/*
+ * A frame that was never awaited goes straight to its FINALLY; as a child of
+ * who dropped it, for its arguments may be lent. Where there is no memory for a
+ * nursery, or none may be asked for, it is called when that one ends.
+ */
 void coili_adopt(struct coil_loop *loop, struct coil_coro *co)
 {
+    struct coil_coro *by = loop->current;
+    struct coili_nursery *n = &loop->root;
+    if (by)
+        n = by->future.flags & F_FINALLY ? coili_nursery_find(by)
+                                         : coili_nursery_need(by);
+    if (!n) {
+        coili_call_at_end(by, co);
+        return;
+    }
     coili_begin_cancelled(co, COIL_CANCEL_USER);
-    struct coili_nursery *n = loop->current ? coili_nursery_find(loop->current)
-                                            : NULL;
-    enter_nursery(loop, n ? n : &loop->root, task_of(co));
+    enter_nursery(loop, n, task_of(co));
 }
 
 /* ---- The end ---------------------------------------------------------- */
@@ -289,7 +300,7 @@ static struct coil_coro *cancel_awaited(struct coil_coro *co)
     if (f->state & STATE_MASK || f->refs == REFS_MOST)
         return NULL; /* woken already */
     if (kind_of(f) == KIND_CORO) {
-        if (f->flags & F_CALLED)
+        if (f->flags & F_CALLED && co->line < LINE_OVER)
             flag_clear(&co->future, F_MUST_CANCEL);
         else if (f->flags & F_GENERATOR)
             return NULL; /* woken already, by what it yielded */
@@ -665,6 +676,7 @@ int coili_run_end(struct coil_future *main, enum coili_kind kind, void *result)
 {
     int err = run_error;
     run_error = 0;
+    coili_run_detail = 0;
     if (err < 0)
         return err;
     struct coil_loop *loop = coili_need_loop();
@@ -674,6 +686,7 @@ int coili_run_end(struct coil_future *main, enum coili_kind kind, void *result)
         err = coil_future_error(&t->coro.future);
     if (err == 0 && kind != COILI_KIND_NONE)
         err = store(kind, result, &t->coro.future);
+    coili_run_detail = coil_future_detail(&t->coro.future);
     coil_loop_close(loop);
     return err;
 }

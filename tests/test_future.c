@@ -66,7 +66,10 @@ static char called[64];
 
 static void note_call(void *arg)
 {
-    strncat(called, arg, 1);
+    size_t n = strlen(called);
+    CHECK(n + 1 < sizeof called);
+    called[n] = *(const char *)arg;
+    called[n + 1] = '\0';
 }
 
 /* --- States ----------------------------------------------------------------*/
@@ -661,7 +664,7 @@ static void spawn_four(struct coil_task *tasks[4], struct coil_future *future)
 }
 
 COROUTINE(wake_four, struct coil_future *future; struct coil_task *tasks[4];
-          int i;)
+          int i, value;)
 {
     ASYNC(wake_four, my) {
         my->future = coil_future_new();
@@ -672,9 +675,8 @@ COROUTINE(wake_four, struct coil_future *future; struct coil_task *tasks[4];
         AWAIT(coil_sleep(0));
         CHECK_STR(called, "abcd");
         for (my->i = 0; my->i < 4; my->i++) {
-            int value;
-            AWAIT_TO(value, my->tasks[my->i]);
-            CHECK_INT(value, 41);
+            AWAIT_TO(my->value, my->tasks[my->i]);
+            CHECK_INT(my->value, 41);
         }
 
     FINALLY;

@@ -1494,19 +1494,122 @@ static void drops_a_call(struct coil_coro *co)
     }
 }
 
-// Its FINALLY runs, as a child of a task; of a loop where there is none.
+// Its FINALLY runs, and what it was lent is still there: it is a child.
 TEST(task_adopts_what_it_drops_unstarted)
 {
     stage_open();
     struct hand op = { 0 };
     struct coil_task *t = coil_spawn(CALL(drops_a_call, .op = &op));
     stage_passes(2);
+    CHECK(!coil_task_done(t));
     hand_set(&op, 0, 0);
-    stage_passes(2);
     CHECK_INT(stage_run(t), 0);
-    stage_close();
-    CHECK_TRACE("dropped parent cleaning clean");
+    CHECK_TRACE("dropped cleaning clean parent");
     CHECK_INT(op.freed, 1);
+    stage_close();
+}
+
+struct lends_and_drops {
+    struct coil_coro coro;
+    struct coil_future *unused[3];
+    struct hand op[3]; /* lent to those */
+};
+
+static void lends_and_drops(struct coil_coro *co)
+{
+    ASYNC(lends_and_drops, my) {
+        for (int i = 0; i < 3; i++)
+            my->unused[i] = CALL(cleans, .with = hand_op(&my->op[i]));
+        AWAIT(coil_sleep(0));
+    FINALLY;
+        for (int i = 0; i < 3; i++)
+            coil_drop(my->unused[i]);
+        trace("dropped");
+    }
+}
+
+// The usual place to drop: nothing may be asked for there, no memory neither,
+// and the frame that lends must stay until they have ended.
+TEST(task_that_drops_in_finally_ends_after_what_it_dropped)
+{
+    stage_open();
+    struct coil_task *t = coil_spawn(CALL(lends_and_drops));
+    struct lends_and_drops *frame = coil_task_frame(t);
+    stage_passes(1);
+    test_forbid_allocations(true);
+    for (int i = 0; i < 3; i++) {
+        stage_passes(3);
+        test_forbid_allocations(false);
+        CHECK(!coil_task_done(t));
+        CHECK_TRACE(i ? "clean cleaning" : "dropped cleaning");
+        test_forbid_allocations(true);
+        for (int k = 0; k < 3; k++)
+            if (frame->op[k].flying)
+                hand_set(&frame->op[k], 0, 0);
+    }
+    stage_passes(1);
+    test_forbid_allocations(false);
+    CHECK_INT(test_forbidden_allocations(), 0);
+    CHECK_INT(stage_run(t), 0);
+    CHECK_TRACE("clean");
+    stage_close();
+}
+
+TEST(task_that_drops_in_finally_can_be_cancelled_in_there)
+{
+    stage_open();
+    struct coil_task *t = coil_spawn(CALL(lends_and_drops));
+    stage_passes(4);
+    CHECK_TRACE("dropped cleaning");
+    for (int i = 0; i < 3; i++) {
+        CHECK(!coil_task_done(t));
+        CHECK(coil_task_cancel(t));
+        stage_passes(1);
+    }
+    CHECK_TRACE("clean cleaning clean cleaning clean");
+    CHECK_INT(stage_run(t), -ECANCELED);
+    stage_close();
+}
+
+// Where no coroutine runs there is nobody but the loop to adopt it.
+TEST(task_of_the_loop_runs_the_finally_of_what_was_dropped_outside)
+{
+    stage_open();
+    struct hand op = { 0 };
+    coil_drop(CALL(cleans, .with = hand_op(&op)));
+    CHECK_TRACE("");
+    stage_passes(1);
+    CHECK_TRACE("cleaning");
+    hand_set(&op, 0, 0);
+    stage_close();
+    CHECK_TRACE("clean");
+}
+
+struct holds_an_unused_call {
+    struct coil_coro coro;
+    struct coil_future *unused;
+};
+
+static void holds_an_unused_call(struct coil_coro *co)
+{
+    ASYNC(holds_an_unused_call, my) {
+        my->unused = CALL(cleans, .with = coil_sleep(0));
+        AWAIT(coil_sleep(COIL_SECONDS(3600)));
+    FINALLY;
+        AWAIT(coil_sleep(0));
+        coil_drop(my->unused);
+    }
+}
+
+// Whoever made it is still there to drop it: the loop must not do it before.
+TEST(task_that_drops_what_it_has_while_the_loop_closes_is_the_only_one)
+{
+    stage_open();
+    coil_spawn(CALL(holds_an_unused_call));
+    stage_passes(1);
+    stage_close();
+    CHECK_TRACE("cleaning clean");
+    CHECK_INT(stage_reported.n, 0);
 }
 
 /* ---- START, detach, drop ---------------------------------------------- */

@@ -809,8 +809,8 @@ COIL_API void coil_release(struct coil_coro *co, void *object);
 COIL_API void coil_drop(struct coil_future *future);
 
 /*
- * The detail of the error that the running coroutine was given last; valid
- * until its next await.
+ * The detail of the error that the running coroutine was given last, valid
+ * until its next await; after RUN, of the error that it returned.
  */
 COIL_API uint32_t coil_last_detail(void);
 

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: MIT
+// labels: core
+/*
+ * test_event.c: set() lets everybody go who waits, whatever comes after it.
+ */
+#include "stage.h"
+
+#include <coil/event.h>
+
+struct waits {
+    struct coil_coro coro;
+    struct coil_event *event;
+    int id, times;
+    struct hand *then;
+};
+
+static void waits(struct coil_coro *co)
+{
+    ASYNC(waits, my) {
+        for (; my->times > 0; my->times--) {
+            AWAIT(coil_event_wait(my->event));
+            trace("%d", my->id);
+        }
+        if (my->then)
+            AWAIT(hand_op(my->then));
+    }
+}
+
+static struct coil_task *wait(struct coil_event *event, int id)
+{
+    return coil_spawn(CALL(waits, .event = event, .id = id, .times = 1));
+}
+
+TEST(event_set_wakes_everybody_in_order)
+{
+    stage_open();
+    struct coil_event event;
+    coil_event_init(&event);
+    for (int i = 1; i <= 4; i++)
+        wait(&event, i);
+    stage_passes(3);
+    CHECK_TRACE("");
+    CHECK(!coil_event_is_set(&event));
+    coil_event_set(&event);
+    CHECK(coil_event_is_set(&event));
+    stage_passes(1);
+    CHECK_TRACE("1 2 3 4");
+    stage_close();
+}
+
+// asyncio test_clear_with_waiters: cleared before they run, they go all the
+// same; who comes after that waits.
+TEST(event_set_and_cleared_at_once_wakes_everybody)
+{
+    stage_open();
+    struct coil_event event;
+    coil_event_init(&event);
+    for (int i = 1; i <= 3; i++)
+        wait(&event, i);
+    stage_passes(1);
+    coil_event_set(&event);
+    coil_event_clear(&event);
+    wait(&event, 4);
+    stage_passes(3);
+    CHECK_TRACE("1 2 3");
+    coil_event_set(&event);
+    stage_passes(1);
+    CHECK_TRACE("4");
+    stage_close();
+}
+
+TEST(event_that_is_set_makes_nobody_wait)
+{
+    stage_open();
+    struct coil_event event;
+    coil_event_init(&event);
+    coil_event_set(&event);
+    coil_event_set(&event);
+    struct coil_task *t = coil_spawn(
+        CALL(waits, .event = &event, .id = 7, .times = 3));
+    stage_passes(1);
+    CHECK(coil_task_done(t));
+    CHECK_TRACE("7 7 7");
+    stage_close();
+}
+
+// No one is woken twice by one set().
+TEST(event_wakes_once_for_each_set)
+{
+    stage_open();
+    struct coil_event event;
+    coil_event_init(&event);
+    struct coil_task *t = coil_spawn(
+        CALL(waits, .event = &event, .id = 1, .times = 3));
+    for (int i = 0; i < 3; i++) {
+        stage_passes(3);
+        CHECK(!coil_task_done(t));
+        coil_event_set(&event);
+        coil_event_clear(&event);
+        coil_event_set(&event);
+        coil_event_clear(&event);
+        stage_passes(3);
+        CHECK_TRACE("1");
+    }
+    CHECK_INT(stage_run(t), 0);
+    stage_close();
+}
+
+TEST(event_cancelled_waiter_leaves_the_others_alone)
+{
+    stage_open();
+    struct coil_event event;
+    coil_event_init(&event);
+    struct coil_task *t[3];
+    for (int i = 0; i < 3; i++)
+        t[i] = wait(&event, i);
+    stage_passes(1);
+    coil_task_cancel(t[1]);
+    CHECK_INT(coil_waiters_count(&event.line), 2);
+    coil_event_set(&event);
+    stage_passes(2);
+    CHECK_TRACE("0 2");
+    CHECK_INT(stage_run(t[1]), -ECANCELED);
+    stage_close();
+}
+
+// Set, then cancelled before it ran: it has seen the event.
+TEST(event_set_then_cancelled_is_seen_and_the_next_await_is_struck)
+{
+    stage_open();
+    struct coil_event event;
+    struct hand then = { 0 };
+    coil_event_init(&event);
+    struct coil_task *t = coil_spawn(
+        CALL(waits, .event = &event, .id = 5, .times = 1, .then = &then));
+    stage_passes(1);
+    coil_event_set(&event);
+    coil_task_cancel(t);
+    CHECK_INT(stage_run(t), -ECANCELED);
+    CHECK_TRACE("5");
+    CHECK_INT(then.started, 0);
+    stage_close();
+}

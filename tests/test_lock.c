@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: MIT
+// labels: core
+/*
+ * test_lock.c: handed over in the order of arrival, never lost in a cancel.
+ */
+#include "stage.h"
+
+#include <coil/lock.h>
+
+struct locks {
+    struct coil_coro coro;
+    struct coil_lock *lock;
+    int id, passes;
+    bool in;
+    bool *inside;
+    int *finals;
+};
+
+static void locks(struct coil_coro *co)
+{
+    ASYNC(locks, my) {
+        HOLD(my->lock);
+        CHECK(!*my->inside);
+        my->in = *my->inside = true;
+        trace("%d", my->id);
+        for (; my->passes > 0; my->passes--)
+            AWAIT(coil_sleep(0));
+
+    FINALLY;
+        ++*my->finals;
+        if (my->in)
+            *my->inside = false;
+    }
+}
+
+struct world {
+    struct coil_lock lock;
+    bool inside;
+    int finals;
+};
+
+static struct coil_task *lock(struct world *w, int id, int passes)
+{
+    return coil_spawn(CALL(locks, .lock = &w->lock, .id = id,
+                           .passes = passes, .inside = &w->inside,
+                           .finals = &w->finals));
+}
+
+TEST(lock_lets_in_one_at_a_time_in_the_order_of_arrival)
+{
+    stage_open();
+    struct world w = { .finals = 0 };
+    coil_lock_init(&w.lock);
+    struct coil_task *t[5];
+    for (int i = 0; i < 5; i++)
+        t[i] = lock(&w, i, i % 3);
+    for (int i = 0; i < 5; i++)
+        CHECK_INT(stage_run(t[i]), 0);
+    CHECK_TRACE("0 1 2 3 4");
+    CHECK(!coil_lock_locked(&w.lock));
+    stage_close();
+}
+
+TEST(lock_nowait_takes_it_if_it_is_free)
+{
+    struct coil_lock l;
+    coil_lock_init(&l);
+    CHECK(!coil_lock_locked(&l));
+    CHECK_INT(coil_lock_acquire_nowait(&l), 0);
+    CHECK(coil_lock_locked(&l));
+    CHECK_INT(coil_lock_acquire_nowait(&l), -EAGAIN);
+    coil_lock_release(&l);
+    CHECK(!coil_lock_locked(&l));
+}
+
+// asyncio frees it in between, so others can step in; here nobody can.
+TEST(lock_is_handed_over_without_being_free_in_between)
+{
+    stage_open();
+    struct world w = { .finals = 0 };
+    coil_lock_init(&w.lock);
+    CHECK_INT(coil_lock_acquire_nowait(&w.lock), 0);
+    struct coil_task *t = lock(&w, 1, 0);
+    stage_passes(1);
+    coil_lock_release(&w.lock);
+    CHECK(coil_lock_locked(&w.lock));
+    CHECK_INT(coil_lock_acquire_nowait(&w.lock), -EAGAIN);
+    CHECK_INT(stage_run(t), 0);
+    CHECK(!coil_lock_locked(&w.lock));
+    CHECK_TRACE("1");
+    stage_close();
+}
+
+// asyncio test_cancel_race, test_cancel_release_race.
+TEST(lock_handed_to_a_task_that_is_cancelled_goes_on_to_the_next)
+{
+    for (int order = 0; order < 2; order++) {
+        stage_open();
+        struct world w = { .finals = 0 };
+        coil_lock_init(&w.lock);
+        CHECK_INT(coil_lock_acquire_nowait(&w.lock), 0);
+        struct coil_task *a = lock(&w, 1, 1), *b = lock(&w, 2, 1);
+        stage_passes(1);
+        if (order == 0)
+            coil_lock_release(&w.lock);
+        coil_task_cancel(a);
+        if (order == 1)
+            coil_lock_release(&w.lock);
+        CHECK_INT(stage_run(a), -ECANCELED);
+        CHECK_INT(stage_run(b), 0);
+        CHECK(!coil_lock_locked(&w.lock));
+        CHECK_INT(w.finals, 2);
+        stage_trace[0] = '\0';
+        stage_close();
+    }
+}
+
+DEATH_TEST(lock_released_that_nobody_holds_aborts,
+           "a lock is released that nobody holds")
+{
+    struct coil_lock l;
+    coil_lock_init(&l);
+    coil_lock_release(&l);
+}
+
+// Each of three tasks cancelled at each pass, alone and in pairs, while the
+// lock is released from outside at each pass: nobody hangs, it is free again.
+TEST(lock_is_lost_in_no_interleaving)
+{
+    enum { TASKS = 3, PASSES = 8 };
+    stage_open();
+    for (int release = 0; release < PASSES; release++)
+        for (int first = 0; first < TASKS * PASSES; first++)
+            for (int second = 0; second < TASKS * PASSES; second++) {
+                struct world w = { .finals = 0 };
+                coil_lock_init(&w.lock);
+                CHECK_INT(coil_lock_acquire_nowait(&w.lock), 0);
+                struct coil_task *t[TASKS];
+                for (int i = 0; i < TASKS; i++)
+                    t[i] = lock(&w, i, i % 2);
+                test_note("release at %d, cancel %d at %d, %d at %d", release,
+                          first % TASKS, first / TASKS, second % TASKS,
+                          second / TASKS);
+                for (int pass = 0; pass < PASSES; pass++) {
+                    if (pass == first / TASKS)
+                        coil_task_cancel(t[first % TASKS]);
+                    if (pass == release)
+                        coil_lock_release(&w.lock);
+                    if (pass == second / TASKS)
+                        coil_task_cancel(t[second % TASKS]);
+                    stage_passes(1);
+                }
+                for (int i = 0; i < TASKS; i++) {
+                    CHECK_INT(coil_run_until(stage_loop, t[i]), 0);
+                    coil_task_drop(&t[i]);
+                }
+                CHECK_INT(w.finals, TASKS);
+                CHECK(!coil_lock_locked(&w.lock));
+                CHECK(coil_waiters_empty(&w.lock.line));
+                stage_trace[0] = '\0';
+            }
+    stage_close();
+}

@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: MIT
+// labels: core
+/*
+ * test_semaphore.c: FIFO, no barging, no permit lost. "Granted, then cancelled
+ * before it ran" is the bug that every library has shipped here: it is replayed
+ * by name, and then by trying all interleavings of a small world.
+ */
+#include "stage.h"
+
+#include <coil/semaphore.h>
+
+/* asyncio test_semaphore_acquire_fairness: in, and in again. */
+struct takes_twice {
+    struct coil_coro coro;
+    struct coil_semaphore *sem;
+    int id;
+};
+
+static void takes_twice(struct coil_coro *co)
+{
+    ASYNC(takes_twice, my) {
+        HOLD(my->sem);
+        trace("c%d_1", my->id);
+        RELEASE(my->sem);
+        HOLD(my->sem);
+        trace("c%d_2", my->id);
+    }
+}
+
+// Who comes back stands at the end: cpython#90155, python/asyncio#270.
+TEST(semaphore_serves_each_once_before_it_serves_one_twice)
+{
+    stage_open();
+    struct coil_semaphore sem;
+    coil_semaphore_init(&sem, 0);
+    struct coil_task *t[3];
+    for (int i = 0; i < 3; i++)
+        t[i] = coil_spawn(CALL(takes_twice, .sem = &sem, .id = i + 1));
+    stage_passes(1);
+    CHECK_TRACE("");
+    coil_semaphore_release(&sem);
+    for (int i = 0; i < 3; i++)
+        CHECK_INT(stage_run(t[i]), 0);
+    CHECK_TRACE("c1_1 c2_1 c3_1 c1_2 c2_2 c3_2");
+    CHECK_INT(coil_semaphore_value(&sem), 1);
+    stage_close();
+}
+
+struct takes {
+    struct coil_coro coro;
+    struct coil_semaphore *sem;
+    int id;
+    struct hand *inside;
+};
+
+static void takes(struct coil_coro *co)
+{
+    ASYNC(takes, my) {
+        AWAIT(coil_semaphore_acquire(my->sem));
+        trace("%d", my->id);
+        if (my->inside)
+            AWAIT(hand_op(my->inside));
+    }
+}
+
+static struct coil_task *take(struct coil_semaphore *sem, int id)
+{
+    return coil_spawn(CALL(takes, .sem = sem, .id = id));
+}
+
+// asyncio test_acquire_fifo_order: 1 2 3 4, however the permits come.
+TEST(semaphore_wakes_in_the_order_of_arrival)
+{
+    for (int batch = 1; batch <= 4; batch++) {
+        stage_open();
+        struct coil_semaphore sem;
+        coil_semaphore_init(&sem, 0);
+        for (int i = 1; i <= 4; i++)
+            take(&sem, i);
+        stage_passes(1);
+        for (int i = 0; i < 4; i++) {
+            coil_semaphore_release(&sem);
+            if (i % batch == batch - 1)
+                stage_passes(1);
+        }
+        stage_passes(1);
+        CHECK_TRACE("1 2 3 4");
+        stage_close();
+    }
+}
+
+// asyncio test_acquire_cancel_before_awoken: [2, 3] after the cancel of 1.
+TEST(semaphore_serves_those_behind_a_cancelled_waiter)
+{
+    stage_open();
+    struct coil_semaphore sem;
+    coil_semaphore_init(&sem, 0);
+    struct coil_task *t[4];
+    for (int i = 0; i < 4; i++)
+        t[i] = take(&sem, i + 1);
+    stage_passes(1);
+    coil_task_cancel(t[0]);
+    coil_semaphore_release(&sem);
+    coil_semaphore_release(&sem);
+    stage_passes(2);
+    CHECK_INT(stage_run(t[0]), -ECANCELED);
+    CHECK_TRACE("2 3");
+    CHECK(!coil_task_done(t[3]));
+    stage_close();
+}
+
+struct holds {
+    struct coil_coro coro;
+    struct coil_semaphore *sem;
+    int passes;
+    bool in;
+    int *inside, *most, *finals;
+};
+
+static void holds(struct coil_coro *co)
+{
+    ASYNC(holds, my) {
+        HOLD(my->sem);
+        my->in = true;
+        if (++*my->inside > *my->most)
+            *my->most = *my->inside;
+        for (; my->passes > 0; my->passes--)
+            AWAIT(coil_sleep(0));
+
+    FINALLY;
+        ++*my->finals;
+        if (my->in)
+            --*my->inside;
+    }
+}
+
+// asyncio test_acquire_hang: granted, cancelled, the next one must be served.
+TEST(semaphore_granted_then_cancelled_passes_its_permit_on)
+{
+    stage_open();
+    struct coil_semaphore sem;
+    int inside = 0, most = 0, finals = 0;
+    coil_semaphore_init(&sem, 0);
+    struct coil_task *t[2];
+    for (int i = 0; i < 2; i++)
+        t[i] = coil_spawn(CALL(holds, .sem = &sem, .passes = 1,
+                               .inside = &inside, .most = &most,
+                               .finals = &finals));
+    stage_passes(1);
+    coil_semaphore_release(&sem);
+    coil_task_cancel(t[0]);
+    CHECK_INT(stage_run(t[0]), -ECANCELED);
+    CHECK_INT(stage_run(t[1]), 0);
+    CHECK_INT(coil_semaphore_value(&sem), 1);
+    CHECK_INT(finals, 2);
+    stage_close();
+}
+
+// asyncio test_acquire_no_hang: both at once, in the other order.
+TEST(semaphore_cancelled_then_granted_leaves_the_permit_to_the_next)
+{
+    stage_open();
+    struct coil_semaphore sem;
+    coil_semaphore_init(&sem, 0);
+    struct coil_task *a = take(&sem, 1), *b = take(&sem, 2);
+    stage_passes(1);
+    coil_task_cancel(a);
+    coil_semaphore_release(&sem);
+    CHECK_INT(stage_run(a), -ECANCELED);
+    CHECK_INT(stage_run(b), 0);
+    CHECK_TRACE("2");
+    CHECK_INT(coil_semaphore_value(&sem), 0);
+    stage_close();
+}
+
+// A permit that is handed over is never free in between: no barging.
+TEST(semaphore_newcomer_cannot_take_what_was_handed_over)
+{
+    stage_open();
+    struct coil_semaphore sem;
+    coil_semaphore_init(&sem, 0);
+    take(&sem, 1);
+    stage_passes(1);
+    coil_semaphore_release(&sem);
+    CHECK(coil_semaphore_locked(&sem));
+    CHECK_INT(coil_semaphore_acquire_nowait(&sem), -EAGAIN);
+    take(&sem, 2);
+    stage_passes(2);
+    CHECK_TRACE("1");
+    stage_close();
+}
+
+TEST(semaphore_nowait_takes_what_is_free)
+{
+    struct coil_semaphore sem;
+    coil_semaphore_init(&sem, 2);
+    CHECK(!coil_semaphore_locked(&sem));
+    CHECK_INT(coil_semaphore_acquire_nowait(&sem), 0);
+    CHECK_INT(coil_semaphore_acquire_nowait(&sem), 0);
+    CHECK(coil_semaphore_locked(&sem));
+    CHECK_INT(coil_semaphore_acquire_nowait(&sem), -EAGAIN);
+    coil_semaphore_release(&sem);
+    CHECK_INT(coil_semaphore_value(&sem), 1);
+}
+
+// An unbounded one may grow: it is also a counter of events.
+TEST(semaphore_may_be_released_more_often_than_acquired)
+{
+    struct coil_semaphore sem;
+    coil_semaphore_init(&sem, 0);
+    coil_semaphore_release(&sem);
+    coil_semaphore_release(&sem);
+    CHECK_INT(coil_semaphore_value(&sem), 2);
+}
+
+DEATH_TEST(semaphore_bounded_released_once_too_often_aborts,
+           "a bounded semaphore is released once too often")
+{
+    struct coil_semaphore sem;
+    coil_semaphore_init_bounded(&sem, 1);
+    CHECK_INT(coil_semaphore_acquire_nowait(&sem), 0);
+    coil_semaphore_release(&sem);
+    coil_semaphore_release(&sem);
+}
+
+// To hand a permit to a waiter is no release too many.
+TEST(semaphore_bounded_may_hand_over_at_its_bound)
+{
+    stage_open();
+    struct coil_semaphore sem;
+    coil_semaphore_init_bounded(&sem, 1);
+    CHECK_INT(coil_semaphore_acquire_nowait(&sem), 0);
+    struct coil_task *t = take(&sem, 1);
+    stage_passes(1);
+    coil_semaphore_release(&sem);
+    CHECK_INT(stage_run(t), 0);
+    coil_semaphore_release(&sem);
+    CHECK_INT(coil_semaphore_value(&sem), 1);
+    CHECK_TRACE("1");
+    stage_close();
+}
+
+TEST(semaphore_bounds_how_many_are_inside)
+{
+    stage_open();
+    struct coil_semaphore sem;
+    int inside = 0, most = 0, finals = 0;
+    coil_semaphore_init_bounded(&sem, 7);
+    struct coil_task *t[100];
+    for (int i = 0; i < 100; i++)
+        t[i] = coil_spawn(CALL(holds, .sem = &sem, .passes = i % 5,
+                               .inside = &inside, .most = &most,
+                               .finals = &finals));
+    for (int i = 0; i < 100; i++)
+        CHECK_INT(stage_run(t[i]), 0);
+    CHECK_INT(most, 7);
+    CHECK_INT(finals, 100);
+    CHECK_INT(coil_semaphore_value(&sem), 7);
+    stage_close();
+}
+
+/*
+ * All interleavings of a small world: three tasks that HOLD one permit, which
+ * is free from the start or released later; between any two passes up to two
+ * of these things happen: nothing, a release, the cancel of one of the three.
+ */
+enum { WORLD_TASKS = 3, WORLD_PASSES = 5, EVENTS = 2 + WORLD_TASKS };
+
+static void act(int event, struct coil_semaphore *sem, struct coil_task **t,
+                int *permits)
+{
+    if (event == 1 && *permits == 0) {
+        coil_semaphore_release(sem);
+        ++*permits;
+    } else if (event >= 2) {
+        coil_task_cancel(t[event - 2]);
+    }
+}
+
+static void replay(unsigned script, int at_start)
+{
+    struct coil_semaphore sem;
+    int inside = 0, most = 0, finals = 0, permits = at_start;
+    coil_semaphore_init(&sem, (size_t)at_start);
+    struct coil_task *t[WORLD_TASKS];
+    for (int i = 0; i < WORLD_TASKS; i++)
+        t[i] = coil_spawn(CALL(holds, .sem = &sem, .passes = i % 2,
+                               .inside = &inside, .most = &most,
+                               .finals = &finals));
+    for (int pass = 0; pass < WORLD_PASSES; pass++) {
+        act((int)(script % EVENTS), &sem, t, &permits);
+        script /= EVENTS;
+        if (pass < 2) { /* two things between the same passes */
+            act((int)(script % EVENTS), &sem, t, &permits);
+            script /= EVENTS;
+        }
+        stage_passes(1);
+    }
+    if (!permits)
+        coil_semaphore_release(&sem);
+    for (int i = 0; i < WORLD_TASKS; i++) {
+        CHECK_INT(coil_run_until(stage_loop, t[i]), 0);
+        coil_task_drop(&t[i]);
+    }
+    CHECK_INT(finals, WORLD_TASKS);
+    CHECK_INT(coil_semaphore_value(&sem), 1);
+    CHECK(coil_waiters_empty(&sem.line));
+    CHECK(most <= 1);
+    CHECK_INT(inside, 0);
+}
+
+// However releases and cancels fall between the passes, no permit is lost and
+// none is made, nobody hangs, every FINALLY runs once.
+TEST(semaphore_loses_no_permit_in_any_interleaving)
+{
+    stage_open();
+    unsigned scripts = 1;
+    for (int i = 0; i < WORLD_PASSES + 2; i++)
+        scripts *= EVENTS;
+    unsigned step = test_is_slow() ? 37 : 1;
+    for (int at_start = 0; at_start < 2; at_start++)
+        for (unsigned script = 0; script < scripts; script += step) {
+            test_note("script %u, %d permits at the start", script, at_start);
+            replay(script, at_start);
+        }
+    stage_close();
+}
