@@ -29,7 +29,9 @@
 #include <coil/coroutine.h>
 
 #include <errno.h>
+#include <float.h>
 #include <limits.h>
+#include <math.h>
 #include <string.h>
 
 #include "runtime.h"
@@ -70,12 +72,18 @@ struct coil_coro *coili_frame_new(coil_step_fn *step, uint32_t size)
     return co;
 }
 
+/* What a RETURN allocated; NULL was nothing. */
+static void give(const struct coil_site *site, void *pointer)
+{
+    if (pointer)
+        ((coil_call_fn *)site->give)(pointer);
+}
+
 /* A result that nobody took. */
 static void give_back(struct coil_future *f)
 {
-    const struct coil_site *site = (const struct coil_site *)coro_of(f)->next;
     if (!(f->flags & F_FETCHED))
-        ((coil_call_fn *)site->give)(f->result.p);
+        give((const struct coil_site *)coro_of(f)->next, f->result.p);
 }
 
 static NOINLINE void report_and_free(struct coil_coro *co)
@@ -204,7 +212,7 @@ static bool await_custom(struct coil_loop *loop, struct coil_coro *co,
                          struct coil_future *f, int line)
 {
     bool begins = !(f->flags & F_STARTED);
-    if (begins && struck(co)) {
+    if (begins && custom_of(f)->cls->cancel && struck(co)) {
         future_unref(f);
         return false;
     }
@@ -218,7 +226,7 @@ static bool await_custom(struct coil_loop *loop, struct coil_coro *co,
     coili_add_waiter(f, (uintptr_t)co);
     suspend(loop, co, line);
     if (must_cancel(co))
-        custom_of(f)->cls->cancel(f);
+        coil_future_cancel(f);
     return true;
 }
 
@@ -344,7 +352,7 @@ static void drop_outcome(struct coil_coro *co)
         return;
     const struct coil_site *site = giver(co, coili_site(co));
     if (site)
-        ((coil_call_fn *)site->give)(co->future.result.p);
+        give(site, co->future.result.p);
 }
 
 static void replace_by_failure(struct coil_coro *co, int err, uint32_t detail)
@@ -468,9 +476,11 @@ static enum fit fit(const struct coil_future *f, unsigned state,
                    ? FITS
                    : TOO_LARGE;
     case S_DOUBLE:
-        return kind == COILI_KIND_DOUBLE || kind == COILI_KIND_FLOAT
-                   ? FITS
-                   : OTHER_KIND;
+        if (kind == COILI_KIND_FLOAT)
+            return isfinite(f->result.d) && fabs(f->result.d) > (double)FLT_MAX
+                       ? TOO_LARGE
+                       : FITS;
+        return kind == COILI_KIND_DOUBLE ? FITS : OTHER_KIND;
     default:
         return kind == COILI_KIND_POINTER ? FITS : OTHER_KIND;
     }

@@ -156,6 +156,22 @@ void coil_future_detach(struct coil_future *f)
         coili_gone(f);
 }
 
+/*
+ * Nobody wants it any more. What flies is asked to end, what cannot be
+ * cancelled is begun all the same; settle() frees it. False: it never began.
+ */
+static bool goes_on(struct coil_future *f)
+{
+    const struct coil_future_class *cls = custom_of(f)->cls;
+    bool begun = f->flags & F_STARTED;
+    flag_set(f, F_STARTED);
+    if (begun && cls->cancel)
+        cls->cancel(f);
+    else if (!begun && !cls->cancel)
+        cls->start(f);
+    return begun || !cls->cancel;
+}
+
 /* The last reference is gone. */
 void coili_gone(struct coil_future *f)
 {
@@ -165,10 +181,8 @@ void coili_gone(struct coil_future *f)
         coili_frame_free(coro_of(f));
         break;
     case KIND_CUSTOM:
-        if (!f->state && f->flags & F_STARTED) {
-            custom_of(f)->cls->cancel(f); /* settle() frees it */
+        if (!f->state && goes_on(f))
             break;
-        }
         coili_wake_waiters(loop, f);
         custom_of(f)->cls->free(f);
         break;
@@ -249,6 +263,8 @@ bool coil_future_cancel(struct coil_future *f)
                     "only what runs can be cancelled; see coil_drop()");
         return coili_cancel(coro_of(f), COIL_CANCEL_USER);
     case KIND_CUSTOM:
+        if (!custom_of(f)->cls->cancel)
+            return true; /* it ends soon by itself */
         if (f->flags & F_STARTED)
             custom_of(f)->cls->cancel(f);
         else

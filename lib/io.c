@@ -247,64 +247,48 @@ struct coil_future *coil_connect(int fd, const struct coil_addr *addr)
 /* ---- close ------------------------------------------------------------ */
 
 /*
- * Two operations, one after the other. Cancelling asks every operation on the
- * descriptor to end; their own completions tell those who wait for them.
+ * Every operation on the descriptor is asked to end; their own completions tell
+ * those who wait for them. Closing is not subject to any bound.
  */
-static void close_ended(struct coil_future *f, int res)
+static void cancel_all(int fd)
 {
-    if (res >= 0)
-        coil_future_set_int(f, 0);
-    else
-        coil_future_set_error(f, res);
-}
-
-static void close_step(struct coili_op *op, int res, unsigned flags)
-{
-    (void)flags;
-    struct coil_future *f = &COILI_CONTAINER(op, struct io, op)->custom.future;
-    if (op->opcode == COILI_OP_CLOSE) {
-        close_ended(f, res);
-        return;
-    }
-    op->opcode = COILI_OP_CLOSE;
-    if (coili_loop->table->submit(coili_loop->backend, op) < 0)
-        close_ended(f, close(op->fd) < 0 ? -errno : 0);
+    coili_loop->table->cancel_fd(coili_loop->backend, fd);
 }
 
 static void close_start(struct coil_future *f)
 {
+    struct coil_loop *loop = coili_loop;
     struct io *io = io_of(f);
-    if (io->op.fd < 0)
+    if (io->op.fd < 0) {
         coil_future_set_error(f, -EINVAL);
-    else if (coili_loop->table->submit(coili_loop->backend, &io->op) < 0)
-        close_ended(f, close(io->op.fd) < 0 ? -errno : 0);
-}
-
-static void close_cancel(struct coil_future *f)
-{
-    (void)f; /* it ends soon by itself */
+        return;
+    }
+    cancel_all(io->op.fd);
+    if (loop->table->submit(loop->backend, &io->op) < 0)
+        landed(&io->op, close(io->op.fd) < 0 ? -errno : 0, 0);
 }
 
 static const struct coil_future_class close_class = {
     .name = "close",
     .start = close_start,
-    .cancel = close_cancel,
     .free = io_free,
     .describe = io_describe,
 };
 
 struct coil_future *coil_close(int fd)
 {
-    struct io *io = io_new(&close_class, COILI_OP_CANCEL_FD, fd, sizeof *io);
-    if (!io)
-        return coil_future_nomem();
-    io->op.complete = close_step;
-    return &io->custom.future;
+    struct io *io = io_new(&close_class, COILI_OP_CLOSE, fd, sizeof *io);
+    if (!io && fd >= 0) {
+        /* Closed all the same: who asks for it forgets the number. */
+        cancel_all(fd);
+        close(fd);
+    }
+    return io ? &io->custom.future : coil_future_nomem();
 }
 
 /* ---- Receivers -------------------------------------------------------- */
 
-enum receiver_state { MULTI, WAIT, POLL, OWN, PAUSED, OVER };
+enum receiver_state { MULTI, WAIT, POLL, OWN, PAUSED, FAILING, OVER };
 
 /* What is not a shared buffer but the receiver's own block. */
 #define OWN_BLOCK UINT32_MAX
@@ -318,8 +302,9 @@ struct coil_receiver {
     unsigned held, quota;
     bool own_lent, closed;
     uint8_t state;
+    int err; /* while FAILING */
     union {
-        struct coil_handle retry; /* while WAIT */
+        struct coil_handle retry; /* while WAIT or FAILING */
         struct coil_piece own;    /* its block, while OWN or lent */
     } u;
 };
@@ -329,7 +314,31 @@ static size_t block_bytes(void)
     return coili_loop->options.recv_buffer_bytes;
 }
 
-/* If there is no way to go on, the error is told. */
+static void free_own(struct coil_receiver *r)
+{
+    coil_free(r->u.own.data, block_bytes());
+    r->u.own.data = NULL;
+    r->own_lent = false;
+}
+
+static void tell_failure(void *arg)
+{
+    struct coil_receiver *r = arg;
+    r->state = OVER;
+    r->received(r->arg, r->err, NULL);
+}
+
+/* There is no way to go on. Told soon: its owner may be in the middle of it. */
+static void receiver_fail(struct coil_receiver *r, int err)
+{
+    if (r->state == OWN)
+        free_own(r);
+    r->state = FAILING;
+    r->err = err;
+    r->u.retry = (struct coil_handle){ 0 };
+    coil_call_soon(&r->u.retry, tell_failure, r);
+}
+
 static void receiver_arm(struct coil_receiver *r, enum receiver_state state)
 {
     static const uint8_t opcodes[] = {
@@ -344,28 +353,17 @@ static void receiver_arm(struct coil_receiver *r, enum receiver_state state)
     r->op.len = state == OWN ? (uint32_t)block_bytes() : 0;
     r->op.arg = state == POLL ? POLLIN | POLLRDHUP : 0;
     int err = loop->table->submit(loop->backend, &r->op);
-    if (err < 0) {
-        r->state = OVER;
-        r->received(r->arg, err, NULL);
-    }
+    if (err < 0)
+        receiver_fail(r, err);
 }
 
 static void receiver_arm_own(struct coil_receiver *r)
 {
     r->u.own.data = coil_alloc(block_bytes());
-    if (r->u.own.data) {
+    if (r->u.own.data)
         receiver_arm(r, OWN);
-        return;
-    }
-    r->state = OVER;
-    r->received(r->arg, -ENOMEM, NULL);
-}
-
-static void free_own(struct coil_receiver *r)
-{
-    coil_free(r->u.own.data, block_bytes());
-    r->u.own.data = NULL;
-    r->own_lent = false;
+    else
+        receiver_fail(r, -ENOMEM);
 }
 
 static void deliver(struct coil_receiver *r, int res, unsigned buffer)
@@ -455,7 +453,7 @@ static void receiver_close_start(struct coil_future *f)
     struct coil_receiver *r = COILI_CONTAINER(f, struct coil_receiver,
                                               closing.future);
     r->closed = true;
-    if (r->state == WAIT) {
+    if (r->state == WAIT || r->state == FAILING) {
         coil_handle_cancel(&r->u.retry);
         r->u.own.data = NULL;
         r->state = OVER;
@@ -474,7 +472,6 @@ static void receiver_free(struct coil_future *f)
 static const struct coil_future_class receiver_class = {
     .name = "close receiver",
     .start = receiver_close_start,
-    .cancel = close_cancel,
     .free = receiver_free,
 };
 
@@ -530,7 +527,8 @@ void coil_receiver_return(struct coil_receiver *r, struct coil_piece *piece)
 
 bool coil_receiver_paused(const struct coil_receiver *r)
 {
-    return r->state == PAUSED || r->op.cancelling;
+    return r->state == PAUSED || r->op.cancelling || r->own_lent ||
+           r->held >= r->quota;
 }
 
 struct coil_future *coil_receiver_close(struct coil_receiver *r)

@@ -462,29 +462,21 @@ static bool drained(const struct coil_loop *loop)
            in_flight(loop) == 0;
 }
 
-/* Frames nobody awaited run their FINALLY now, and are named. */
-static void adopt_unstarted(struct coil_loop *loop)
+/*
+ * Frames nobody awaited run their FINALLY now, and are named: those that are
+ * left when all tasks have ended, for until then somebody may drop them.
+ */
+static bool adopt_unstarted(struct coil_loop *loop)
 {
     struct coili_list *link;
+    bool any = !coili_list_empty(&loop->unstarted);
     while ((link = coili_list_first(&loop->unstarted))) {
         struct coil_task *t = COILI_CONTAINER(link, struct coil_task,
                                               siblings);
         coili_report("a coroutine was never awaited", &t->coro, 0, 0);
         coili_adopt(loop, &t->coro);
     }
-}
-
-/* Tasks of the loop that came while it was being closed. */
-static void cancel_new(struct coil_loop *loop)
-{
-    struct coili_nursery *root = &loop->root;
-    for (struct coili_list *l = root->tasks.next; l != &root->tasks;
-         l = l->next) {
-        struct coil_task *t = COILI_CONTAINER(l, struct coil_task, siblings);
-        struct coil_future *f = &t->coro.future;
-        if (!f->cancels && !(f->flags & F_OWN_CANCEL))
-            coili_cancel(&t->coro, COIL_CANCEL_USER);
-    }
+    return any;
 }
 
 /* Calls that are never going to be made: their handles are free again. */
@@ -506,17 +498,14 @@ void coil_loop_close(struct coil_loop *loop)
     loop->stopping = false;
     int64_t deadline = coil_now() + loop->options.close_ns;
     coili_nursery_cancel(&loop->root, COIL_CANCEL_USER);
-    adopt_unstarted(loop);
     take_remote(loop);
-    while (!drained(loop)) {
+    while (!drained(loop) || adopt_unstarted(loop)) {
         if (coil_now() >= deadline) {
             coil_dump(2);
             coili_fatal("the loop cannot be closed: these tasks or operations "
                         "do not end");
         }
         coil_loop_pass(loop, COIL_MS(10));
-        adopt_unstarted(loop);
-        cancel_new(loop);
         take_remote(loop);
     }
     coili_nursery_release(&loop->root);

@@ -137,11 +137,6 @@ static void close_start(struct coil_future *f)
     coil_future_detach(l->close_fd);
 }
 
-static void close_cancel(struct coil_future *f)
-{
-    (void)f; /* it ends soon by itself */
-}
-
 static void close_free(struct coil_future *f)
 {
     struct coil_listener *l = listener_of(f);
@@ -153,7 +148,6 @@ static void close_free(struct coil_future *f)
 static const struct coil_future_class close_class = {
     .name = "close listener",
     .start = close_start,
-    .cancel = close_cancel,
     .free = close_free,
 };
 

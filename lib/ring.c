@@ -21,6 +21,10 @@
  * refuses more for now (-EBUSY, its list of completions has overflowed) the
  * operation, or its cancel request, waits in `queue`. No caller ever sees that.
  *
+ * A cancel request may miss: an operation on its way from one of the kernel's
+ * queues to another is in neither (-ENOENT). Then it is made again, once a
+ * millisecond: what cannot be found may as well be reading from a disk.
+ *
  * Flags: SINGLE_ISSUER and DEFER_TASKRUN make completions run only when we
  * enter, in one batch; TASKRUN_FLAG tells when that is worth it. There is a
  * ladder down for kernels that lack them. No SQPOLL: it burns a core.
@@ -58,6 +62,9 @@
 #include <valgrind/memcheck.h>
 #endif
 #endif
+#ifndef RUNNING_ON_VALGRIND
+#define RUNNING_ON_VALGRIND 0
+#endif
 #ifndef VALGRIND_MAKE_MEM_DEFINED
 #define VALGRIND_MAKE_MEM_DEFINED(p, n) ((void)(p), (void)(n))
 #endif
@@ -71,10 +78,12 @@
 #define SLOT_MASK ((1u << SLOT_BITS) - 1)
 #define GENERATION_MASK 0x7fffffffu
 #define CANCEL_TAG ((uint64_t)1 << 63)
-#define NO_OP ((uint64_t)0) /* user_data of what nobody waits for */
 
 /* How far a cancel request has come; 0: there is none. */
-enum { CANCEL_QUEUED = 1, CANCEL_FLYING };
+enum { CANCEL_QUEUED = 1, CANCEL_FLYING, CANCEL_MISSED };
+
+/* Between two requests for what the kernel cannot find. */
+#define MISSED_PAUSE 1000000
 
 /* Completions taken before the loop runs what they woke. */
 #define BATCH 256
@@ -92,10 +101,12 @@ struct coili_backend {
     struct io_uring ring;
     struct coili_alloc *alloc;
     struct coili_backend_options options;
-    struct slot *chunks[(1u << 16) / SLOTS_PER_CHUNK];
+    struct slot *chunks[(1u << 16) / SLOTS_PER_CHUNK + 1];
     unsigned slots_n;
     uint32_t free_slot; /* index + 1 of the first; 0 none */
     struct coili_op *queue, **queue_end;
+    struct coili_op *missed; /* their cancel requests are to be repeated */
+    int64_t missed_at;       /* when they may be */
     unsigned enter_flags;
     int wake_fd;
     struct coili_op wake_op;
@@ -254,9 +265,6 @@ static void prepare(struct io_uring_sqe *sqe, const struct coili_op *op)
         sqe->flags |= IOSQE_BUFFER_SELECT;
         sqe->buf_group = BUFFER_GROUP;
         break;
-    case COILI_OP_CANCEL_FD:
-        io_uring_prep_cancel_fd(sqe, op->fd, IORING_ASYNC_CANCEL_ALL);
-        break;
     }
 }
 
@@ -326,12 +334,18 @@ static bool fly_cancel(struct coili_backend *b, struct coili_op *op)
     return true;
 }
 
-static void unqueue(struct coili_backend *b, struct coili_op *op)
+static struct coili_op **unlink_op(struct coili_op **p,
+                                   const struct coili_op *op)
 {
-    struct coili_op **p = &b->queue;
     while (*p != op)
         p = &(*p)->next;
     *p = op->next;
+    return p;
+}
+
+static void unqueue(struct coili_backend *b, struct coili_op *op)
+{
+    struct coili_op **p = unlink_op(&b->queue, op);
     if (!*p)
         b->queue_end = p;
 }
@@ -354,6 +368,38 @@ static void ring_cancel(struct coili_backend *b, struct coili_op *op)
         op->cancelling = CANCEL_QUEUED;
         enqueue(b, op);
     }
+}
+
+static void ring_cancel_fd(struct coili_backend *b, int fd)
+{
+    for (uint32_t i = 0; i < b->slots_n; i++) {
+        struct coili_op *op = slot_at(b, i)->op;
+        if (op && op->fd == fd && op->opcode != COILI_OP_CLOSE)
+            ring_cancel(b, op);
+    }
+}
+
+static int64_t now(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+/* How long until the next try; 0: they stand in the queue again. */
+static int64_t retry_missed(struct coili_backend *b)
+{
+    int64_t left = b->missed_at - now();
+    if (left > 0)
+        return left;
+    while (b->missed) {
+        struct coili_op *op = b->missed;
+        b->missed = op->next;
+        op->cancelling = CANCEL_QUEUED;
+        enqueue(b, op);
+    }
+    b->missed_at = now() + MISSED_PAUSE;
+    return 0;
 }
 
 /* What found no room earlier: operations, and cancel requests of others. */
@@ -394,19 +440,22 @@ static unsigned translate(struct coili_backend *b,
 static void complete(struct coili_backend *b, const struct io_uring_cqe *cqe)
 {
     uint64_t id = cqe->user_data & ~CANCEL_TAG;
-    if (id == NO_OP)
-        return;
     uint32_t i = (uint32_t)(id & 0xffffffffu) - 1;
     coili_check(i < b->slots_n, "a completion names no operation");
     struct slot *s = slot_at(b, i);
     coili_check(s->generation == (uint32_t)(id >> 32),
                 "a completion came for an operation that is over");
+    struct coili_op *op = s->op;
     if (cqe->user_data & CANCEL_TAG) {
         slot_done(b, i);
+        if (op && cqe->res == -ENOENT) {
+            op->cancelling = CANCEL_MISSED;
+            op->next = b->missed;
+            b->missed = op;
+        }
         return;
     }
 
-    struct coili_op *op = s->op;
     unsigned flags = translate(b, cqe);
     if (flags & COILI_CQE_MORE) {
         op->complete(op, cqe->res, flags);
@@ -418,6 +467,8 @@ static void complete(struct coili_backend *b, const struct io_uring_cqe *cqe)
         res = -ECANCELED;
     if (op->cancelling == CANCEL_QUEUED)
         unqueue(b, op);
+    else if (op->cancelling == CANCEL_MISSED)
+        unlink_op(&b->missed, op);
     s->op = NULL;
     slot_done(b, i);
     land(op, res, flags);
@@ -462,18 +513,45 @@ static bool ring_eager(struct coili_backend *b)
         return true;
     if (io_uring_cq_ready(&b->ring))
         ring_harvest(b);
-    return false;
+    /* What that has begun, waking's poll too, must not wait for luck. */
+    return unsubmitted(b) || b->queue;
+}
+
+/*
+ * Under valgrind a thread in io_uring_enter stops all others, also the one it
+ * waits for; while it sleeps they run.
+ */
+static int enter_patiently(struct coili_backend *b, int64_t timeout_ns)
+{
+    uint64_t enters = b->stats.enters + 1;
+    for (;;) {
+        int err = enter(b, 0, 0);
+        b->stats.enters = enters;
+        if (timeout_ns == 0 || io_uring_cq_ready(&b->ring))
+            return err;
+        bool short_of_ms = timeout_ns > 0 && timeout_ns < 1000000;
+        struct timespec ts = { .tv_nsec = short_of_ms ? timeout_ns : 1000000 };
+        nanosleep(&ts, NULL);
+        if (timeout_ns > 0)
+            timeout_ns -= ts.tv_nsec;
+    }
 }
 
 static bool ring_wait(struct coili_backend *b, int64_t timeout_ns)
 {
+    if (b->missed) {
+        int64_t pause = retry_missed(b);
+        if (timeout_ns < 0 || timeout_ns > pause)
+            timeout_ns = pause;
+    }
     if (b->queue)
         retry_queue(b);
     if (IO_URING_READ_ONCE(*b->ring.sq.kflags) & IORING_SQ_CQ_OVERFLOW)
         b->stats.overflows++;
     if (io_uring_cq_ready(&b->ring) || b->queue)
         timeout_ns = 0;
-    int err = enter(b, timeout_ns != 0, timeout_ns);
+    int err = RUNNING_ON_VALGRIND ? enter_patiently(b, timeout_ns)
+                                  : enter(b, timeout_ns != 0, timeout_ns);
     coili_check(err >= 0 || err == -ETIME || err == -EINTR || err == -EAGAIN ||
                     err == -EBUSY || err == -ENOMEM,
                 "io_uring_enter failed: the loop is in the wrong thread, or "
@@ -672,6 +750,7 @@ static int ring_open(struct coili_backend **out, struct coili_alloc *alloc,
         return -ENOMEM;
     *b = (struct coili_backend){ .alloc = alloc, .options = *options };
     b->queue_end = &b->queue;
+    b->options.operations_max++; /* the one that waits for wake() */
 
     struct io_uring_params p;
     int err = setup_smaller(&b->ring, options->entries, options->cq_entries,
@@ -689,13 +768,16 @@ static int ring_open(struct coili_backend **out, struct coili_alloc *alloc,
     unsigned workers[2] = { 4, 4 };
     io_uring_register_iowq_max_workers(&b->ring, workers);
 
-    for (unsigned i = 0; i < *b->ring.sq.kring_entries; i++)
+    /* Newer liburings ask the kernel to do without the array. */
+    for (unsigned i = 0; b->ring.sq.array && i < b->ring.sq.ring_entries; i++)
         b->ring.sq.array[i] = i;
 
     b->wake_op.complete = woken;
     b->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     err = b->wake_fd < 0 ? -errno : wake_arm(b);
     if (err < 0) {
+        if (b->wake_fd < 0)
+            explain_refusal(err);
         ring_close(b);
         return err;
     }
@@ -722,6 +804,7 @@ const struct coili_backend_table coili_ring = {
     .close = ring_close,
     .submit = ring_submit,
     .cancel = ring_cancel,
+    .cancel_fd = ring_cancel_fd,
     .eager = ring_eager,
     .wait = ring_wait,
     .wake = ring_wake,

@@ -29,8 +29,7 @@ enum coili_opcode {
     COILI_OP_SHUTDOWN,
     COILI_OP_POLL,
     COILI_OP_ACCEPT_MULTI, /* completes once per connection */
-    COILI_OP_RECV_MULTI,   /* completes once per buffer of the shared ring */
-    COILI_OP_CANCEL_FD     /* all operations on a descriptor */
+    COILI_OP_RECV_MULTI    /* completes once per buffer of the shared ring */
 };
 
 /* How an operation stands; the table is in ring.c. */
@@ -88,6 +87,9 @@ struct coili_backend_table {
 
     /* Ask it to end; its own completion tells. Allocates nothing. */
     void (*cancel)(struct coili_backend *b, struct coili_op *op);
+
+    /* The same for all operations on a descriptor. */
+    void (*cancel_fd)(struct coili_backend *b, int fd);
 
     /*
      * While tasks are ready, without a system call: true if wait() has to be

@@ -347,11 +347,6 @@ static void close_start(struct coil_future *f)
     coil_future_detach(closing);
 }
 
-static void close_cancel(struct coil_future *f)
-{
-    (void)f; /* it ends soon by itself */
-}
-
 static void close_free(struct coil_future *f)
 {
     coil_custom_free(f);
@@ -360,7 +355,6 @@ static void close_free(struct coil_future *f)
 static const struct coil_future_class close_class = {
     .name = "close stream",
     .start = close_start,
-    .cancel = close_cancel,
     .free = close_free,
 };
 

@@ -24,10 +24,7 @@ struct show {
 static void show(struct coil_coro *co)
 {
     ASYNC(show, my) {
-        my->session = coil_session_new(NULL);
-        if (!my->session)
-            FAIL(-ENOMEM);
-
+        my->session = coil_session_new(NULL); /* NULL: the get will tell */
         AWAIT_TO(my->response, coil_get(my->session, my->url));
         const char *type = coil_response_header(my->response, "Content-Type");
         printf("%d %s, %s\n", coil_response_status(my->response),

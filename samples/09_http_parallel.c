@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: MIT
 /*
- * Fetch many pages, four at once, and print each as it arrives.
+ * Fetch many pages, four at once.
  *
  *     ./build/samples/09_http_parallel URL...
  *
- * Prints "1256 bytes  URL" for each, in the order in which they came.
+ * Prints "1256 bytes  URL" for each as it arrives.
  */
 #include <coil.h>
 #include <coil/http.h>
 #include <errno.h>
 #include <stdio.h>
 
-enum { URLS_MAX = 1000 };
+#define URLS_MAX 1000
 
 struct fetch {
     struct coil_coro coro;
+    const char *url;
     struct coil_session *session; /* lent by crawl(): it ends after us */
     struct coil_semaphore *limit;
-    const char *url;
     struct coil_response *response;
 };
 
@@ -47,22 +47,20 @@ struct crawl {
 static void crawl(struct coil_coro *co)
 {
     ASYNC(crawl, my) {
-        coil_semaphore_init(&my->limit, 4);
+        coil_semaphore_init(&my->limit, 4); /* at once */
         my->session = coil_session_new(NULL);
-        if (!my->session)
-            FAIL(-ENOMEM);
         for (; my->n < URLS_MAX && my->urls[my->n]; my->n++)
-            my->tasks[my->n] = SPAWN(fetch, .session = my->session,
-                                     .limit = &my->limit,
-                                     .url = my->urls[my->n]);
+            my->tasks[my->n] = SPAWN(fetch, .url = my->urls[my->n],
+                                     .session = my->session,
+                                     .limit = &my->limit);
 
         FOR_AWAIT(my->done, coil_as_completed(my->tasks, my->n)) {
             TRY_AWAIT_TO(my->err, my->bytes, my->done);
             struct fetch *fetch = coil_task_frame(my->done);
-            if (my->err < 0)
-                printf("%s  %s\n", coil_strerror(my->err), fetch->url);
-            else
+            if (my->err == 0)
                 printf("%zu bytes  %s\n", my->bytes, fetch->url);
+            else
+                printf("%s  %s\n", coil_strerror(my->err), fetch->url);
         }
 
     FINALLY;
@@ -72,8 +70,7 @@ static void crawl(struct coil_coro *co)
 
 int main(int argc, char **argv)
 {
-    (void)argc;
-    int err = RUN(crawl, .urls = argv + 1);
+    int err = argc > 1 ? RUN(crawl, .urls = argv + 1) : -EINVAL;
     if (err < 0)
         fprintf(stderr, "09_http_parallel: %s\n", coil_strerror(err));
     return err < 0;

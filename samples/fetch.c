@@ -289,7 +289,7 @@ static void all(struct coil_coro *co)
         o.timeouts.total = COIL_SECONDS(options.seconds);
         my->session = coil_session_new(&o);
         coil_semaphore_init(&my->limit, o.limit);
-        if (!my->session || (options.live && START(progress) < 0) ||
+        if ((options.live && START(progress) < 0) ||
             START(watch, .task = coil_task_current(), .set = my->signals,
                   .fd = my->signalfd) < 0)
             FAIL(-ENOMEM);

@@ -229,14 +229,15 @@ struct origin_step {
 static inline void origin_step(struct coil_coro *co)
 {
     ASYNC(origin_step, my) {
-        size_t len = my->step->text ? strlen(my->step->text) : 0;
-        size_t cut = my->origin->cut < len ? my->origin->cut : len;
         if (my->step->act == SAY)
-            AWAIT(coil_stream_write(my->stream, my->step->text, len));
+            AWAIT(coil_stream_write(my->stream, my->step->text,
+                                    strlen(my->step->text)));
         if (my->step->act == CUT) {
-            my->n = cut;
+            my->n = strlen(my->step->text);
+            if (my->n > my->origin->cut)
+                my->n = my->origin->cut;
             AWAIT(CALL(origin_bit, .stream = my->stream,
-                       .text = my->step->text, .n = cut));
+                       .text = my->step->text, .n = my->n));
             AWAIT(CALL(origin_bit, .stream = my->stream,
                        .text = my->step->text + my->n,
                        .n = strlen(my->step->text) - my->n));

@@ -1164,13 +1164,15 @@ struct uploads {
     char *body;
     size_t size;
     unsigned accepted;
-    int64_t total_ns;
+    int64_t total_ns, read_ns;
 };
 
 static void uploads(struct coil_coro *co)
 {
     static const struct route routes[] = {
         { "/deaf", { THEN(DEAF), WAITS(COIL_SECONDS(60)) } },
+        { "/half", { SAYS("HTTP/1.1 2"), WAITS(COIL_MS(5)), SAYS("00 OK\r\n"),
+                     THEN(HANG) } },
         { "/early-413",
           { THEN(DEAF),
             SAYS("HTTP/1.1 413 Too Much\r\nContent-Length: 4\r\n\r\nmuch"),
@@ -1187,7 +1189,8 @@ static void uploads(struct coil_coro *co)
                                   .method = "PUT",
                                   .body = my->body,
                                   .body_size = my->size,
-                                  .timeouts.total = my->total_ns }));
+                                  .timeouts.total = my->total_ns,
+                                  .timeouts.read = my->read_ns }));
         my->i = coil_response_status(my->response);
         AWAIT(coil_response_read(my->response));
         coil_response_free(my->response);
@@ -1239,6 +1242,17 @@ TEST(http_total_strikes_in_mid_upload)
     char *body = calloc(1, size);
     CHECK_INT(RUN(uploads, .path = "/deaf", .body = body, .size = size,
                   .total_ns = COIL_MS(100)),
+              -ETIMEDOUT);
+    free(body);
+}
+
+// While the body is on its way it is not the server's turn; then it is.
+TEST(http_read_time_out_begins_when_the_body_is_sent)
+{
+    size_t size = 100000;
+    char *body = calloc(1, size);
+    CHECK_INT(RUN(uploads, .path = "/half", .body = body, .size = size,
+                  .read_ns = COIL_MS(50)),
               -ETIMEDOUT);
     free(body);
 }

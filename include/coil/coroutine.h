@@ -167,7 +167,7 @@ COIL_END_DECLS
 
 /*
  * The same for a coroutine that returns a pointer which it allocated: nobody
- * took it, so `free_fn` frees it with the future.
+ * took it, so `free_fn` frees it with the future. NULL is not freed.
  */
 #define COIL_ASYNC_GIVES(T, my, free_fn) \
     _Static_assert(offsetof(struct T, coro) == 0, \
@@ -412,8 +412,13 @@ COIL_END_DECLS
 
 #define COILI_FRAME_SIZE(T) \
     (sizeof(struct T) + \
-     0 * sizeof(char[sizeof(struct T) <= COIL_FRAME_MAX ? 1 : -1]) + \
-     0 * sizeof(char[_Alignof(struct T) <= 16 ? 1 : -1]))
+     0 * sizeof(struct { \
+         _Static_assert(sizeof(struct T) <= COIL_FRAME_MAX, \
+                        #T ": a frame is at most 16384 bytes"); \
+         _Static_assert(_Alignof(struct T) <= 16, \
+                        #T ": a frame is aligned to at most 16 bytes"); \
+         char c; \
+     }))
 
 #define COILI_CALL(T, ...) \
     coili_call(coili_frame_new(T, COILI_BLOCK(T)), sizeof(struct T), \

@@ -163,12 +163,15 @@ struct coil_future_class {
     const char *name;
     /*
      * The first await. Begin; completing at once is fine. Not called for a
-     * future that is dropped or cancelled before it was awaited.
+     * future that is dropped or cancelled before it was awaited, unless it
+     * cannot be cancelled.
      */
     void (*start)(struct coil_future *future);
     /*
      * Somebody wants it to end. Complete it, now or later; with the value if
      * it has succeeded meanwhile, with -ECANCELED if not. Allocates nothing.
+     * NULL: it cannot be cancelled, as closing something; it is begun even if
+     * its task is cancelled, or it is dropped.
      */
     void (*cancel)(struct coil_future *future);
     /*

@@ -90,7 +90,8 @@ struct coil_session_options {
 /*
  * Make a session. One for the whole program is the rule.
  *
- * Result    the session; NULL without memory
+ * Result    the session; NULL without memory: requests of NULL fail with
+ *           -ENOMEM, to close it is fine
  * Lifetime  gives (coil_session_close, awaited); copies `options`, NULL for
  *           the defaults, and all it points to
  * Source    aiohttp.ClientSession with its TCPConnector

@@ -146,7 +146,10 @@ coil_receiver_new(int fd, coil_received_fn *received, void *arg);
 COIL_API void coil_receiver_return(struct coil_receiver *receiver,
                                    struct coil_piece *piece);
 
-/* True if it has paused: nothing comes until pieces are returned. */
+/*
+ * True if it pauses: nothing comes until pieces are returned. The last piece
+ * that comes finds it true already.
+ */
 COIL_API bool coil_receiver_paused(const struct coil_receiver *receiver);
 
 /*

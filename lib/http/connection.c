@@ -342,6 +342,13 @@ static int read_head(struct coili_exchange *x)
     return 0;
 }
 
+/* While we are sending the server need not answer. */
+static int64_t patience(const struct coili_exchange *x)
+{
+    bool sending = x->upload && !coil_task_done(x->upload);
+    return sending ? COIL_NEVER : x->sent->read_ns;
+}
+
 /* What a fill that ended with x->err and x->there says. */
 static int head_filled(struct coili_exchange *x)
 {
@@ -407,8 +414,7 @@ void coili_exchange(struct coil_coro *co)
                 break;
             COIL_TRY_AWAIT_TO(my->err, my->there,
                               coili_conn_fill(my->lease->conn, my->want,
-                                              my->upload ? COIL_NEVER
-                                                         : my->sent->read_ns));
+                                              patience(my)));
             my->err = head_filled(my);
             if (my->err < 0)
                 COIL_FAIL_WITH(my->err, my->detail);

@@ -79,15 +79,17 @@ static int broken(struct coil_response *r, int err, int code)
 static void at_the_end(struct coil_response *r)
 {
     r->ended = true;
-    if (r->keep)
+    if (r->lease.conn && r->keep)
         coili_lease_release(&r->lease);
-    else
+    else if (r->lease.conn)
         coili_lease_drop(&r->lease);
 }
 
+/* The connection may be gone already, if an upload took its time to end. */
 void coili_response_begin(struct coil_response *r)
 {
-    r->lease.conn->phase = COIL_PHASE_BODY;
+    if (r->lease.conn)
+        r->lease.conn->phase = COIL_PHASE_BODY;
     if (coili_http_body_done(&r->state))
         at_the_end(r);
 }

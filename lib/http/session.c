@@ -474,6 +474,8 @@ static struct coil_future *call(struct draft *d, struct coili_origin *origin,
 struct coil_future *coil_request(struct coil_session *session,
                                  const struct coil_request *q)
 {
+    if (!session)
+        return coil_future_nomem();
     struct draft d;
     d.session = session;
     d.request = q;

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT
+// expect: AWAIT
+/*
+ * Programs that use these words for something else have the long ones.
+ */
+#define COIL_NO_SHORT_NAMES
+#include <coil/coroutine.h>
+#include <coil/lock.h>
+#include <coil/wait.h>
+
+enum word { CALL, CALL_IN, SPAWN, START, RUN, RUN_WITH, RUN_TO, ASYNC,
+            ASYNC_GIVES, FINALLY, RETURN, FAIL, FAIL_WITH, RETURN_AWAIT,
+            AWAIT_TO, TRY_AWAIT, TRY_AWAIT_TO, CATCH_AWAIT, JOIN, YIELD,
+            FOR_AWAIT, HOLD, RELEASE, WITHIN };
+
+struct numbers {
+    struct coil_coro coro;
+    int n;
+};
+
+void numbers(struct coil_coro *co);
+void numbers(struct coil_coro *co)
+{
+    COIL_ASYNC(numbers, my) {
+        COIL_YIELD(1);
+    }
+}
+
+struct plain {
+    struct coil_coro coro;
+    struct coil_lock *lock;
+    struct numbers numbers;
+    int n, err;
+};
+
+void plain(struct coil_coro *co);
+void plain(struct coil_coro *co)
+{
+    COIL_ASYNC_GIVES(plain, my, NULL) {
+        COIL_HOLD(my->lock);
+        COIL_WITHIN(COIL_SECONDS(1));
+        COIL_AWAIT(COIL_CALL(numbers));
+        COIL_AWAIT_TO(my->n, COIL_SPAWN(numbers));
+        COIL_TRY_AWAIT(my->err, coil_sleep(1));
+        COIL_TRY_AWAIT_TO(my->err, my->n, coil_sleep(1));
+        COIL_CATCH_AWAIT(my->err, coil_sleep(1));
+        COIL_FOR_AWAIT(my->n, COIL_CALL_IN(&my->numbers, numbers))
+            continue;
+        my->err = COIL_START(numbers);
+        COIL_JOIN();
+        COIL_RELEASE(my->lock);
+        if (my->n)
+            COIL_FAIL(-1);
+        if (my->n)
+            COIL_FAIL_WITH(-1, 2);
+        if (my->n)
+            COIL_RETURN(NULL);
+        COIL_RETURN_AWAIT(coil_sleep(1));
+
+    COIL_FINALLY;
+#ifdef TRAP
+        AWAIT(coil_sleep(1));
+#endif
+    }
+}
+
+int main(void)
+{
+    int n;
+    return COIL_RUN(numbers) < 0 || COIL_RUN_WITH(NULL, numbers) < 0 ||
+           COIL_RUN_TO(n, numbers) < 0;
+}

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: MIT
+// expect: duplicate case value
+/*
+ * A coroutine has one FINALLY.
+ */
+#include <coil/coroutine.h>
+
+struct tidy {
+    struct coil_coro coro;
+    int n;
+};
+
+void tidy(struct coil_coro *co);
+void tidy(struct coil_coro *co)
+{
+    ASYNC(tidy, my) {
+        my->n++;
+
+    FINALLY;
+        my->n--;
+#ifdef TRAP
+    FINALLY;
+        my->n--;
+#endif
+    }
+}

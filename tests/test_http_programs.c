@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: MIT
+// labels: http
+/*
+ * test_http_programs.c: the small programs by which talks on concurrency
+ * compare libraries, each written as its own library's users would write it.
+ *
+ * The server delays each answer and counts. Counts and order are checked, never
+ * how long something took.
+ */
+#include "origin.h"
+
+#include <coil/semaphore.h>
+
+#define STAGE \
+    struct coil_coro coro; \
+    struct origin origin; \
+    struct coil_session *session; \
+    int err, i
+
+/* ---- Six pages, one after the other (synchronous) ----------------------- */
+
+static const char *const pages[] = { "/delay/9/python", "/delay/4/ruby",
+                                     "/delay/1/perl",   "/delay/6/c",
+                                     "/delay/3/go",     "/delay/2/lua" };
+
+struct page {
+    struct coil_coro coro;
+    struct coil_session *session;
+    struct coil_response *response;
+    const struct origin *origin;
+    const char *path;
+    size_t size;
+};
+
+static void page(struct coil_coro *co)
+{
+    ASYNC(page, my) {
+        AWAIT_TO(my->response, coil_get(my->session,
+                                        origin_url(my->origin, my->path)));
+        AWAIT_TO(my->size, coil_response_read(my->response));
+        RETURN(my->size);
+
+    FINALLY;
+        coil_response_free(my->response);
+    }
+}
+
+struct one_by_one {
+    STAGE;
+    size_t n, sum;
+};
+
+static void one_by_one(struct coil_coro *co)
+{
+    ASYNC(one_by_one, my) {
+        CHECK_INT(origin_open(&my->origin, NULL), 0);
+        my->session = coil_session_new(NULL);
+        for (; my->i < 6; my->i++) {
+            AWAIT_TO(my->n, CALL(page, .session = my->session,
+                                 .origin = &my->origin,
+                                 .path = pages[my->i]));
+            CHECK_INT(my->n, strlen(pages[my->i]));
+            my->sum += my->n;
+        }
+        CHECK_INT(my->sum, 15 + 13 + 13 + 10 + 11 + 12);
+        CHECK_INT(my->origin.most_busy, 1);
+        CHECK_INT(my->origin.accepted, 1);
+        CHECK_STR(my->origin.order, "python ruby perl c go lua");
+
+    FINALLY;
+        AWAIT(coil_session_close(my->session));
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+TEST(programs_six_pages_one_after_the_other)
+{
+    CHECK_INT(RUN(one_by_one), 0);
+}
+
+/* ---- The same at once (asyncio, aiohttp: wait) -------------------------- */
+
+struct at_once {
+    STAGE;
+    struct coil_task *tasks[6];
+    size_t n, sum;
+};
+
+static void at_once(struct coil_coro *co)
+{
+    ASYNC(at_once, my) {
+        CHECK_INT(origin_open(&my->origin, NULL), 0);
+        my->session = coil_session_new(NULL);
+        for (int i = 0; i < 6; i++)
+            my->tasks[i] = SPAWN(page, .session = my->session,
+                                 .origin = &my->origin, .path = pages[i]);
+        AWAIT_TO(my->n, coil_wait(my->tasks, 6, COIL_ALL_COMPLETED, COIL_NEVER));
+        CHECK_INT(my->n, 6);
+        for (; my->i < 6; my->i++) {
+            AWAIT_TO(my->n, my->tasks[my->i]);
+            my->sum += my->n;
+        }
+        CHECK_INT(my->sum, 15 + 13 + 13 + 10 + 11 + 12);
+        CHECK_INT(my->origin.accepted, 6);
+        CHECK_STR(my->origin.order, "python ruby perl c go lua");
+
+    FINALLY;
+        AWAIT(coil_session_close(my->session));
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+TEST(programs_six_pages_at_once)
+{
+    CHECK_INT(RUN(at_once), 0);
+}
+
+/* ---- 500 requests, Semaphore(100), as_completed (asyncio) --------------- */
+
+#define REQUESTS 500
+#define AT_ONCE 100
+
+/* The delay of a request in ms: as good as random, and the same every time. */
+static int delay_of(int i)
+{
+    return (int)(((unsigned)i * 2654435761u >> 16) % 20) + 1;
+}
+
+struct numbered {
+    struct coil_coro coro;
+    struct coil_session *session;
+    struct coil_semaphore *limit;
+    const struct origin *origin;
+    struct coil_response *response;
+    int i;
+    char path[64];
+};
+
+/* Gives the number that the server has sent back. */
+static void numbered(struct coil_coro *co)
+{
+    ASYNC(numbered, my) {
+        if (my->limit)
+            HOLD(my->limit);
+        snprintf(my->path, sizeof my->path, "/delay/%d/%d", delay_of(my->i),
+                 my->i);
+        AWAIT_TO(my->response, coil_get(my->session,
+                                        origin_url(my->origin, my->path)));
+        AWAIT(coil_response_read(my->response));
+        RETURN(atoi(strrchr(coil_response_body(my->response), '/') + 1));
+
+    FINALLY;
+        coil_response_free(my->response);
+    }
+}
+
+struct crawl {
+    STAGE;
+    struct coil_semaphore limit;
+    struct coil_task *tasks[REQUESTS], *done;
+    int n, number;
+    bool seen[REQUESTS];
+};
+
+static void crawl(struct coil_coro *co)
+{
+    ASYNC(crawl, my) {
+        CHECK_INT(origin_open(&my->origin, NULL), 0);
+        my->session = coil_session_new(NULL);
+        coil_semaphore_init(&my->limit, AT_ONCE);
+        for (int i = 0; i < REQUESTS; i++)
+            my->tasks[i] = SPAWN(numbered, .session = my->session,
+                                 .limit = &my->limit, .origin = &my->origin,
+                                 .i = i);
+        FOR_AWAIT(my->done, coil_as_completed(my->tasks, REQUESTS)) {
+            AWAIT_TO(my->number, my->done);
+            CHECK(!my->seen[my->number]);
+            my->seen[my->number] = true;
+            my->n++;
+        }
+        CHECK_INT(my->n, REQUESTS);
+        CHECK_INT(my->origin.requests, REQUESTS);
+        CHECK(my->origin.most_busy <= AT_ONCE);
+        CHECK_INT(my->origin.accepted, AT_ONCE);
+
+    FINALLY;
+        AWAIT(coil_session_close(my->session));
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+TEST(programs_500_requests_at_most_100_at_once_as_completed)
+{
+    CHECK_INT(RUN(crawl), 0);
+}
+
+/* ---- Pool(100).imap_unordered (gevent), GreenPile (eventlet) ------------ */
+
+struct piled {
+    STAGE;
+    struct coil_task *done;
+    int made, n, number;
+    bool ordered;
+    bool seen[REQUESTS];
+};
+
+static struct coil_future *next_request(void *arg)
+{
+    struct piled *my = arg;
+    if (my->made == REQUESTS)
+        return NULL;
+    return CALL(numbered, .session = my->session, .origin = &my->origin,
+                .i = my->made++);
+}
+
+static void piled(struct coil_coro *co)
+{
+    ASYNC(piled, my) {
+        CHECK_INT(origin_open(&my->origin, NULL), 0);
+        my->session = coil_session_new(NULL);
+        FOR_AWAIT(my->done,
+                  my->ordered ? coil_map(next_request, my, AT_ONCE)
+                              : coil_map_unordered(next_request, my, AT_ONCE)) {
+            AWAIT_TO(my->number, my->done);
+            if (my->ordered)
+                CHECK_INT(my->number, my->n);
+            CHECK(!my->seen[my->number]);
+            my->seen[my->number] = true;
+            my->n++;
+        }
+        CHECK_INT(my->n, REQUESTS);
+        CHECK(my->origin.most_busy <= AT_ONCE);
+        CHECK_INT(my->origin.accepted, AT_ONCE);
+
+    FINALLY;
+        AWAIT(coil_session_close(my->session));
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+TEST(programs_a_bounded_pool_of_500_requests)
+{
+    CHECK_INT(RUN(piled), 0);
+}
+
+TEST(programs_a_pile_of_500_requests_in_order)
+{
+    CHECK_INT(RUN(piled, .ordered = true), 0);
+}
+
+/* ---- AsyncHTTPClient(max_clients=100), a list yielded (Tornado) --------- */
+
+struct listed {
+    STAGE;
+    struct coil_task *tasks[REQUESTS];
+    int n, number;
+};
+
+static void listed(struct coil_coro *co)
+{
+    ASYNC(listed, my) {
+        struct coil_session_options o = COIL_SESSION_INIT;
+        o.limit = AT_ONCE;
+        CHECK_INT(origin_open(&my->origin, NULL), 0);
+        my->session = coil_session_new(&o);
+        for (int i = 0; i < REQUESTS; i++)
+            my->tasks[i] = SPAWN(numbered, .session = my->session,
+                                 .origin = &my->origin, .i = i);
+        AWAIT(coil_gather(my->tasks, REQUESTS));
+        for (; my->i < REQUESTS; my->i++) {
+            AWAIT_TO(my->number, my->tasks[my->i]);
+            CHECK_INT(my->number, my->i);
+            my->n++;
+        }
+        CHECK(my->origin.most_busy <= AT_ONCE);
+        CHECK_INT(my->origin.most_open, AT_ONCE);
+        CHECK_INT(my->origin.accepted, AT_ONCE);
+        RETURN(my->n);
+
+    FINALLY;
+        AWAIT(coil_session_close(my->session));
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+// The session's own limit bounds them; the result comes out of RUN_TO.
+TEST(programs_a_list_of_fetches_gives_results_in_argument_order)
+{
+    int n = 0;
+    CHECK_INT(RUN_TO(n, listed), 0);
+    CHECK_INT(n, REQUESTS);
+}
