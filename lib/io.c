@@ -104,10 +104,8 @@ IO_CLASS(connect);
 IO_CLASS(shutdown);
 IO_CLASS(poll);
 
-/*
- * A buffer between here and the trampoline is gone before the operation is.
- */
-static void check_buffer(const void *buf)
+/* A buffer between here and the trampoline is gone before the operation is. */
+void coil_check_lent(const void *buf)
 {
     uintptr_t here = (uintptr_t)__builtin_frame_address(0);
     uintptr_t base = coili_loop->stack_base;
@@ -138,7 +136,7 @@ static struct coil_future *transfer(const struct coil_future_class *cls,
     struct io *io = io_new(cls, opcode, fd, sizeof *io);
     if (!io)
         return coil_future_nomem();
-    check_buffer(buf);
+    coil_check_lent(buf);
     io->op.addr = (void *)(uintptr_t)buf;
     io->op.len = len < LEN_MOST ? (uint32_t)len : LEN_MOST;
     io->op.offset = offset;
@@ -680,7 +678,7 @@ struct coil_future *coil_sender_send(struct coil_sender *s, const void *buf,
                                           MSG_NOSIGNAL | MSG_WAITALL);
     if (!it)
         return coil_future_nomem();
-    check_buffer(buf);
+    coil_check_lent(buf);
     it->buf = buf;
     it->len = len;
     return &it->io.custom.future;

@@ -203,15 +203,14 @@ static void end_fill(struct tcp *t, int64_t result)
 static void try_fill(struct tcp *t)
 {
     size_t want = t->reader->want;
-    bool all_there = t->end || t->closed;
     if (t->closed) {
         end_fill(t, COIL_ECLOSED);
         return;
     }
-    if (in_one_piece(t) < want &&
-        (all_bytes(t) >= want || all_there ||
-         (t->receiver && coil_receiver_paused(t->receiver))) &&
-        all_bytes(t) > in_one_piece(t)) {
+    bool together = all_bytes(t) > in_one_piece(t) &&
+                    (all_bytes(t) >= want || t->end);
+    bool held_up = t->first && coil_receiver_paused(t->receiver);
+    if (in_one_piece(t) < want && (together || held_up)) {
         int err = merge(t, want);
         if (err < 0) {
             end_fill(t, err);
@@ -219,7 +218,7 @@ static void try_fill(struct tcp *t)
         }
     }
     size_t n = in_one_piece(t);
-    if (n >= want || (t->end == 1))
+    if (n >= want || t->end == 1)
         end_fill(t, (int64_t)n);
     else if (t->end < 0)
         end_fill(t, t->end);
@@ -441,11 +440,15 @@ int coil_stream_fd(const struct coil_stream *s)
 
 /* ---- Reading, from fill, peek and consume ----------------------------- */
 
+/*
+ * What a fill has found may be gone when its task runs: another task read it,
+ * or closed the stream. That is not its end; the next fill tells.
+ */
 struct read_some {
     struct coil_coro coro;
     struct coil_stream *stream;
     char *buf;
-    size_t len;
+    size_t len, n, there;
 };
 
 /* Copy what is there, up to `len`; gives the count. */
@@ -467,35 +470,49 @@ static size_t take(struct coil_stream *s, char *buf, size_t len)
 static void read_some(struct coil_coro *co)
 {
     COIL_ASYNC(read_some, my) {
-        if (my->len == 0)
-            COIL_RETURN(0);
-        COIL_AWAIT(coil_stream_fill(my->stream, 1));
-        COIL_RETURN(take(my->stream, my->buf, my->len));
+        my->there = my->len;
+        while (my->n == 0 && my->there > 0) {
+            COIL_AWAIT_TO(my->there, coil_stream_fill(my->stream, 1));
+            my->n = take(my->stream, my->buf, my->len);
+        }
+        COIL_RETURN(my->n);
     }
 }
 
 struct coil_future *coil_stream_read(struct coil_stream *stream, void *buf,
                                      size_t len)
 {
+    coil_check_lent(buf);
     return COIL_CALL(read_some, .stream = stream, .buf = buf, .len = len);
 }
 
+/*
+ * Nothing is taken before all of it is there, so that a read that is cancelled
+ * loses nothing; what is larger than a fill is taken as it comes.
+ */
 struct read_exactly {
     struct coil_coro coro;
     struct coil_stream *stream;
     char *buf;
-    size_t len, n, there;
+    size_t len, n, want, there;
 };
+
+#define DETAIL_MOST 0x7fffffu
 
 static void read_exactly(struct coil_coro *co)
 {
     COIL_ASYNC(read_exactly, my) {
         while (my->n < my->len) {
-            COIL_AWAIT_TO(my->there, coil_stream_fill(my->stream, 1));
-            if (my->there == 0)
-                COIL_FAIL_WITH(COIL_EINCOMPLETE,
-                               COIL_DETAIL(COIL_PHASE_NONE, my->n));
+            my->want = my->len - my->n;
+            if (my->want > COIL_STREAM_FILL_MAX)
+                my->want = 1;
+            COIL_AWAIT_TO(my->there, coil_stream_fill(my->stream, my->want));
             my->n += take(my->stream, my->buf + my->n, my->len - my->n);
+            if (my->there < my->want)
+                COIL_FAIL_WITH(COIL_EINCOMPLETE,
+                               COIL_DETAIL(COIL_PHASE_NONE,
+                                           my->n < DETAIL_MOST ? my->n
+                                                               : DETAIL_MOST));
         }
         COIL_RETURN(my->n);
     }
@@ -504,6 +521,7 @@ static void read_exactly(struct coil_coro *co)
 struct coil_future *coil_stream_read_exactly(struct coil_stream *stream,
                                              void *buf, size_t len)
 {
+    coil_check_lent(buf);
     return COIL_CALL(read_exactly, .stream = stream, .buf = buf, .len = len);
 }
 
@@ -546,6 +564,7 @@ struct coil_future *coil_stream_read_until(struct coil_stream *stream,
                                            char separator, void *buf,
                                            size_t size)
 {
+    coil_check_lent(buf);
     return COIL_CALL(read_until, .stream = stream, .separator = separator,
                      .buf = buf, .size = size);
 }

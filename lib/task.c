@@ -32,8 +32,9 @@
  * a descriptor. Only a bare pass has none: who sleeps for 0 is struck there.
  *
  * A task that awaits another one hands the request on to it. Tasks that await
- * each other in a circle, or the task whose children they are, would wait for
- * ever: there the request cuts one of these awaits.
+ * each other in a circle would wait for ever: there the request cuts one of
+ * these awaits. And it cuts an await of a task whose block is over: that one
+ * ends by itself when its children have, of which the waiter may be one.
  *
  * Owner: the nursery of the coroutine that spawned it, or the loop's. The
  * nursery holds one reference (the handle), the loop one until the end.
@@ -319,14 +320,12 @@ static struct coil_coro *awaited_coroutine(const struct coil_coro *co)
     return kind_of(f) == KIND_CORO && !state_of(f) ? coro_of(f) : NULL;
 }
 
-/* True if `co` is part of a child of `owner`, or of a child's child. */
-static bool descends_from(struct coil_coro *co, const struct coil_coro *owner)
+/* The innermost frame of a chain of calls. */
+static struct coil_coro *leaf_of(struct coil_coro *co)
 {
-    while (co && co != owner) {
-        struct coil_future *f = &co->future;
-        co = f->flags & F_TASK ? task_of(co)->owner->owner
-                               : (struct coil_coro *)f->waiters;
-    }
+    struct coil_coro *next;
+    while ((next = awaited_coroutine(co)) && next->future.flags & F_CALLED)
+        co = next;
     return co;
 }
 
@@ -340,50 +339,23 @@ static void cut(struct coil_coro *co)
     wake(coili_loop, co);
 }
 
-/*
- * The request has come from `first` to `task`. That one may be waiting for its
- * children, and one of those may be on the way here: its await is cut.
- */
-static bool cut_before(struct coil_coro *first, struct coil_coro *task)
-{
-    struct coil_coro *leaf = task, *next;
-    while ((next = awaited_coroutine(leaf)) && next->future.flags & F_CALLED)
-        leaf = next;
-    if (leaf->line < LINE_OVER)
-        return false;
-    for (struct coil_coro *co = first; co != task; co = next) {
-        next = awaited_coroutine(co);
-        if (!(next->future.flags & F_CALLED) && descends_from(co, leaf)) {
-            cut(co);
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Tasks that await each other; `co` is one of them, or called by one. */
-static void cut_circle(struct coil_coro *co)
-{
-    struct coil_coro *next;
-    while ((next = awaited_coroutine(co)) && next->future.flags & F_CALLED)
-        co = next;
-    cut(co);
-}
-
 bool coili_cancel(struct coil_coro *co, enum coil_cancel_reason reason)
 {
     if (coil_future_done(&co->future))
         return false;
     /* A circle is found by a mark that jumps. */
-    struct coil_coro *first = co, *mark = NULL;
+    struct coil_coro *mark = NULL, *from = NULL;
     unsigned hops = 0;
     while (co) {
         if (co == mark) {
-            cut_circle(co);
+            cut(leaf_of(co));
             break;
         }
-        if (co->future.flags & F_TASK && cut_before(first, co))
+        if (from && co->future.flags & F_TASK &&
+            leaf_of(co)->line >= LINE_OVER) {
+            cut(from);
             break;
+        }
         if ((hops & (hops + 1)) == 0)
             mark = co;
         hops++;
@@ -394,6 +366,7 @@ bool coili_cancel(struct coil_coro *co, enum coil_cancel_reason reason)
             break;
         }
         note_request(co, reason);
+        from = co;
         co = cancel_awaited(co);
     }
     return true;

@@ -8,7 +8,7 @@
  * does, is all that differs:
  *
  *     watch              ends at                   cancelled
- *     gather             the first error, or all   cancels the tasks
+ *     gather             the first error, or all   cancels the tasks, just ends
  *     gather_settled     all                       cancels, waits for all
  *     wait               as its mode says          just ends
  *
@@ -211,12 +211,14 @@ static void watch_cancel(struct coil_future *f)
         w->in_circle = true;
         return;
     }
-    /* The first that ends cancelled ends a gather. None can: all have ended. */
     w->cancelling = true;
-    for (size_t i = 0; i < w->n; i++)
+    for (size_t i = 0; i < w->n; i++) {
+        coil_task_quiet(w->watched[i].task);
         w->cancelled |= coil_task_cancel(w->watched[i].task);
+    }
     w->cancelling = false;
-    if (w->in_circle)
+    /* None was left to cancel: then it ends as if nothing had been asked. */
+    if (w->cancelled && (w->kind == GATHER || w->in_circle))
         finish(w);
 }
 

@@ -100,10 +100,11 @@ struct save {
     struct coil_response *response;
     const char *url;
     long number;
-    bool keep;
+    bool keep;     /* until the file is whole */
     int64_t bytes; /* read so far */
     size_t n, sent, written;
     int fd;
+    bool closed;
     char file[128];
 };
 
@@ -121,13 +122,13 @@ static int open_file(struct save *my)
     my->fd = openat(options.folder, my->file,
                     O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
                     0666);
-    return my->fd < 0 ? -errno : 0;
+    my->keep = my->fd >= 0;
+    return my->keep ? 0 : -errno;
 }
 
 static void save(struct coil_coro *co)
 {
     ASYNC(save, my) {
-        my->fd = -1;
         int err = my->keep ? open_file(my) : 0;
         if (err < 0)
             FAIL(err);
@@ -137,22 +138,23 @@ static void save(struct coil_coro *co)
                 break;
             my->bytes += (int64_t)my->n;
             now.bytes += (int64_t)my->n;
-            my->sent = my->fd < 0 ? my->n : 0;
+            my->sent = my->keep ? 0 : my->n;
             for (; my->sent < my->n; my->sent += my->written) {
                 const char *rest = coil_response_piece(my->response) + my->sent;
                 AWAIT_TO(my->written,
                          coil_write(my->fd, rest, my->n - my->sent));
             }
         }
-        int fd = my->fd;
-        my->fd = -1;
-        if (fd >= 0)
-            AWAIT(coil_close(fd));
+        my->closed = true; /* an error of close(2) is one of writing */
+        if (my->keep)
+            AWAIT(coil_close(my->fd));
+        my->keep = false;
 
     FINALLY;
-        if (my->fd >= 0) { /* it is not whole */
+        if (my->keep) {
             unlinkat(options.folder, my->file, 0);
-            AWAIT(coil_close(my->fd));
+            if (!my->closed)
+                AWAIT(coil_close(my->fd));
         }
     }
 }
@@ -329,9 +331,8 @@ int main(int argc, char **argv)
             right = read_number(1, 10000, &options.limit);
         else if (c == 't')
             right = read_number(0.001, 1e9, &options.seconds);
-        else if (c == 'o')
-            options.folder = (mkdir(optarg, 0777),
-                              open(optarg, O_DIRECTORY | O_CLOEXEC));
+        else if (c == 'o' && (mkdir(optarg, 0777) == 0 || errno == EEXIST))
+            options.folder = open(optarg, O_DIRECTORY | O_CLOEXEC);
         else
             right = from_file = c == 'f';
         if ((c == 'o' && options.folder < 0) ||

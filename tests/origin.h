@@ -389,7 +389,7 @@ static inline const char *origin_url(const struct origin *o, const char *path)
 struct fetch {
     struct coil_coro coro;
     struct coil_session *session;
-    struct coil_request request;
+    struct coil_http_request request;
     struct coil_response *response;
     size_t n;
     char url[512];

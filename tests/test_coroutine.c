@@ -1624,3 +1624,1756 @@ TEST(coroutine_run_to_takes_the_pointer)
     CHECK_INT(RUN(make_text), 0);
     CHECK_INT(freed, 1);
 }
+
+/* --- Generators ------------------------------------------------------------*/
+
+COROUTINE(numbers, int from, to, i; bool wait, finally_waits; int fail,
+          finally_fails;)
+{
+    ASYNC(numbers, my) {
+        for (my->i = my->from; my->i < my->to; my->i++) {
+            if (my->wait)
+                AWAIT(coil_sleep(0));
+            YIELD(my->i);
+        }
+        if (my->fail)
+            FAIL(my->fail);
+        RETURN(99);
+
+    FINALLY;
+        if (my->finally_waits)
+            AWAIT(coil_sleep(0));
+        say("G");
+        if (my->finally_fails)
+            AWAIT(CALL(work, .err = my->finally_fails));
+    }
+}
+
+static void say_number(int i)
+{
+    char word[16];
+    snprintf(word, sizeof word, "%d", i);
+    say(word);
+}
+
+COROUTINE(run_through, int i; bool wait; int fail;)
+{
+    ASYNC(run_through, my) {
+        my->i = -1;
+        FOR_AWAIT(my->i, CALL(numbers, .to = 3, .wait = my->wait,
+                              .fail = my->fail))
+            say_number(my->i);
+        CHECK_INT(my->i, 2);
+        say("e");
+        FOR_AWAIT(my->i, CALL(numbers, .to = 0))
+            say("!");
+        CHECK_INT(my->i, 2);
+    }
+}
+
+TEST(coroutine_runs_through_a_generator)
+{
+    CHECK_INT(RUN(run_through), 0);
+    CHECK_STR(said, "012GeG");
+    said[0] = '\0';
+    CHECK_INT(RUN(run_through, .wait = true), 0);
+    CHECK_STR(said, "012GeG");
+}
+
+TEST(coroutine_ends_with_the_error_of_its_generator)
+{
+    CHECK_INT(RUN_REPORTING(run_through, .fail = -EIO), -EIO);
+    CHECK_STR(said, "012G");
+    said[0] = '\0';
+    CHECK_INT(RUN_REPORTING(run_through, .wait = true, .fail = -EIO), -EIO);
+    CHECK_STR(said, "012G");
+    CHECK_INT(reported.n, 0);
+}
+
+COROUTINE(nest, int i, k, n;)
+{
+    ASYNC(nest, my) {
+        FOR_AWAIT(my->i, CALL(numbers, .to = 3))
+            FOR_AWAIT(my->k, CALL(numbers, .from = 5, .to = 7, .wait = true)) {
+                AWAIT(coil_sleep(0));
+                say_number(my->i * 10 + my->k);
+            }
+        say("e");
+        // The body awaits on the loop's own line.
+        FOR_AWAIT(my->i, CALL(numbers, .to = 3)) AWAIT(coil_sleep(0));
+        RETURN(my->i);
+    }
+}
+
+TEST(coroutine_nests_generators)
+{
+    int n = 0;
+    CHECK_INT(RUN_TO(n, nest), 0);
+    CHECK_INT(n, 2);
+    CHECK_STR(said, "56G1516G2526GGeG");
+}
+
+COROUTINE(leave_and_skip, int i; bool wait;)
+{
+    ASYNC(leave_and_skip, my) {
+        FOR_AWAIT(my->i, CALL(numbers, .to = 10, .wait = my->wait,
+                              .finally_waits = my->wait)) {
+            if (my->i % 2)
+                continue;
+            if (my->i == 4)
+                break;
+            say_number(my->i);
+        }
+        CHECK_INT(my->i, 4);
+        say("a");
+
+    FINALLY;
+        say("F");
+    }
+}
+
+// A generator that is left early runs its FINALLY, as a child.
+TEST(coroutine_leaves_a_generator_by_break)
+{
+    CHECK_INT(RUN(leave_and_skip), 0);
+    CHECK_STR(said, "02aGF");
+    said[0] = '\0';
+    CHECK_INT(RUN(leave_and_skip, .wait = true), 0);
+    CHECK_STR(said, "02aGF");
+}
+
+COROUTINE(branch_around, int i; bool first, second;)
+{
+    ASYNC(branch_around, my) {
+        if (my->first)
+            FOR_AWAIT(my->i, CALL(numbers, .to = 2))
+                say_number(my->i);
+        else if (my->second)
+            FOR_AWAIT(my->i, CALL(numbers, .from = 5, .to = 7))
+                if (my->i == 5)
+                    say("five");
+                else
+                    say_number(my->i);
+        else
+            say("none");
+    }
+}
+
+TEST(coroutine_generator_loop_is_one_statement)
+{
+    CHECK_INT(RUN(branch_around, .first = true), 0);
+    CHECK_INT(RUN(branch_around, .second = true), 0);
+    CHECK_INT(RUN(branch_around), 0);
+    CHECK_STR(said, "01Gfive6Gnone");
+}
+
+COROUTINE(leave_by, enum ending how; int i;)
+{
+    ASYNC(leave_by, my) {
+        FOR_AWAIT(my->i, CALL(numbers, .to = 10, .finally_waits = true)) {
+            say_number(my->i);
+            if (my->i < 2)
+                continue;
+            if (my->how == RETURNED)
+                RETURN(7);
+            if (my->how == FAILED)
+                FAIL(-EPERM);
+            if (my->how == AWAIT_FAILED)
+                AWAIT(CALL(work, .err = -EPERM));
+            if (my->how == CANCELLED)
+                AWAIT(coil_sleep(FOR_EVER));
+            goto out;
+        }
+        say("!");
+    out:
+        say("o");
+
+    FINALLY;
+        say("F");
+    }
+}
+
+TEST(coroutine_leaves_a_generator_in_any_way)
+{
+    int n = 0;
+    CHECK_INT(RUN_TO(n, leave_by, .how = RETURNED), 0);
+    CHECK_INT(n, 7);
+    CHECK_INT(RUN(leave_by, .how = FAILED), -EPERM);
+    CHECK_INT(RUN(leave_by, .how = AWAIT_FAILED), -EPERM);
+    CHECK_STR(said, "012GF012GF012GF");
+    said[0] = '\0';
+    CHECK_INT(RUN(leave_by, .how = FALL_OFF), 0);
+    CHECK_STR(said, "012oGF");
+
+    said[0] = '\0';
+    open_loop();
+    struct coil_task *t = SPAWN(leave_by, .how = CANCELLED);
+    pass();
+    coil_task_cancel(t);
+    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(error_of(t), -ECANCELED);
+    CHECK_STR(said, "012GF");
+    coil_loop_close(loop);
+}
+
+COROUTINE(goto_and_back, int i, rounds;)
+{
+    ASYNC(goto_and_back, my) {
+    again:
+        FOR_AWAIT(my->i, CALL(numbers, .to = 10)) {
+            say_number(my->i);
+            if (my->i == 1 && my->rounds++ < 2)
+                goto again;
+            if (my->i == 1)
+                break;
+        }
+        AWAIT(coil_sleep(0));
+        say("a");
+    }
+}
+
+// A loop that was left by goto and comes again begins a new generator.
+TEST(coroutine_begins_a_generator_again_after_goto)
+{
+    CHECK_INT(RUN(goto_and_back), 0);
+    CHECK_STR(said, "010101GGGa");
+}
+
+COROUTINE(wait_in_generator,)
+{
+    ASYNC(wait_in_generator, my) {
+        YIELD(1);
+        AWAIT(coil_sleep(FOR_EVER));
+        YIELD(2);
+
+    FINALLY;
+        AWAIT(coil_sleep(0));
+        say("G");
+    }
+}
+
+COROUTINE(consume, int i;)
+{
+    ASYNC(consume, my) {
+        FOR_AWAIT(my->i, CALL(wait_in_generator))
+            say_number(my->i);
+        say("!");
+
+    FINALLY;
+        say("F");
+    }
+}
+
+TEST(coroutine_cancelled_while_its_generator_waits)
+{
+    open_loop();
+    struct coil_task *t = SPAWN(consume);
+    pass();
+    CHECK_STR(said, "1");
+    coil_task_cancel(t);
+    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(error_of(t), -ECANCELED);
+    CHECK_STR(said, "1GF");
+    coil_loop_close(loop);
+    CHECK_INT(reported.n, 0);
+}
+
+COROUTINE(cancel_before_loop, int i;)
+{
+    ASYNC(cancel_before_loop, my) {
+        coil_task_cancel(coil_task_current());
+        FOR_AWAIT(my->i, CALL(numbers, .to = 3))
+            say("!");
+        say("!");
+
+    FINALLY;
+        say("F");
+    }
+}
+
+// The request strikes before anything is begun.
+TEST(coroutine_cancelled_before_its_generator_begins)
+{
+    CHECK_INT(RUN(cancel_before_loop), -ECANCELED);
+    CHECK_STR(said, "GF");
+}
+
+COROUTINE(generator_in_place, struct numbers numbers; int i;)
+{
+    ASYNC(generator_in_place, my) {
+        FOR_AWAIT(my->i, CALL_IN(&my->numbers, numbers, .to = 3)) {
+            CHECK_INT(my->numbers.i, my->i);
+            AWAIT(coil_sleep(0));
+        }
+        FOR_AWAIT(my->i, CALL_IN(&my->numbers, numbers, .to = 3,
+                                 .finally_waits = true))
+            break;
+        JOIN();
+        CHECK_STR(said, "GG");
+        FOR_AWAIT(my->i, CALL_IN(&my->numbers, numbers, .to = 2, .wait = true))
+            say_number(my->i);
+    }
+}
+
+TEST(coroutine_runs_through_a_generator_in_place)
+{
+    CHECK_INT(RUN(generator_in_place), 0);
+    CHECK_STR(said, "GG01G");
+}
+
+COROUTINE(leave_failing_generator, int i;)
+{
+    ASYNC(leave_failing_generator, my) {
+        FOR_AWAIT(my->i, CALL(numbers, .to = 3, .finally_fails = -EIO))
+            break;
+        JOIN();
+        say_number(my->i);
+        FOR_AWAIT(my->i, CALL(numbers, .to = 1, .finally_fails = -EPERM))
+            say_number(my->i);
+        say("!");
+    }
+}
+
+// An error after the last item is the loop's. One that was left early has its
+// first error already, that it was cancelled; nobody is bothered with others.
+TEST(coroutine_error_in_the_finally_of_a_generator)
+{
+    CHECK_INT(RUN_REPORTING(leave_failing_generator), -EPERM);
+    CHECK_STR(said, "G00G");
+    CHECK_INT(reported.n, 0);
+}
+
+COROUTINE(small_items, signed char c; int turns;)
+{
+    ASYNC(small_items, my) {
+        my->c = 5;
+        FOR_AWAIT(my->c, CALL(numbers, .from = 126, .to = 130))
+            my->turns++;
+
+    FINALLY;
+        CHECK_INT(my->turns, 2);
+        CHECK_INT(my->c, 127);
+    }
+}
+
+TEST(coroutine_item_that_does_not_fit_overflows)
+{
+    CHECK_INT(RUN_REPORTING(small_items), -EOVERFLOW);
+    CHECK_STR(said, "G");
+}
+
+COROUTINE(wrong_items, const char *text;)
+{
+    ASYNC(wrong_items, my) {
+        FOR_AWAIT(my->text, CALL(numbers, .to = 2))
+            continue;
+    }
+}
+
+DEATH_TEST(coroutine_item_of_another_kind_aborts,
+           "another kind\n    in wrong_items at ")
+{
+    RUN(wrong_items);
+}
+
+COROUTINE(all_kinds_of_items, int i;)
+{
+    ASYNC(all_kinds_of_items, my) {
+        YIELD(2.5);
+        YIELD(-1.5f);
+    }
+}
+
+COROUTINE(pointers, int i;)
+{
+    ASYNC(pointers, my) {
+        for (my->i = 0; my->i < 3; my->i++)
+            YIELD(&said[my->i]);
+        YIELD(NULL);
+    }
+}
+
+COROUTINE(large_items,)
+{
+    ASYNC(large_items, my) {
+        YIELD(UINT64_MAX);
+        YIELD((uint64_t)1 << 63);
+        YIELD(0);
+    }
+}
+
+COROUTINE(take_all_kinds, double d, sum; char *p; int n; uint64_t u, all;)
+{
+    ASYNC(take_all_kinds, my) {
+        FOR_AWAIT(my->d, CALL(all_kinds_of_items))
+            my->sum += my->d;
+        CHECK(my->sum == 1.0);
+        FOR_AWAIT(my->p, CALL(pointers))
+            CHECK(my->p == (my->n < 3 ? said + my->n++ : NULL));
+        CHECK_INT(my->n, 3);
+        FOR_AWAIT(my->u, CALL(large_items))
+            my->all += my->u;
+        CHECK(my->all == UINT64_MAX / 2);
+    }
+}
+
+TEST(coroutine_yields_any_kind_of_word)
+{
+    CHECK_INT(RUN(take_all_kinds), 0);
+}
+
+COROUTINE(iterate_a_future, int i;)
+{
+    ASYNC(iterate_a_future, my) {
+        FOR_AWAIT(my->i, coil_future_done_with(0, 1))
+            say("!");
+    }
+}
+
+DEATH_TEST(coroutine_loop_over_what_is_no_generator_aborts,
+           "FOR_AWAIT wants a generator\n    in iterate_a_future at ")
+{
+    RUN(iterate_a_future);
+}
+
+COROUTINE(iterate_nothing, int i;)
+{
+    ASYNC(iterate_nothing, my) {
+        FOR_AWAIT(my->i, coil_future_nomem())
+            say("!");
+
+    FINALLY;
+        say("F");
+        FOR_AWAIT(my->i, coil_future_nomem())
+            say("!");
+        say("f");
+    }
+}
+
+// What CALL gives without memory.
+TEST(coroutine_loop_over_a_failed_call_fails)
+{
+    CHECK_INT(RUN(iterate_nothing), -ENOMEM);
+    CHECK_STR(said, "Ff");
+}
+
+COROUTINE(await_a_generator, bool spawn; int n;)
+{
+    ASYNC(await_a_generator, my) {
+        if (my->spawn)
+            AWAIT(SPAWN(numbers, .to = 2));
+        else
+            AWAIT(CALL(numbers, .to = 2));
+    }
+}
+
+DEATH_TEST(coroutine_yield_to_an_await_aborts,
+           "YIELD in a coroutine that no FOR_AWAIT runs\n    in numbers at ")
+{
+    RUN(await_a_generator);
+}
+
+DEATH_TEST(coroutine_yield_in_a_task_aborts,
+           "YIELD in a coroutine that no FOR_AWAIT runs\n    in numbers at ")
+{
+    RUN(await_a_generator, .spawn = true);
+}
+
+COROUTINE(iterate_twice, struct coil_future *generator; int i;)
+{
+    ASYNC(iterate_twice, my) {
+        my->generator = CALL(numbers, .to = 5);
+        FOR_AWAIT(my->i, my->generator)
+            FOR_AWAIT(my->i, my->generator)
+                continue;
+    }
+}
+
+DEATH_TEST(coroutine_generator_used_twice_aborts,
+           "a generator is used twice|twice")
+{
+    RUN(iterate_twice);
+}
+
+COROUTINE(iterate_in_finally, int i, fail;)
+{
+    ASYNC(iterate_in_finally, my) {
+
+    FINALLY;
+        FOR_AWAIT(my->i, CALL(numbers, .to = 3, .fail = my->fail, .wait = true))
+            say_number(my->i);
+        FOR_AWAIT(my->i, CALL(numbers, .to = 3))
+            break;
+        say("f");
+    }
+}
+
+TEST(coroutine_runs_through_a_generator_in_finally)
+{
+    CHECK_INT(RUN(iterate_in_finally), 0);
+    CHECK_INT(RUN(iterate_in_finally, .fail = -EIO), -EIO);
+    CHECK_STR(said, "012GfG012GfG");
+}
+
+COROUTINE(count_through, int i, n; uint64_t before;)
+{
+    ASYNC(count_through, my) {
+        my->before = passes();
+        FOR_AWAIT(my->i, CALL(numbers, .to = 10240))
+            my->n++;
+        CHECK_INT(my->n, 10240);
+        // Two steps an item, 1024 steps a pass.
+        CHECK(passes() - my->before >= 9);
+        CHECK(passes() - my->before <= 21);
+    }
+}
+
+// An endless generator must not keep everybody else out.
+TEST(coroutine_generator_lets_others_run_now_and_then)
+{
+    CHECK_INT(RUN(count_through), 0);
+}
+
+COROUTINE(doubled, int depth, i;)
+{
+    ASYNC(doubled, my) {
+        if (my->depth == 0)
+            YIELD(1);
+        else
+            FOR_AWAIT(my->i, CALL(doubled, .depth = my->depth - 1)) {
+                YIELD(my->i);
+                YIELD(my->i + 1);
+            }
+    }
+}
+
+COROUTINE(sum_up, int depth, i, n; int64_t sum;)
+{
+    ASYNC(sum_up, my) {
+        FOR_AWAIT(my->i, CALL(doubled, .depth = my->depth)) {
+            my->n++;
+            my->sum += my->i;
+        }
+        CHECK_INT(my->n, 1 << my->depth);
+        RETURN(my->sum);
+    }
+}
+
+// "yield from", ten deep.
+TEST(coroutine_generator_of_a_generator)
+{
+    int64_t sum = 0;
+    CHECK_INT(RUN_TO(sum, sum_up, .depth = 10), 0);
+    // Each level doubles the items and adds half of their number.
+    CHECK_INT(sum, 1024 + 10 * 512);
+}
+
+COROUTINE(slow_finally_generator,)
+{
+    ASYNC(slow_finally_generator, my) {
+        YIELD(1);
+
+    FINALLY;
+        say("g");
+        AWAIT(coil_sleep(FOR_EVER));
+        say("G");
+    }
+}
+
+COROUTINE(leave_slow_generator, int i;)
+{
+    ASYNC(leave_slow_generator, my) {
+        FOR_AWAIT(my->i, CALL(slow_finally_generator))
+            break;
+        say("a");
+
+    FINALLY;
+        say("F");
+    }
+}
+
+// It may take its time; a second request cuts that short, as with any child.
+TEST(coroutine_cancelled_while_a_generator_is_closing)
+{
+    open_loop();
+    struct coil_task *t = SPAWN(leave_slow_generator);
+    for (int i = 0; i < 4; i++)
+        pass();
+    CHECK_STR(said, "ag");
+    CHECK(!coil_task_done(t));
+    coil_task_cancel(t);
+    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_STR(said, "agGF");
+    coil_loop_close(loop);
+}
+
+COROUTINE(hurried_numbers, int i;)
+{
+    ASYNC(hurried_numbers, my) {
+        WITHIN(1);
+        for (;;) {
+            YIELD(my->i++);
+            AWAIT(coil_sleep(0));
+        }
+
+    FINALLY;
+        say("G");
+    }
+}
+
+COROUTINE(consume_slowly, int i, err;)
+{
+    ASYNC(consume_slowly, my) {
+        FOR_AWAIT(my->i, CALL(hurried_numbers)) {
+            say_number(my->i);
+            CATCH_AWAIT(my->err, coil_sleep(COIL_MS(2)));
+            CHECK_INT(my->err, 0);
+        }
+        say("!");
+
+    FINALLY;
+        say("F");
+    }
+}
+
+// The generator's deadline is not its consumer's.
+TEST(coroutine_deadline_of_a_generator_is_its_own)
+{
+    CHECK_INT(RUN(consume_slowly), -ETIMEDOUT);
+    CHECK_STR(said, "0GF");
+}
+
+COROUTINE(hurried_generator, struct coil_future *future; int i;)
+{
+    ASYNC(hurried_generator, my) {
+        WITHIN(COIL_MS(1));
+        AWAIT(coil_future_ref(my->future));
+        YIELD(1);
+        AWAIT(coil_sleep(FOR_EVER));
+
+    FINALLY;
+        say("G");
+    }
+}
+
+COROUTINE(set_late, struct coil_future *future;)
+{
+    ASYNC(set_late, my) {
+        AWAIT(coil_sleep(COIL_MS(1)));
+        // Woken with its value in the pass in which its deadline strikes.
+        coil_future_set_int(my->future, 1);
+    }
+}
+
+COROUTINE(consume_struck, struct coil_future *future; int i, err;)
+{
+    ASYNC(consume_struck, my) {
+        my->future = coil_future_new();
+        SPAWN(set_late, .future = my->future);
+        FOR_AWAIT(my->i, CALL(hurried_generator, .future = my->future)) {
+            CATCH_AWAIT(my->err, coil_sleep(0));
+            CHECK_INT(my->err, 0);
+            say_number(my->i);
+        }
+
+    FINALLY;
+        say("F");
+        coil_future_cancel(my->future);
+        coil_future_unref(my->future);
+    }
+}
+
+// Whichever of the two comes first: the consumer is not cancelled by it.
+TEST(coroutine_deadline_that_struck_before_a_yield_stays_with_the_generator)
+{
+    int with_item = 0;
+    for (int i = 0; i < 20; i++) {
+        said[0] = '\0';
+        int err = RUN(consume_struck);
+        CHECK_INT(err, -ETIMEDOUT);
+        with_item += strcmp(said, "1GF") == 0;
+        CHECK(strcmp(said, "1GF") == 0 || strcmp(said, "GF") == 0);
+    }
+    test_note("%d with an item", with_item);
+}
+
+/* --- HOLD ------------------------------------------------------------------*/
+
+COROUTINE(hold_some, struct coil_semaphore *sem; struct coil_lock *lock;
+          enum ending how;)
+{
+    ASYNC(hold_some, my) {
+        HOLD(my->sem);
+        HOLD(my->lock);
+        say("h");
+        CHECK_INT(coil_semaphore_value(my->sem), 0);
+        CHECK(coil_lock_locked(my->lock));
+        if (my->how == RETURNED)
+            RETURN(1);
+        if (my->how == FAILED)
+            FAIL(-EPERM);
+        if (my->how == CANCELLED)
+            AWAIT(coil_sleep(FOR_EVER));
+        if (my->how == BREAK)
+            break;
+
+    FINALLY;
+        // Still held, also over an await.
+        AWAIT(coil_sleep(0));
+        if (my->how != CONTINUE)
+            CHECK(coil_lock_locked(my->lock));
+        say("F");
+    }
+}
+
+TEST(coroutine_releases_what_it_holds_however_it_ends)
+{
+    static const enum ending endings[] = { FALL_OFF, RETURNED, FAILED, BREAK,
+                                           CANCELLED };
+    struct coil_semaphore sem;
+    struct coil_lock lock;
+    coil_semaphore_init(&sem, 1);
+    coil_lock_init(&lock);
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+        said[0] = '\0';
+        open_loop();
+        struct coil_task *t = SPAWN(hold_some, .sem = &sem, .lock = &lock,
+                                    .how = endings[i]);
+        pass();
+        coil_task_cancel(t);
+        CHECK_INT(coil_run_until(loop, t), 0);
+        CHECK_STR(said, "hF");
+        CHECK_INT(coil_semaphore_value(&sem), 1);
+        CHECK(!coil_lock_locked(&lock));
+        coil_loop_close(loop);
+    }
+}
+
+TEST(coroutine_cancelled_while_it_waits_to_hold_has_nothing)
+{
+    struct coil_semaphore sem;
+    struct coil_lock lock;
+    coil_semaphore_init(&sem, 1);
+    coil_lock_init(&lock);
+    open_loop();
+    CHECK_INT(coil_lock_acquire_nowait(&lock), 0);
+    struct coil_task *t = SPAWN(hold_some, .sem = &sem, .lock = &lock,
+                                .how = CONTINUE);
+    pass();
+    CHECK_INT(coil_semaphore_value(&sem), 0);
+    coil_task_cancel(t);
+    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_STR(said, "F");
+    CHECK_INT(coil_semaphore_value(&sem), 1);
+    CHECK(coil_lock_locked(&lock));
+    coil_lock_release(&lock);
+    coil_loop_close(loop);
+}
+
+// Handed over, and cancelled before it ran: it has it, and gives it back.
+TEST(coroutine_cancelled_when_it_was_granted_gives_it_back)
+{
+    struct coil_semaphore sem;
+    struct coil_lock lock;
+    coil_semaphore_init(&sem, 1);
+    coil_lock_init(&lock);
+    open_loop();
+    CHECK_INT(coil_lock_acquire_nowait(&lock), 0);
+    struct coil_task *t = SPAWN(hold_some, .sem = &sem, .lock = &lock,
+                                .how = CANCELLED);
+    pass();
+    coil_lock_release(&lock);
+    coil_task_cancel(t);
+    CHECK(coil_lock_locked(&lock));
+    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(error_of(t), -ECANCELED);
+    CHECK_STR(said, "hF");
+    CHECK_INT(coil_semaphore_value(&sem), 1);
+    CHECK(!coil_lock_locked(&lock));
+    coil_loop_close(loop);
+}
+
+COROUTINE(release_early, struct coil_semaphore sem; struct coil_lock lock;)
+{
+    ASYNC(release_early, my) {
+        coil_semaphore_init(&my->sem, 1);
+        coil_lock_init(&my->lock);
+        HOLD(&my->sem);
+        HOLD(&my->lock);
+        RELEASE(&my->sem);
+        CHECK_INT(coil_semaphore_value(&my->sem), 1);
+        CHECK(coil_lock_locked(&my->lock));
+        HOLD(&my->sem);
+        CHECK_INT(coil_semaphore_value(&my->sem), 0);
+        RELEASE(&my->lock);
+        RELEASE(&my->sem);
+        CHECK_INT(coil_semaphore_value(&my->sem), 1);
+        HOLD(&my->sem);
+
+    FINALLY;
+        // What was released is not released again; in FINALLY it may be, too.
+        RELEASE(&my->sem);
+        CHECK_INT(coil_semaphore_value(&my->sem), 1);
+        CHECK(!coil_lock_locked(&my->lock));
+    }
+}
+
+TEST(coroutine_releases_early_and_holds_again)
+{
+    CHECK_INT(RUN(release_early), 0);
+}
+
+COROUTINE(hold_twice, struct coil_semaphore *sem;)
+{
+    ASYNC(hold_twice, my) {
+        HOLD(my->sem);
+        HOLD(my->sem);
+    }
+}
+
+// With one permit left it would wait for itself.
+DEATH_TEST(coroutine_hold_of_what_it_holds_aborts,
+           "HOLD of what this coroutine holds already\n    in hold_twice at ")
+{
+    struct coil_semaphore sem;
+    coil_semaphore_init(&sem, 5);
+    RUN(hold_twice, .sem = &sem);
+}
+
+COROUTINE(release_unheld, struct coil_semaphore *sem; bool held_before;)
+{
+    ASYNC(release_unheld, my) {
+        if (my->held_before) {
+            HOLD(my->sem);
+            RELEASE(my->sem);
+        }
+        RELEASE(my->sem);
+    }
+}
+
+DEATH_TEST(coroutine_release_of_what_it_does_not_hold_aborts,
+           "does not hold\n    in release_unheld at ")
+{
+    struct coil_semaphore sem;
+    coil_semaphore_init(&sem, 1);
+    RUN(release_unheld, .sem = &sem);
+}
+
+DEATH_TEST(coroutine_release_of_what_it_released_aborts,
+           "does not hold\n    in release_unheld at ")
+{
+    struct coil_semaphore sem;
+    coil_semaphore_init(&sem, 1);
+    RUN(release_unheld, .sem = &sem, .held_before = true);
+}
+
+COROUTINE(hold_with_failure, int err;)
+{
+    ASYNC(hold_with_failure, my) {
+        static char a[] = "a", b[] = "b";
+        HOLD_WITH(a, say_released, CALL(work, .passes = 2));
+        HOLD_WITH(b, say_released, CALL(work, .passes = 1, .err = -EIO));
+        say("!");
+
+    FINALLY;
+        say("F");
+    }
+}
+
+TEST(coroutine_releases_only_what_it_got)
+{
+    CHECK_INT(RUN(hold_with_failure), -EIO);
+    CHECK_STR(said, "Fa");
+}
+
+static void start_a_task(void *object)
+{
+    (void)object;
+    say("r");
+    CHECK_INT(START(work, .passes = 2, .word = "w"), 0);
+}
+
+COROUTINE(hold_what_starts_a_task,)
+{
+    ASYNC(hold_what_starts_a_task, my) {
+        HOLD_WITH(said, start_a_task, coil_future_done_with(0, 0));
+        say("b");
+    }
+}
+
+// The coroutine is over: what a release starts is the loop's.
+TEST(coroutine_release_may_start_a_task)
+{
+    open_loop();
+    struct coil_task *t = SPAWN(hold_what_starts_a_task);
+    CHECK_INT(coil_run_until(loop, t), 0);
+    coil_task_drop(&t);
+    CHECK_STR(said, "br");
+    CHECK_INT(tasks(), 1);
+    for (int i = 0; i < 4; i++)
+        pass();
+    CHECK_STR(said, "brw");
+    coil_loop_close(loop);
+}
+
+/* --- WITHIN ----------------------------------------------------------------*/
+
+COROUTINE(be_within, int64_t ns, sleep; int then; int err; bool catch;)
+{
+    ASYNC(be_within, my) {
+        WITHIN(my->ns);
+        if (my->catch) {
+            CATCH_AWAIT(my->err, coil_sleep(my->sleep));
+            CHECK_INT(my->err, -ECANCELED);
+            RETURN(3);
+        }
+        AWAIT(coil_sleep(my->sleep));
+        if (my->then)
+            FAIL(my->then);
+        say("e");
+        RETURN(2);
+
+    FINALLY;
+        AWAIT(coil_sleep(COIL_MS(1)));
+        say("F");
+    }
+}
+
+TEST(coroutine_times_out)
+{
+    int n = 0;
+    CHECK_INT(RUN_TO(n, be_within, .ns = COIL_MS(1), .sleep = FOR_EVER),
+              -ETIMEDOUT);
+    CHECK_STR(said, "F");
+    CHECK_INT(RUN_TO(n, be_within, .ns = FOR_EVER, .sleep = 1), 0);
+    CHECK_INT(n, 2);
+    CHECK_INT(RUN_TO(n, be_within, .ns = COIL_NEVER, .sleep = 1), 0);
+    CHECK_STR(said, "FeFeF");
+    CHECK_INT(RUN(be_within, .ns = FOR_EVER, .sleep = 1, .then = -EPERM),
+              -EPERM);
+}
+
+// Who catches the cancellation and goes on has not timed out.
+TEST(coroutine_that_catches_its_timeout_returns)
+{
+    int n = 0;
+    CHECK_INT(RUN_TO(n, be_within, .ns = COIL_MS(1), .sleep = FOR_EVER,
+                     .catch = true), 0);
+    CHECK_INT(n, 3);
+}
+
+COROUTINE(be_quick, int64_t ns; int i;)
+{
+    ASYNC(be_quick, my) {
+        WITHIN(my->ns);
+        for (my->i = 0; my->i < 3; my->i++)
+            AWAIT(coil_sleep(0));
+        say("!");
+
+    FINALLY;
+        CHECK(my->i <= 1);
+    }
+}
+
+// Also in a loop that never looks at the clock.
+TEST(coroutine_deadline_of_0_strikes_in_the_next_pass)
+{
+    CHECK_INT(RUN(be_quick, .ns = 0), -ETIMEDOUT);
+    CHECK_INT(RUN(be_quick, .ns = -1), -ETIMEDOUT);
+    CHECK_INT(RUN(be_quick, .ns = INT64_MIN), -ETIMEDOUT);
+    CHECK_STR(said, "");
+}
+
+COROUTINE(within_within, int64_t outer, inner; int err; bool try;)
+{
+    ASYNC(within_within, my) {
+        WITHIN(my->outer);
+        if (my->try) {
+            TRY_AWAIT(my->err, CALL(be_within, .ns = my->inner,
+                                    .sleep = FOR_EVER));
+            CHECK_INT(my->err, -ETIMEDOUT);
+            say("c");
+            RETURN(1);
+        }
+        AWAIT(CALL(be_within, .ns = my->inner, .sleep = FOR_EVER));
+        say("!");
+    }
+}
+
+TEST(coroutine_inner_deadline_is_an_error_for_the_outer_one)
+{
+    CHECK_INT(RUN(within_within, .outer = FOR_EVER, .inner = COIL_MS(1),
+                  .try = true), 0);
+    CHECK_STR(said, "Fc");
+    CHECK_INT(RUN(within_within, .outer = FOR_EVER, .inner = COIL_MS(1)),
+              -ETIMEDOUT);
+}
+
+// TRY catches what others do; the deadline of this coroutine is its own.
+TEST(coroutine_outer_deadline_is_not_caught_inside)
+{
+    CHECK_INT(RUN(within_within, .outer = COIL_MS(1), .inner = FOR_EVER,
+                  .try = true), -ETIMEDOUT);
+    CHECK_STR(said, "F");
+}
+
+// Both strike in one pass: the outer one times out, once.
+TEST(coroutine_two_deadlines_at_once)
+{
+    CHECK_INT(RUN(within_within, .outer = 0, .inner = 0), -ETIMEDOUT);
+    CHECK_INT(RUN(within_within, .outer = COIL_MS(1), .inner = COIL_MS(1)),
+              -ETIMEDOUT);
+}
+
+TEST(coroutine_cancelled_before_its_deadline_is_cancelled)
+{
+    open_loop();
+    struct coil_task *t = SPAWN(be_within, .ns = COIL_MS(1),
+                                .sleep = FOR_EVER);
+    pass();
+    coil_task_cancel(t);
+    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(error_of(t), -ECANCELED);
+    coil_loop_close(loop);
+}
+
+COROUTINE(narrow_down, int64_t first, second;)
+{
+    ASYNC(narrow_down, my) {
+        WITHIN(my->first);
+        WITHIN(my->second);
+        AWAIT(coil_sleep(FOR_EVER));
+    }
+}
+
+TEST(coroutine_with_two_deadlines_keeps_the_earlier_one)
+{
+    CHECK_INT(RUN(narrow_down, .first = COIL_MS(1), .second = FOR_EVER),
+              -ETIMEDOUT);
+    CHECK_INT(RUN(narrow_down, .first = FOR_EVER, .second = COIL_MS(1)),
+              -ETIMEDOUT);
+    CHECK_INT(RUN(narrow_down, .first = 0, .second = 0), -ETIMEDOUT);
+}
+
+COROUTINE(bound_the_cleanup, int body;)
+{
+    ASYNC(bound_the_cleanup, my) {
+        WITHIN(COIL_MS(1));
+        if (my->body)
+            FAIL(my->body);
+
+    FINALLY;
+        WITHIN(COIL_MS(1));
+        AWAIT(coil_sleep(FOR_EVER));
+        say("f");
+    }
+}
+
+COROUTINE(call_bounded, int body, err;)
+{
+    ASYNC(call_bounded, my) {
+        TRY_AWAIT(my->err, CALL(bound_the_cleanup, .body = my->body));
+        CHECK_INT(my->err, my->body ? my->body : -ETIMEDOUT);
+        AWAIT(coil_sleep(0));
+        say("c");
+    }
+}
+
+// Cleanup that must not take for ever; its own deadline is its own matter.
+TEST(coroutine_deadline_in_finally)
+{
+    CHECK_INT(RUN(bound_the_cleanup), -ETIMEDOUT);
+    CHECK_INT(RUN(bound_the_cleanup, .body = -EIO), -EIO);
+    CHECK_INT(RUN(call_bounded), 0);
+    CHECK_INT(RUN(call_bounded, .body = -EIO), 0);
+    CHECK_STR(said, "fffcfc");
+}
+
+/* --- What it costs ---------------------------------------------------------*/
+
+static uintptr_t stack_low = UINTPTR_MAX, stack_high;
+
+static void note_stack(void)
+{
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+    stack_low = here < stack_low ? here : stack_low;
+    stack_high = here > stack_high ? here : stack_high;
+}
+
+COROUTINE(dig, int depth, below; bool stay;)
+{
+    ASYNC(dig, my) {
+        note_stack();
+        if (my->depth > 0)
+            AWAIT_TO(my->below, CALL(dig, .depth = my->depth - 1,
+                                     .stay = my->stay));
+        else if (my->stay)
+            AWAIT(coil_sleep(FOR_EVER));
+        else
+            AWAIT(coil_sleep(0));
+        note_stack();
+        RETURN(my->below + 1);
+    }
+}
+
+// Down, and up again, the C stack holds one step at a time.
+TEST(coroutine_calls_nest_100000_deep)
+{
+    int n = 0;
+    CHECK_INT(RUN_TO(n, dig, .depth = 100000), 0);
+    CHECK_INT(n, 100001);
+    CHECK(stack_high - stack_low < 16384);
+}
+
+TEST(coroutine_100000_deep_is_cancelled)
+{
+    open_loop();
+    struct coil_task *t = SPAWN(dig, .depth = 100000, .stay = true);
+    pass();
+    CHECK(coil_task_cancel(t));
+    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(error_of(t), -ECANCELED);
+    CHECK(stack_high - stack_low < 16384);
+    coil_loop_close(loop);
+}
+
+COROUTINE(pass_down, int depth;)
+{
+    ASYNC(pass_down, my) {
+        note_stack();
+        if (my->depth == 0)
+            RETURN(-5);
+        RETURN_AWAIT(CALL(pass_down, .depth = my->depth - 1));
+    }
+}
+
+TEST(coroutine_passes_results_up_100000_deep)
+{
+    int n = 0;
+    CHECK_INT(RUN_TO(n, pass_down, .depth = 100000), 0);
+    CHECK_INT(n, -5);
+    CHECK(stack_high - stack_low < 16384);
+}
+
+COROUTINE(await_what_is_done, int n, i; bool calls; uint64_t before;)
+{
+    ASYNC(await_what_is_done, my) {
+        my->before = passes();
+        for (my->i = 0; my->i < my->n; my->i++) {
+            if (my->calls)
+                AWAIT(CALL(work));
+            else
+                AWAIT(coil_future_done_with(0, 1));
+        }
+        RETURN(passes() - my->before);
+    }
+}
+
+// What is done does not suspend; but once in 1024 times it lets others run.
+TEST(coroutine_1024_awaits_of_what_is_done_cost_one_pass)
+{
+    for (int calls = 0; calls < 2; calls++) {
+        int cost = -1;
+        CHECK_INT(RUN_TO(cost, await_what_is_done, .n = 1000, .calls = calls),
+                  0);
+        CHECK_INT(cost, 0);
+        CHECK_INT(RUN_TO(cost, await_what_is_done, .n = 1024, .calls = calls),
+                  0);
+        CHECK_INT(cost, 1);
+        CHECK_INT(RUN_TO(cost, await_what_is_done, .n = 10300, .calls = calls),
+                  0);
+        CHECK_INT(cost, 10);
+    }
+}
+
+/* --- Frames ----------------------------------------------------------------*/
+
+#define FRAME(bytes) \
+    COROUTINE(frame_##bytes, unsigned char room[bytes]; int i;) \
+    { \
+        ASYNC(frame_##bytes, my) { \
+            for (my->i = 0; my->i < (bytes); my->i++) \
+                my->room[my->i] = (unsigned char)(my->i * 7 + 1); \
+            AWAIT(coil_sleep(0)); \
+            for (my->i = 0; my->i < (bytes); my->i++) \
+                CHECK_INT(my->room[my->i], (unsigned char)(my->i * 7 + 1)); \
+        } \
+    }
+
+FRAME(1)
+FRAME(15)
+FRAME(16)
+FRAME(17)
+FRAME(100)
+FRAME(900)
+FRAME(932)
+FRAME(933)
+FRAME(936)
+FRAME(937)
+FRAME(1000)
+FRAME(3000)
+FRAME(4004)
+FRAME(4005)
+FRAME(9000)
+FRAME(16316)
+
+COROUTINE(spawn_frames, int round;)
+{
+    ASYNC(spawn_frames, my) {
+        for (my->round = 0; my->round < 20; my->round++) {
+            SPAWN(frame_1), SPAWN(frame_15), SPAWN(frame_16), SPAWN(frame_17);
+            SPAWN(frame_100), SPAWN(frame_900), SPAWN(frame_932);
+            SPAWN(frame_933), SPAWN(frame_936), SPAWN(frame_937);
+            SPAWN(frame_1000), SPAWN(frame_3000), SPAWN(frame_4004);
+            SPAWN(frame_4005), SPAWN(frame_9000), SPAWN(frame_16316);
+            JOIN();
+        }
+    }
+}
+
+// Around each size at which the allocator changes its mind.
+TEST(coroutine_frames_of_all_sizes)
+{
+    _Static_assert(sizeof(struct frame_16316) == COIL_FRAME_MAX,
+                   "the largest frame there may be");
+    CHECK_INT(RUN(spawn_frames), 0);
+}
+
+COROUTINE(wide, _Alignas(16) unsigned char room[16]; long double number;)
+{
+    ASYNC(wide, my) {
+        CHECK_INT((uintptr_t)my->room & 15, 0);
+        my->number = 1.5L;
+        AWAIT(coil_sleep(0));
+        CHECK(my->number == 1.5L);
+    }
+}
+
+COROUTINE(spawn_wide, struct wide in_place; int i;)
+{
+    ASYNC(spawn_wide, my) {
+        for (my->i = 0; my->i < 20; my->i++) {
+            SPAWN(wide);
+            SPAWN(work);
+            AWAIT(CALL(wide));
+            AWAIT(CALL_IN(&my->in_place, wide));
+            coil_drop(CALL(wide));
+            JOIN();
+        }
+    }
+}
+
+// For SSE, and long double.
+TEST(coroutine_frames_aligned_to_16_bytes)
+{
+    static char arena[64 * 1024];
+    struct coil_options options = reporting;
+    CHECK_INT(RUN_WITH(&options, spawn_wide), 0);
+    options.arena = arena + 8;
+    options.arena_bytes = sizeof arena - 8;
+    CHECK_INT(RUN_WITH(&options, spawn_wide), 0);
+    CHECK_INT(reported.n, 0);
+}
+
+/* --- RUN -------------------------------------------------------------------*/
+
+static int evaluated;
+
+static int evaluate(int value)
+{
+    evaluated++;
+    return value;
+}
+
+// Its arguments are evaluated once, in whatever way it fails.
+TEST(coroutine_run_without_a_loop_says_why)
+{
+    static char arena[64];
+    struct coil_options options = COIL_OPTIONS_INIT;
+    options.arena = arena;
+    options.arena_bytes = sizeof arena;
+    CHECK_INT(RUN_WITH(&options, work, .value = evaluate(1)), -ENOMEM);
+    CHECK_INT(evaluated, 1);
+    CHECK(coil_loop_current() == NULL);
+    // And the next one does not remember.
+    int n = 0;
+    CHECK_INT(RUN_TO(n, work, .value = evaluate(4)), 0);
+    CHECK_INT(n, 4);
+    CHECK_INT(evaluated, 2);
+}
+
+TEST(coroutine_run_leaves_the_result_alone_when_it_fails)
+{
+    int n = 7;
+    unsigned char small = 7;
+    CHECK_INT(RUN_TO(n, work, .err = -EIO), -EIO);
+    CHECK_INT(n, 7);
+    CHECK_INT(RUN_TO(small, work, .value = 256), -EOVERFLOW);
+    CHECK_INT(small, 7);
+    CHECK_INT(RUN_TO(n, work, .value = INT64_MIN), -EOVERFLOW);
+    CHECK_INT(n, 7);
+}
+
+TEST(coroutine_run_gives_every_kind)
+{
+#define CHECK_RUN_TO(type, coroutine, given) \
+    do { \
+        type got = 0; \
+        CHECK_INT(RUN_TO(got, coroutine, .value = (given)), 0); \
+        CHECK(got == (given)); \
+    } while (0)
+    CHECK_RUN_TO(bool, give_int, true);
+    CHECK_RUN_TO(char, give_int, 'c');
+    CHECK_RUN_TO(signed char, give_int, -7);
+    CHECK_RUN_TO(unsigned char, give_int, 255);
+    CHECK_RUN_TO(short, give_int, -300);
+    CHECK_RUN_TO(unsigned short, give_int, 65535);
+    CHECK_RUN_TO(int, give_int, -70000);
+    CHECK_RUN_TO(unsigned, give_int, 4000000000u);
+    CHECK_RUN_TO(long, give_int, LONG_MIN);
+    CHECK_RUN_TO(unsigned long, give_uint, ULONG_MAX);
+    CHECK_RUN_TO(long long, give_int, -1);
+    CHECK_RUN_TO(unsigned long long, give_uint, ULLONG_MAX);
+    CHECK_RUN_TO(float, give_double, 0.5);
+    CHECK_RUN_TO(double, give_double, -1e300);
+    CHECK_RUN_TO(const void *, give_pointer, said);
+}
+
+DEATH_TEST(coroutine_run_by_another_version_aborts,
+           "headers of another version of coil")
+{
+    coili_run_begin(NULL, COILI_ABI ^ 1);
+}
+
+DEATH_TEST(coroutine_run_with_another_frame_header_aborts,
+           "headers of another version of coil")
+{
+    coili_run_begin(NULL, COILI_ABI + 8);
+}
+
+/* --- Traps -----------------------------------------------------------------*/
+
+DEATH_TEST(coroutine_called_without_a_loop_aborts, "this thread has no loop")
+{
+    (void)CALL(work);
+}
+
+DEATH_TEST(coroutine_spawned_without_a_loop_aborts, "this thread has no loop")
+{
+    SPAWN(work);
+}
+
+DEATH_TEST(coroutine_spawned_in_place_without_a_loop_aborts,
+           "this thread has no loop")
+{
+    static struct work place;
+    coil_spawn(CALL_IN(&place, work));
+}
+
+COROUTINE(await_in_switch, int what; bool done; int i;)
+{
+    ASYNC(await_in_switch, my) {
+        switch (my->what) {
+        case 0:
+            AWAIT(coil_future_done_with(0, 0));
+            if (my->done)
+                break;
+            fprintf(stderr, "awaits at %d\n", __LINE__ + 1);
+            AWAIT(coil_sleep(0));
+            break;
+        case 1:
+            JOIN();
+            SPAWN(work);
+            JOIN();
+            break;
+        case 2:
+            FOR_AWAIT(my->i, CALL(numbers, .to = 2, .wait = true))
+                continue;
+            break;
+        default:
+            break;
+        }
+        say("e");
+
+    FINALLY;
+        if (my->what == 3)
+            switch (my->i) {
+            default:
+                AWAIT(coil_sleep(0));
+            }
+    }
+}
+
+// What need not wait is not resumed, so all is well.
+TEST(coroutine_may_await_what_is_done_in_a_switch)
+{
+    CHECK_INT(RUN(await_in_switch, .done = true), 0);
+    CHECK_INT(RUN(await_in_switch, .what = 4), 0);
+    CHECK_STR(said, "ee");
+}
+
+// The line that is named is that of the await.
+DEATH_TEST(coroutine_await_in_a_switch_aborts,
+           "awaits at ([0-9]+)\n"
+           "coil: an await inside a `switch` of your own: the coroutine cannot "
+           "be resumed there\n"
+           "    in await_in_switch at .*test_coroutine.c:\\1$")
+{
+    RUN(await_in_switch);
+}
+
+DEATH_TEST(coroutine_join_in_a_switch_aborts, "inside a `switch` of your own")
+{
+    RUN(await_in_switch, .what = 1);
+}
+
+DEATH_TEST(coroutine_loop_in_a_switch_aborts, "inside a `switch` of your own")
+{
+    RUN(await_in_switch, .what = 2);
+}
+
+DEATH_TEST(coroutine_await_in_a_switch_in_finally_aborts,
+           "inside a `switch` of your own")
+{
+    RUN(await_in_switch, .what = 3);
+}
+
+COROUTINE(return_in_block, bool late;)
+{
+    ASYNC(return_in_block, my) {
+        if (my->late)
+            AWAIT(coil_sleep(0));
+        return;
+    }
+}
+
+DEATH_TEST(coroutine_return_in_the_block_aborts,
+           "use RETURN\n    in return_in_block at .*test_coroutine.c:[0-9]")
+{
+    RUN(return_in_block);
+}
+
+DEATH_TEST(coroutine_return_in_the_block_after_an_await_aborts, "use RETURN")
+{
+    RUN(return_in_block, .late = true);
+}
+
+struct no_block {
+    struct coil_coro coro;
+};
+
+static void no_block(struct coil_coro *co)
+{
+    (void)co;
+}
+
+DEATH_TEST(coroutine_without_async_aborts, "use RETURN")
+{
+    RUN(no_block);
+}
+
+COROUTINE(await_twice, struct coil_future *f; struct work place; int how;)
+{
+    ASYNC(await_twice, my) {
+        my->f = my->how == 0 ? CALL_IN(&my->place, work)
+                             : coil_future_ref(CALL(work, .passes = 1));
+        if (my->how == 2)
+            coil_spawn(my->f);
+        else
+            AWAIT(my->f);
+        if (my->how == 3)
+            coil_spawn(my->f);
+        else
+            AWAIT(my->f);
+    }
+}
+
+DEATH_TEST(coroutine_in_place_awaited_twice_aborts,
+           "a coroutine is awaited twice\n    in await_twice at ")
+{
+    RUN(await_twice);
+}
+
+DEATH_TEST(coroutine_awaited_twice_aborts,
+           "a coroutine is awaited twice\n    in await_twice at ")
+{
+    RUN(await_twice, .how = 1);
+}
+
+DEATH_TEST(coroutine_spawned_and_awaited_aborts, "a coroutine is awaited twice")
+{
+    RUN(await_twice, .how = 2);
+}
+
+DEATH_TEST(coroutine_awaited_and_spawned_aborts, "a coroutine is started twice")
+{
+    RUN(await_twice, .how = 3);
+}
+
+COROUTINE(await_freed, struct coil_future *f; bool plain;)
+{
+    ASYNC(await_freed, my) {
+        my->f = my->plain ? coil_future_done_with(0, 0)
+                          : CALL(work, .passes = 1);
+        AWAIT(my->f);
+        AWAIT(my->f);
+    }
+}
+
+// The common form of it: the first await has freed the future.
+DEATH_TEST(coroutine_future_awaited_twice_aborts, "awaited twice")
+{
+    if (test_is_slow())
+        SKIP("the sanitizer sees it first");
+    RUN(await_freed, .plain = true);
+}
+
+DEATH_TEST(coroutine_call_awaited_twice_aborts, "awaited twice")
+{
+    if (test_is_slow())
+        SKIP("the sanitizer sees it first");
+    RUN(await_freed);
+}
+
+COROUTINE(await_itself, bool deep;)
+{
+    ASYNC(await_itself, my) {
+        if (my->deep)
+            AWAIT(CALL(await_itself));
+        AWAIT(coil_task_current());
+    }
+}
+
+DEATH_TEST(coroutine_that_awaits_itself_aborts,
+           "a task awaits itself\n    in await_itself at ")
+{
+    RUN(await_itself);
+}
+
+DEATH_TEST(coroutine_called_by_what_it_awaits_aborts, "a task awaits itself")
+{
+    RUN(await_itself, .deep = true);
+}
+
+enum in_finally { DO_RETURN, DO_FAIL, DO_YIELD, DO_RETURN_AWAIT };
+
+COROUTINE(misuse_finally, enum in_finally what; int i;)
+{
+    ASYNC(misuse_finally, my) {
+
+    FINALLY;
+        if (my->what == DO_RETURN)
+            RETURN(1);
+        if (my->what == DO_FAIL)
+            FAIL(-EIO);
+        if (my->what == DO_YIELD)
+            YIELD(1);
+        if (my->what == DO_RETURN_AWAIT)
+            RETURN_AWAIT(coil_sleep(0));
+    }
+}
+
+DEATH_TEST(coroutine_return_in_finally_aborts,
+           "RETURN or YIELD in FINALLY\n    in misuse_finally at ")
+{
+    RUN(misuse_finally, .what = DO_RETURN);
+}
+
+DEATH_TEST(coroutine_fail_in_finally_aborts,
+           "FAIL in FINALLY\n    in misuse_finally at .*:[1-9]")
+{
+    RUN(misuse_finally, .what = DO_FAIL);
+}
+
+COROUTINE(iterate_misuse, int i;)
+{
+    ASYNC(iterate_misuse, my) {
+        FOR_AWAIT(my->i, CALL(misuse_finally, .what = DO_YIELD))
+            continue;
+    }
+}
+
+DEATH_TEST(coroutine_yield_in_finally_aborts, "RETURN or YIELD in FINALLY")
+{
+    RUN(iterate_misuse);
+}
+
+DEATH_TEST(coroutine_return_await_in_finally_aborts, "RETURN_AWAIT in FINALLY")
+{
+    RUN(misuse_finally, .what = DO_RETURN_AWAIT);
+}
+
+static struct coil_coro *other;
+
+static void await_for_another(void *arg)
+{
+    (void)arg;
+    coili_await(other, coil_sleep(1), 1);
+}
+
+COROUTINE(let_others_await, struct coil_handle handle;)
+{
+    ASYNC(let_others_await, my) {
+        other = co;
+        coil_call_soon(&my->handle, await_for_another, NULL);
+        AWAIT(coil_sleep(FOR_EVER));
+    }
+}
+
+// An await in a callback, or in a function that kept `co`.
+DEATH_TEST(coroutine_awaited_in_by_others_aborts,
+           "an await outside the running coroutine\n    in let_others_await")
+{
+    RUN(let_others_await);
+}
+
+/* --- Buffers on the stack --------------------------------------------------*/
+
+enum buffer { LOCAL, OF_A_HELPER, OF_A_CALL, OF_MAIN, STATIC, FIELD };
+
+static struct coil_future *read_into_local(int fd)
+{
+    char local[16];
+    return coil_read(fd, local, sizeof local);
+}
+
+static char static_buffer[16];
+
+COROUTINE(lend_a_buffer, enum buffer which; int fd; char *of_main;
+          char field[16]; int n;)
+{
+    ASYNC(lend_a_buffer, my) {
+        char local[16] = "x";
+        if (my->which == LOCAL)
+            AWAIT(coil_write(my->fd, local, 1));
+        if (my->which == OF_A_HELPER)
+            AWAIT(read_into_local(my->fd));
+        if (my->which == OF_MAIN)
+            AWAIT_TO(my->n, coil_recv(my->fd, my->of_main, 16));
+        if (my->which == STATIC)
+            AWAIT_TO(my->n, coil_recv(my->fd, static_buffer, 16));
+        if (my->which == FIELD)
+            AWAIT_TO(my->n, coil_recv(my->fd, my->field, 16));
+        RETURN(my->n);
+    }
+}
+
+// It would be gone when the kernel writes to it.
+DEATH_TEST(coroutine_that_lends_a_local_aborts,
+           "a buffer on the stack is lent to an operation: make it a field of "
+           "the frame\n    in lend_a_buffer at ")
+{
+    RUN(lend_a_buffer, .which = LOCAL, .fd = STDOUT_FILENO);
+}
+
+DEATH_TEST(coroutine_that_lends_a_helpers_local_aborts,
+           "a buffer on the stack is lent")
+{
+    RUN(lend_a_buffer, .which = OF_A_HELPER, .fd = STDIN_FILENO);
+}
+
+TEST(coroutine_lends_what_lives_longer_than_a_step)
+{
+    char of_main[16] = "";
+    int fds[2];
+    CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    for (enum buffer which = OF_MAIN; which <= FIELD; which++) {
+        int n = 0;
+        CHECK_INT(write(fds[1], "abc", 3), 3);
+        CHECK_INT(RUN_TO(n, lend_a_buffer, .which = which, .fd = fds[0],
+                         .of_main = of_main), 0);
+        CHECK_INT(n, 3);
+    }
+    CHECK_MEM(of_main, "abc", 3);
+    CHECK_MEM(static_buffer, "abc", 3);
+    close(fds[0]);
+    close(fds[1]);
+}
+
+/* --- Locals ----------------------------------------------------------------*/
+
+#ifdef COIL_DEBUG_STACK
+
+static volatile unsigned char *volatile of_last_step;
+
+COROUTINE(keep_a_local, int n;)
+{
+    ASYNC(keep_a_local, my) {
+        volatile unsigned char local[64];
+        of_last_step = local;
+        for (size_t i = 0; i < sizeof local; i++)
+            local[i] = 42;
+        AWAIT(coil_sleep(0));
+        for (size_t i = 0; i < 64; i++)
+            my->n += of_last_step[i] == 42;
+        RETURN(my->n);
+    }
+}
+
+#endif
+
+// A local is lost at an await. The debug build makes sure that it is, so that
+// a program that works by luck does not.
+TEST(coroutine_local_is_lost_at_an_await)
+{
+#ifdef COIL_DEBUG_STACK
+    int n = 64;
+    if (test_is_slow())
+        SKIP("the sanitizer sees it first");
+    CHECK_INT(RUN_TO(n, keep_a_local), 0);
+    CHECK_INT(n, 0);
+#else
+    SKIP("not built with COIL_DEBUG");
+#endif
+}
+
+/* --- Without memory --------------------------------------------------------*/
+
+COROUTINE(use_everything, struct coil_semaphore *sem; struct coil_lock *lock;
+          int i, err; bool held;)
+{
+    ASYNC(use_everything, my) {
+        HOLD(my->sem);
+        HOLD(my->lock);
+        my->held = true;
+        WITHIN(FOR_EVER);
+        AWAIT(CALL(work, .passes = 1));
+        FOR_AWAIT(my->i, CALL(numbers, .to = 4, .wait = true)) {
+            if (my->i == 2)
+                break;
+        }
+        FOR_AWAIT(my->i, CALL(doubled, .depth = 2))
+            continue;
+        AWAIT(CALL(pass_text_on, .depth = 1, .wait = true));
+        SPAWN(work, .passes = 2);
+        my->err = START(work);
+        if (my->err)
+            FAIL(my->err);
+        AWAIT(coil_sleep(1));
+        JOIN();
+        coil_drop(CALL(end_somehow, .given = 7, .waits = false));
+
+    FINALLY;
+        if (my->held)
+            CHECK_INT(coil_semaphore_value(my->sem), 0);
+    }
+}
+
+static int use_everything_once(void)
+{
+    struct coil_semaphore sem;
+    struct coil_lock lock;
+    coil_semaphore_init(&sem, 1);
+    coil_lock_init(&lock);
+    said[0] = '\0';
+    int err = RUN_REPORTING(use_everything, .sem = &sem, .lock = &lock);
+    CHECK_INT(coil_semaphore_value(&sem), 1);
+    CHECK(!coil_lock_locked(&lock));
+    return err;
+}
+
+TEST(coroutine_survives_every_failed_allocation)
+{
+    test_every_allocation(use_everything_once);
+    CHECK_INT(reported.n, 0);
+}

@@ -92,21 +92,21 @@ struct sent {
     char expected[1024];
 };
 
-static struct coil_request to(const struct origin *o, const char *path,
+static struct coil_http_request to(const struct origin *o, const char *path,
                               const char *method)
 {
-    return (struct coil_request){ .url = origin_url(o, path),
+    return (struct coil_http_request){ .url = origin_url(o, path),
                                   .method = method };
 }
 
-static struct coil_request with_body(struct coil_request q, const char *body)
+static struct coil_http_request with_body(struct coil_http_request q, const char *body)
 {
     q.body = body;
     q.body_size = strlen(body);
     return q;
 }
 
-static struct coil_request with_headers(struct coil_request q,
+static struct coil_http_request with_headers(struct coil_http_request q,
                                         const struct coil_header *headers,
                                         size_t n)
 {
@@ -132,7 +132,8 @@ static void sent(struct coil_coro *co)
         my->session = coil_session_new(NULL);
 
         SENDS(to(&my->origin, "", NULL), "GET / HTTP/1.1\r\n" USUAL "\r\n");
-        SENDS(to(&my->origin, "?q=1", NULL), "GET /?q=1 HTTP/1.1\r\n" USUAL "\r\n");
+        SENDS(to(&my->origin, "?q=1", NULL),
+              "GET /?q=1 HTTP/1.1\r\n" USUAL "\r\n");
         SENDS(to(&my->origin, "/%41%2f..//%%zz?a=b&%20#part", "DELETE"),
               "DELETE /%%41%%2f..//%%%%zz?a=b&%%20 HTTP/1.1\r\n" USUAL "\r\n");
 
@@ -191,8 +192,8 @@ static void sent_headers(struct coil_coro *co)
         struct coil_session_options silent = COIL_SESSION_INIT;
         silent.user_agent = "";
         my->session = coil_session_new(&silent);
-        SENDS(to(&my->origin, "/", NULL), "GET / HTTP/1.1\r\nHost: 127.0.0.1:%u\r\n"
-                                 "Accept: */*\r\n\r\n");
+        SENDS(to(&my->origin, "/", NULL),
+              "GET / HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nAccept: */*\r\n\r\n");
         SENDS(with_headers(to(&my->origin, "/", NULL), agent_header, 1),
               "GET / HTTP/1.1\r\nHost: 127.0.0.1:%u\r\n"
               "Accept: */*\r\nUSER-AGENT: me\r\n\r\n");
@@ -252,11 +253,11 @@ static const struct refusal {
       "the extra fields" },
 };
 
-static struct coil_request refused(struct unsendable *my)
+static struct coil_http_request refused(struct unsendable *my)
 {
     const struct refusal *r = &refusals[my->i];
     my->header = (struct coil_header){ r->name, r->value };
-    return (struct coil_request){ .url = r->url,
+    return (struct coil_http_request){ .url = r->url,
                                   .method = r->method,
                                   .headers = &my->header,
                                   .headers_n = r->name != NULL };
@@ -268,7 +269,7 @@ static void unsendable(struct coil_coro *co)
         my->session = coil_session_new(NULL);
         for (; my->i < (int)(sizeof refusals / sizeof *refusals); my->i++) {
             test_note("case %d", my->i);
-            struct coil_request q = refused(my);
+            struct coil_http_request q = refused(my);
             TRY_AWAIT_TO(my->err, my->response,
                          coil_request(my->session, &q));
             CHECK_INT(my->err, refusals[my->i].err);
@@ -445,7 +446,7 @@ static void one_answer(struct coil_coro *co)
         my->session = coil_session_new(NULL);
         TRY_AWAIT_TO(my->err, my->response,
                      coil_request(my->session,
-                                  &(struct coil_request){
+                                  &(struct coil_http_request){
                                       .url = origin_url(&my->origin, "/it"),
                                       .method = my->answer->method }));
         my->detail = coil_last_detail();
@@ -840,7 +841,7 @@ static void timeouts(struct coil_coro *co)
         my->session = coil_session_new(&o);
         TRY_AWAIT_TO(my->err, my->response,
                      coil_request(my->session,
-                                  &(struct coil_request){
+                                  &(struct coil_http_request){
                                       .url = origin_url(&my->origin, my->path),
                                       .timeouts = my->limits }));
         if (my->response) {
@@ -905,7 +906,7 @@ static void lazy_reader(struct coil_coro *co)
         my->session = coil_session_new(NULL);
         AWAIT_TO(my->response,
                  coil_request(my->session,
-                              &(struct coil_request){
+                              &(struct coil_http_request){
                                   .url = origin_url(&my->origin, "/much"),
                                   .timeouts.read = COIL_MS(500) }));
         for (; my->i < 3; my->i++) {
@@ -960,7 +961,7 @@ static void black_hole(struct coil_coro *co)
         my->session = coil_session_new(NULL);
         TRY_AWAIT_TO(my->err, my->response,
                      coil_request(my->session,
-                                  &(struct coil_request){
+                                  &(struct coil_http_request){
                                       .url = my->url,
                                       .timeouts = my->limits }));
         CHECK_ERR(my->err, -ETIMEDOUT, COIL_PHASE_CONNECT);
@@ -1009,7 +1010,7 @@ static void lent(struct coil_coro *co)
         my->session = coil_session_new(NULL);
         AWAIT_TO(my->response,
                  coil_request(my->session,
-                              &(struct coil_request){
+                              &(struct coil_http_request){
                                   .url = origin_url(&my->origin, "/x"),
                                   .timeouts.total = COIL_MS(100) }));
         AWAIT_TO(my->n, coil_response_next(my->response));
@@ -1184,7 +1185,7 @@ static void uploads(struct coil_coro *co)
         my->session = coil_session_new(NULL);
         AWAIT_TO(my->response,
                  coil_request(my->session,
-                              &(struct coil_request){
+                              &(struct coil_http_request){
                                   .url = origin_url(&my->origin, my->path),
                                   .method = "PUT",
                                   .body = my->body,
@@ -1283,7 +1284,7 @@ static void unread(struct coil_coro *co)
         my->response = NULL;
         /* The slot is free in the same pass. */
         AWAIT_TO(my->response,
-                 coil_request(my->session, &(struct coil_request){
+                 coil_request(my->session, &(struct coil_http_request){
                                                .url = my->origin.url,
                                                .timeouts.pool = 1 }));
         CHECK_INT(my->origin.accepted, my->read ? 1 : 2);

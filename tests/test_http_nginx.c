@@ -202,7 +202,7 @@ TEST(nginx_files_of_every_size_arrive)
 struct ask {
     struct coil_coro coro;
     struct coil_session *session;
-    struct coil_request request;
+    struct coil_http_request request;
     struct coil_response **response;
 };
 

@@ -94,7 +94,8 @@ static void at_once(struct coil_coro *co)
         for (int i = 0; i < 6; i++)
             my->tasks[i] = SPAWN(page, .session = my->session,
                                  .origin = &my->origin, .path = pages[i]);
-        AWAIT_TO(my->n, coil_wait(my->tasks, 6, COIL_ALL_COMPLETED, COIL_NEVER));
+        AWAIT_TO(my->n,
+                 coil_wait(my->tasks, 6, COIL_ALL_COMPLETED, COIL_NEVER));
         CHECK_INT(my->n, 6);
         for (; my->i < 6; my->i++) {
             AWAIT_TO(my->n, my->tasks[my->i]);

@@ -67,13 +67,13 @@ struct client {
 
 static char upload[100000];
 
-static struct coil_request any_request(const struct client *my)
+static struct coil_http_request any_request(const struct client *my)
 {
     static const char *const hosts[] = { "127.0.0.1", "localhost" };
     static char urls[8][128];
     static unsigned next;
     char *url = urls[next++ % 8];
-    struct coil_request q = { .url = url };
+    struct coil_http_request q = { .url = url };
     snprintf(url, sizeof urls[0], "http://%s:%u%s", hosts[dice(2)],
              my->origin->port, routes[dice(ROUTES)].path);
     if (dice(5) == 0) {
@@ -111,7 +111,7 @@ static void client(struct coil_coro *co)
 {
     ASYNC(client, my) {
         for (; my->i < 30 && *my->session; my->i++) {
-            struct coil_request q = any_request(my);
+            struct coil_http_request q = any_request(my);
             TRY_AWAIT_TO(my->err, my->response,
                          coil_request(*my->session, &q));
             CHECK(is_expected(my->err));
@@ -181,7 +181,7 @@ static void storm(struct coil_coro *co)
         for (my->i = 0; my->session && my->i < my->slots; my->i++)
             AWAIT_TO(my->held[my->i],
                      coil_request(my->session,
-                                  &(struct coil_request){
+                                  &(struct coil_http_request){
                                       .url = origin_url(&my->origin, "/half"),
                                       .timeouts.total = COIL_SECONDS(20),
                                       .timeouts.pool = 1 }));

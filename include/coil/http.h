@@ -114,7 +114,7 @@ coil_session_close(struct coil_session *session);
 /* ---- Requests --------------------------------------------------------- */
 
 /* What to send. 0 and NULL are the defaults. */
-struct coil_request {
+struct coil_http_request {
     const char *url;
     const char *method;      /* "GET" */
     const struct coil_header *headers; /* in this order, after Host; one that
@@ -130,7 +130,7 @@ struct coil_request {
 /*
  * Send a request and wait for the head of its answer.
  *
- *     AWAIT_TO(my->response, coil_request(my->session, &(struct coil_request){
+ *     AWAIT_TO(my->response, coil_request(my->session, &(struct coil_http_request){
  *                                .url = my->url,
  *                                .method = "PUT",
  *                                .body = my->text,
@@ -155,7 +155,7 @@ struct coil_request {
  * Source    aiohttp ClientSession.request()
  */
 COIL_API COIL_NODISCARD struct coil_future *
-coil_request(struct coil_session *session, const struct coil_request *request);
+coil_request(struct coil_session *session, const struct coil_http_request *request);
 
 /*
  * GET a URL: coil_request() with nothing else.

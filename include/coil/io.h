@@ -106,6 +106,12 @@ COIL_API COIL_NODISCARD struct coil_future *coil_close(int fd);
  */
 COIL_API COIL_NODISCARD struct coil_future *coil_poll(int fd, unsigned events);
 
+/*
+ * For your own primitives that borrow a buffer until they are done: abort if
+ * it is on the stack of the step that runs now.
+ */
+COIL_API void coil_check_lent(const void *buf);
+
 /* ---- Receiving into shared buffers ------------------------------------ */
 
 /*

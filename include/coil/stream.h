@@ -64,7 +64,7 @@ coil_stream_fill(struct coil_stream *stream, size_t want);
  * What is there, in one piece, without waiting.
  *
  * Result    the number of bytes at *data; 0 if there are none now
- * Lifetime  views: until they are consumed, or the next fill
+ * Lifetime  views: until they are consumed, the next fill, or close
  */
 COIL_API size_t coil_stream_peek(struct coil_stream *stream, char **data);
 
@@ -86,11 +86,12 @@ COIL_API COIL_NODISCARD struct coil_future *
 coil_stream_read(struct coil_stream *stream, void *buf, size_t len);
 
 /*
- * Read `len` bytes, no fewer.
+ * Read `len` bytes, no fewer. Cancelled, it has read none; but one of more than
+ * COIL_STREAM_FILL_MAX bytes has read some.
  *
  * Result    len
  * Errors    COIL_EINCOMPLETE: the peer ended before; what had come is in buf,
- *           its length in the error's detail code; as fill
+ *           its length (at most 8388607) in the error's detail code; as fill
  * Lifetime  lends `buf` until it is done
  * Source    asyncio StreamReader.readexactly(n)
  */

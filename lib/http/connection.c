@@ -110,7 +110,7 @@ static void enter_phase(const struct coili_lease *lease, enum coil_phase phase)
 
 /* ---- Connecting ------------------------------------------------------- */
 
-/* An address needs no resolver, and neither does this machine (RFC 6761 6.3). */
+/* An address needs no resolver, nor does this machine (RFC 6761 6.3). */
 static bool known_addresses(struct coili_connect *my)
 {
     struct coil_addrs *a = my->addrs;

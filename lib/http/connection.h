@@ -156,7 +156,7 @@ struct coili_exchange {
     struct coili_http_head head;
 };
 
-/* Send it, and read the head of the answer. Result: a struct coil_response *. */
+/* Send it, read the head of the answer. Result: a struct coil_response *. */
 void coili_exchange(struct coil_coro *co);
 
 #endif

@@ -25,7 +25,8 @@
  *
  * The bug of every other client's pool is a slot that gets lost when its owner
  * is cancelled. Here it is in exactly one place at any time: in a list of the
- * pool's with no lease, or in its owner's lease, which the owner's FINALLY ends.
+ * pool's with no lease, or in its owner's lease, which the owner's FINALLY
+ * ends.
  */
 #include "http/pool.h"
 
@@ -598,7 +599,6 @@ static void send_home(struct coili_origin *o)
 void coili_pool_close(struct coili_pool *p)
 {
     struct coili_list *link;
-    p->closed = true;
     for (size_t i = 0; i < p->buckets_n; i++)
         for (struct coili_origin *o = p->buckets[i]; o; o = o->next)
             send_home(o);

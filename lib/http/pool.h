@@ -38,7 +38,6 @@ struct coili_origin {
 struct coili_pool {
     unsigned limit, limit_per_host;
     int64_t keepalive_ns;
-    bool closed;
     unsigned count;             /* connections, connecting and idle ones too */
     unsigned closing;           /* streams that are being closed */
     struct coili_list idle;     /* the longest idle first */

@@ -292,7 +292,7 @@ static void request(struct coil_coro *co)
 
 struct draft {
     struct coil_session *session;
-    const struct coil_request *request;
+    const struct coil_http_request *request;
     struct coili_http_request head;
     struct coil_url url;
     struct coili_http_pair *pairs, few[PAIRS_FEW];
@@ -321,7 +321,7 @@ static int draft_url(struct draft *d)
     return 0;
 }
 
-static bool is_overruled(const struct coil_request *q,
+static bool is_overruled(const struct coil_http_request *q,
                          struct coili_http_text name)
 {
     for (size_t i = 0; i < q->headers_n; i++)
@@ -333,7 +333,7 @@ static bool is_overruled(const struct coil_request *q,
 static int draft_fields(struct draft *d)
 {
     const struct coil_session *s = d->session;
-    const struct coil_request *q = d->request;
+    const struct coil_http_request *q = d->request;
     d->pairs = d->few;
     d->pairs_max = s->pairs_n + q->headers_n;
     if (d->pairs_max > PAIRS_FEW)
@@ -381,10 +381,10 @@ static const char *const repeatable[] = { "GET",    "HEAD",  "OPTIONS", "TRACE",
 static const char *const tunnel[] = { "CONNECT", NULL };
 static const char *const headless[] = { "HEAD", NULL };
 
-/* Where a server expects a body it is told that there is none (RFC 9110 8.6). */
+/* A server that expects a body is told that there is none (RFC 9110 8.6). */
 static int draft_head(struct draft *d, struct coili_http_text host)
 {
-    const struct coil_request *q = d->request;
+    const struct coil_http_request *q = d->request;
     struct coili_http_request *head = &d->head;
     head->method = coili_http_text(q->method ? q->method : "GET");
     head->target = (struct coili_http_text){ d->url.target.at,
@@ -408,7 +408,7 @@ static struct job *job_new(struct draft *d, struct coili_origin *origin,
                            size_t head_n)
 {
     struct coil_session *s = d->session;
-    const struct coil_request *q = d->request;
+    const struct coil_http_request *q = d->request;
     const struct coil_http_timeouts *t = &q->timeouts;
     bool small = q->body_size <= BODY_WITH_HEAD;
     size_t text_n = head_n + (small ? q->body_size : 0);
@@ -472,7 +472,7 @@ static struct coil_future *call(struct draft *d, struct coili_origin *origin,
 }
 
 struct coil_future *coil_request(struct coil_session *session,
-                                 const struct coil_request *q)
+                                 const struct coil_http_request *q)
 {
     if (!session)
         return coil_future_nomem();
@@ -504,7 +504,7 @@ struct coil_future *coil_request(struct coil_session *session,
 
 struct coil_future *coil_get(struct coil_session *session, const char *url)
 {
-    return coil_request(session, &(struct coil_request){ .url = url });
+    return coil_request(session, &(struct coil_http_request){ .url = url });
 }
 
 /* ---- Making a session ------------------------------------------------- */
@@ -541,7 +541,7 @@ static struct coil_session_options with_defaults(
 static size_t own_headers(struct coil_header own[2],
                           const struct coil_session_options *o)
 {
-    const struct coil_request given = { .headers = o->headers,
+    const struct coil_http_request given = { .headers = o->headers,
                                         .headers_n = o->headers_n };
     size_t n = 0;
     if (*o->user_agent && !is_overruled(&given, coili_http_text("User-Agent")))

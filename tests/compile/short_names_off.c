@@ -7,11 +7,12 @@
 #include <coil/coroutine.h>
 #include <coil/lock.h>
 #include <coil/wait.h>
+#include <stdlib.h>
 
 enum word { CALL, CALL_IN, SPAWN, START, RUN, RUN_WITH, RUN_TO, ASYNC,
             ASYNC_GIVES, FINALLY, RETURN, FAIL, FAIL_WITH, RETURN_AWAIT,
             AWAIT_TO, TRY_AWAIT, TRY_AWAIT_TO, CATCH_AWAIT, JOIN, YIELD,
-            FOR_AWAIT, HOLD, RELEASE, WITHIN };
+            FOR_AWAIT, HOLD, HOLD_WITH, RELEASE, WITHIN };
 
 struct numbers {
     struct coil_coro coro;
@@ -38,6 +39,7 @@ void plain(struct coil_coro *co)
 {
     COIL_ASYNC_GIVES(plain, my, NULL) {
         COIL_HOLD(my->lock);
+        COIL_HOLD_WITH(my, free, coil_sleep(1));
         COIL_WITHIN(COIL_SECONDS(1));
         COIL_AWAIT(COIL_CALL(numbers));
         COIL_AWAIT_TO(my->n, COIL_SPAWN(numbers));
