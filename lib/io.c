@@ -561,7 +561,7 @@ void coil_sender_init(struct coil_sender *s, int fd)
 static int send_rest(struct coil_sending *it)
 {
     size_t left = it->len - it->sent;
-    it->io.op.addr = (void *)(uintptr_t)(it->buf + it->sent);
+    it->io.op.addr = (void *)((uintptr_t)it->buf + it->sent);
     it->io.op.len = left < LEN_MOST ? (uint32_t)left : LEN_MOST;
     return coili_loop->table->submit(coili_loop->backend, &it->io.op);
 }

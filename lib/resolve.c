@@ -21,11 +21,13 @@
 
 #include <errno.h>
 #include <netdb.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <coil/event.h>
+#include <coil/io.h>
 #include <coil/semaphore.h>
 #include <coil/wait.h>
 
@@ -133,7 +135,12 @@ static int job_begin(struct job **out, const struct entry *entry)
     pthread_attr_t attr;
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, STACK_BYTES);
+    /* The program's signals are for threads that it knows. */
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     int err = pthread_create(&job->thread, &attr, look_up, job);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attr);
     if (err) {
         job_free(job);
@@ -352,12 +359,23 @@ static void resolve(struct coil_coro *co)
     }
 }
 
+static struct coil_future *no_such_name(void)
+{
+    struct coil_future *f = coil_future_new();
+    if (!coil_future_done(f))
+        coil_future_set_error_detail(f, COIL_ERESOLVE,
+                                     COIL_DETAIL(COIL_PHASE_RESOLVE,
+                                                 EAI_NONAME));
+    return f;
+}
+
 struct coil_future *coil_resolve(struct coil_addrs *out, const char *host,
                                  uint16_t port)
 {
     size_t len = strlen(host);
+    coil_check_lent(out);
     if (len == 0 || len > HOST_MOST)
-        return coil_future_done_with(COIL_ERESOLVE, 0);
+        return no_such_name();
     struct coil_future *f = COIL_CALL(resolve, .out = out, .port = port);
     if (!coil_future_done(f))
         memcpy(((struct resolve *)(void *)f)->host, host, len + 1);

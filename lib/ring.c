@@ -485,6 +485,8 @@ static void prefetch_next(struct coili_backend *b, unsigned head)
     if (i >= b->slots_n)
         return;
     const struct coili_op *op = slot_at(b, i)->op;
+    if (!op) /* only the completion of its cancel is to come */
+        return;
     __builtin_prefetch(op);
     __builtin_prefetch((const char *)op + 64);
 }

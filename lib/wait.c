@@ -9,7 +9,8 @@
  *
  *     watch              ends at                   cancelled
  *     gather             the first error, or all   cancels the tasks, just ends
- *     gather_settled     all                       cancels, waits for all
+ *     gather_settled     all                       cancels, waits for all;
+ *                                                  the second time as gather
  *     wait               as its mode says          just ends
  *
  * as_completed and the two maps are generators over a list of tasks that have
@@ -47,7 +48,7 @@ struct watch {
     struct coil_custom custom;
     enum watch_kind kind;
     bool cancelled;
-    bool cancelling, in_circle; /* while it cancels its tasks */
+    bool cancelling, again; /* while it cancels its tasks */
     size_t n, left;
     int64_t timeout_ns;
     struct coil_handle timer;
@@ -208,9 +209,10 @@ static void watch_cancel(struct coil_future *f)
         return;
     }
     if (w->cancelling) { /* one of them awaits this gather's owner */
-        w->in_circle = true;
+        w->again = true;
         return;
     }
+    w->again = w->cancelled;
     w->cancelling = true;
     for (size_t i = 0; i < w->n; i++) {
         coil_task_quiet(w->watched[i].task);
@@ -218,7 +220,7 @@ static void watch_cancel(struct coil_future *f)
     }
     w->cancelling = false;
     /* None was left to cancel: then it ends as if nothing had been asked. */
-    if (w->cancelled && (w->kind == GATHER || w->in_circle))
+    if (w->cancelled && (w->kind == GATHER || w->again))
         finish(w);
 }
 

@@ -373,6 +373,24 @@ static inline struct coil_future *origin_close(struct origin *o)
     return listener ? coil_listener_close(listener) : coil_sleep(0);
 }
 
+/* Wait until every answer is over and all of it has arrived. */
+struct origin_settle {
+    struct coil_coro coro;
+    const struct origin *origin;
+    int pass;
+};
+
+static inline void origin_settle(struct coil_coro *co)
+{
+    ASYNC(origin_settle, my) {
+        while (my->origin->busy > 0)
+            AWAIT(coil_sleep(COIL_US(100)));
+        for (; my->pass < 10; my->pass++)
+            AWAIT(coil_sleep(0));
+        AWAIT(coil_sleep(COIL_US(100)));
+    }
+}
+
 /* A URL of the server; static, good for the next seven calls too. */
 static inline const char *origin_url(const struct origin *o, const char *path)
 {

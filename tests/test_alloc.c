@@ -90,6 +90,11 @@ TEST(alloc_reuses_what_was_freed)
     CHECK(coili_get(&a, 97) == first);
     CHECK_INT(a.taken, taken);
     CHECK(coili_get(&a, 113) != first);
+    void *large = coili_get(&a, 3000), *larger = coili_get(&a, 9000);
+    coili_put(&a, large, 3000);
+    coili_put(&a, larger, 9000);
+    CHECK(coili_get(&a, 9000) == larger);
+    CHECK(coili_get(&a, 3000) == large);
 }
 
 TEST(alloc_takes_null_back)
@@ -155,6 +160,17 @@ TEST(alloc_stays_inside_its_arena)
         for (unsigned char *p = room; p < room + sizeof room; p++)
             CHECK((p >= arena && p < arena + bytes) || *p == 0xee);
     }
+}
+
+TEST(alloc_uses_its_arena_to_the_last_byte)
+{
+    static _Alignas(16) char arena[480];
+    struct coili_alloc a;
+    coili_alloc_init(&a, arena, sizeof arena);
+    for (int i = 0; i < 10; i++)
+        CHECK(coili_get(&a, 48) != NULL);
+    CHECK(coili_get(&a, 1) == NULL);
+    CHECK_INT(a.taken, sizeof arena);
 }
 
 TEST(alloc_arena_too_small_for_anything_gives_nothing)
@@ -257,6 +273,23 @@ TEST(alloc_without_memory_says_so_and_goes_on)
     CHECK_INT(a.taken, 0);
     test_fail_allocations_from(0);
     CHECK(coili_get(&a, 10) != NULL);
+    coili_alloc_fini(&a);
+}
+
+// Chunks grow with the need, and stop growing.
+TEST(alloc_takes_little_more_than_it_gives)
+{
+    if (one_by_one())
+        SKIP("every block is a malloc of its own");
+    struct coili_alloc a;
+    coili_alloc_init(&a, NULL, 0);
+    size_t given = 0;
+    for (int i = 0; i < 10000; i++) {
+        CHECK(coili_get(&a, 2000) != NULL);
+        given += 2048;
+        CHECK(a.taken < 3 * given + (32 << 10));
+        CHECK(a.taken < given + given / 8 + (2 << 20));
+    }
     coili_alloc_fini(&a);
 }
 

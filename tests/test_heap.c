@@ -214,6 +214,45 @@ TEST(heap_without_memory_refuses_and_stays_whole)
     tear_down();
 }
 
+// Whichever of its blocks there is no memory for: an entry, the first table of
+// chunks, or the next one, twice as long.
+TEST(heap_without_memory_to_grow_refuses)
+{
+    static char room[64 + 9 * COILI_HEAP_CHUNK * 16];
+    const size_t chunk = COILI_HEAP_CHUNK * sizeof(struct coili_heap_entry);
+    const struct {
+        size_t bytes, fit;
+    } cases[] = { { 0, 0 },
+                  { 48, 0 },
+                  { 64 + chunk - 16, 0 },
+                  { 64 + chunk, 1 },
+                  { 64 + 8 * chunk + 64, 8 } };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        coili_alloc_init(&alloc, room, cases[i].bytes);
+        heap = (struct coili_heap){ .alloc = &alloc };
+        size_t n = 0;
+        while (coili_heap_push(&heap, 0, (uintptr_t)&places[n]) == 0)
+            n++;
+        CHECK_INT(n, cases[i].fit * COILI_HEAP_CHUNK);
+        CHECK_INT(heap.n, n);
+        tear_down();
+    }
+}
+
+// All of it: a loop is made and closed in one arena again and again.
+TEST(heap_gives_its_memory_back)
+{
+    static char room[1 << 20];
+    coili_alloc_init(&alloc, room, sizeof room);
+    for (int round = 0; round < 100; round++) {
+        heap = (struct coili_heap){ .alloc = &alloc };
+        for (size_t i = 0; i < OWNERS; i++)
+            push(i, rand());
+        coili_heap_fini(&heap);
+    }
+    coili_alloc_fini(&alloc);
+}
+
 // Cancelling must work when memory is out.
 TEST(heap_removes_without_allocating)
 {

@@ -99,7 +99,8 @@ static struct coil_http_request to(const struct origin *o, const char *path,
                                   .method = method };
 }
 
-static struct coil_http_request with_body(struct coil_http_request q, const char *body)
+static struct coil_http_request with_body(struct coil_http_request q,
+                                          const char *body)
 {
     q.body = body;
     q.body_size = strlen(body);
@@ -473,7 +474,7 @@ static void one_answer(struct coil_coro *co)
             CHECK_INT(coil_response_size(my->response),
                       strlen(my->answer->body));
         }
-        AWAIT(coil_sleep(COIL_MS(1))); /* what was too much arrives */
+        AWAIT(CALL(origin_settle, .origin = &my->origin));
         AWAIT(CALL(fetch, .session = my->session,
                    .request = { .url = origin_url(&my->origin, "/more") }));
         CHECK_INT(my->origin.accepted, my->answer->reused ? 1 : 2);
@@ -782,7 +783,7 @@ struct two_readers {
 static void two_readers(struct coil_coro *co)
 {
     static const struct route routes[] = {
-        { "/", { SAYS(OK(5)), WAITS(COIL_MS(20)), SAYS("hello") } },
+        { "/", { SAYS(OK(5)), WAITS(COIL_MS(100)), SAYS("hello") } },
         { 0 },
     };
     ASYNC(two_readers, my) {
@@ -817,7 +818,7 @@ struct timeouts {
     size_t sum;
 };
 
-#define PAUSE WAITS(COIL_MS(20))
+#define PAUSE WAITS(COIL_MS(60))
 
 static const struct route slow_routes[] = {
     { "/silent", { THEN(HANG) } },
@@ -867,7 +868,7 @@ static void timeouts(struct coil_coro *co)
 // The next request gets the slot at once: with one connection in all.
 TEST(http_total_strikes_wherever_the_request_is)
 {
-    const struct coil_http_timeouts short_total = { .total = COIL_MS(40) };
+    const struct coil_http_timeouts short_total = { .total = COIL_MS(200) };
     const struct coil_http_timeouts long_total = { .total = COIL_SECONDS(20) };
     CHECK_INT(RUN(timeouts, .path = "/silent", .limits = short_total),
               -ETIMEDOUT);
@@ -1012,13 +1013,13 @@ static void lent(struct coil_coro *co)
                  coil_request(my->session,
                               &(struct coil_http_request){
                                   .url = origin_url(&my->origin, "/x"),
-                                  .timeouts.total = COIL_MS(100) }));
+                                  .timeouts.total = COIL_MS(300) }));
         AWAIT_TO(my->n, coil_response_next(my->response));
         if (my->by_close) {
             AWAIT(coil_session_close(my->session));
             my->session = coil_session_new(NULL);
         } else {
-            AWAIT(coil_sleep(COIL_MS(200)));
+            AWAIT(coil_sleep(COIL_MS(500)));
         }
         /* Others use whatever buffers there are. */
         for (; my->i < 20; my->i++)

@@ -1253,7 +1253,7 @@ DEATH_TEST(loop_close_with_a_call_that_repeats_itself_aborts,
 COROUTINE(forgotten, int *finished; int value;)
 {
     ASYNC(forgotten, my) {
-        CHECK(!"it was never awaited");
+        test_fail(__FILE__, __LINE__, "it was never awaited");
 
     FINALLY;
         *my->finished += my->value;

@@ -666,7 +666,8 @@ DEATH_TEST(ring_lent_buffer_that_is_read_aborts, "use-after-poison")
     struct noted read = op_read(pipe.a, buf, sizeof buf);
     CHECK_INT(table->submit(ring.b, &read.op), 0);
     table->cancel(ring.b, &read.op);
-    test_note("%d", ((volatile char *)buf)[3]);
+    char *volatile at = buf; /* or clang knows the address, and looks away */
+    test_note("%d", at[3]);
 }
 
 /* ---- Late success ----------------------------------------------------- */
@@ -998,7 +999,7 @@ struct nothing {
 static void nothing(struct coil_coro *co)
 {
     ASYNC(nothing, my) {
-        CHECK(!"it was not to run");
+        abort(); /* it was not to run */
     }
 }
 

@@ -770,6 +770,43 @@ TEST(hold_with_is_released_if_and_only_if_it_was_acquired)
     }
 }
 
+struct is_named {
+    struct coil_coro coro;
+    struct hand *acquire, *then;
+};
+
+static void is_named(struct coil_coro *co)
+{
+    ASYNC(is_named, my) {
+        WITHIN(COIL_SECONDS(3600));
+        HOLD_WITH(a, released, hand_op(my->acquire));
+        RELEASE(a);
+        HOLD_WITH(b, released, hand_op(my->acquire));
+        AWAIT(hand_op(my->then));
+    }
+}
+
+// A name that others give it while it waits comes between the record and the
+// grant.
+TEST(hold_is_noted_though_the_task_was_named_meanwhile)
+{
+    stage_open();
+    struct hand acquire = { 0 }, then = { 0 };
+    struct coil_task *t = coil_spawn(
+        CALL(is_named, .acquire = &acquire, .then = &then));
+    stage_passes(1);
+    CHECK_INT(coil_task_set_name(t, "a name"), 0);
+    hand_set(&acquire, 0, 0);
+    stage_passes(1);
+    CHECK_TRACE("-a");
+    hand_set(&acquire, 0, 0);
+    stage_passes(1);
+    hand_set(&then, -EIO, 0);
+    CHECK_INT(stage_run(t), -EIO);
+    CHECK_TRACE("-b");
+    stage_close();
+}
+
 /* The whole life of a lock in one coroutine, with an await at every turn. */
 struct locks {
     struct coil_coro coro;
@@ -1011,6 +1048,66 @@ TEST(generator_whose_deadline_strikes_does_not_cancel_its_consumer)
     hand_set(&op, 0, 0);
     CHECK_INT(stage_run(t), 0);
     CHECK_TRACE("generator over 4");
+    stage_close();
+}
+
+struct yields_a_lot {
+    struct coil_coro coro;
+    int i;
+    bool *pauses;
+};
+
+static void yields_a_lot(struct coil_coro *co)
+{
+    ASYNC(yields_a_lot, my) {
+        for (;; my->i++) {
+            if (*my->pauses)
+                AWAIT(coil_sleep(0));
+            YIELD(my->i);
+        }
+    FINALLY;
+        trace("generator");
+    }
+}
+
+struct reads_a_lot {
+    struct coil_coro coro;
+    bool asked;
+    int item, err;
+};
+
+static void reads_a_lot(struct coil_coro *co)
+{
+    ASYNC(reads_a_lot, my) {
+        FOR_AWAIT(my->item, CALL(yields_a_lot, .pauses = &my->asked)) {
+            if (my->asked && !my->err) {
+                CATCH_AWAIT(my->err, coil_sleep(0));
+                trace("caught %d", my->err);
+            } else if (my->asked && my->item > 10000) {
+                break;
+            } else if (my->asked) {
+                my->item = 0;
+                trace("goes on");
+                break;
+            }
+        }
+        trace("over");
+    }
+}
+
+// Once in a thousand awaits that need not wait a pass is let in; the request
+// that comes just then is one for the consumer, not one for each of the two.
+TEST(generator_that_has_just_yielded_is_not_struck_as_well)
+{
+    stage_open();
+    struct coil_task *t = coil_spawn(CALL(reads_a_lot));
+    struct reads_a_lot *frame = coil_task_frame(t);
+    stage_passes(1);
+    CHECK(frame->item > 100); /* all of them in one pass */
+    frame->asked = true;
+    coil_task_cancel(t);
+    CHECK_INT(stage_run(t), 0);
+    CHECK_TRACE("caught -125 goes on over generator");
     stage_close();
 }
 

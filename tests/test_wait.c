@@ -373,6 +373,45 @@ TEST(gather_settled_cancelled_waits_for_all)
     stage_close();
 }
 
+// Who asks a second time does not want to wait. The tasks are not ours to own.
+TEST(gather_settled_cancelled_twice_ends_at_once)
+{
+    stage_open();
+    struct hand op = { .on_cancel = HAND_LINGERS };
+    struct coil_task *a = stay("a", &op);
+    struct coil_task *g = await(coil_gather_settled(&a, 1));
+    stage_passes(1);
+    coil_task_cancel(g);
+    stage_passes(3);
+    CHECK(!coil_task_done(g));
+    coil_task_cancel(g);
+    CHECK_INT(stage_run(g), -ECANCELED);
+    CHECK_INT(op.cancels, 2);
+    hand_set(&op, -ECANCELED, 0);
+    CHECK_INT(stage_run(a), -ECANCELED);
+    CHECK_TRACE("a");
+    stage_close();
+}
+
+// What they end with after that concerns nobody, as in asyncio.
+TEST(gather_cancelled_leaves_no_errors_to_report)
+{
+    stage_open();
+    struct hand op[2] = { { .on_cancel = HAND_LINGERS },
+                          { .on_cancel = HAND_LINGERS } };
+    struct coil_task *t[] = { stay("a", &op[0]), stay("b", &op[1]) };
+    struct coil_task *g = await(coil_gather(t, 2));
+    stage_passes(1);
+    coil_task_cancel(g);
+    CHECK_INT(stage_run(g), -ECANCELED);
+    CHECK_TRACE("");
+    hand_set(&op[0], -EIO, 0);
+    hand_set(&op[1], 0, 1);
+    stage_close();
+    CHECK_TRACE("a b");
+    CHECK_INT(stage_reported.n, 0);
+}
+
 /* ---- wait ------------------------------------------------------------- */
 
 TEST(wait_for_all_never_fails_with_their_errors)

@@ -359,7 +359,8 @@ COIL_END_DECLS
 /*
  * Give the rest of this block `duration` nanoseconds. Then the innermost
  * operation is cancelled, and the coroutine ends with -ETIMEDOUT. A deadline
- * of 0 or less strikes in the next pass.
+ * of 0 or less strikes in the next pass. In FINALLY it is a budget: the await
+ * that it meets fails with -ETIMEDOUT, and nothing jumps.
  *
  * Source    asyncio.timeout()
  */

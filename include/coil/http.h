@@ -130,12 +130,11 @@ struct coil_http_request {
 /*
  * Send a request and wait for the head of its answer.
  *
- *     AWAIT_TO(my->response, coil_request(my->session, &(struct coil_http_request){
- *                                .url = my->url,
- *                                .method = "PUT",
- *                                .body = my->text,
- *                                .body_size = my->size,
- *                            }));
+ *     struct coil_http_request put = { .url = my->url,
+ *                                      .method = "PUT",
+ *                                      .body = my->text,
+ *                                      .body_size = my->size };
+ *     AWAIT_TO(my->response, coil_request(my->session, &put));
  *
  * Host, User-Agent, Accept and Content-Length are sent by themselves; the URL
  * is sent as you wrote it. Redirects are answers like any other.
@@ -155,7 +154,8 @@ struct coil_http_request {
  * Source    aiohttp ClientSession.request()
  */
 COIL_API COIL_NODISCARD struct coil_future *
-coil_request(struct coil_session *session, const struct coil_http_request *request);
+coil_request(struct coil_session *session,
+             const struct coil_http_request *request);
 
 /*
  * GET a URL: coil_request() with nothing else.

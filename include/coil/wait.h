@@ -59,7 +59,8 @@ coil_gather_futures(struct coil_future *const *futures, size_t n);
  * The same, but it waits for all, whatever they end with.
  *
  * Result    how many failed
- * Errors    -ECANCELED if it was cancelled itself, after all have ended
+ * Errors    -ECANCELED if it was cancelled itself, after all have ended; at
+ *           once if it is cancelled a second time
  * Source    asyncio.gather(return_exceptions=True)
  */
 COIL_API COIL_NODISCARD struct coil_future *
@@ -87,7 +88,8 @@ coil_wait(struct coil_task *const *tasks, size_t n, enum coil_wait_mode mode,
 
 /*
  * The tasks in the order in which they end: a source for FOR_AWAIT. Its errors
- * stay in each task; leaving the loop early leaves the tasks running.
+ * stay in each task; leaving the loop early leaves the tasks running. There are
+ * n turns: a task that stands in the array twice is yielded twice.
  *
  *     FOR_AWAIT(my->done, coil_as_completed(my->tasks, my->n)) { ... }
  *

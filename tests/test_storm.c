@@ -1,0 +1,595 @@
+// SPDX-License-Identifier: MIT
+// labels: core
+/*
+ * test_storm.c: thousands of tasks that do whatever comes to their mind, each
+ * cancelled at whatever await it stands, in whatever pass that is.
+ *
+ * An actor is a random program: nested calls, children, generators, deadlines,
+ * semaphores, locks, an event, sleeps, gather, wait_for, map, transfers over
+ * pipes and sockets, and awaits of other actors, in circles and of ancestors
+ * too. It may run into any deadlock: a request must get it out. At the end
+ * every permit is back, every FINALLY ran exactly once, nothing is in flight.
+ *
+ *     STORM_SEED=12345 build/tests/test_storm --run storm_loses_nothing
+ */
+#include "stage.h"
+
+#include <coil/event.h>
+#include <coil/io.h>
+#include <coil/lock.h>
+#include <coil/semaphore.h>
+
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+#define WITH_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define WITH_ASAN 1
+#endif
+#endif
+#ifdef WITH_ASAN
+#include <sanitizer/asan_interface.h>
+#endif
+
+/* ---- Chance ----------------------------------------------------------- */
+
+static uint64_t random_state;
+
+/* xorshift64*: the same storm again for the same seed, but for the clock. */
+static unsigned chance(unsigned n)
+{
+    random_state ^= random_state >> 12;
+    random_state ^= random_state << 25;
+    random_state ^= random_state >> 27;
+    return (unsigned)((random_state * 0x2545f4914f6cdd1dull) >> 33) % n;
+}
+
+static bool one_in(unsigned n)
+{
+    return chance(n) == 0;
+}
+
+static int64_t some_time(void)
+{
+    return (int64_t)chance(300) * 1000 - 50000;
+}
+
+/* ---- The world -------------------------------------------------------- */
+
+enum { SEMAPHORES = 3, LOCKS = 2, ROOTS_MAX = 512, PAIRS_MAX = 100 };
+
+static struct {
+    struct coil_semaphore sems[SEMAPHORES];
+    struct coil_lock locks[LOCKS];
+    struct coil_event event;
+    struct coil_task *roots[ROOTS_MAX]; /* alive, or NULL */
+    unsigned roots_n; /* few of them are cancelled often, many seldom */
+    int made, over, pairs;
+    bool ending; /* nobody begins anything more */
+    uint64_t late, caught, cancelled, finished;
+} world;
+
+static struct coil_future *made(struct coil_future *f)
+{
+    world.made += !coil_future_done(f);
+    return f;
+}
+
+#define MAKE(...) made(CALL(__VA_ARGS__))
+
+/* ---- Actors ----------------------------------------------------------- */
+
+enum deed {
+    LETS_OTHERS_GO,
+    SLEEPS,
+    TAKES_A_PERMIT,
+    TAKES_A_LOCK,
+    GIVES_BACK,
+    WAITS_FOR_THE_EVENT,
+    CALLS,
+    CATCHES,
+    SPAWNS,
+    GATHERS,
+    WAITS,
+    READS_AS_COMPLETED,
+    MAPS,
+    WAITS_FOR,
+    SETS_A_DEADLINE,
+    TRANSFERS,
+    ITERATES,
+    AWAITS_ANOTHER,
+    CANCELS,
+    DROPS,
+    ENDS,
+    DEEDS
+};
+
+struct actor {
+    struct coil_coro coro;
+    int depth, steps, err, i, n, item;
+    enum deed deed;
+    bool over, holds_sem[SEMAPHORES], holds_lock[LOCKS], pair;
+    int fd[2];
+    char in[24], out[24];
+    long moved;
+    struct coil_task *t[3], *task;
+    struct coil_future *unused;
+};
+
+static struct coil_future *an_actor(int depth);
+
+struct counts {
+    struct coil_coro coro;
+    int i, n, depth;
+    bool over;
+};
+
+static void counts(struct coil_coro *co)
+{
+    ASYNC(counts, my) {
+        if (one_in(8))
+            WITHIN(some_time());
+        for (my->i = 0; my->i < my->n; my->i++) {
+            if (one_in(2))
+                AWAIT(coil_sleep(0));
+            if (one_in(6) && my->depth > 0)
+                AWAIT(an_actor(my->depth - 1));
+            YIELD(my->i);
+        }
+    FINALLY;
+        CHECK(!my->over);
+        my->over = true;
+        if (one_in(2))
+            AWAIT(coil_sleep(0));
+        world.over++;
+    }
+}
+
+/* Sends after a while, so that the receiver waits, or not. */
+struct sends {
+    struct coil_coro coro;
+    int fd, passes;
+    const char *out;
+    long moved;
+    bool socket, over;
+};
+
+static void sends(struct coil_coro *co)
+{
+    ASYNC(sends, my) {
+        for (; my->passes > 0; my->passes--)
+            AWAIT(coil_sleep(0));
+        if (my->socket)
+            AWAIT_TO(my->moved, coil_send(my->fd, my->out, 20));
+        else
+            AWAIT_TO(my->moved, coil_write(my->fd, my->out, 20));
+        CHECK_INT(my->moved, 20);
+    FINALLY;
+        CHECK(!my->over);
+        my->over = true;
+        world.over++;
+    }
+}
+
+static struct coil_future *next_actor(void *arg)
+{
+    struct actor *my = arg;
+    return my->n-- > 0 ? an_actor(my->depth - 1) : NULL;
+}
+
+static struct coil_task *another(void)
+{
+    struct coil_task *t = world.roots[chance(world.roots_n)];
+    return t != coil_task_current() ? t : NULL;
+}
+
+static bool open_pair(struct actor *my, bool socket)
+{
+    if (world.pairs >= PAIRS_MAX)
+        return false;
+    int err = socket ? socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0,
+                                  my->fd)
+                     : pipe2(my->fd, O_CLOEXEC);
+    CHECK_INT(err, 0);
+    world.pairs++;
+    my->pair = true;
+    for (int i = 0; i < 20; i++)
+        my->out[i] = (char)('a' + chance(26));
+    return true;
+}
+
+static void spawn_some(struct actor *my)
+{
+    my->n = 1 + (int)chance(3);
+    for (int i = 0; i < my->n; i++)
+        my->t[i] = coil_spawn(an_actor(my->depth - 1));
+}
+
+static void actor(struct coil_coro *co)
+{
+    ASYNC(actor, my) {
+        for (; my->steps > 0 && !world.ending; my->steps--) {
+            my->deed = (enum deed)chance(DEEDS);
+            if (my->deed == ENDS && one_in(2))
+                RETURN(my->depth);
+            if (my->deed == ENDS)
+                FAIL(one_in(2) ? -EIO : -ECANCELED);
+            if (my->deed == LETS_OTHERS_GO)
+                AWAIT(coil_sleep(0));
+            if (my->deed == SLEEPS)
+                AWAIT(coil_sleep(some_time()));
+            if (my->deed == SETS_A_DEADLINE)
+                WITHIN(some_time());
+
+            if (my->deed == TAKES_A_PERMIT) {
+                my->i = (int)chance(SEMAPHORES);
+                if (!my->holds_sem[my->i]) {
+                    HOLD(&world.sems[my->i]);
+                    my->holds_sem[my->i] = true;
+                }
+            }
+            if (my->deed == TAKES_A_LOCK) {
+                my->i = (int)chance(LOCKS);
+                if (!my->holds_lock[my->i]) {
+                    HOLD(&world.locks[my->i]);
+                    my->holds_lock[my->i] = true;
+                }
+            }
+            if (my->deed == GIVES_BACK) {
+                my->i = (int)chance(LOCKS);
+                if (my->holds_lock[my->i])
+                    RELEASE(&world.locks[my->i]);
+                my->holds_lock[my->i] = false;
+                if (my->holds_sem[my->i])
+                    RELEASE(&world.sems[my->i]);
+                my->holds_sem[my->i] = false;
+            }
+            if (my->deed == WAITS_FOR_THE_EVENT && one_in(3))
+                AWAIT(coil_event_wait(&world.event));
+
+            if (my->deed == AWAITS_ANOTHER) {
+                my->task = another();
+                if (my->task)
+                    TRY_AWAIT(my->err, my->task);
+                else
+                    coil_event_set(&world.event);
+            }
+            if (my->deed == CANCELS) {
+                if (one_in(3))
+                    coil_task_cancel(coil_task_current());
+                if (one_in(6))
+                    coil_task_uncancel(coil_task_current());
+                if ((my->task = another()))
+                    coil_task_cancel_reason(my->task,
+                                            (enum coil_cancel_reason)chance(4));
+                coil_event_clear(&world.event);
+            }
+            if (my->deed == TRANSFERS && !my->pair &&
+                open_pair(my, my->steps % 2)) {
+                START(sends, .fd = my->fd[1], .passes = (int)chance(4),
+                      .out = my->out, .socket = my->steps % 2);
+                world.made++;
+                if (my->steps % 2)
+                    AWAIT_TO(my->moved, coil_recv(my->fd[0], my->in, 20));
+                else
+                    AWAIT_TO(my->moved, coil_read(my->fd[0], my->in, 20));
+                CHECK_INT(my->moved, 20);
+                CHECK_MEM(my->in, my->out, 20);
+            }
+            if (my->depth == 0)
+                continue;
+
+            if (my->deed == CALLS)
+                AWAIT(an_actor(my->depth - 1));
+            if (my->deed == CATCHES) {
+                CATCH_AWAIT(my->err, an_actor(my->depth - 1));
+                world.caught += my->err == -ECANCELED;
+            }
+            if (my->deed == ITERATES) {
+                FOR_AWAIT(my->item, MAKE(counts, .n = 4,
+                                         .depth = my->depth - 1)) {
+                    if (one_in(3))
+                        AWAIT(coil_sleep(0));
+                    if (one_in(8))
+                        break;
+                }
+            }
+            if (my->deed == WAITS_FOR)
+                TRY_AWAIT(my->err,
+                          coil_wait_for(an_actor(my->depth - 1), some_time()));
+            if (my->deed == MAPS) {
+                my->n = (int)chance(5);
+                FOR_AWAIT(my->task,
+                          my->steps % 2
+                              ? coil_map(next_actor, my, 1 + chance(3))
+                              : coil_map_unordered(next_actor, my,
+                                                   1 + chance(3))) {
+                    TRY_AWAIT(my->err, my->task);
+                    if (one_in(6))
+                        break;
+                }
+            }
+            if (my->deed == DROPS) {
+                if (my->unused)
+                    coil_drop(my->unused);
+                my->unused = an_actor(my->depth - 1);
+            }
+            if (my->deed == SPAWNS || my->deed == GATHERS ||
+                my->deed == WAITS || my->deed == READS_AS_COMPLETED)
+                spawn_some(my);
+            if (my->deed == GATHERS && one_in(2))
+                TRY_AWAIT(my->err, coil_gather(my->t, (size_t)my->n));
+            else if (my->deed == GATHERS)
+                AWAIT(coil_gather_settled(my->t, (size_t)my->n));
+            if (my->deed == WAITS)
+                AWAIT(coil_wait(my->t, (size_t)my->n,
+                                (enum coil_wait_mode)chance(3), some_time()));
+            if (my->deed == READS_AS_COMPLETED) {
+                FOR_AWAIT(my->task,
+                          coil_as_completed(my->t, (size_t)my->n)) {
+                    TRY_AWAIT(my->err, my->task);
+                    if (one_in(5))
+                        break;
+                }
+            }
+            if (my->deed == SPAWNS) {
+                if (one_in(3))
+                    coil_detach(my->t[0]);
+                else if (one_in(3))
+                    coil_task_cancel(my->t[0]);
+                else if (one_in(2))
+                    coil_task_drop(&my->t[0]);
+                if (one_in(2))
+                    JOIN();
+            }
+        }
+        world.finished++;
+
+    FINALLY;
+        CHECK(!my->over);
+        my->over = true;
+        if (my->unused)
+            coil_drop(my->unused);
+        if (one_in(3))
+            AWAIT(coil_sleep(0));
+        if (one_in(8)) {
+            WITHIN(some_time());
+            AWAIT(coil_sleep(100000));
+        }
+        if (my->pair) {
+            AWAIT(coil_close(my->fd[0]));
+            AWAIT(coil_close(my->fd[1]));
+            world.pairs--;
+        }
+        if (one_in(10) && my->depth > 0)
+            AWAIT(an_actor(my->depth - 1));
+        world.over++;
+    }
+}
+
+static struct coil_future *an_actor(int depth)
+{
+    return MAKE(actor, .depth = depth, .steps = 1 + (int)chance(6));
+}
+
+/* ---- The storm -------------------------------------------------------- */
+
+static void begin(uint64_t seed)
+{
+    memset(&world, 0, sizeof world);
+    random_state = seed * 0x9e3779b97f4a7c15ull + 1;
+    world.roots_n = 16u << chance(6);
+    for (int i = 0; i < SEMAPHORES; i++)
+        coil_semaphore_init_bounded(&world.sems[i], (size_t)(i * 4 + 1));
+    for (int i = 0; i < LOCKS; i++)
+        coil_lock_init(&world.locks[i]);
+    coil_event_init(&world.event);
+}
+
+static void blow(struct coil_task **slot)
+{
+    if (!*slot)
+        return;
+    world.cancelled += coil_task_cancel_reason(
+        *slot, (enum coil_cancel_reason)chance(4));
+    if (one_in(10))
+        coil_task_cancel(*slot);
+    if (one_in(50))
+        coil_task_uncancel(*slot);
+}
+
+/* Forget those that have ended; true while there are others. */
+static bool sweep(void)
+{
+    bool alive = false;
+    for (int i = 0; i < ROOTS_MAX; i++) {
+        struct coil_task **t = &world.roots[i];
+        if (*t && coil_task_done(*t)) {
+            coil_future_error(coil_task_future(*t));
+            coil_task_drop(t);
+        }
+        alive |= *t != NULL;
+    }
+    return alive;
+}
+
+static void rage(int tasks, int depth)
+{
+    for (int pass = 0; tasks > 0; pass++) {
+        for (int n = (int)chance(20); n > 0 && tasks > 0; n--) {
+            struct coil_task **t = &world.roots[chance(world.roots_n)];
+            if (!*t) {
+                *t = coil_spawn(an_actor(depth));
+                tasks--;
+            }
+        }
+        for (int n = (int)chance(12); n > 0; n--)
+            blow(&world.roots[chance(world.roots_n)]);
+        if (one_in(20))
+            coil_event_set(&world.event);
+        coil_loop_pass(stage_loop, 0);
+        sweep();
+    }
+}
+
+/* Whatever holds them, a few requests get everybody out. */
+static void calm_down(void)
+{
+    for (int round = 0; sweep(); round++) {
+        CHECK(round < 10000);
+        if (round % 8 == 0)
+            for (int i = 0; i < ROOTS_MAX; i++)
+                blow(&world.roots[i]);
+        coil_loop_pass(stage_loop, COIL_MS(1));
+    }
+}
+
+static void check_nothing_is_lost(void)
+{
+    CHECK_INT(world.over, world.made);
+    CHECK_INT(world.pairs, 0);
+    for (int i = 0; i < SEMAPHORES; i++) {
+        CHECK_INT(coil_semaphore_value(&world.sems[i]), i * 4 + 1);
+        CHECK(coil_waiters_empty(&world.sems[i].line));
+    }
+    for (int i = 0; i < LOCKS; i++) {
+        CHECK(!coil_lock_locked(&world.locks[i]));
+        CHECK(coil_waiters_empty(&world.locks[i].line));
+    }
+    CHECK(coil_waiters_empty(&world.event.line));
+}
+
+static void storm(uint64_t seed, int tasks, int depth, bool close_in_the_midst)
+{
+    test_note("STORM_SEED=%llu depth %d%s", (unsigned long long)seed, depth,
+              close_in_the_midst ? ", closed in the midst of it" : "");
+    begin(seed);
+    stage_open();
+    rage(tasks, depth);
+    if (!close_in_the_midst)
+        calm_down();
+    /* A loop cancels once: who catches that must not wait for ever again. */
+    world.ending = true;
+    stage_close();
+    check_nothing_is_lost();
+}
+
+static uint64_t first_seed(void)
+{
+    const char *seed = getenv("STORM_SEED");
+    return seed ? strtoull(seed, NULL, 10) : 1;
+}
+
+static const int tasks_of_a_storm = 3000;
+
+static int scaled(int n)
+{
+    return test_is_slow() ? n / 20 : n;
+}
+
+// Several seeds, shallow and deep: no permit, no FINALLY, no buffer is lost.
+TEST(storm_loses_nothing)
+{
+    test_timeout(60);
+    uint64_t seed = first_seed();
+    for (int i = 0; i < scaled(20) + 2; i++)
+        storm(seed + (uint64_t)i, scaled(tasks_of_a_storm), i % 4, false);
+    CHECK(world.cancelled > 0);
+}
+
+// Tasks of the loop that wait for each other must end when it is closed.
+TEST(storm_can_be_closed_in_the_midst_of_it)
+{
+    test_timeout(60);
+    uint64_t seed = first_seed();
+    for (int i = 0; i < scaled(20) + 2; i++)
+        storm(seed + (uint64_t)i, scaled(tasks_of_a_storm), i % 4, true);
+}
+
+/* ---- Buffers in flight ------------------------------------------------ */
+
+#ifdef WITH_ASAN
+/* So that a report ends the case by a signal, as a death test wants it. */
+const char *__asan_default_options(void);
+
+__attribute__((used, visibility("default"))) const char *
+__asan_default_options(void)
+{
+    return "abort_on_error=1";
+}
+#endif
+
+#ifdef WITH_ASAN
+struct receives {
+    struct coil_coro coro;
+    int fd;
+    _Alignas(8) char in[32]; /* poisoned by eights */
+    long n;
+};
+
+static void receives(struct coil_coro *co)
+{
+    ASYNC(receives, my) {
+        AWAIT_TO(my->n, coil_recv(my->fd, my->in, sizeof my->in));
+        RETURN(my->n);
+    }
+}
+
+static struct receives *begin_to_receive(int fds[2], struct coil_task **t)
+{
+    CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    stage_open();
+    *t = coil_spawn(CALL(receives, .fd = fds[0]));
+    stage_passes(2);
+    return coil_task_frame(*t);
+}
+#endif
+
+// A buffer that the kernel has is not to be looked at: a bug in the program.
+DEATH_TEST(storm_buffer_in_flight_must_not_be_read, "use-after-poison")
+{
+#ifndef WITH_ASAN
+    SKIP("AddressSanitizer is not here to see it");
+#else
+    int fds[2];
+    struct coil_task *t;
+    struct receives *frame = begin_to_receive(fds, &t);
+    volatile char c = frame->in[0];
+    (void)c;
+#endif
+}
+
+// Not to be had back by cancelling: only the operation's own end returns it.
+TEST(storm_buffer_in_flight_is_poisoned_until_the_final_completion)
+{
+#ifndef WITH_ASAN
+    SKIP("AddressSanitizer is not here to see it");
+#else
+    for (int cancels = 0; cancels < 2; cancels++) {
+        int fds[2];
+        struct coil_task *t;
+        struct receives *frame = begin_to_receive(fds, &t);
+        CHECK(__asan_address_is_poisoned(frame->in));
+        CHECK(__asan_address_is_poisoned(frame->in + sizeof frame->in - 1));
+        if (cancels) {
+            coil_task_cancel(t);
+            CHECK(__asan_address_is_poisoned(frame->in));
+        } else {
+            CHECK_INT(write(fds[1], "12345", 5), 5);
+        }
+        CHECK_INT(stage_run(t), cancels ? -ECANCELED : 0);
+        CHECK(!__asan_address_is_poisoned(frame->in));
+        CHECK(!__asan_address_is_poisoned(frame->in + sizeof frame->in - 1));
+        if (!cancels)
+            CHECK_MEM(frame->in, "12345", 5);
+        stage_close();
+        close(fds[0]);
+        close(fds[1]);
+    }
+#endif
+}
