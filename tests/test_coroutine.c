@@ -416,6 +416,30 @@ TEST(coroutine_returns_an_array_as_a_pointer)
     CHECK_STR(got, "literal");
 }
 
+COROUTINE(return_bits, unsigned small : 3; int negative : 4; bool flag : 1;
+          unsigned which : 2;)
+{
+    ASYNC(return_bits, my) {
+        if (my->which == 0)
+            RETURN(my->small);
+        if (my->which == 1)
+            RETURN(my->flag);
+        RETURN(my->negative);
+    }
+}
+
+// gcc gives each width a type of its own.
+TEST(coroutine_returns_a_bit_field)
+{
+    long got = 0;
+    CHECK_INT(RUN_TO(got, return_bits, .small = 7), 0);
+    CHECK_INT(got, 7);
+    CHECK_INT(RUN_TO(got, return_bits, .flag = true, .which = 1), 0);
+    CHECK_INT(got, 1);
+    CHECK_INT(RUN_TO(got, return_bits, .negative = -3, .which = 2), 0);
+    CHECK_INT(got, -3);
+}
+
 COROUTINE(return_nothing,)
 {
     ASYNC(return_nothing, my) {

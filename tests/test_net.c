@@ -11,7 +11,6 @@
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
-#include <sys/resource.h>
 #include <sys/un.h>
 
 static struct coil_task *begin(struct coil_future *future)
@@ -430,16 +429,9 @@ static void accepts_stubbornly(struct coil_coro *co)
 // Out of descriptors: told, then quiet for a while; then all is well again.
 TEST(net_accept_out_of_descriptors_is_told_and_recovers)
 {
-    struct rlimit limit, few;
     open_listener();
     int fd = client(), second = client();
-    getrlimit(RLIMIT_NOFILE, &limit);
-    int next = dup(fd);
-    close(next);
-    few = limit;
-    few.rlim_cur = (rlim_t)next;
-    CHECK_INT(setrlimit(RLIMIT_NOFILE, &few), 0);
-
+    struct rlimit limit = take_all_descriptors();
     int64_t start = coil_now();
     struct coil_task *t = SPAWN(accepts_stubbornly);
     struct accepts_stubbornly *my = coil_task_frame(t);
@@ -499,15 +491,9 @@ TEST(net_listener_closes_when_no_operation_may_begin)
 
 TEST(net_listener_that_closes_tells_one_that_pauses)
 {
-    struct rlimit limit, few;
     open_listener();
     int fd = client();
-    getrlimit(RLIMIT_NOFILE, &limit);
-    int next = dup(fd);
-    close(next);
-    few = limit;
-    few.rlim_cur = (rlim_t)next;
-    CHECK_INT(setrlimit(RLIMIT_NOFILE, &few), 0);
+    struct rlimit limit = take_all_descriptors();
     struct coil_task *t = coil_spawn(coil_listener_accept(listener));
     CHECK_INT(task_int(t), -EMFILE);
     t = begin(coil_listener_accept(listener));

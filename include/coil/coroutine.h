@@ -454,19 +454,14 @@ COIL_END_DECLS
              struct coil_task *: coili_await_task, \
              struct coil_future *: coili_await)(co, (x), __LINE__)
 
+/* The two branches promote: a bit-field has a type of its own in gcc. */
 #define COILI_PUT(v) \
-    _Generic((v), \
+    _Generic(1 ? (v) : (v), \
              float: coili_put_double, \
              double: coili_put_double, \
              unsigned: coili_put_uint, \
              unsigned long: coili_put_uint, \
              unsigned long long: coili_put_uint, \
-             _Bool: coili_put_int, \
-             char: coili_put_int, \
-             signed char: coili_put_int, \
-             unsigned char: coili_put_int, \
-             short: coili_put_int, \
-             unsigned short: coili_put_int, \
              int: coili_put_int, \
              long: coili_put_int, \
              long long: coili_put_int, \
