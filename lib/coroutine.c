@@ -102,6 +102,7 @@ static NOINLINE void report_and_free(struct coil_coro *co)
     if (f->flags & F_IN_PLACE)
         return;
     struct coil_task *t = task_of(co);
+    flag_clear(f, F_TASK); /* who uses the handle now is told, mostly */
     coili_list_remove(&t->siblings);
     char *block = (char *)t - (f->flags & F_WIDE ? 8 : 0);
     coili_class_put(&coili_loop->alloc, block, f->size_class);
@@ -119,6 +120,7 @@ void coili_frame_free(struct coil_coro *co)
     if (f->flags & F_IN_PLACE)
         return;
     struct coil_task *t = task_of(co);
+    flag_clear(f, F_TASK); /* who uses the handle now is told, mostly */
     coili_list_remove(&t->siblings);
     coili_class_put(&coili_loop->alloc, t, f->size_class);
 }
@@ -714,7 +716,7 @@ static struct coili_scope **find_dropped(struct coil_coro *co)
     return p;
 }
 
-/* Call one that was dropped, straight to its FINALLY; false if there is none. */
+/* Call one that was dropped, straight to its FINALLY; false: there is none. */
 static bool call_dropped(struct coil_coro *co, int line)
 {
     struct coil_loop *loop = coili_loop;

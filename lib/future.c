@@ -348,6 +348,7 @@ void *coil_future_pointer(struct coil_future *f)
 double coil_future_double(struct coil_future *f)
 {
     need_state(f, S_DOUBLE);
+    mark_fetched(f);
     return f->result.d;
 }
 

@@ -145,8 +145,7 @@ static inline void close_pair(struct pair pair)
 static inline void reset_on_close(int fd)
 {
     struct linger linger = { .l_onoff = 1, .l_linger = 0 };
-    CHECK_INT(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger),
-              0);
+    CHECK_INT(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger), 0);
 }
 
 static inline void close_with_reset(int fd)

@@ -270,7 +270,7 @@ TEST(future_cancel_does_not_touch_the_shared_pass)
 {
     open_loop();
     struct coil_future *f = coil_sleep(0);
-    coil_future_cancel(f);
+    CHECK(!coil_future_cancel(f));
     CHECK(!coil_future_done(coil_sleep(0)));
     coil_future_unref(f);
     close_loop();
@@ -789,6 +789,7 @@ struct fancy {
 };
 
 static char life[64];
+static bool taken;
 
 static void fancy_start(struct coil_future *f)
 {
@@ -809,6 +810,7 @@ static void fancy_cancel(struct coil_future *f)
 static void fancy_free(struct coil_future *f)
 {
     strcat(life, "f");
+    taken = coil_future_taken(f);
     coil_custom_free(f);
 }
 
@@ -881,6 +883,38 @@ TEST(future_with_a_class_may_complete_when_it_begins)
     CHECK(coil_task_done(t));
     CHECK_INT(coil_future_int(coil_task_future(t)), 3);
     CHECK_STR(life, "sf");
+    close_loop();
+}
+
+// A value that must be disposed of, a descriptor say, if nobody has it.
+TEST(future_with_a_class_knows_whether_its_value_was_taken)
+{
+    open_loop();
+    struct fancy *it = fancy_new();
+    coil_future_set_int(&it->custom.future, 5);
+    coil_future_unref(&it->custom.future);
+    CHECK(!taken);
+
+    it = fancy_new();
+    coil_future_set_int(&it->custom.future, 5);
+    CHECK_INT(coil_future_int(&it->custom.future), 5);
+    coil_future_unref(&it->custom.future);
+    CHECK(taken);
+
+    taken = false;
+    it = fancy_new();
+    coil_future_set_double(&it->custom.future, 5);
+    CHECK(coil_future_double(&it->custom.future) == 5);
+    coil_future_unref(&it->custom.future);
+    CHECK(taken);
+
+    // Passed on by RETURN_AWAIT.
+    taken = false;
+    it = fancy_new();
+    it->instant = true;
+    struct coil_task *t = task_for(&it->custom.future);
+    CHECK(coil_task_done(t));
+    CHECK(taken);
     close_loop();
 }
 
@@ -973,6 +1007,20 @@ TEST(future_detached_ends_by_itself)
 
     coil_future_detach(coil_future_nomem());
     close_loop();
+}
+
+COROUTINE(return_at_once, int value;)
+{
+    ASYNC(return_at_once, my) {
+        RETURN(my->value);
+    }
+}
+
+DEATH_TEST(future_of_a_coroutine_completed_by_hand_aborts,
+           "a coroutine completes itself")
+{
+    open_loop();
+    coil_future_set_int(CALL(return_at_once), 1);
 }
 
 DEATH_TEST(future_of_a_class_completed_twice_aborts,

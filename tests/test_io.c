@@ -10,6 +10,7 @@
 
 #include <coil/error.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/un.h>
@@ -91,6 +92,18 @@ TEST(io_reads_a_pipe_to_its_end)
     close(pipe.b);
     CHECK_INT(task_int(t), 0);
     close(pipe.a);
+    stage_close();
+}
+
+// As for write(2): the signal is the program's to ignore.
+TEST(io_write_to_a_pipe_that_nobody_reads_fails)
+{
+    stage_open();
+    struct pair pipe = pipe_pair();
+    signal(SIGPIPE, SIG_IGN);
+    close(pipe.a);
+    CHECK_INT(wait_int(coil_write(pipe.b, "x", 1)), -EPIPE);
+    close(pipe.b);
     stage_close();
 }
 
@@ -185,8 +198,9 @@ TEST(io_waits_on_a_non_blocking_descriptor_all_the_same)
 {
     stage_open();
     for (int i = 0; i < 3; i++) {
-        struct pair pair = i == 0 ? tcp_pair(0) : i == 1 ? unix_pair()
-                                                         : pipe_pair();
+        struct pair pair = i == 0   ? tcp_pair(0)
+                           : i == 1 ? unix_pair()
+                                    : pipe_pair();
         char buf[8];
         CHECK_INT(fcntl(pair.a, F_SETFL, O_NONBLOCK), 0);
         struct coil_task *t = begin(i < 2 ? coil_recv(pair.a, buf, 8)
@@ -273,8 +287,9 @@ TEST(io_cancelled_receive_takes_no_bytes)
 {
     stage_open();
     for (int i = 0; i < 3; i++) {
-        struct pair pair = i == 0 ? unix_pair() : i == 1 ? tcp_pair(0)
-                                                         : pipe_pair();
+        struct pair pair = i == 0   ? unix_pair()
+                           : i == 1 ? tcp_pair(0)
+                                    : pipe_pair();
         static char first[64], second[64];
         struct coil_task *t = begin(i == 2 ? coil_read(pair.a, first, 64)
                                            : coil_recv(pair.a, first, 64));
@@ -282,7 +297,8 @@ TEST(io_cancelled_receive_takes_no_bytes)
         CHECK_INT(task_int(t), -ECANCELED);
         CHECK_INT(write(pair.b, "all of it", 9), 9);
         CHECK_INT(wait_int(i == 2 ? coil_read(pair.a, second, 64)
-                                  : coil_recv(pair.a, second, 64)), 9);
+                                  : coil_recv(pair.a, second, 64)),
+                  9);
         CHECK_MEM(second, "all of it", 9);
         close_pair(pair);
     }
@@ -728,6 +744,31 @@ TEST(io_that_is_not_awaited_costs_the_kernel_nothing)
     stage_close();
 }
 
+// In an await tree each says what it is and on which descriptor.
+TEST(io_says_what_it_waits_for)
+{
+    stage_open();
+    struct pair pair = unix_pair();
+    static char buf[8];
+    char said[2048] = "", expected[64];
+    struct coil_task *a = begin(coil_recv(pair.a, buf, 8));
+    struct coil_task *b = begin(coil_poll(pair.a, POLLIN));
+    int fd = memfd_create("dump", MFD_CLOEXEC);
+    coil_dump(fd);
+    CHECK(pread(fd, said, sizeof said - 1, 0) > 0);
+    snprintf(expected, sizeof expected, "recv fd %d", pair.a);
+    CHECK(strstr(said, expected));
+    snprintf(expected, sizeof expected, "poll fd %d", pair.a);
+    CHECK(strstr(said, expected));
+    CHECK(strstr(said, "2 operations in flight"));
+    CHECK_INT(write(pair.b, "x", 1), 1);
+    CHECK_INT(task_int(b), POLLIN);
+    CHECK_INT(task_int(a), 1);
+    close(fd);
+    close_pair(pair);
+    stage_close();
+}
+
 static int64_t try_int(struct coil_future *f)
 {
     struct coil_task *t = coil_spawn(f);
@@ -743,9 +784,9 @@ static int each_operation_once(void)
     if (err == 0) {
         stage_loop = loop;
         struct coil_future *calls[] = {
-            coil_send(pair.a, "abc", 3),  coil_recv(pair.b, buf, 3),
-            coil_poll(pair.a, POLLOUT),   coil_write(pair.a, "x", 1),
-            coil_read(pair.b, buf, 1),    coil_shutdown(pair.a, SHUT_WR),
+            coil_send(pair.a, "abc", 3), coil_recv(pair.b, buf, 3),
+            coil_poll(pair.a, POLLOUT),  coil_write(pair.a, "x", 1),
+            coil_read(pair.b, buf, 1),   coil_shutdown(pair.a, SHUT_WR),
         };
         for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
             int64_t n = err < 0 ? 0 : try_int(calls[i]);
@@ -777,8 +818,8 @@ static void is_idle(void *arg)
 }
 
 /* Send all of the pattern from a buffer of its own. */
-static struct coil_task *begin_sending(struct coil_sender *s,
-                                       struct pattern *p, char *buf, size_t n)
+static struct coil_task *begin_sending(struct coil_sender *s, struct pattern *p,
+                                       char *buf, size_t n)
 {
     pattern_fill(p, buf, n);
     return coil_spawn(coil_sender_send(s, buf, n));
@@ -918,6 +959,26 @@ TEST(io_sender_that_is_closed_ends_all_and_says_when_it_is_idle)
     CHECK_INT(wait_int(coil_sender_send(&l.s, "x", 1)), COIL_ECLOSED);
     CHECK_INT(wait_int(coil_sender_end(&l.s)), COIL_ECLOSED);
     close_pair(l.pair);
+    stage_close();
+}
+
+// Nothing of it was sent, and the kernel says -ECANCELED: closed all the same.
+TEST(io_sender_that_is_closed_before_it_sent_anything_says_closed)
+{
+    stage_open();
+    struct pair pair = unix_pair();
+    struct coil_sender s;
+    struct idle idle = { 0 };
+    struct pattern out = { .seed = 9 };
+    while (pattern_send(&out, pair.a, 4096) > 0)
+        continue;
+    coil_sender_init(&s, pair.a);
+    struct coil_task *t = begin(coil_sender_send(&s, line_bufs[0], 100));
+    CHECK(!coil_task_done(t));
+    coil_sender_close(&s, is_idle, &idle);
+    CHECK_INT(task_int(t), COIL_ECLOSED);
+    UNTIL(idle.calls);
+    close_pair(pair);
     stage_close();
 }
 

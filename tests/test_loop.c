@@ -958,15 +958,16 @@ TEST(loop_that_is_busy_hears_other_threads)
     coil_loop_close(loop);
 }
 
+static void *answer_from_thread(void *arg);
+
 COROUTINE(ask_thread, struct coil_future *answer; struct coil_loop *loop;
           struct coil_handle handle; pthread_t thread; int i, value;)
 {
     ASYNC(ask_thread, my) {
-        void *ask_thread_main(void *arg);
         for (my->i = 0; my->i < 50; my->i++) {
             my->loop = coil_loop_current();
             my->answer = coil_future_new();
-            CHECK_INT(pthread_create(&my->thread, NULL, ask_thread_main, my),
+            CHECK_INT(pthread_create(&my->thread, NULL, answer_from_thread, my),
                       0);
             AWAIT_TO(my->value, my->answer);
             CHECK_INT(my->value, 42);
@@ -980,8 +981,7 @@ static void answer_it(void *arg)
     coil_future_set_int(arg, 42);
 }
 
-void *ask_thread_main(void *arg);
-void *ask_thread_main(void *arg)
+static void *answer_from_thread(void *arg)
 {
     struct ask_thread *my = arg;
     coil_call_soon_threadsafe(my->loop, &my->handle, answer_it, my->answer);
@@ -1197,21 +1197,19 @@ TEST(loop_close_gives_the_handles_of_timers_back)
 COROUTINE(shrug_off, int times; int err;)
 {
     ASYNC(shrug_off, my) {
-        while (my->times > 0) {
+        while (my->times-- > 0)
             CATCH_AWAIT(my->err, coil_sleep(COIL_MS(1)));
-            my->times--;
-        }
+        note_call("e");
     }
 }
 
 TEST(loop_close_waits_for_a_task_that_goes_on)
 {
     open_loop();
-    struct coil_task *t = SPAWN(shrug_off, .times = 3);
+    SPAWN(shrug_off, .times = 3);
     pass();
-    coil_future_ref(coil_task_future(t));
     coil_loop_close(loop);
-    CHECK_STR(called, "");
+    CHECK_STR(called, "e");
 }
 
 static void close_at_once(void)

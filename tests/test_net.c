@@ -66,12 +66,21 @@ TEST(net_reads_and_writes_numeric_addresses)
 // Not a name, not half an address, nothing around it.
 TEST(net_refuses_what_is_no_numeric_address)
 {
-    static const char *const bad[] = {
-        "",          "localhost",   "1.2.3",       "1.2.3.4.5", "256.1.1.1",
-        "127.0.0.1 ", " 127.0.0.1", "127.0.0.1:80", "[::1]",     "::g",
-        "1:2:3:4:5:6:7:8:9",        ":::",         "0x7f.0.0.1",
-        "127.1",     "::1%lo",
-    };
+    static const char *const bad[] = { "",
+                                       "localhost",
+                                       "1.2.3",
+                                       "1.2.3.4.5",
+                                       "256.1.1.1",
+                                       "127.0.0.1 ",
+                                       " 127.0.0.1",
+                                       "127.0.0.1:80",
+                                       "[::1]",
+                                       "::g",
+                                       "1:2:3:4:5:6:7:8:9",
+                                       ":::",
+                                       "0x7f.0.0.1",
+                                       "127.1",
+                                       "::1%lo" };
     struct coil_addr addr, before;
     CHECK_INT(coil_addr_ip(&addr, "10.0.0.1", 5), 0);
     before = addr;
@@ -175,9 +184,8 @@ static int client(void)
 static struct coil_stream *accept_one(void)
 {
     int err;
-    struct coil_stream *s = task_stream(coil_spawn(
-                                            coil_listener_accept(listener)),
-                                        &err);
+    struct coil_stream *s = task_stream(
+        coil_spawn(coil_listener_accept(listener)), &err);
     CHECK_INT(err, 0);
     return s;
 }
@@ -247,9 +255,8 @@ TEST(net_listens_on_a_unix_socket)
     int err, fd = client();
     struct coil_stream *s = accept_one();
     check_connected(s, fd);
-    struct coil_stream *other = task_stream(coil_spawn(
-                                                coil_stream_connect(&addr)),
-                                            &err);
+    struct coil_stream *other = task_stream(
+        coil_spawn(coil_stream_connect(&addr)), &err);
     CHECK_INT(err, 0);
     coil_stream_drop(other);
     coil_stream_drop(s);

@@ -23,10 +23,10 @@ struct conn {
     struct coil_receiver *r;
     struct coil_piece *first, **last; /* kept, oldest first */
     unsigned kept, kept_most, calls;
-    bool keep;       /* pieces, until give_back() */
-    bool in_new;     /* no call may come now */
-    int ends, end;   /* how often it ended, and with what */
-    bool paused;     /* as it says at the last piece */
+    bool keep;     /* pieces, until give_back() */
+    bool in_new;   /* no call may come now */
+    int ends, end; /* how often it ended, and with what */
+    bool paused;   /* as it says at the last piece */
     struct pattern in, out;
 };
 
@@ -96,8 +96,8 @@ static void send_bytes(struct conn *c, size_t n)
 /* Four buffers of 256 bytes: one connection may hold them all. */
 static void open_small(void)
 {
-    stage_open_with((struct coil_options){ .recv_buffers = 4,
-                                           .recv_buffer_bytes = 256 });
+    stage_open_with(
+        (struct coil_options){ .recv_buffers = 4, .recv_buffer_bytes = 256 });
 }
 
 /* It holds all four buffers, and gives none back. */
@@ -194,8 +194,8 @@ TEST(receiver_of_what_is_no_socket_is_told_so)
 // Who does not give back gets no more; the rest waits in the socket.
 TEST(receiver_pauses_at_its_quota_and_resumes)
 {
-    stage_open_with((struct coil_options){ .recv_buffers = 64,
-                                           .recv_buffer_bytes = 256 });
+    stage_open_with(
+        (struct coil_options){ .recv_buffers = 64, .recv_buffer_bytes = 256 });
     struct conn c; /* its quota is 8 */
     conn_open(&c, unix_pair(), 5);
     c.keep = true;
@@ -544,8 +544,8 @@ TEST(receiver_close_allocates_nothing)
 TEST(receiver_that_may_not_begin_is_told_later)
 {
     static char buf[8];
-    stage_open_with((struct coil_options){ .operations_max = 2,
-                                           .recv_buffers = 4 });
+    stage_open_with(
+        (struct coil_options){ .operations_max = 2, .recv_buffers = 4 });
     struct pair other = unix_pair();
     struct coil_task *a = coil_spawn(coil_recv(other.a, buf, 1));
     struct coil_task *b = coil_spawn(coil_recv(other.a, buf, 1));
@@ -572,9 +572,8 @@ TEST(receiver_that_may_not_begin_is_told_later)
 TEST(receiver_that_may_not_resume_is_told_later)
 {
     static char buf[8];
-    stage_open_with((struct coil_options){ .operations_max = 1,
-                                           .recv_buffers = 4,
-                                           .recv_buffer_bytes = 256 });
+    stage_open_with((struct coil_options){
+        .operations_max = 1, .recv_buffers = 4, .recv_buffer_bytes = 256 });
     struct pair other = unix_pair();
     struct conn hog;
     open_hog(&hog);

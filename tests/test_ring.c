@@ -53,14 +53,15 @@ static struct {
     unsigned enters, sleeps; /* calls; those that may wait */
     unsigned to_submit_most;
     unsigned flags_all, flags_any; /* and, or of the enter flags */
-    unsigned refuse_submits; /* so many times none is taken: -EBUSY */
-    int fail_with;           /* once, instead of entering */
-    unsigned interrupt_every; /* each n-th call: -EINTR */
+    unsigned refuse_submits;       /* so many times none is taken: -EBUSY */
+    int fail_with;                 /* once, instead of entering */
+    unsigned interrupt_every;      /* each n-th call: -EINTR */
 
     int init_error;             /* for rings above init_entries_most */
     unsigned init_entries_most; /* 0: for all */
     unsigned forbidden_flags;   /* -EINVAL if any of them is asked for */
     unsigned hidden_features;
+    int register_error; /* for the shared buffers */
     unsigned inits, init_entries, init_flags;
     unsigned features;
 } kernel = { .flags_all = ~0u };
@@ -110,6 +111,19 @@ int io_uring_queue_init_params(unsigned entries, struct io_uring *ring,
     p->features &= ~kernel.hidden_features;
     kernel.features = p->features;
     return err;
+}
+
+int io_uring_register_buf_ring(struct io_uring *ring,
+                               struct io_uring_buf_reg *reg, unsigned flags)
+{
+    typedef int register_fn(struct io_uring *, struct io_uring_buf_reg *,
+                            unsigned);
+    union {
+        void *object;
+        register_fn *function;
+    } real = { .object = dlsym(RTLD_NEXT, "io_uring_register_buf_ring") };
+    int err = kernel.register_error;
+    return err ? err : real.function(ring, reg, flags);
 }
 
 /* The rungs of the ladder: what each kernel does not know. */
@@ -208,7 +222,7 @@ static void swamp(unsigned entries, unsigned cq_entries)
     static char bytes[N];
     struct bare ring;
     bare_open(&ring, (struct coili_backend_options){
-        .entries = entries, .cq_entries = cq_entries });
+                         .entries = entries, .cq_entries = cq_entries });
     int zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
     memset(bytes, 'x', N);
     for (int i = 0; i < N; i++) {
@@ -245,6 +259,84 @@ TEST(ring_of_8_takes_ten_thousand_operations_on_an_older_kernel)
     kernel.forbidden_flags = IORING_SETUP_DEFER_TASKRUN |
                              IORING_SETUP_COOP_TASKRUN;
     swamp(8, 8);
+}
+
+// Whoever is woken by the first of them need not wait for the last.
+TEST(ring_takes_completions_in_batches)
+{
+    enum { N = 1000 };
+    static struct noted ops[N];
+    static char bytes[N];
+    struct bare ring;
+    bare_open(&ring, (struct coili_backend_options){ .cq_entries = 2048 });
+    int zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+    for (int i = 0; i < N; i++) {
+        ops[i] = op_read(zero, &bytes[i], 1);
+        CHECK_INT(table->submit(ring.b, &ops[i].op), 0);
+    }
+    int before = noted_so_far;
+    table->wait(ring.b, 0);
+    CHECK(noted_so_far - before > 0);
+    CHECK(noted_so_far - before <= 256);
+    for (int i = 0; i < noted_so_far - before; i++)
+        CHECK_INT(ops[i].order, before + i);
+    bare_drain(&ring);
+    close(zero);
+    bare_close(&ring);
+}
+
+// With DEFER_TASKRUN a call without GETEVENTS would complete nothing.
+TEST(ring_asks_for_completions_whenever_it_enters)
+{
+    stage_open();
+    struct pair pair = unix_pair();
+    for (int i = 0; i < 100; i++) {
+        char x;
+        struct coil_task *t = coil_spawn(coil_recv(pair.a, &x, 1));
+        CHECK_INT(wait_int(coil_send(pair.b, "x", 1)), 1);
+        CHECK_INT(task_int(t), 1);
+    }
+    CHECK(kernel.flags_all & IORING_ENTER_GETEVENTS);
+    close_pair(pair);
+    stage_close();
+}
+
+// A thousand sleepers are one number in one call, not a thousand operations.
+TEST(ring_knows_nothing_of_timers)
+{
+    static struct coil_task *tasks[1000];
+    stage_open();
+    stage_passes(2);
+    uint64_t submitted = stage_stats().submitted;
+    for (int i = 0; i < 1000; i++)
+        tasks[i] = coil_spawn(coil_sleep(COIL_MS(1 + i % 20)));
+    for (int i = 0; i < 1000; i++)
+        CHECK_INT(task_int(tasks[i]), 0);
+    CHECK_INT(stage_stats().submitted, submitted);
+    stage_close();
+}
+
+// What is unread, or was not even in the queue yet, goes with the ring.
+TEST(ring_closes_with_completions_unread)
+{
+    enum { N = 300 };
+    static struct noted ops[N];
+    static char bytes[N];
+    struct bare ring;
+    bare_open(&ring,
+              (struct coili_backend_options){ .entries = 8, .cq_entries = 8 });
+    int zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+    for (int i = 0; i < N; i++) {
+        ops[i] = op_read(zero, &bytes[i], 1);
+        CHECK_INT(table->submit(ring.b, &ops[i].op), 0);
+    }
+    table->wait(ring.b, 0);
+    CHECK(bare_stats(&ring).in_flight > 0);
+    close(zero);
+    bare_close(&ring);
+#ifdef HAVE_ASAN
+    __asan_unpoison_memory_region(bytes, sizeof bytes);
+#endif
 }
 
 struct reads_bytes {
@@ -287,8 +379,7 @@ TEST(ring_of_8_serves_a_thousand_tasks)
 TEST(ring_submits_a_full_queue_and_goes_on)
 {
     struct bare ring;
-    bare_open(&ring, (struct coili_backend_options){
-        .entries = 8 });
+    bare_open(&ring, (struct coili_backend_options){ .entries = 8 });
     struct pair pipe = pipe_pair();
     struct noted ops[40];
     unsigned enters = kernel.enters;
@@ -311,8 +402,7 @@ TEST(ring_submits_a_full_queue_and_goes_on)
 TEST(ring_queues_what_the_kernel_refuses_for_now)
 {
     struct bare ring;
-    bare_open(&ring, (struct coili_backend_options){
-        .entries = 8 });
+    bare_open(&ring, (struct coili_backend_options){ .entries = 8 });
     struct pair pipe = pipe_pair();
     struct noted ops[64];
     char bytes[64];
@@ -353,6 +443,47 @@ static void fill_up(struct bare *ring, struct noted ops[8], int fd)
         CHECK_INT(table->submit(ring->b, &ops[i].op), 0);
     }
     kernel.refuse_submits = 1000000;
+}
+
+static void received_nothing(void *arg, int res, struct coil_piece *piece)
+{
+    (void)piece;
+    (void)res;
+    ++*(int *)arg;
+}
+
+// A receive that stands in line, a close that has to stand behind it, a
+// receive that flies while its cancel request stands in line.
+TEST(ring_closes_receivers_that_stand_in_line)
+{
+    stage_open_with((struct coil_options){ .entries = 8 });
+    struct pair flying = unix_pair(), queued = unix_pair(), full = pipe_pair();
+    int calls = 0;
+    struct coil_receiver *f = coil_receiver_new(flying.a, received_nothing,
+                                                &calls);
+    stage_passes(2);
+    struct coil_task *polls[8];
+    for (int i = 0; i < 8; i++)
+        polls[i] = coil_spawn(coil_poll(full.a, POLLIN));
+    kernel.refuse_submits = 1000000;
+    stage_passes(2);
+    struct coil_receiver *q = coil_receiver_new(queued.a, received_nothing,
+                                                &calls);
+    coil_future_detach(coil_receiver_close(f));
+    coil_future_detach(coil_receiver_close(q));
+    struct coil_task *gone = coil_spawn(coil_close(full.a));
+    stage_passes(5);
+    CHECK(!coil_task_done(gone));
+    kernel.refuse_submits = 0;
+    CHECK_INT(task_int(gone), 0);
+    for (int i = 0; i < 8; i++)
+        CHECK_INT(task_int(polls[i]), -ECANCELED);
+    UNTIL(stage_stats().in_flight == 0);
+    CHECK_INT(calls, 0);
+    close_pair(flying);
+    close_pair(queued);
+    close(full.b);
+    stage_close();
 }
 
 // It never was the kernel's: it ends at once, and those around it go on.
@@ -467,8 +598,8 @@ static void land_before_cancel(struct bare *ring, struct noted *a, int fd)
 TEST(ring_reuses_a_slot_after_both_completions_only)
 {
     struct bare ring;
-    bare_open(&ring, (struct coili_backend_options){
-        .entries = 512, .cq_entries = 1024 });
+    bare_open(&ring, (struct coili_backend_options){ .entries = 512,
+                                                     .cq_entries = 1024 });
     struct pair pipe = pipe_pair(), quiet = pipe_pair();
     struct noted a, b = op_poll(quiet.a), c = op_poll(quiet.a);
     table->wait(ring.b, 0);
@@ -525,8 +656,7 @@ TEST(ring_slot_survives_many_users)
 TEST(ring_refuses_above_operations_max_and_recovers)
 {
     struct bare ring;
-    bare_open(&ring, (struct coili_backend_options){
-        .operations_max = 4 });
+    bare_open(&ring, (struct coili_backend_options){ .operations_max = 4 });
     struct pair pipe = pipe_pair();
     struct noted ops[4], more = op_poll(pipe.a);
     for (int round = 0; round < 3; round++) {
@@ -886,8 +1016,7 @@ TEST(ring_survives_calls_that_fail_for_now)
     bare_close(&ring);
 }
 
-DEATH_TEST(ring_that_cannot_be_entered_any_more_aborts,
-           "io_uring_enter failed")
+DEATH_TEST(ring_that_cannot_be_entered_any_more_aborts, "io_uring_enter failed")
 {
     struct bare ring;
     bare_open(&ring, (struct coili_backend_options){ 0 });
@@ -1091,6 +1220,23 @@ TEST(ring_survives_every_failed_allocation)
     test_every_allocation(open_and_close);
 }
 
+// They count as locked memory too. The stream can be asked again.
+TEST(ring_without_shared_buffers_fails_who_receives)
+{
+    stage_open();
+    struct pair pair = unix_pair();
+    struct coil_stream *s = coil_stream_adopt(pair.a);
+    kernel.register_error = -ENOMEM;
+    CHECK_INT(wait_int(coil_stream_fill(s, 1)), -ENOMEM);
+    CHECK_INT(wait_int(coil_stream_write(s, "x", 1)), 1);
+    kernel.register_error = 0;
+    CHECK_INT(write(pair.b, "abc", 3), 3);
+    CHECK_INT(wait_int(coil_stream_fill(s, 1)), 3);
+    CHECK_INT(wait_int(coil_stream_close(s)), 0);
+    close(pair.b);
+    stage_close();
+}
+
 /* ---- Workers ---------------------------------------------------------- */
 
 /* The ring's descriptor, as /proc shows it. */
@@ -1116,7 +1262,8 @@ TEST(ring_caps_the_kernels_worker_threads)
     stage_open();
     unsigned most[2] = { 0, 0 }; /* zeroes ask */
     CHECK_INT(syscall(__NR_io_uring_register, ring_fd(),
-                      IORING_REGISTER_IOWQ_MAX_WORKERS, most, 2), 0);
+                      IORING_REGISTER_IOWQ_MAX_WORKERS, most, 2),
+              0);
     CHECK(most[0] > 0 && most[0] <= 8);
     CHECK(most[1] > 0 && most[1] <= 8);
     stage_close();
@@ -1137,9 +1284,8 @@ static void ring_the_alarm(int64_t interval)
 {
     struct sigaction action = { .sa_handler = count_alarm };
     sigaction(SIGALRM, &action, NULL);
-    struct itimerval timer = { 0 };
-    timer.it_interval.tv_usec = timer.it_value.tv_usec =
-        (suseconds_t)(interval / 1000);
+    struct timeval every = { .tv_usec = (suseconds_t)(interval / 1000) };
+    struct itimerval timer = { .it_interval = every, .it_value = every };
     setitimer(ITIMER_REAL, &timer, NULL);
 }
 
@@ -1198,8 +1344,8 @@ TEST(ring_send_that_waits_while_the_peer_goes_raises_no_signal)
     static char bytes[1 << 20];
     struct coil_sender sender;
     coil_sender_init(&sender, pair.a);
-    struct coil_task *t = coil_spawn(coil_sender_send(&sender, bytes,
-                                                      sizeof bytes));
+    struct coil_task *t = coil_spawn(
+        coil_sender_send(&sender, bytes, sizeof bytes));
     stage_passes(3);
     CHECK(!coil_task_done(t));
     close_with_reset(pair.b);
@@ -1323,6 +1469,27 @@ static void check_wakes(void)
     while (atomic_load(&w.called) < w.rounds)
         coil_loop_pass(stage_loop, COIL_NEVER);
     CHECK_INT(pthread_join(thread, NULL), 0);
+    stage_close();
+}
+
+// The poll that hears it is not one of the operations that are counted.
+TEST(ring_hears_other_threads_while_no_operation_may_begin)
+{
+    static char buf[8];
+    pthread_t thread;
+    stage_open_with((struct coil_options){ .operations_max = 1 });
+    struct pair pair = unix_pair();
+    struct coil_task *t = coil_spawn(coil_recv(pair.a, buf, 1));
+    stage_passes(3);
+    CHECK_INT(wait_int(coil_recv(pair.a, buf, 1)), -ENOBUFS);
+    struct waker w = { .loop = stage_loop, .rounds = 100 };
+    CHECK_INT(pthread_create(&thread, NULL, wake_often, &w), 0);
+    while (atomic_load(&w.called) < w.rounds)
+        coil_loop_pass(stage_loop, COIL_NEVER);
+    CHECK_INT(pthread_join(thread, NULL), 0);
+    CHECK_INT(write(pair.b, "x", 1), 1);
+    CHECK_INT(task_int(t), 1);
+    close_pair(pair);
     stage_close();
 }
 

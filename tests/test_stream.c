@@ -10,10 +10,32 @@
 #include <coil/error.h>
 #include <coil/io.h>
 #include <coil/stream.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 
 #include "runtime.h"
+
+/* ---- A kernel that is swamped ----------------------------------------- */
+
+static uint64_t refusing; /* a seed: every third submission is not taken */
+
+/* The linker takes this one before liburing's. */
+int io_uring_enter2(unsigned fd, unsigned to_submit, unsigned min_complete,
+                    unsigned flags, sigset_t *sig, size_t size);
+
+int io_uring_enter2(unsigned fd, unsigned to_submit, unsigned min_complete,
+                    unsigned flags, sigset_t *sig, size_t size)
+{
+    static const int errors[] = { -EBUSY, -EAGAIN, -EINTR };
+    if (refusing && draw(&refusing, 3) == 0)
+        return errors[draw(&refusing, 3)];
+    long n = syscall(__NR_io_uring_enter, fd, to_submit, min_complete, flags,
+                     sig, size);
+    return n < 0 ? -errno : (int)n;
+}
 
 /* ---- Around a case ---------------------------------------------------- */
 
@@ -39,8 +61,8 @@ static void open_stream(void)
 /* Four pieces of 64 bytes is all that is lent. */
 static void open_tiny(void)
 {
-    stage_open_with((struct coil_options){ .recv_buffers = 4,
-                                           .recv_buffer_bytes = 64 });
+    stage_open_with(
+        (struct coil_options){ .recv_buffers = 4, .recv_buffer_bytes = 64 });
     open_on(unix_pair());
 }
 
@@ -574,8 +596,8 @@ TEST(stream_read_until_is_limited_by_what_fill_can_show)
     static char buf[COIL_STREAM_FILL_MAX + 10];
     stage_open();
     open_on(tcp_pair(0));
-    struct coil_task *t = begin(coil_stream_read_until(s, '\n', buf,
-                                                       sizeof buf));
+    struct coil_task *t = begin(
+        coil_stream_read_until(s, '\n', buf, sizeof buf));
     char block[8192];
     memset(block, 'x', sizeof block);
     while (!coil_task_done(t)) {
@@ -674,6 +696,23 @@ TEST(stream_readers_cancelled_at_any_time_lose_nothing)
         consume((size_t)n);
     }
     CHECK_INT(in.at, out.at);
+    close_all();
+}
+
+// In an await tree: on which descriptor, and how much it wants.
+TEST(stream_says_what_it_waits_for)
+{
+    open_stream();
+    char said[1024] = "", expected[64];
+    struct coil_task *t = begin(coil_stream_fill(s, 77));
+    int fd = memfd_create("dump", MFD_CLOEXEC);
+    coil_dump(fd);
+    CHECK(pread(fd, said, sizeof said - 1, 0) > 0);
+    snprintf(expected, sizeof expected, "stream fd %d: 77 bytes", wire.a);
+    CHECK(strstr(said, expected));
+    close(fd);
+    coil_task_cancel(t);
+    CHECK_INT(task_int(t), -ECANCELED);
     close_all();
 }
 
@@ -1203,9 +1242,8 @@ DEATH_TEST(stream_write_from_the_stack_aborts, "a buffer on the stack is lent")
 TEST(stream_fill_that_may_not_go_on_fails)
 {
     static char buf[8];
-    stage_open_with((struct coil_options){ .operations_max = 1,
-                                           .recv_buffers = 4,
-                                           .recv_buffer_bytes = 64 });
+    stage_open_with((struct coil_options){
+        .operations_max = 1, .recv_buffers = 4, .recv_buffer_bytes = 64 });
     open_on(unix_pair());
     struct pair other = unix_pair();
     peer_sends(1000);
@@ -1251,8 +1289,8 @@ static void echo(struct coil_coro *co)
 TEST(stream_echoes_from_the_lent_buffer)
 {
     size_t all = test_is_slow() ? 300000 : 3000000;
-    stage_open_with((struct coil_options){ .recv_buffers = 8,
-                                           .recv_buffer_bytes = 4096 });
+    stage_open_with(
+        (struct coil_options){ .recv_buffers = 8, .recv_buffer_bytes = 4096 });
     open_on(tcp_pair(0));
     struct coil_task *t = SPAWN(echo, .stream = s);
     while (in.at < all) {
@@ -1382,7 +1420,9 @@ static void storm(uint64_t seed, struct coil_options options)
     for (int i = 0; i < CONNS; i++) {
         struct coil_future *c = coil_task_future(client[i]);
         struct coil_future *e = coil_task_future(server[i]);
-        if (!(cancelled & 1u << i)) {
+        bool full = options.operations_max &&
+                    (coil_future_failed(c) || coil_future_failed(e));
+        if (!(cancelled & 1u << i) && !full) {
             CHECK_INT(coil_future_error(c), 0);
             CHECK_INT(coil_future_error(e), 0);
         }
@@ -1414,6 +1454,30 @@ TEST(stream_echoes_survive_a_storm_of_cancels_in_a_small_ring)
                                            .cq_entries = 8,
                                            .recv_buffers = 4,
                                            .recv_buffer_bytes = 128 });
+}
+
+// Operations, and their cancel requests, stand in line for the kernel.
+TEST(stream_echoes_survive_a_kernel_that_refuses)
+{
+    test_timeout(120);
+    for (uint64_t seed = 1; seed <= (test_is_slow() ? 3 : 25); seed++) {
+        refusing = seed;
+        storm(seed, (struct coil_options){ .entries = 8,
+                                           .cq_entries = 8,
+                                           .recv_buffers = 8,
+                                           .recv_buffer_bytes = 256 });
+    }
+}
+
+// Not all can begin: those fail, and nothing else does.
+TEST(stream_echoes_survive_too_few_operations)
+{
+    test_timeout(120);
+    for (uint64_t seed = 1; seed <= (test_is_slow() ? 5 : 25); seed++)
+        storm(seed,
+              (struct coil_options){ .operations_max = 20 + (unsigned)seed * 2,
+                                     .recv_buffers = 8,
+                                     .recv_buffer_bytes = 256 });
 }
 
 /* ---- Without memory --------------------------------------------------- */

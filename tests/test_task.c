@@ -123,7 +123,8 @@ TEST(task_that_cancels_itself_is_struck_at_its_next_await)
 {
     stage_open();
     struct hand op = { 0 };
-    struct coil_task *t = coil_spawn(CALL(cancels_itself, .then = hand_op(&op)));
+    struct coil_task *t = coil_spawn(
+        CALL(cancels_itself, .then = hand_op(&op)));
     CHECK_INT(stage_run(t), -ECANCELED);
     CHECK_INT(stage_reason(t), COIL_CANCEL_INTERRUPT);
     CHECK_TRACE("goes on finally");
@@ -598,7 +599,8 @@ TEST(task_uncancelled_before_the_request_struck_goes_on)
 {
     stage_open();
     struct hand op = { 0 };
-    struct coil_task *t = coil_spawn(CALL(changes_its_mind, .on = hand_op(&op)));
+    struct coil_task *t = coil_spawn(
+        CALL(changes_its_mind, .on = hand_op(&op)));
     stage_passes(1);
     CHECK_INT(op.started, 1);
     CHECK_INT(op.cancels, 0);
@@ -2355,7 +2357,8 @@ TEST(task_chain_of_ten_thousand_calls_can_be_cancelled_at_its_root)
     enum { LEVELS = 10000 };
     stage_open();
     struct hand leaf = { 0 };
-    struct coil_task *t = coil_spawn(CALL(nests, .levels = LEVELS, .leaf = &leaf));
+    struct coil_task *t = coil_spawn(
+        CALL(nests, .levels = LEVELS, .leaf = &leaf));
     while (!leaf.flying)
         stage_passes(1);
     CHECK(coil_task_cancel(t));

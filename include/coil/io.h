@@ -37,7 +37,8 @@ COIL_API COIL_NODISCARD struct coil_future *
 coil_pread(int fd, void *buf, size_t len, uint64_t offset);
 
 /*
- * Write; may write less than asked for.
+ * Write; may write less than asked for. Nobody reads the pipe any more? Then
+ * the kernel raises SIGPIPE as for write(2): ignore it, and get -EPIPE.
  *
  * Result    bytes written
  * Lifetime  lends `buf` until it is done
