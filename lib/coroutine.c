@@ -858,10 +858,8 @@ void *coili_leave(struct coil_coro *co, const struct coil_site *site)
             return NULL;
         co->line = LINE_FINALLY; /* the last one has ended meanwhile */
         return co;
-    case LINE_FINALLY: /* it has none, or has just gone through it */
+    case LINE_FINALLY: /* it has none, or one that awaits nothing */
         co->awaiting = 0;
-        coili_deadlines_over(co);
-        pass_request_on(co);
         break;
     case LINE_OVER:
         let_go_of_awaited(co);
@@ -877,6 +875,10 @@ void *coili_leave(struct coil_coro *co, const struct coil_site *site)
         return co; /* look for a FINALLY that a `break` has jumped over */
     }
 
+    if (co->line != LINE_OVER) {
+        coili_deadlines_over(co); /* those that FINALLY has set */
+        pass_request_on(co);
+    }
     if (co->scopes) {
         close_iterations(co);
         if (call_dropped(co, LINE_OVER) || drain(co, LINE_OVER))

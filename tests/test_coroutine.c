@@ -1190,6 +1190,81 @@ TEST(coroutine_deadline_in_the_finally_of_a_failed_call_holds)
     coil_loop_close(loop);
 }
 
+/* --- A request that waits for its await ------------------------------------*/
+
+enum await_what {
+    PLAIN,
+    NOT_BEGUN,
+    BEGUN,
+    SLEEP,
+    NOTHING,
+    CALLED,
+    TASK,
+    CHILDREN,
+    PERMIT,
+    ITEM,
+    AWAITS
+};
+
+COROUTINE(cancel_and_await, enum await_what what; struct coil_future *plain;
+          struct coil_semaphore sem; struct coil_event event;
+          struct coil_task *task; int i;)
+{
+    ASYNC(cancel_and_await, my) {
+        coil_semaphore_init(&my->sem, 1);
+        coil_event_init(&my->event);
+        my->plain = coil_future_new();
+        my->task = SPAWN(wait_for_ever);
+        AWAIT(coil_sleep(0));
+        AWAIT(coil_sleep(0));
+        CHECK(coil_task_cancel(coil_task_current()));
+        if (my->what == PLAIN)
+            AWAIT(coil_future_ref(my->plain));
+        if (my->what == NOT_BEGUN)
+            AWAIT(coil_event_wait(&my->event));
+        if (my->what == SLEEP)
+            AWAIT(coil_sleep(FOR_EVER));
+        if (my->what == NOTHING)
+            AWAIT(coil_sleep(0));
+        if (my->what == CALLED)
+            AWAIT(CALL(end_somehow, .given = 7));
+        if (my->what == TASK)
+            AWAIT(my->task);
+        if (my->what == CHILDREN)
+            JOIN();
+        if (my->what == PERMIT)
+            HOLD(&my->sem);
+        if (my->what == ITEM)
+            FOR_AWAIT(my->i, CALL(wait_for_ever))
+                say("!");
+        say("!");
+
+    FINALLY;
+        CHECK(coil_waiters_empty(&my->event.line));
+        CHECK_INT(coil_semaphore_value(&my->sem), 1);
+        CHECK_INT(coil_future_cancelled(my->plain), my->what == PLAIN);
+        coil_future_unref(my->plain);
+        say("F");
+    }
+}
+
+// Whatever it is, it is not begun: the permit is not taken, the call's block
+// does not run.
+TEST(coroutine_request_strikes_the_next_await_whatever_it_is)
+{
+    for (int what = PLAIN; what < AWAITS; what++) {
+        if (what == BEGUN)
+            continue;
+        test_note("await %d", what);
+        said[0] = '\0';
+        CHECK_INT(RUN(cancel_and_await, .what = (enum await_what)what),
+                  -ECANCELED);
+        CHECK_STR(said, what == CALLED ? "bfFfF"
+                        : what == ITEM ? "bffF"
+                                       : "bfF");
+    }
+}
+
 /* --- Children, and the order at the end ------------------------------------*/
 
 COROUTINE(name_scope_end, char *word; struct coil_semaphore *sem;)
@@ -2144,6 +2219,37 @@ TEST(coroutine_runs_through_a_generator_in_finally)
     CHECK_INT(RUN(iterate_in_finally), 0);
     CHECK_INT(RUN(iterate_in_finally, .fail = -EIO), -EIO);
     CHECK_STR(said, "012GfG012GfG");
+}
+
+COROUTINE(generate_with_children,)
+{
+    ASYNC(generate_with_children, my) {
+        SPAWN(wait_for_ever);
+        AWAIT(coil_sleep(0));
+        YIELD(1);
+
+    FINALLY;
+        say("G");
+    }
+}
+
+COROUTINE(leave_with_children, int i;)
+{
+    ASYNC(leave_with_children, my) {
+        FOR_AWAIT(my->i, CALL(generate_with_children))
+            break;
+        say("a");
+
+    FINALLY;
+        say("F");
+    }
+}
+
+// It ends as any coroutine does: its children first, then its FINALLY.
+TEST(coroutine_leaves_a_generator_that_has_children)
+{
+    CHECK_INT(RUN(leave_with_children), 0);
+    CHECK_STR(said, "bafGF");
 }
 
 COROUTINE(goto_in_finally, int i;)

@@ -1613,6 +1613,26 @@ TEST(loop_forked_between_passes)
     coil_loop_close(loop);
 }
 
+static void fork_and_run(void)
+{
+    pid_t child = fork();
+    if (child == 0)
+        child_with_a_loop_of_its_own();
+    check_child(child);
+}
+
+// The guard stays when the loop has gone, and with a thread that has none.
+TEST(loop_guard_of_forks_without_a_loop)
+{
+    skip_under_valgrind();
+    open_loop();
+    coil_loop_close(loop);
+    fork_and_run();
+    open_loop();
+    coil_loop_close(loop);
+    fork_and_run();
+}
+
 /* --- All tasks -------------------------------------------------------------*/
 
 /* Their names, in the order in which coil_task_next() gives them. */

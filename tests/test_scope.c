@@ -641,6 +641,10 @@ TEST(within_in_finally_that_met_no_await_is_forgotten)
     hand_set(&then, 0, 0);
     CHECK_INT(stage_run(t), 0);
     CHECK_TRACE("over caller");
+    /* Nor end a task that has no caller. */
+    t = coil_spawn(CALL(budget_undelivered, .op = &op));
+    CHECK_INT(stage_run(t), 0);
+    CHECK_INT(coil_future_int(coil_task_future(t)), 8);
     stage_close();
 }
 
@@ -918,7 +922,7 @@ struct counts {
     int i;
     struct hand *cleanup;
     bool late; /* has a deadline of its own, which strikes while it yields */
-    int err;
+    int pause_at;
 };
 
 static void counts(struct coil_coro *co)
@@ -926,8 +930,11 @@ static void counts(struct coil_coro *co)
     ASYNC(counts, my) {
         if (my->late)
             WITHIN(0);
-        for (;; my->i++)
+        for (;; my->i++) {
+            if (my->pause_at && my->i == my->pause_at)
+                AWAIT(coil_sleep(COIL_SECONDS(3600)));
             YIELD(my->i);
+        }
 
     FINALLY;
         if (my->cleanup)
@@ -1020,13 +1027,14 @@ TEST(generator_that_is_closing_does_not_keep_the_loop_from_closing)
 struct consumes {
     struct coil_coro coro;
     struct hand *op;
-    int item, n;
+    int item, n, pause_at;
 };
 
 static void consumes(struct coil_coro *co)
 {
     ASYNC(consumes, my) {
-        FOR_AWAIT(my->item, CALL(counts, .late = true)) {
+        FOR_AWAIT(my->item, CALL(counts, .late = true,
+                                 .pause_at = my->pause_at)) {
             AWAIT(coil_sleep(0));
             if (++my->n == 5)
                 break;
@@ -1048,6 +1056,18 @@ TEST(generator_whose_deadline_strikes_does_not_cancel_its_consumer)
     hand_set(&op, 0, 0);
     CHECK_INT(stage_run(t), 0);
     CHECK_TRACE("generator over 4");
+    stage_close();
+}
+
+// And it is not used up by yielding: it strikes at the generator's next await.
+TEST(generator_whose_deadline_strikes_while_it_yields_times_out_later)
+{
+    stage_open();
+    struct hand op = { 0 };
+    struct coil_task *t = coil_spawn(CALL(consumes, .op = &op, .pause_at = 3));
+    CHECK_INT(stage_run(t), -ETIMEDOUT);
+    CHECK_INT(op.started, 0);
+    CHECK_TRACE("generator");
     stage_close();
 }
 

@@ -1340,9 +1340,12 @@ TEST(map_with_a_limit_beyond_memory_is_an_error)
 {
     stage_open();
     struct source s = { .n = 3 };
-    CHECK_INT(stage_run(coil_spawn(
-                  CALL(fails_to_map, .source = &s, .limit = SIZE_MAX))),
-              -ENOMEM);
+    size_t limits[] = { SIZE_MAX, (SIZE_MAX >> 6) + 2, (SIZE_MAX >> 5) + 2,
+                        (SIZE_MAX >> 4) + 2, (SIZE_MAX >> 3) + 2 };
+    for (int i = 0; i < 5; i++)
+        CHECK_INT(stage_run(coil_spawn(
+                      CALL(fails_to_map, .source = &s, .limit = limits[i]))),
+                  -ENOMEM);
     CHECK_INT(s.asked, 0);
     stage_close();
 }
