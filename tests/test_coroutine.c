@@ -1234,9 +1234,10 @@ COROUTINE(cancel_and_await, enum await_what what; struct coil_future *plain;
             JOIN();
         if (my->what == PERMIT)
             HOLD(&my->sem);
-        if (my->what == ITEM)
+        if (my->what == ITEM) {
             FOR_AWAIT(my->i, CALL(wait_for_ever))
                 say("!");
+        }
         say("!");
 
     FINALLY;
