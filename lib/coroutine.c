@@ -23,8 +23,8 @@
  *     the block ends ----> deadlines off, children cancelled
  *     LINE_DRAIN           children still run: wait for them
  *     LINE_FINALLY         FINALLY, if it has one
- *     LINE_DRAIN2          children that FINALLY started
- *     LINE_OVER            holds released, newest first; result published
+ *     LINE_OVER            children that FINALLY started have ended; holds
+ *                          released, newest first; result published
  */
 #include <coil/coroutine.h>
 

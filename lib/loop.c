@@ -398,6 +398,7 @@ static void fill_options(struct coil_options *o,
     coili_check((o->recv_buffers & (o->recv_buffers - 1)) == 0 &&
                     o->recv_buffers <= 32768,
                 "options.recv_buffers is a power of two, at most 32768");
+    coili_check(o->close_ns >= 0, "options.close_ns is not negative");
     if (!o->close_ns)
         o->close_ns = COIL_SECONDS(10);
 }
@@ -496,7 +497,8 @@ void coil_loop_close(struct coil_loop *loop)
                 "a loop is closed by its own thread, when it does not run");
     loop->closing = true;
     loop->stopping = false;
-    int64_t deadline = coil_now() + loop->options.close_ns;
+    int64_t now = coil_now(), most = loop->options.close_ns;
+    int64_t deadline = most > INT64_MAX - now ? INT64_MAX : now + most;
     coili_nursery_cancel(&loop->root, COIL_CANCEL_USER);
     take_remote(loop);
     while (!drained(loop) || adopt_unstarted(loop)) {

@@ -171,7 +171,10 @@ static int listener_init(struct coil_listener *l, const struct coil_addr *addr,
     if (err < 0)
         return err;
     l->close_fd = coil_close(l->fd);
-    return coil_future_done(l->close_fd) ? -ENOMEM : 0;
+    if (!coil_future_done(l->close_fd))
+        return 0;
+    l->fd = -1; /* without memory coil_close() has closed it at once */
+    return -ENOMEM;
 }
 
 int coil_listener_open(struct coil_listener **out, const struct coil_addr *addr,

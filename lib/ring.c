@@ -74,8 +74,6 @@
 #define ENTER_NO_IOWAIT (1u << 7)
 
 #define SLOTS_PER_CHUNK 256u
-#define SLOT_BITS 24
-#define SLOT_MASK ((1u << SLOT_BITS) - 1)
 #define GENERATION_MASK 0x7fffffffu
 #define CANCEL_TAG ((uint64_t)1 << 63)
 
