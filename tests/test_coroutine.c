@@ -103,7 +103,8 @@ static int error_of(struct coil_task *task)
 #define FOR_EVER COIL_SECONDS(100000)
 
 /* Ends with a value, an error or nothing, now or after some passes. */
-COROUTINE(work, int passes; int64_t value; int err; uint32_t detail; char *word;)
+COROUTINE(work, int passes; int64_t value; int err; uint32_t detail;
+          char *word;)
 {
     ASYNC(work, my) {
         while (my->passes-- > 0)
@@ -589,8 +590,10 @@ COROUTINE(evaluate_once, int i, n; int err; int values[4];)
 {
     ASYNC(evaluate_once, my) {
         AWAIT_TO(my->values[my->i++], CALL(work, .value = my->n++));
-        AWAIT_TO(my->values[my->i++], CALL(work, .value = my->n++, .passes = 1));
-        TRY_AWAIT_TO(my->err, my->values[my->i++], CALL(work, .value = my->n++));
+        AWAIT_TO(my->values[my->i++],
+                 CALL(work, .value = my->n++, .passes = 1));
+        TRY_AWAIT_TO(my->err, my->values[my->i++],
+                     CALL(work, .value = my->n++));
         CHECK_INT(my->i, 3);
         CHECK_INT(my->n, 3);
         CHECK_INT(my->values[2], 2);
@@ -1505,7 +1508,8 @@ COROUTINE(fill_buffer, int n; char text[32];)
     }
 }
 
-COROUTINE(call_in_place, struct fill_buffer child; struct work other; int i, len;
+COROUTINE(call_in_place, struct fill_buffer child; struct work other;
+          int i, len;
           struct coil_task *task; size_t blocks;)
 {
     ASYNC(call_in_place, my) {

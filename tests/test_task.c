@@ -419,17 +419,26 @@ TEST(task_cancelled_before_its_future_was_set_gets_no_value)
     stage_close();
 }
 
+static void cancel_it(void *task)
+{
+    CHECK(coil_task_cancel(task));
+    trace("cancelled");
+}
+
 // A sleep whose time has come is over, whoever cancels now.
 TEST(task_cancelled_after_its_sleep_is_over_is_struck_at_the_next_await)
 {
     stage_open();
     struct hand next = { 0 };
+    struct coil_handle first = { 0 };
     struct coil_task *t = coil_spawn(
         CALL(waits, .on = coil_sleep(1), .then = hand_op(&next)));
     stage_passes(1);
-    coil_task_cancel(t); /* in time: the timer is disarmed */
+    /* Due before the sleep: called in the pass in which both are. */
+    CHECK_INT(coil_call_at(&first, 1, cancel_it, t), 0);
     CHECK_INT(stage_run(t), -ECANCELED);
-    CHECK_TRACE("begun finally");
+    CHECK_TRACE("begun cancelled value 0 finally");
+    CHECK_INT(next.started, 0);
     stage_close();
 }
 
@@ -733,6 +742,21 @@ TEST(task_cancel_reason_reaches_the_catcher_through_tasks)
     CHECK_INT(stage_run(t), 0);
     CHECK_INT(stage_reason(inner), COIL_CANCEL_GROUP);
     CHECK_TRACE("begun finally caught -125 2");
+    stage_close();
+}
+
+// Two requests, one delivery: the one that came first says why.
+TEST(task_cancel_reason_is_that_of_the_first_request_to_be_delivered)
+{
+    stage_open();
+    struct hand op = { .on_cancel = HAND_LINGERS };
+    struct coil_task *t = coil_spawn(CALL(catches, .on = hand_op(&op)));
+    stage_passes(1);
+    coil_task_cancel_reason(t, COIL_CANCEL_TIMEOUT);
+    coil_task_cancel_reason(t, COIL_CANCEL_INTERRUPT);
+    hand_set(&op, -ECANCELED, 0);
+    CHECK_INT(stage_run(t), 0);
+    CHECK_TRACE("caught -125 1");
     stage_close();
 }
 
@@ -1293,6 +1317,43 @@ TEST(task_borrower_may_outlive_the_spawner)
     coil_task_drop(&t);
     CHECK_INT(stage_run(b), 0);
     CHECK_TRACE("begun finally 1:-125");
+    stage_close();
+}
+
+struct awaits_and_drops {
+    struct coil_coro coro;
+    struct coil_task **child;
+    struct hand *op;
+};
+
+static void awaits_and_drops(struct coil_coro *co)
+{
+    ASYNC(awaits_and_drops, my) {
+        *my->child = SPAWN(waits, .on = hand_op(my->op));
+        AWAIT(*my->child);
+        trace("first");
+        coil_task_drop(my->child);
+    }
+}
+
+// Dropped and the spawner gone, all before the borrower has had its turn.
+TEST(task_result_waits_for_its_borrower_when_the_handle_was_dropped)
+{
+    stage_open();
+    struct hand op = { 0 };
+    struct coil_task *child;
+    struct coil_task *t = coil_spawn(
+        CALL(awaits_and_drops, .child = &child, .op = &op));
+    stage_passes(2);
+    struct coil_task *b = coil_spawn(CALL(borrows, .task = child, .id = 1));
+    stage_passes(1);
+    hand_set(&op, 0, 5);
+    stage_passes(1);
+    CHECK_TRACE("begun value 5 over finally");
+    stage_passes(1);
+    CHECK_TRACE("first 1:5");
+    CHECK_INT(stage_run(t), 0);
+    CHECK_INT(stage_run(b), 0);
     stage_close();
 }
 
