@@ -51,12 +51,13 @@ struct coil_coro *coili_frame_raw(coil_step_fn *step, uint32_t size)
     if (COILI_UNLIKELY(!block))
         return NULL;
 
+    /* So the frame of a wide one is aligned to 16: block_of() sees it. */
     struct coil_task *t = (struct coil_task *)(void *)(block + wide * 8);
     t->siblings.next = t->siblings.prev = NULL;
     t->owner = NULL;
     t->coro = (struct coil_coro){
         .future = { .refs = 1,
-                    .flags = (uint16_t)(KIND_CORO | wide * F_WIDE),
+                    .flags = KIND_CORO,
                     .size_class = (uint8_t)cls },
         .step = step,
     };
@@ -72,26 +73,32 @@ struct coil_coro *coili_frame_new(coil_step_fn *step, uint32_t size)
     return co;
 }
 
-/* What a RETURN allocated; NULL was nothing. */
-static void give(const struct coil_site *site, void *pointer)
+/* Blocks are aligned to 16; a wide task stands 8 bytes into its own. */
+static void *block_of(struct coil_task *t)
 {
-    if (pointer)
-        ((coil_call_fn *)site->give)(pointer);
+    return (char *)t - ((uintptr_t)t & 8);
 }
 
-/* A result that nobody took. */
-static void give_back(struct coil_future *f)
+/* A result of this state that nobody is going to take. */
+static void give_back(uintptr_t giver, unsigned state, struct coil_future *f)
 {
-    if (!(f->flags & F_FETCHED))
-        give((const struct coil_site *)coro_of(f)->next, f->result.p);
+    if (giver & GIVER_CLASS) {
+        struct coil_future done = { .refs = REFS_MOST,
+                                    .state = (uint8_t)state,
+                                    .result = f->result };
+        ((const struct coil_future_class *)(giver - GIVER_CLASS))
+            ->dispose(&done);
+    } else if (f->result.p) { /* NULL was not allocated */
+        ((coil_call_fn *)((const struct coil_site *)giver)->give)(f->result.p);
+    }
 }
 
 static NOINLINE void report_and_free(struct coil_coro *co)
 {
     struct coil_future *f = &co->future;
     coili_check(state_of(f), "a coroutine is freed before its end");
-    if (f->flags & F_GIVES)
-        give_back(f);
+    if (f->flags & F_GIVES && !(f->flags & F_FETCHED))
+        give_back(coro_of(f)->next, state_of(f), f);
     if (f->flags & F_TASK && state_of(f) == S_FAILED &&
         !(f->flags & F_FETCHED) && !(f->state & QUIET) &&
         f->result.e.error != -ECANCELED)
@@ -104,15 +111,14 @@ static NOINLINE void report_and_free(struct coil_coro *co)
     struct coil_task *t = task_of(co);
     flag_clear(f, F_TASK); /* who uses the handle now is told, mostly */
     coili_list_remove(&t->siblings);
-    char *block = (char *)t - (f->flags & F_WIDE ? 8 : 0);
-    coili_class_put(&coili_loop->alloc, block, f->size_class);
+    coili_class_put(&coili_loop->alloc, block_of(t), f->size_class);
 }
 
 void coili_frame_free(struct coil_coro *co)
 {
     struct coil_future *f = &co->future;
     unsigned state = state_of(f);
-    if (COILI_UNLIKELY(f->flags & (F_GIVES | F_WIDE) || co->scopes ||
+    if (COILI_UNLIKELY(f->flags & F_GIVES || co->scopes ||
                        state == S_PENDING || state == S_FAILED)) {
         report_and_free(co);
         return;
@@ -122,7 +128,7 @@ void coili_frame_free(struct coil_coro *co)
     struct coil_task *t = task_of(co);
     flag_clear(f, F_TASK); /* who uses the handle now is told, mostly */
     coili_list_remove(&t->siblings);
-    coili_class_put(&coili_loop->alloc, t, f->size_class);
+    coili_class_put(&coili_loop->alloc, block_of(t), f->size_class);
 }
 
 /* ---- Suspending ------------------------------------------------------- */
@@ -337,29 +343,25 @@ static void set_failure(struct coil_coro *co, int err, uint32_t detail)
     co->future.result.e.detail = detail;
 }
 
-/* The site whose duty to free goes with this coroutine's pointer; or NULL. */
-static const struct coil_site *giver(struct coil_coro *co,
-                                     const struct coil_site *site)
+/* Who is to dispose of this outcome, if anybody. */
+static uintptr_t giver(struct coil_coro *co, unsigned outcome,
+                       const struct coil_site *site)
 {
     for (struct coili_scope *s = co->scopes; s; s = s->next)
         if (s->kind == SCOPE_GIVE)
-            return ((struct give_scope *)s)->site;
-    return site->give ? site : NULL;
+            return ((struct give_scope *)s)->giver;
+    return outcome == S_POINTER && site->give ? (uintptr_t)site : 0;
 }
 
-/* A pointer result is replaced by an error: free it if it was to be given. */
-static void drop_outcome(struct coil_coro *co)
-{
-    if (outcome_of(&co->future) != S_POINTER)
-        return;
-    const struct coil_site *site = giver(co, coili_site(co));
-    if (site)
-        give(site, co->future.result.p);
-}
-
+/* What it was going to return, if anything, is disposed of. */
 static void replace_by_failure(struct coil_coro *co, int err, uint32_t detail)
 {
-    drop_outcome(co);
+    unsigned outcome = outcome_of(&co->future);
+    if (outcome && outcome != S_FAILED) {
+        uintptr_t by = giver(co, outcome, coili_site(co));
+        if (by)
+            give_back(by, outcome, &co->future);
+    }
     set_failure(co, err, detail);
 }
 
@@ -611,10 +613,8 @@ void coili_return_awaited(struct coil_coro *co)
         failed(co, take_failure(co, f));
         return;
     }
-    if (kind_of(f) == KIND_CUSTOM) {
-        mark_fetched(f);
-    } else if (f->flags & F_GIVES && !(f->flags & F_FETCHED)) {
-        /* The duty to free goes along. */
+    if (f->flags & F_GIVES && !(f->flags & F_FETCHED)) {
+        /* The duty to dispose of it goes along. */
         struct give_scope *give = coili_scope_push(co, SCOPE_GIVE,
                                                    sizeof *give);
         if (!give) {
@@ -622,7 +622,9 @@ void coili_return_awaited(struct coil_coro *co)
             failed(co, (struct end){ .err = -ENOMEM });
             return;
         }
-        give->site = (const struct coil_site *)coro_of(f)->next;
+        give->giver = kind_of(f) == KIND_CUSTOM
+                          ? (uintptr_t)custom_of(f)->cls | GIVER_CLASS
+                          : coro_of(f)->next;
         mark_fetched(f);
     }
     set_outcome(co, state_of(f));
@@ -825,9 +827,12 @@ static inline void publish(struct coil_loop *loop, struct coil_coro *co,
     unsigned state = outcome_of(f);
     f->state = (uint8_t)(state | (f->state & QUIET));
     co->line = LINE_OVER;
-    if (state == S_POINTER && (site = giver(co, site))) {
-        flag_set(f, F_GIVES);
-        co->next = (uintptr_t)site;
+    if (state == S_POINTER || (co->scopes && state != S_FAILED)) {
+        uintptr_t by = giver(co, state, site);
+        if (by) {
+            flag_set(f, F_GIVES);
+            co->next = by;
+        }
     }
     loop->current = NULL;
     if (f->flags & F_CALLED) {

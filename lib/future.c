@@ -129,7 +129,7 @@ void *coil_custom_new(const struct coil_future_class *cls, size_t size)
         return NULL;
     memset(c, 0, size);
     c->future.refs = 1;
-    c->future.flags = KIND_CUSTOM | F_GIVES;
+    c->future.flags = KIND_CUSTOM | (cls->dispose ? F_GIVES : 0);
     c->future.size_class = (uint8_t)size_class;
     c->cls = cls;
     return c;
@@ -184,6 +184,9 @@ void coili_gone(struct coil_future *f)
         if (!f->state && goes_on(f))
             break;
         coili_wake_waiters(loop, f);
+        if (f->flags & F_GIVES && !(f->flags & F_FETCHED) &&
+            state_of(f) != S_FAILED && state_of(f) != S_PENDING)
+            custom_of(f)->cls->dispose(f);
         custom_of(f)->cls->free(f);
         break;
     case KIND_PLAIN:
@@ -350,11 +353,6 @@ double coil_future_double(struct coil_future *f)
     need_state(f, S_DOUBLE);
     mark_fetched(f);
     return f->result.d;
-}
-
-bool coil_future_taken(const struct coil_future *f)
-{
-    return f->flags & F_FETCHED;
 }
 
 /* ---- Callbacks -------------------------------------------------------- */

@@ -198,18 +198,17 @@ struct coil_future *coil_poll(int fd, unsigned events)
 /* ---- accept ----------------------------------------------------------- */
 
 /* A connection that nobody took is not to leak. */
-static void accept_free(struct coil_future *f)
+static void accept_dispose(struct coil_future *done)
 {
-    if (f->state == S_INT && !(f->flags & F_FETCHED))
-        close((int)f->result.i);
-    coil_custom_free(f);
+    close((int)coil_future_int(done));
 }
 
 static const struct coil_future_class accept_class = {
     .name = "accept",
     .start = io_start,
     .cancel = io_cancel,
-    .free = accept_free,
+    .free = io_free,
+    .dispose = accept_dispose,
     .describe = io_describe,
 };
 

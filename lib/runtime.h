@@ -44,13 +44,13 @@
 #define F_CALLED 0x0010u      /* a coroutine awaited by its caller */
 #define F_TASK 0x0020u        /* a coroutine driven by the loop */
 #define F_IN_PLACE COILI_IN_PLACE /* its memory is the user's */
-#define F_WIDE 0x0080u        /* its frame is aligned to 16 */
+#define F_HANDLE 0x0080u      /* its nursery holds a reference: the handle */
 #define F_MUST_CANCEL COILI_MUST_CANCEL /* a request that has not struck yet */
 #define F_OWN_CANCEL 0x0200u  /* it fails because its task was cancelled */
 #define F_FINALLY COILI_IN_FINALLY /* in its FINALLY */
 #define F_FETCHED COILI_FETCHED /* somebody knows the error, took the pointer */
 #define F_GIVES COILI_GIVES /* disposes of what nobody took; a coroutine's
-                               `next` is the site */
+                               `next` is the giver */
 #define F_GENERATOR 0x2000u   /* run by a FOR_AWAIT */
 #define REASON_SHIFT 14       /* enum coil_cancel_reason, two bits */
 
@@ -208,9 +208,15 @@ struct iter_scope {
     struct coil_coro *generator;
 };
 
+/*
+ * Who knows how to dispose of a result that nobody took: 0, a struct coil_site,
+ * or a class with the tag GIVER_CLASS.
+ */
+#define GIVER_CLASS ((uintptr_t)1)
+
 struct give_scope {
     struct coili_scope scope;
-    const struct coil_site *site; /* whose pointer this coroutine passes on */
+    uintptr_t giver; /* of the result that this coroutine passes on */
 };
 
 struct name_scope {

@@ -87,6 +87,7 @@ void coili_nursery_release(struct coili_nursery *n)
         struct coil_task *t = COILI_CONTAINER(link, struct coil_task,
                                               siblings);
         coili_list_remove(link);
+        flag_clear(&t->coro.future, F_HANDLE);
         future_unref(&t->coro.future);
     }
 }

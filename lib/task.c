@@ -36,8 +36,11 @@
  * these awaits. And it cuts an await of a task whose block is over: that one
  * ends by itself when its children have, of which the waiter may be one.
  *
- * Owner: the nursery of the coroutine that spawned it, or the loop's. The
- * nursery holds one reference (the handle), the loop one until the end.
+ * Owner: the nursery of the coroutine that spawned it, or the loop's. The loop
+ * holds one reference until the task's end; the nursery holds another one while
+ * the task has a handle (F_HANDLE), that is, until the handle is dropped or the
+ * nursery's owner is over; who awaits the task holds one more. Without a handle
+ * a task leaves its nursery when it ends.
  */
 #include <coil/task.h>
 
@@ -138,6 +141,7 @@ struct coil_task *coil_spawn(struct coil_future *future)
     if (!t)
         return nomem();
     future_ref(&t->coro.future);
+    flag_set(&t->coro.future, F_HANDLE);
     return t;
 }
 
@@ -196,11 +200,20 @@ void coili_task_ended(struct coil_loop *loop, struct coil_coro *co)
         return;
     }
     struct coili_nursery *owner = task_of(co)->owner;
-    if (f->refs == 1) /* no handle: it leaves no trace in the nursery */
+    if (!(f->flags & F_HANDLE))
         coili_list_remove(&task_of(co)->siblings);
     coili_wake_waiters(loop, f);
     future_unref(f);
     coili_child_ended(loop, owner);
+}
+
+/* The nursery lets go of it. */
+static void drop_handle(struct coil_task *t)
+{
+    flag_clear(&t->coro.future, F_HANDLE);
+    if (coil_task_done(t))
+        coili_list_remove(&t->siblings);
+    future_unref(&t->coro.future);
 }
 
 void coil_task_drop(struct coil_task **task)
@@ -209,9 +222,10 @@ void coil_task_drop(struct coil_task **task)
     *task = NULL;
     if (!t || is_nomem(t))
         return;
-    if (coil_task_done(t))
-        coili_list_remove(&t->siblings);
-    future_unref(&t->coro.future);
+    if (!(t->coro.future.flags & F_HANDLE))
+        coili_misuse(coili_need_loop()->current, NULL, 0,
+                     "a handle is dropped that was given back, or never given");
+    drop_handle(t);
 }
 
 void coil_detach(struct coil_task *t)
@@ -227,10 +241,9 @@ void coil_detach(struct coil_task *t)
         loop->root.running++;
         coili_child_ended(loop, owner);
         cancel_if_closing(loop, t);
-    } else {
-        coili_list_remove(&t->siblings);
     }
-    future_unref(&t->coro.future);
+    if (t->coro.future.flags & F_HANDLE)
+        drop_handle(t);
 }
 
 /* ---- Cancelling ------------------------------------------------------- */

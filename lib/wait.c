@@ -60,6 +60,17 @@ static struct watch *watch_of(struct coil_future *f)
     return COILI_CONTAINER(f, struct watch, custom.future);
 }
 
+/* A task that is awaited through here may outlive its spawner. */
+static void keep(struct coil_task *task)
+{
+    coil_future_ref(coil_task_future(task));
+}
+
+static void let_go(struct coil_task *task)
+{
+    coil_future_unref(coil_task_future(task));
+}
+
 static void unwatch(struct watch *w)
 {
     coil_handle_cancel(&w->timer);
@@ -227,6 +238,8 @@ static void watch_cancel(struct coil_future *f)
 static void watch_free(struct coil_future *f)
 {
     struct watch *w = watch_of(f);
+    for (size_t i = 0; i < w->n; i++)
+        let_go(w->watched[i].task);
     coil_free(w->watched, w->n * sizeof *w->watched);
     coil_custom_free(f);
 }
@@ -263,8 +276,10 @@ static struct watch *watch_new(enum watch_kind kind,
     }
     memset(w->watched, 0, n * sizeof *w->watched);
     w->n = w->left = n;
-    for (size_t i = 0; tasks && i < n; i++)
+    for (size_t i = 0; tasks && i < n; i++) {
         w->watched[i].task = tasks[i];
+        keep(tasks[i]);
+    }
     return w;
 }
 
@@ -289,10 +304,14 @@ struct coil_future *coil_gather_futures(struct coil_future *const *futures,
 {
     struct watch *w = watch_new(GATHER, NULL, n);
     for (size_t i = 0; i < n; i++) {
-        if (w)
-            w->watched[i].task = coil_spawn(futures[i]);
-        else
+        if (!w) {
             coil_drop(futures[i]);
+            continue;
+        }
+        struct coil_task *task = coil_spawn(futures[i]);
+        w->watched[i].task = task;
+        keep(task);
+        coil_task_drop(&task); /* nobody else knows it */
     }
     return future_or_nomem(w);
 }
@@ -353,6 +372,7 @@ static void finisher_watch(struct finisher *it, struct finishers *list,
                            struct coil_task *task)
 {
     *it = (struct finisher){ .list = list, .task = task };
+    keep(task);
     if (coil_task_done(task)) {
         finisher_done(it);
         return;
@@ -364,10 +384,13 @@ static void finisher_watch(struct finisher *it, struct finishers *list,
 
 static void finisher_unwatch(struct finisher *it)
 {
+    if (!it->task)
+        return;
     if (it->pending)
         coil_future_remove_done_callback(coil_task_future(it->task),
                                          &it->handle);
-    it->pending = false;
+    let_go(it->task);
+    *it = (struct finisher){ 0 };
 }
 
 static struct finisher *finishers_pop(struct finishers *list)
@@ -509,8 +532,9 @@ static void forget_order(struct map *my)
 
 static void release_slot(struct map *my)
 {
-    coil_task_drop(&my->read->task);
-    my->read->ended = false;
+    struct coil_task *task = my->read->task;
+    finisher_unwatch(my->read);
+    coil_task_drop(&task);
     if (!my->ordered) {
         my->read->after = my->unused;
         my->unused = my->read;

@@ -81,7 +81,6 @@ TEST(future_begins_pending)
     CHECK(!coil_future_done(f));
     CHECK(!coil_future_failed(f));
     CHECK(!coil_future_cancelled(f));
-    CHECK(!coil_future_taken(f));
     CHECK_INT(coil_future_detail(f), 0);
     coil_future_unref(f);
     close_loop();
@@ -105,14 +104,12 @@ TEST(future_holds_an_integer)
     close_loop();
 }
 
-TEST(future_holds_a_pointer_until_it_is_taken)
+TEST(future_holds_a_pointer)
 {
     open_loop();
     struct coil_future *f = coil_future_new();
     CHECK(coil_future_set_pointer(f, &loop));
-    CHECK(!coil_future_taken(f));
     CHECK(coil_future_pointer(f) == &loop);
-    CHECK(coil_future_taken(f));
     CHECK(coil_future_pointer(f) == &loop);
     coil_future_unref(f);
     close_loop();
@@ -789,7 +786,6 @@ struct fancy {
 };
 
 static char life[64];
-static bool taken;
 
 static void fancy_start(struct coil_future *f)
 {
@@ -810,7 +806,6 @@ static void fancy_cancel(struct coil_future *f)
 static void fancy_free(struct coil_future *f)
 {
     strcat(life, "f");
-    taken = coil_future_taken(f);
     coil_custom_free(f);
 }
 
@@ -886,35 +881,153 @@ TEST(future_with_a_class_may_complete_when_it_begins)
     close_loop();
 }
 
-// A value that must be disposed of, a descriptor say, if nobody has it.
-TEST(future_with_a_class_knows_whether_its_value_was_taken)
+/* Its value is something that must not get lost. */
+static int64_t disposed_of;
+
+static void precious_dispose(struct coil_future *done)
+{
+    strcat(life, "d");
+    disposed_of += coil_future_int(done);
+}
+
+static const struct coil_future_class precious_class = {
+    .name = "precious",
+    .start = fancy_start,
+    .cancel = fancy_cancel,
+    .free = fancy_free,
+    .dispose = precious_dispose,
+};
+
+static struct coil_future *precious(int value)
+{
+    struct fancy *it = coil_custom_new(&precious_class, sizeof *it);
+    CHECK(it != NULL);
+    it->instant = true;
+    it->value = value;
+    return &it->custom.future;
+}
+
+TEST(future_with_a_class_disposes_of_a_value_that_nobody_took)
 {
     open_loop();
-    struct fancy *it = fancy_new();
-    coil_future_set_int(&it->custom.future, 5);
-    coil_future_unref(&it->custom.future);
-    CHECK(!taken);
+    struct coil_future *f = precious(0);
+    coil_future_set_int(f, 5);
+    coil_future_unref(f);
+    CHECK_STR(life, "df");
+    CHECK_INT(disposed_of, 5);
 
-    it = fancy_new();
-    coil_future_set_int(&it->custom.future, 5);
-    CHECK_INT(coil_future_int(&it->custom.future), 5);
-    coil_future_unref(&it->custom.future);
-    CHECK(taken);
+    f = precious(0);
+    coil_future_set_int(f, 6);
+    CHECK_INT(coil_future_int(f), 6);
+    coil_future_unref(f);
+    CHECK_STR(life, "dff");
+    close_loop();
+}
 
-    taken = false;
-    it = fancy_new();
-    coil_future_set_double(&it->custom.future, 5);
-    CHECK(coil_future_double(&it->custom.future) == 5);
-    coil_future_unref(&it->custom.future);
-    CHECK(taken);
+TEST(future_with_a_class_that_failed_has_nothing_to_dispose_of)
+{
+    open_loop();
+    struct coil_future *f = precious(0);
+    coil_future_set_error(f, -EIO);
+    coil_future_unref(f);
+    coil_future_unref(precious(0));
+    CHECK_STR(life, "ff");
+    close_loop();
+}
 
-    // Passed on by RETURN_AWAIT.
-    taken = false;
-    it = fancy_new();
-    it->instant = true;
-    struct coil_task *t = task_for(&it->custom.future);
+COROUTINE(take_precious, struct coil_future *from; int value;)
+{
+    ASYNC(take_precious, my) {
+        AWAIT_TO(my->value, my->from);
+        strcat(life, "t");
+    }
+}
+
+COROUTINE(ignore_precious, struct coil_future *from;)
+{
+    ASYNC(ignore_precious, my) {
+        AWAIT(my->from);
+        strcat(life, "i");
+    }
+}
+
+TEST(future_with_a_class_awaited_for_its_value_is_taken)
+{
+    open_loop();
+    CHECK_INT(coil_run_until(loop, SPAWN(take_precious, .from = precious(3))),
+              0);
+    CHECK_STR(life, "sft");
+    life[0] = '\0';
+    CHECK_INT(coil_run_until(loop, SPAWN(ignore_precious,
+                                         .from = precious(3))), 0);
+    CHECK_STR(life, "sdfi");
+    close_loop();
+}
+
+COROUTINE(hand_on, struct coil_future *from;)
+{
+    ASYNC(hand_on, my) {
+        RETURN_AWAIT(my->from);
+    }
+}
+
+// A task of a future, wait_for, RETURN_AWAIT: the duty goes with the value.
+TEST(future_with_a_class_hands_the_duty_to_dispose_on)
+{
+    open_loop();
+    struct coil_task *t = task_for(precious(5));
     CHECK(coil_task_done(t));
-    CHECK(taken);
+    CHECK_STR(life, "sf");
+    coil_task_drop(&t);
+    CHECK_STR(life, "sfd");
+    CHECK_INT(disposed_of, 5);
+
+    life[0] = '\0';
+    t = SPAWN(hand_on, .from = CALL(hand_on, .from = precious(7)));
+    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_STR(life, "sf");
+    coil_task_drop(&t);
+    CHECK_STR(life, "sfd");
+    CHECK_INT(disposed_of, 12);
+
+    life[0] = '\0';
+    t = SPAWN(take_precious,
+              .from = coil_wait_for(precious(9), COIL_SECONDS(1)));
+    CHECK_INT(coil_run_until(loop, t), 0);
+    coil_task_drop(&t);
+    CHECK_STR(life, "sft");
+    close_loop();
+}
+
+TEST(future_with_a_class_handed_on_and_asked_for_is_not_disposed_of)
+{
+    open_loop();
+    struct coil_task *t = task_for(precious(5));
+    CHECK_INT(coil_future_int(coil_task_future(t)), 5);
+    coil_task_drop(&t);
+    CHECK_STR(life, "sf");
+    close_loop();
+}
+
+COROUTINE(hand_on_late, struct coil_future *from;)
+{
+    ASYNC(hand_on_late, my) {
+        RETURN_AWAIT(my->from);
+    FINALLY;
+        AWAIT(coil_future_done_with(-EIO, 0));
+    }
+}
+
+TEST(future_with_a_class_handed_on_is_disposed_of_if_finally_fails)
+{
+    open_loop();
+    struct coil_task *t = SPAWN(hand_on_late, .from = precious(5));
+    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_future_error(coil_task_future(t)), -EIO);
+    CHECK_STR(life, "sfd");
+    CHECK_INT(disposed_of, 5);
+    coil_task_drop(&t);
+    CHECK_STR(life, "sfd");
     close_loop();
 }
 

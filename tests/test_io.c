@@ -162,6 +162,30 @@ TEST(io_accepts_and_connects)
     stage_close();
 }
 
+// As a task, gathered, or in a wait_for: nobody asks for it, and it is closed.
+TEST(io_accepted_connection_that_nobody_takes_is_closed)
+{
+    for (int way = 0; way < 3; way++) {
+        stage_open();
+        struct sockaddr_in addr;
+        int listener = tcp_listen(&addr, 4);
+        int client = tcp_connect(&addr);
+        struct coil_future *accept = coil_accept(listener);
+        struct coil_task *t = coil_spawn(
+            way == 0   ? accept
+            : way == 1 ? coil_gather(&accept, 1)
+                       : coil_wait_for(accept, COIL_SECONDS(60)));
+        CHECK_INT(coil_run_until(stage_loop, t), 0);
+        CHECK_INT(coil_future_error(coil_task_future(t)), 0);
+        coil_task_drop(&t);
+        char x; /* the end, or the descriptor is still open */
+        CHECK(recv(client, &x, 1, MSG_DONTWAIT) == 0);
+        close(client);
+        close(listener);
+        stage_close();
+    }
+}
+
 TEST(io_connect_is_refused)
 {
     stage_open();

@@ -1357,6 +1357,142 @@ TEST(task_result_waits_for_its_borrower_when_the_handle_was_dropped)
     stage_close();
 }
 
+struct drops_its_child {
+    struct coil_coro coro;
+    struct coil_task **child;
+    struct hand *op, *until;
+    bool detach;
+};
+
+static void drops_its_child(struct coil_coro *co)
+{
+    ASYNC(drops_its_child, my) {
+        *my->child = SPAWN(waits, .on = hand_op(my->op));
+        AWAIT(hand_op(my->until));
+        struct coil_task *t = *my->child;
+        if (my->detach)
+            coil_detach(t);
+        else
+            coil_task_drop(&t);
+        AWAIT(hand_op(my->until + 1));
+    }
+}
+
+/* The awaiting task's reference is no handle: the nursery must not drop it. */
+static void drop_while_awaited(bool detach, bool spawner_first)
+{
+    stage_open();
+    struct hand op = { 0 }, until[2] = { { 0 }, { 0 } };
+    struct coil_task *child;
+    struct coil_task *t = coil_spawn(
+        CALL(drops_its_child, .child = &child, .op = &op, .until = until,
+             .detach = detach));
+    stage_passes(2);
+    struct coil_task *b = coil_spawn(CALL(borrows, .task = child, .id = 1));
+    stage_passes(1);
+    hand_set(&until[0], 0, 0);
+    stage_passes(2);
+    if (spawner_first) {
+        hand_set(&until[1], 0, 0);
+        stage_passes(2);
+    }
+    if (!coil_task_done(child))
+        hand_set(&op, 0, 5);
+    stage_passes(3);
+    if (!spawner_first)
+        hand_set(&until[1], 0, 0);
+    CHECK_INT(stage_run(t), 0);
+    coil_task_drop(&t);
+    CHECK_INT(stage_run(b), 0);
+    stage_close();
+}
+
+TEST(task_handle_may_be_dropped_while_somebody_awaits_the_task)
+{
+    drop_while_awaited(false, false);
+    CHECK_TRACE("begun value 5 over finally 1:5");
+    drop_while_awaited(false, true);
+    CHECK_TRACE("begun finally 1:-125");
+}
+
+TEST(task_may_be_detached_while_somebody_awaits_it)
+{
+    drop_while_awaited(true, false);
+    CHECK_TRACE("begun value 5 over finally 1:5");
+    drop_while_awaited(true, true);
+    CHECK_TRACE("begun value 5 over finally 1:5");
+}
+
+struct names_itself {
+    struct coil_coro coro;
+    struct coil_task **self;
+    struct hand *op;
+};
+
+static void names_itself(struct coil_coro *co)
+{
+    ASYNC(names_itself, my) {
+        *my->self = coil_task_current();
+        AWAIT(hand_op(my->op));
+        RETURN(7);
+    }
+}
+
+struct starts_one {
+    struct coil_coro coro;
+    struct coil_task **child;
+    struct hand *op, *until;
+};
+
+static void starts_one(struct coil_coro *co)
+{
+    ASYNC(starts_one, my) {
+        CHECK_INT(START(names_itself, .self = my->child, .op = my->op), 0);
+        AWAIT(hand_op(my->until));
+    }
+}
+
+// One that was STARTed has no handle, and may be awaited while it runs.
+TEST(task_without_a_handle_may_be_awaited)
+{
+    stage_open();
+    struct hand op = { 0 }, until = { 0 };
+    struct coil_task *child = NULL;
+    struct coil_task *t = coil_spawn(
+        CALL(starts_one, .child = &child, .op = &op, .until = &until));
+    stage_passes(2);
+    struct coil_task *b = coil_spawn(CALL(borrows, .task = child, .id = 1));
+    stage_passes(1);
+    hand_set(&op, 0, 0);
+    stage_passes(1);
+    CHECK_INT(stage_run(b), 0);
+    CHECK_TRACE("1:7");
+    hand_set(&until, 0, 0);
+    CHECK_INT(stage_run(t), 0);
+    stage_close();
+}
+
+DEATH_TEST(task_without_a_handle_has_none_to_drop, "a handle is dropped that")
+{
+    stage_open();
+    struct hand op = { 0 }, until = { 0 };
+    struct coil_task *child = NULL;
+    coil_spawn(CALL(starts_one, .child = &child, .op = &op, .until = &until));
+    stage_passes(2);
+    coil_task_drop(&child);
+}
+
+DEATH_TEST(task_handle_cannot_be_dropped_twice, "a handle is dropped that")
+{
+    stage_open();
+    struct hand op = { 0 };
+    struct coil_task *t = coil_spawn(CALL(waits, .on = hand_op(&op)));
+    struct coil_task *copy = t;
+    stage_passes(1);
+    coil_task_drop(&t);
+    coil_task_drop(&copy);
+}
+
 /* ---- Children end before their parent --------------------------------- */
 
 struct child {

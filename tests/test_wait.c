@@ -309,6 +309,100 @@ TEST(gather_of_futures_leaves_none_behind_when_it_fails)
     CHECK_INT(stage_reported.n, 0);
 }
 
+struct gathers_again {
+    struct coil_coro coro;
+    int i, rounds;
+    size_t memory, at_most;
+};
+
+static size_t memory_taken(void)
+{
+    struct coil_stats stats;
+    coil_loop_stats(coil_loop_current(), &stats);
+    return stats.memory;
+}
+
+static void gathers_again(struct coil_coro *co)
+{
+    ASYNC(gathers_again, my) {
+        for (my->i = 0; my->i < my->rounds; my->i++) {
+            struct coil_future *calls[] = {
+                CALL(work, .passes = 1),
+                CALL(work, .passes = my->i % 3),
+            };
+            AWAIT(coil_gather(calls, 2));
+            if (my->i == 10)
+                my->memory = memory_taken();
+        }
+        CHECK_INT(memory_taken(), my->memory);
+    }
+}
+
+// Nobody can ask those tasks for anything: a server's loop must not grow.
+TEST(gather_of_futures_keeps_no_memory)
+{
+    stage_open();
+    CHECK_INT(stage_run(coil_spawn(CALL(gathers_again, .rounds = 2000))), 0);
+    stage_close();
+}
+
+struct spawns_two {
+    struct coil_coro coro;
+    struct coil_task **tasks;
+    struct hand *op, *until;
+};
+
+static void spawns_two(struct coil_coro *co)
+{
+    ASYNC(spawns_two, my) {
+        my->tasks[0] = SPAWN(stays, .name = "a", .op = &my->op[0]);
+        my->tasks[1] = SPAWN(stays, .name = "b", .op = &my->op[1]);
+        AWAIT(hand_op(my->until));
+    }
+}
+
+struct listens {
+    struct coil_coro coro;
+    struct coil_task **tasks, *done;
+    int n;
+};
+
+static void listens(struct coil_coro *co)
+{
+    ASYNC(listens, my) {
+        FOR_AWAIT(my->done, coil_as_completed(my->tasks, 2))
+            my->n += coil_future_error(coil_task_future(my->done));
+        trace("=%d", my->n);
+    }
+}
+
+// The spawner ends, and its tasks with it, in the pass before the wait's turn.
+TEST(wait_for_tasks_may_outlive_their_spawner)
+{
+    for (int way = 0; way < 4; way++) {
+        stage_open();
+        struct hand op[2] = { { 0 }, { 0 } }, until = { 0 };
+        struct coil_task *t[2];
+        struct coil_task *spawner = coil_spawn(
+            CALL(spawns_two, .tasks = t, .op = op, .until = &until));
+        stage_passes(2);
+        struct coil_task *w =
+            way == 0   ? await(coil_gather(t, 2))
+            : way == 1 ? await(coil_gather_settled(t, 2))
+            : way == 2 ? await(coil_wait(t, 2, COIL_ALL_COMPLETED, COIL_NEVER))
+                       : coil_spawn(CALL(listens, .tasks = t));
+        stage_passes(1);
+        hand_set(&until, 0, 0);
+        CHECK_INT(stage_run(spawner), 0);
+        coil_task_drop(&spawner);
+        CHECK_INT(stage_run(w), 0);
+        CHECK_TRACE(way == 0   ? "a b =-125"
+                    : way == 3 ? "a b =-250"
+                               : "a b =2");
+        stage_close();
+    }
+}
+
 // It borrows the tasks: dropping a gather that was not awaited touches none.
 TEST(gather_that_is_dropped_leaves_the_tasks_alone)
 {

@@ -175,10 +175,15 @@ struct coil_future_class {
      */
     void (*cancel)(struct coil_future *future);
     /*
-     * The last reference is gone: dispose of a value that nobody took (see
-     * coil_future_taken) and free the memory. Called exactly once.
+     * The last reference is gone: free the memory. Called exactly once.
      */
     void (*free)(struct coil_future *future);
+    /*
+     * Nobody took the value that `done` holds: a descriptor to be closed, say.
+     * It is the value of a future of this class, but `done` may be another one:
+     * a task hands on what it ends with. NULL: nothing is to be done.
+     */
+    void (*dispose)(struct coil_future *done);
     /*
      * What it waits for, for the await tree: text into `buf`. May be NULL.
      */
@@ -221,9 +226,6 @@ COIL_API struct coil_future *coil_future_nomem(void);
  * Lifetime  gives
  */
 COIL_API struct coil_future *coil_future_done_with(int err, int64_t value);
-
-/* True once somebody has taken the value that a future of a class holds. */
-COIL_API bool coil_future_taken(const struct coil_future *future);
 
 COIL_END_DECLS
 

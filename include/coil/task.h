@@ -49,7 +49,8 @@ COIL_API void coil_detach(struct coil_task *task);
 
 /*
  * Give the handle back before the spawner is over. The task goes on; its error
- * is reported if nobody fetched it. Sets *task to NULL.
+ * is reported if nobody fetched it. Sets *task to NULL. Who awaits the task
+ * gets its result all the same. A task without a handle (START) aborts.
  */
 COIL_API void coil_task_drop(struct coil_task **task);
 

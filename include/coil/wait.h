@@ -11,8 +11,9 @@
  *     map            many calls, at most so many at once
  *     wait_for       one thing, for so long at the most
  *
- * They borrow tasks. An array of futures is taken in their place: each becomes
- * a task, a child of the running coroutine.
+ * They borrow tasks, and keep them until they are done, also when the spawner
+ * is over before. An array of futures is taken in their place: each becomes a
+ * task, a child of the running coroutine.
  */
 
 #include <coil/api.h>
@@ -39,7 +40,8 @@ COIL_API COIL_NODISCARD struct coil_future *coil_sleep(int64_t duration_ns);
  *     coil_gather(tasks, n)             an array of struct coil_task *
  *     coil_gather(calls, n)             an array of struct coil_future *
  *
- * Result    n; fetch each result from its task
+ * Result    n; fetch each result from its task. That of a future is not kept:
+ *           spawn it and gather the task, or CALL_IN and read your own frame
  * Errors    of the first that failed; -ECANCELED if it was cancelled
  * Lifetime  lends the array of tasks until it is done; takes futures
  * Source    asyncio.gather()
@@ -128,7 +130,8 @@ coil_map_unordered(coil_source_fn *source, void *arg, size_t limit);
  * it is cancelled, and has ended when the wait ends: a value that it returns
  * all the same is returned.
  *
- * Units     nanoseconds; 0 or less: what is not done is never begun
+ * Units     nanoseconds; 0 or less: a future that is not done is never begun,
+ *           a task is cancelled at once
  * Result    that of `x`
  * Errors    -ETIMEDOUT; those of `x`
  * Source    asyncio.wait_for()
