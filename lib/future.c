@@ -376,7 +376,8 @@ bool coil_future_remove_done_callback(struct coil_future *f,
                                       struct coil_handle *handle)
 {
     /* Once the future is done the handle is in the ready list. */
-    if (handle->where == ((uintptr_t)f | WHERE_FUTURE_TAG) &&
+    if (!coil_future_done(f) &&
+        handle->where == ((uintptr_t)f | WHERE_FUTURE_TAG) &&
         coili_remove_waiter(f, (uintptr_t)handle | 1)) {
         handle->where = WHERE_NOWHERE;
         return true;

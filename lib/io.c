@@ -23,7 +23,9 @@
  *     OWN     one receive into a block of its own, then MULTI again
  *
  * So a receiver never waits for another's buffers, and one that holds its
- * quota is PAUSED: cancelled, until it gives some back.
+ * quota is PAUSED: cancelled, until it gives some back. Where there is no
+ * memory for a block, or no room for one more operation (operations_max), it is
+ * in WAIT for a while.
  */
 #include <coil/io.h>
 
@@ -108,7 +110,7 @@ IO_CLASS(poll);
 void coil_check_lent(const void *buf)
 {
     uintptr_t here = (uintptr_t)__builtin_frame_address(0);
-    uintptr_t base = coili_loop->stack_base;
+    uintptr_t base = coili_loop ? coili_loop->stack_base : 0;
     if (base && (uintptr_t)buf - here < base - here)
         coili_misuse(coili_loop->current, NULL, 0,
                      "a buffer on the stack is lent to an operation: make it "
@@ -243,15 +245,6 @@ struct coil_future *coil_connect(int fd, const struct coil_addr *addr)
 
 /* ---- close ------------------------------------------------------------ */
 
-/*
- * Every operation on the descriptor is asked to end; their own completions tell
- * those who wait for them. Closing is not subject to any bound.
- */
-static void cancel_all(int fd)
-{
-    coili_loop->table->cancel_fd(coili_loop->backend, fd);
-}
-
 static void close_start(struct coil_future *f)
 {
     struct coil_loop *loop = coili_loop;
@@ -260,8 +253,10 @@ static void close_start(struct coil_future *f)
         coil_future_set_error(f, -EINVAL);
         return;
     }
-    cancel_all(io->op.fd);
-    if (loop->table->submit(loop->backend, &io->op) < 0)
+    int err = loop->table->submit(loop->backend, &io->op);
+    if (err == -EBADF) /* somebody else closes it */
+        coil_future_set_error(f, err);
+    else if (err < 0) /* closing is not subject to any bound */
         landed(&io->op, close(io->op.fd) < 0 ? -errno : 0, 0);
 }
 
@@ -277,7 +272,7 @@ struct coil_future *coil_close(int fd)
     struct io *io = io_new(&close_class, COILI_OP_CLOSE, fd, sizeof *io);
     if (!io && fd >= 0) {
         /* Closed all the same: who asks for it forgets the number. */
-        cancel_all(fd);
+        coili_loop->table->cancel_fd(coili_loop->backend, fd);
         close(fd);
     }
     return io ? &io->custom.future : coil_future_nomem();
@@ -336,7 +331,21 @@ static void receiver_fail(struct coil_receiver *r, int err)
     coil_call_soon(&r->u.retry, tell_failure, r);
 }
 
-static void receiver_arm(struct coil_receiver *r, enum receiver_state state)
+static void receiver_retry(void *arg);
+
+/* When to look again for a control block: others have to end first. */
+#define NO_ROOM_PAUSE COIL_MS(1)
+
+static void receiver_wait(struct coil_receiver *r, int64_t delay)
+{
+    r->state = WAIT;
+    r->u.retry = (struct coil_handle){ 0 };
+    /* Without memory for a timer it asks in every pass. */
+    if (delay == 0 || coil_call_later(&r->u.retry, delay, receiver_retry, r))
+        coil_call_soon(&r->u.retry, receiver_retry, r);
+}
+
+static int receiver_begin(struct coil_receiver *r, enum receiver_state state)
 {
     static const uint8_t opcodes[] = {
         [MULTI] = COILI_OP_RECV_MULTI,
@@ -349,9 +358,19 @@ static void receiver_arm(struct coil_receiver *r, enum receiver_state state)
     r->op.addr = state == OWN ? r->u.own.data : NULL;
     r->op.len = state == OWN ? (uint32_t)block_bytes() : 0;
     r->op.arg = state == POLL ? POLLIN | POLLRDHUP : 0;
-    int err = loop->table->submit(loop->backend, &r->op);
-    if (err < 0)
+    return loop->table->submit(loop->backend, &r->op);
+}
+
+static void receiver_arm(struct coil_receiver *r, enum receiver_state state)
+{
+    int err = receiver_begin(r, state);
+    if (err == -ENOBUFS || err == -ENOMEM) {
+        if (state == OWN)
+            free_own(r);
+        receiver_wait(r, NO_ROOM_PAUSE);
+    } else if (err < 0) {
         receiver_fail(r, err);
+    }
 }
 
 static void receiver_arm_own(struct coil_receiver *r)
@@ -360,7 +379,7 @@ static void receiver_arm_own(struct coil_receiver *r)
     if (r->u.own.data)
         receiver_arm(r, OWN);
     else
-        receiver_fail(r, -ENOMEM);
+        receiver_wait(r, NO_ROOM_PAUSE);
 }
 
 static void deliver(struct coil_receiver *r, int res, unsigned buffer)
@@ -391,13 +410,6 @@ static void receiver_retry(void *arg)
     receiver_arm(r, free ? MULTI : POLL);
 }
 
-static void receiver_wait(struct coil_receiver *r)
-{
-    r->state = WAIT;
-    r->u.retry = (struct coil_handle){ 0 };
-    coil_call_soon(&r->u.retry, receiver_retry, r);
-}
-
 /* After a final completion: what next? */
 static void receiver_next(struct coil_receiver *r, int res)
 {
@@ -405,7 +417,7 @@ static void receiver_next(struct coil_receiver *r, int res)
     if (r->held >= r->quota || r->own_lent)
         r->state = PAUSED;
     else if (r->state == MULTI && res == -ENOBUFS)
-        receiver_wait(r);
+        receiver_wait(r, 0);
     else if (r->state == POLL && loop->table->buffers_free(loop->backend) == 0)
         receiver_arm_own(r);
     else
@@ -473,31 +485,33 @@ static const struct coil_future_class receiver_class = {
 };
 
 /* The shared buffers and a piece for each, at first need. */
-static bool open_buffers(struct coil_loop *loop)
+static int open_buffers(struct coil_loop *loop)
 {
     size_t bytes = loop->options.recv_buffers * sizeof *loop->pieces;
     if (loop->pieces)
-        return true;
+        return 0;
     struct coil_piece *pieces = coil_alloc(bytes);
     if (!pieces)
-        return false;
-    if (loop->table->buffers_open(loop->backend) < 0) {
+        return -ENOMEM;
+    int err = loop->table->buffers_open(loop->backend);
+    if (err < 0) {
         coil_free(pieces, bytes);
-        return false;
+        return err;
     }
     loop->pieces = pieces;
-    return true;
+    return 0;
 }
 
-struct coil_receiver *coil_receiver_new(int fd, coil_received_fn *received,
-                                        void *arg)
+int coil_receiver_open(struct coil_receiver **out, int fd,
+                       coil_received_fn *received, void *arg)
 {
     struct coil_loop *loop = coili_need_loop();
-    if (!open_buffers(loop))
-        return NULL;
+    int err = open_buffers(loop);
+    if (err < 0)
+        return err;
     struct coil_receiver *r = coil_custom_new(&receiver_class, sizeof *r);
     if (!r)
-        return NULL;
+        return -ENOMEM;
     r->op.complete = receiver_landed;
     r->op.fd = fd;
     r->received = received;
@@ -505,8 +519,13 @@ struct coil_receiver *coil_receiver_new(int fd, coil_received_fn *received,
     r->quota = loop->options.recv_buffers / 8;
     if (r->quota < 4)
         r->quota = 4;
-    receiver_arm(r, MULTI);
-    return r;
+    err = receiver_begin(r, MULTI);
+    if (err < 0) {
+        coil_custom_free(r);
+        return err;
+    }
+    *out = r;
+    return 0;
 }
 
 void coil_receiver_return(struct coil_receiver *r, struct coil_piece *piece)
@@ -580,6 +599,8 @@ static void leave_queue(struct coil_sending *it)
 
 static void finish_sending(struct coil_sending *it, int err)
 {
+    if (err < 0 && it->sent > 0)
+        it->sender->broken = true; /* the peer has a part of it */
     leave_queue(it);
     if (err < 0)
         coil_future_set_error(&it->io.custom.future, err);
@@ -587,11 +608,19 @@ static void finish_sending(struct coil_sending *it, int err)
         coil_future_set_int(&it->io.custom.future, (int64_t)it->len);
 }
 
+/* Why nothing more can be sent; or 0. */
+static int refusal(const struct coil_sender *s)
+{
+    return s->closed ? COIL_ECLOSED : s->broken ? -EPIPE : 0;
+}
+
 /* The next in line, if it can be begun; those that cannot are told. */
 static void send_next(struct coil_sender *s)
 {
     while (s->first) {
-        int err = s->closed ? COIL_ECLOSED : send_rest(s->first);
+        int err = refusal(s);
+        if (err == 0)
+            err = send_rest(s->first);
         if (err == 0)
             return;
         finish_sending(s->first, err);
@@ -624,8 +653,9 @@ static void sending_start(struct coil_future *f)
 {
     struct coil_sending *it = sending_of(f);
     struct coil_sender *s = it->sender;
-    if (s->closed) {
-        coil_future_set_error(f, COIL_ECLOSED);
+    int err = refusal(s);
+    if (err < 0) {
+        coil_future_set_error(f, err);
         return;
     }
     if (s->last) {
@@ -634,7 +664,7 @@ static void sending_start(struct coil_future *f)
         return;
     }
     s->first = s->last = it;
-    int err = send_rest(it);
+    err = send_rest(it);
     if (err < 0)
         finish_sending(it, err);
 }

@@ -155,9 +155,9 @@ struct coil_future *coil_sleep(int64_t duration)
 void coil_call_soon_threadsafe(struct coil_loop *loop, struct coil_handle *h,
                                coil_call_fn *fn, void *arg)
 {
+    pthread_mutex_lock(&loop->lock);
     claim(h, fn, arg);
     h->where = WHERE_REMOTE;
-    pthread_mutex_lock(&loop->lock);
     bool first = !loop->remote.head;
     ready_push(&loop->remote, (uintptr_t)h | 1);
     /* Inside the lock: the loop cannot be closed before we are through. */
@@ -322,7 +322,7 @@ static void check_owner(const struct coil_loop *loop)
 bool coil_loop_pass(struct coil_loop *loop, int64_t timeout_ns)
 {
     check_owner(loop);
-    pass(loop, timeout_ns);
+    pass(loop, timeout_ns > 0 ? timeout_ns : 0);
     return loop->ready.head != 0;
 }
 

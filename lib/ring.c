@@ -21,6 +21,10 @@
  * refuses more for now (-EBUSY, its list of completions has overflowed) the
  * operation, or its cancel request, waits in `queue`. No caller ever sees that.
  *
+ * To close a descriptor is to cancel what flies on it and to wait until all of
+ * it has landed: a socket that the kernel still holds for an accept would keep
+ * its port. Meanwhile the close stands in `closing` and has no slot.
+ *
  * A cancel request may miss: an operation on its way from one of the kernel's
  * queues to another is in neither (-ENOENT). Then it is made again, once a
  * millisecond: what cannot be found may as well be reading from a disk.
@@ -92,6 +96,7 @@ struct slot {
     struct coili_op *op; /* NULL when free, or only cancel's is to come */
     uint32_t generation;
     uint32_t next_free;
+    int fd;          /* that of op, to be found without touching it */
     uint8_t awaited; /* completions to come: own and cancel's */
 };
 
@@ -103,6 +108,7 @@ struct coili_backend {
     unsigned slots_n;
     uint32_t free_slot; /* index + 1 of the first; 0 none */
     struct coili_op *queue, **queue_end;
+    struct coili_op *closing; /* op.len others are to land before each */
     struct coili_op *missed; /* their cancel requests are to be repeated */
     int64_t missed_at;       /* when they may be */
     unsigned enter_flags;
@@ -152,6 +158,7 @@ static int take_slot(struct coili_backend *b, struct coili_op *op)
     struct slot *s = slot_at(b, i);
     b->free_slot = s->next_free;
     s->op = op;
+    s->fd = op->fd;
     s->awaited = 1;
     op->slot = i;
     b->stats.in_flight++;
@@ -266,24 +273,41 @@ static void prepare(struct io_uring_sqe *sqe, const struct coili_op *op)
     }
 }
 
-/* The kernel writes there until the completion; a reader before is a bug. */
-static void lend_buffer(const struct coili_op *op)
+/*
+ * What the kernel may write to, nobody may look at; then what it has written is
+ * fine, and no byte behind it.
+ */
+static void hide(const void *p, size_t n)
 {
 #ifdef POISON_BUFFERS
-    if (op->opcode == COILI_OP_READ || op->opcode == COILI_OP_RECV)
-        __asan_poison_memory_region(op->addr, op->len);
+    __asan_poison_memory_region(p, n);
 #else
-    (void)op;
+    (void)p;
+    (void)n;
 #endif
+}
+
+static void show(const void *p, size_t n)
+{
+#ifdef POISON_BUFFERS
+    __asan_unpoison_memory_region(p, n);
+#else
+    (void)p;
+    (void)n;
+#endif
+}
+
+static void lend_buffer(const struct coili_op *op)
+{
+    if (op->opcode == COILI_OP_READ || op->opcode == COILI_OP_RECV)
+        hide(op->addr, op->len);
 }
 
 static void take_buffer_back(const struct coili_op *op, int res)
 {
     if (op->opcode != COILI_OP_READ && op->opcode != COILI_OP_RECV)
         return;
-#ifdef POISON_BUFFERS
-    __asan_unpoison_memory_region(op->addr, op->len);
-#endif
+    show(op->addr, op->len);
     if (res > 0)
         VALGRIND_MAKE_MEM_DEFINED(op->addr, (size_t)res);
 }
@@ -306,12 +330,11 @@ static void enqueue(struct coili_backend *b, struct coili_op *op)
     b->queue_end = &op->next;
 }
 
-static int ring_submit(struct coili_backend *b, struct coili_op *op)
+static int begin(struct coili_backend *b, struct coili_op *op)
 {
     int err = take_slot(b, op);
     if (err < 0)
         return err;
-    op->cancelling = 0;
     lend_buffer(op);
     if (b->queue || !fly(b, op)) {
         op->state = COILI_OP_QUEUED;
@@ -320,6 +343,25 @@ static int ring_submit(struct coili_backend *b, struct coili_op *op)
     return 0;
 }
 
+static bool is_closing(const struct coili_backend *b, int fd)
+{
+    const struct coili_op *op = b->closing;
+    while (op && op->fd != fd)
+        op = op->next;
+    return op;
+}
+
+static int submit_close(struct coili_backend *b, struct coili_op *op);
+
+static int ring_submit(struct coili_backend *b, struct coili_op *op)
+{
+    op->cancelling = 0;
+    if (b->closing && is_closing(b, op->fd))
+        return -EBADF;
+    if (op->opcode == COILI_OP_CLOSE)
+        return submit_close(b, op);
+    return begin(b, op);
+}
 static bool fly_cancel(struct coili_backend *b, struct coili_op *op)
 {
     struct io_uring_sqe *sqe = get_sqe(b);
@@ -368,13 +410,51 @@ static void ring_cancel(struct coili_backend *b, struct coili_op *op)
     }
 }
 
+/* How many fly on: those in the queue have landed. */
+static uint32_t cancel_on(struct coili_backend *b, int fd)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < b->slots_n; i++) {
+        struct slot *s = slot_at(b, i);
+        struct coili_op *op = s->op;
+        if (!op || s->fd != fd || op->opcode == COILI_OP_CLOSE)
+            continue;
+        ring_cancel(b, op);
+        n += s->op == op;
+    }
+    return n;
+}
+
 static void ring_cancel_fd(struct coili_backend *b, int fd)
 {
-    for (uint32_t i = 0; i < b->slots_n; i++) {
-        struct coili_op *op = slot_at(b, i)->op;
-        if (op && op->fd == fd && op->opcode != COILI_OP_CLOSE)
-            ring_cancel(b, op);
-    }
+    cancel_on(b, fd);
+}
+
+static int submit_close(struct coili_backend *b, struct coili_op *op)
+{
+    /* In the list first: who is told of his end may want to begin again. */
+    op->state = COILI_OP_QUEUED;
+    op->next = b->closing;
+    b->closing = op;
+    op->len = cancel_on(b, op->fd);
+    if (op->len > 0)
+        return 0;
+    unlink_op(&b->closing, op);
+    op->state = COILI_OP_IDLE;
+    return begin(b, op);
+}
+
+/* One of those that a close may wait for has landed. */
+static void landed_on(struct coili_backend *b, int fd)
+{
+    struct coili_op *op = b->closing;
+    while (op && op->fd != fd)
+        op = op->next;
+    if (!op || --op->len > 0)
+        return;
+    unlink_op(&b->closing, op);
+    if (begin(b, op) < 0)
+        land(op, close(fd) < 0 ? -errno : 0, 0); /* there is no slot for it */
 }
 
 static int64_t now(void)
@@ -413,6 +493,11 @@ static void retry_queue(struct coili_backend *b)
 
 /* ---- Completions ------------------------------------------------------ */
 
+static char *ring_buffer(struct coili_backend *b, unsigned id)
+{
+    return b->buf_memory + (size_t)id * b->options.recv_buffer_bytes;
+}
+
 static unsigned translate(struct coili_backend *b,
                           const struct io_uring_cqe *cqe)
 {
@@ -423,12 +508,11 @@ static unsigned translate(struct coili_backend *b,
         flags |= COILI_CQE_BUFFER | (cqe->flags >> IORING_CQE_BUFFER_SHIFT)
                                         << 16;
         b->buf_free--;
-        if (cqe->res > 0)
-            VALGRIND_MAKE_MEM_DEFINED(
-                b->buf_memory + (size_t)(cqe->flags >>
-                                         IORING_CQE_BUFFER_SHIFT) *
-                                    b->options.recv_buffer_bytes,
-                (size_t)cqe->res);
+        if (cqe->res > 0) {
+            char *data = ring_buffer(b, COILI_CQE_BUFFER_ID(flags));
+            show(data, (size_t)cqe->res);
+            VALGRIND_MAKE_MEM_DEFINED(data, (size_t)cqe->res);
+        }
     }
     if (cqe->res == -ENOBUFS)
         b->stats.no_buffers++;
@@ -467,9 +551,12 @@ static void complete(struct coili_backend *b, const struct io_uring_cqe *cqe)
         unqueue(b, op);
     else if (op->cancelling == CANCEL_MISSED)
         unlink_op(&b->missed, op);
+    int fd = s->fd;
     s->op = NULL;
     slot_done(b, i);
     land(op, res, flags);
+    if (b->closing)
+        landed_on(b, fd);
 }
 
 /* With a thousand connections the next operation is not in the cache. */
@@ -594,14 +681,10 @@ static void ring_wake(struct coili_backend *b)
 
 /* ---- Shared receive buffers ------------------------------------------- */
 
-static char *ring_buffer(struct coili_backend *b, unsigned id)
-{
-    return b->buf_memory + (size_t)id * b->options.recv_buffer_bytes;
-}
-
 static void ring_buffer_return(struct coili_backend *b, unsigned id)
 {
     unsigned n = b->options.recv_buffers;
+    hide(ring_buffer(b, id), b->options.recv_buffer_bytes);
     io_uring_buf_ring_add(b->buf_ring, ring_buffer(b, id),
                           b->options.recv_buffer_bytes, (unsigned short)id,
                           io_uring_buf_ring_mask(n), 0);
@@ -731,8 +814,10 @@ static int setup_smaller(struct io_uring *ring, unsigned entries,
 
 static void ring_close(struct coili_backend *b)
 {
-    if (b->buf_ring)
+    if (b->buf_ring) {
+        show(b->buf_ring, b->pages);
         munmap(b->buf_ring, b->pages);
+    }
     io_uring_queue_exit(&b->ring);
     if (b->wake_fd >= 0)
         close(b->wake_fd);
@@ -794,6 +879,8 @@ static void ring_stats(const struct coili_backend *b,
 
 static void ring_forked(struct coili_backend *b)
 {
+    if (b->buf_ring)
+        show(b->buf_ring, b->pages); /* a copy that no kernel writes to */
     close(b->ring.ring_fd);
     close(b->wake_fd);
 }

@@ -25,7 +25,7 @@ enum coili_opcode {
     COILI_OP_SEND,
     COILI_OP_ACCEPT,
     COILI_OP_CONNECT,
-    COILI_OP_CLOSE,
+    COILI_OP_CLOSE, /* of the others on the descriptor: see submit() */
     COILI_OP_SHUTDOWN,
     COILI_OP_POLL,
     COILI_OP_ACCEPT_MULTI, /* completes once per connection */
@@ -35,7 +35,8 @@ enum coili_opcode {
 /* How an operation stands; the table is in ring.c. */
 enum coili_op_state {
     COILI_OP_IDLE,
-    COILI_OP_QUEUED, /* waits for room in the submission queue */
+    COILI_OP_QUEUED, /* waits for room in the submission queue, or (a close)
+                        for other operations to end */
     COILI_OP_FLYING  /* the kernel has it */
 };
 
@@ -80,8 +81,10 @@ struct coili_backend_table {
     void (*close)(struct coili_backend *b);
 
     /*
-     * Begin an operation. Errors: -ENOBUFS at operations_max, -ENOMEM; then
-     * complete() is not called.
+     * Begin an operation. COILI_OP_CLOSE first cancels all others on the
+     * descriptor and waits for their final completions; nothing else can be
+     * begun there meanwhile. Errors: -ENOBUFS at operations_max, -ENOMEM,
+     * -EBADF a close has begun; then complete() is not called.
      */
     int (*submit)(struct coili_backend *b, struct coili_op *op);
 

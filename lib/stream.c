@@ -254,9 +254,9 @@ static void fill_start(struct coil_future *f)
         return;
     }
     if (!t->receiver && !t->closed) {
-        t->receiver = coil_receiver_new(t->fd, received, t);
-        if (!t->receiver) {
-            coil_future_set_error(f, -ENOMEM);
+        int err = coil_receiver_open(&t->receiver, t->fd, received, t);
+        if (err < 0) {
+            coil_future_set_error(f, err);
             return;
         }
     }

@@ -1103,6 +1103,21 @@ TEST(future_with_a_class_never_begun_calls_back_when_it_is_dropped)
     close_loop();
 }
 
+// The call is on its way, and the future has been freed.
+TEST(future_callback_is_withdrawn_though_the_future_is_gone)
+{
+    open_loop();
+    struct coil_future *f = coil_future_new();
+    struct coil_handle h = { 0 };
+    coil_future_add_done_callback(f, &h, note_call, "x");
+    coil_future_unref(f);
+    CHECK(coil_handle_cancel(&h));
+    CHECK(!coil_handle_cancel(&h));
+    pass();
+    CHECK_STR(called, "");
+    close_loop();
+}
+
 TEST(future_detached_ends_by_itself)
 {
     open_loop();

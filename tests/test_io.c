@@ -576,6 +576,47 @@ TEST(io_close_ends_all_operations_on_the_descriptor)
     stage_close();
 }
 
+// A socket that the kernel still has for an accept would keep its port.
+TEST(io_close_waits_for_what_it_has_cancelled)
+{
+    stage_open();
+    struct sockaddr_in addr;
+    int fd = tcp_listen(&addr, 4);
+    for (int i = 0; i < 100; i++) {
+        struct coil_task *accepts[3];
+        for (int j = 0; j < 3; j++)
+            accepts[j] = begin(coil_accept(fd));
+        stage_passes(i % 3);
+        CHECK_INT(wait_int(coil_close(fd)), 0);
+        CHECK_INT(stage_stats().in_flight, 0);
+        for (int j = 0; j < 3; j++)
+            CHECK_INT(task_int(accepts[j]), -ECANCELED);
+        fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        CHECK_INT(bind(fd, (struct sockaddr *)&addr, sizeof addr), 0);
+        CHECK_INT(listen(fd, 4), 0);
+    }
+    close(fd);
+    stage_close();
+}
+
+// A descriptor that is being closed is as good as closed.
+TEST(io_that_begins_while_its_descriptor_is_closed_fails)
+{
+    stage_open();
+    struct pair pair = unix_pair();
+    static char buf[8];
+    struct coil_task *recv = begin(coil_recv(pair.a, buf, 8));
+    struct coil_task *gone = coil_spawn(coil_close(pair.a));
+    struct coil_task *late = coil_spawn(coil_recv(pair.a, buf, 8));
+    struct coil_task *again = coil_spawn(coil_close(pair.a));
+    CHECK_INT(task_int(late), -EBADF);
+    CHECK_INT(task_int(again), -EBADF);
+    CHECK_INT(task_int(gone), 0);
+    CHECK_INT(task_int(recv), -ECANCELED);
+    close(pair.b);
+    stage_close();
+}
+
 // Asked for in the same pass as the operation: behind it, not in front of it.
 TEST(io_close_ends_what_was_begun_in_the_same_pass)
 {
@@ -934,23 +975,52 @@ TEST(io_sender_forgets_one_that_is_cancelled_in_line)
     stage_close();
 }
 
-// In flight it may have sent a part: that part is a prefix, and the next goes.
-TEST(io_sender_goes_on_after_one_that_is_cancelled_in_flight)
+// In flight it has sent a part: what came after it would be taken for the rest.
+TEST(io_sender_ends_after_one_that_is_cancelled_in_the_middle)
 {
     struct line l;
     line_open(&l);
     CHECK(coil_task_cancel(l.tasks[0]));
     CHECK_INT(task_int(l.tasks[0]), -ECANCELED);
-    CHECK(coil_task_cancel(l.tasks[1]));
-    CHECK_INT(task_int(l.tasks[1]), -ECANCELED);
-    CHECK(!coil_task_done(l.tasks[2]));
-    CHECK(coil_task_cancel(l.tasks[2]));
-    CHECK_INT(task_int(l.tasks[2]), -ECANCELED);
+    CHECK_INT(task_int(l.tasks[1]), -EPIPE);
+    CHECK_INT(task_int(l.tasks[2]), -EPIPE);
+    CHECK_INT(wait_int(coil_sender_send(&l.s, "x", 1)), -EPIPE);
+    CHECK_INT(wait_int(coil_sender_end(&l.s)), -EPIPE);
     shutdown(l.pair.a, SHUT_WR);
     char first;
     CHECK_INT(recv(l.pair.b, &first, 1, 0), 1);
     CHECK_INT(first, line_bufs[0][0]);
     close_pair(l.pair);
+    stage_close();
+}
+
+// Nothing of it was sent: there is no gap, and the next one goes.
+TEST(io_sender_goes_on_after_one_that_is_cancelled_before_it_sent_anything)
+{
+    stage_open();
+    struct pair pair = tcp_pair(4096);
+    struct coil_sender s;
+    coil_sender_init(&s, pair.a);
+    size_t full = 0;
+    ssize_t n;
+    while ((n = send(pair.a, line_bufs[0], 1000, MSG_DONTWAIT)) > 0)
+        full += (size_t)n;
+    struct coil_task *a = begin(coil_sender_send(&s, "no", 2));
+    struct coil_task *b = begin(coil_sender_send(&s, "yes", 3));
+    stage_passes(3);
+    CHECK(coil_task_cancel(a));
+    CHECK_INT(task_int(a), -ECANCELED);
+    CHECK(!coil_task_done(b));
+    char buf[1000];
+    for (size_t got = 0; got < full; got += (size_t)n) {
+        size_t left = full - got;
+        n = recv(pair.b, buf, left < sizeof buf ? left : sizeof buf, 0);
+        CHECK(n > 0);
+    }
+    CHECK_INT(task_int(b), 3);
+    CHECK_INT(recv(pair.b, buf, 3, MSG_WAITALL), 3);
+    CHECK_MEM(buf, "yes", 3);
+    close_pair(pair);
     stage_close();
 }
 

@@ -459,16 +459,16 @@ TEST(ring_closes_receivers_that_stand_in_line)
     stage_open_with((struct coil_options){ .entries = 8 });
     struct pair flying = unix_pair(), queued = unix_pair(), full = pipe_pair();
     int calls = 0;
-    struct coil_receiver *f = coil_receiver_new(flying.a, received_nothing,
-                                                &calls);
+    struct coil_receiver *f;
+    CHECK_INT(coil_receiver_open(&f, flying.a, received_nothing, &calls), 0);
     stage_passes(2);
     struct coil_task *polls[8];
     for (int i = 0; i < 8; i++)
         polls[i] = coil_spawn(coil_poll(full.a, POLLIN));
     kernel.refuse_submits = 1000000;
     stage_passes(2);
-    struct coil_receiver *q = coil_receiver_new(queued.a, received_nothing,
-                                                &calls);
+    struct coil_receiver *q;
+    CHECK_INT(coil_receiver_open(&q, queued.a, received_nothing, &calls), 0);
     coil_future_detach(coil_receiver_close(f));
     coil_future_detach(coil_receiver_close(q));
     struct coil_task *gone = coil_spawn(coil_close(full.a));
@@ -778,6 +778,37 @@ TEST(ring_gives_the_buffer_of_a_queued_read_back_when_it_is_cancelled)
     bare_drain(&ring);
     close_pair(pipe);
     bare_close(&ring);
+}
+
+struct keeps_one {
+    struct coil_receiver *r;
+    struct coil_piece *piece;
+};
+
+static void keep_piece(void *arg, int res, struct coil_piece *piece)
+{
+    CHECK(res > 0);
+    ((struct keeps_one *)arg)->piece = piece;
+}
+
+// What arrived may be read, and nothing beyond; after its return nothing at all.
+TEST(ring_shared_buffer_is_the_kernels_until_bytes_arrive_and_once_returned)
+{
+    CHECK(!is_poisoned((char[1]){ 0 }, 1));
+    stage_open();
+    struct pair pair = unix_pair();
+    struct keeps_one it = { 0 };
+    CHECK_INT(coil_receiver_open(&it.r, pair.a, keep_piece, &it), 0);
+    CHECK_INT(write(pair.b, "12345678", 8), 8);
+    UNTIL(it.piece != NULL);
+    char *data = it.piece->data;
+    CHECK_MEM(data, "12345678", 8);
+    CHECK(is_poisoned(data + 8, 1));
+    coil_receiver_return(it.r, it.piece);
+    CHECK(is_poisoned(data, 1));
+    CHECK_INT(wait_int(coil_receiver_close(it.r)), 0);
+    close_pair(pair);
+    stage_close();
 }
 
 // Who looks at a lent buffer reads what the kernel may be writing.

@@ -145,7 +145,9 @@ COIL_API void coil_future_add_done_callback(struct coil_future *future,
                                             coil_call_fn *fn, void *arg);
 
 /*
- * Withdraw a callback, also one whose call is already on its way.
+ * Withdraw a callback, also one whose call is already on its way. If you hold
+ * no reference to the future it may be gone: coil_handle_cancel(handle) does
+ * the same without naming it.
  *
  * Result    true if it was still to be called
  * Source    asyncio Future.remove_done_callback(); that one cannot withdraw a

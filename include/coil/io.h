@@ -88,12 +88,14 @@ coil_connect(int fd, const struct coil_addr *addr);
 COIL_API COIL_NODISCARD struct coil_future *coil_shutdown(int fd, int how);
 
 /*
- * Cancel every operation on the descriptor, then close it. The awaits of those
- * operations end with -ECANCELED. Cannot be cancelled itself. Closing a socket
+ * Cancel every operation on the descriptor, wait until the kernel has let go of
+ * them, then close it. The awaits of those operations end with -ECANCELED, what
+ * is begun meanwhile with -EBADF. Cannot be cancelled itself. Closing a socket
  * that you made? coil_shutdown() it before, so that the peer learns at once
  * even if another process shares it.
  *
  * Result    0; the descriptor is closed even after an error
+ * Errors    of close(2); -EBADF also if it is being closed already
  * Source    close(2)
  */
 COIL_API COIL_NODISCARD struct coil_future *coil_close(int fd);
@@ -141,13 +143,17 @@ struct coil_piece {
 typedef void coil_received_fn(void *arg, int res, struct coil_piece *piece);
 
 /*
- * Begin to receive from a socket.
+ * Begin to receive from a socket. What goes wrong from now on is told by
+ * `received`; want of memory, or operations_max reached, only delays.
  *
- * Result    the receiver; NULL without memory
+ * Result    0
+ * Errors    -ENOMEM, -ENOBUFS; of the registration of the shared buffers
  * Lifetime  gives (coil_receiver_close); lends `fd` and `arg` until then
  */
-COIL_API struct coil_receiver *
-coil_receiver_new(int fd, coil_received_fn *received, void *arg);
+COIL_API COIL_NODISCARD int coil_receiver_open(struct coil_receiver **out,
+                                               int fd,
+                                               coil_received_fn *received,
+                                               void *arg);
 
 /* Give a piece back. A receiver that has lent its quota pauses until then. */
 COIL_API void coil_receiver_return(struct coil_receiver *receiver,
@@ -174,7 +180,7 @@ coil_receiver_close(struct coil_receiver *receiver);
 /* The order of sends on one socket. In your memory; the fields are private. */
 struct coil_sender {
     int fd;
-    bool closed;
+    bool closed, broken;
     struct coil_sending *first, *last;
     struct coil_handle idle;
 };
@@ -184,9 +190,11 @@ COIL_API void coil_sender_init(struct coil_sender *sender, int fd);
 /*
  * Send all of it, after what was asked for before.
  *
+ * One that fails or is cancelled may have sent a part of its bytes. Then
+ * nothing more can be sent: all later ones fail with -EPIPE.
+ *
  * Result    len
- * Errors    of send(2): -EPIPE, -ECONNRESET; COIL_ECLOSED; cancelled, a part
- *           may have been sent
+ * Errors    of send(2): -EPIPE, -ECONNRESET; COIL_ECLOSED; -ECANCELED
  * Lifetime  lends `buf` and `sender` until it is done
  * Source    asyncio loop.sock_sendall()
  */

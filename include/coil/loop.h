@@ -89,7 +89,7 @@ COIL_API void coil_loop_close(struct coil_loop *loop);
 COIL_API int coil_run_until(struct coil_loop *loop, struct coil_task *task);
 
 /*
- * Run one pass; wait at most `timeout_ns` (0: not at all; COIL_NEVER).
+ * Run one pass; wait at most `timeout_ns` (0 or less: not at all; COIL_NEVER).
  *
  * Result    true if anything is ready for the next pass
  */

@@ -114,7 +114,8 @@ coil_stream_read_until(struct coil_stream *stream, char separator, void *buf,
 
 /*
  * Write all of it. Writes of several tasks go out one after the other. One
- * that is cancelled may have sent a part of its bytes: close the stream.
+ * that is cancelled may have sent a part of its bytes: then all later ones fail
+ * with -EPIPE, and what is left is to read and to close.
  *
  * Result    len
  * Errors    -EPIPE, -ECONNRESET; COIL_ECLOSED; -ECANCELED
