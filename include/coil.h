@@ -31,6 +31,7 @@
  *   io.h          one operation on a descriptor
  *   net.h         addresses, names, connect, listen
  *   stream.h      buffered bytes over a connection
+ *   receiver.h    sender.h  what streams are made of
  *   loop.h        options, calls, several runs
  *   error.h       time.h
  *
@@ -46,7 +47,9 @@
 #include <coil/lock.h>
 #include <coil/loop.h>
 #include <coil/net.h>
+#include <coil/receiver.h>
 #include <coil/semaphore.h>
+#include <coil/sender.h>
 #include <coil/stream.h>
 #include <coil/task.h>
 #include <coil/time.h>

@@ -30,6 +30,8 @@
 #include <coil/coroutine.h>
 #include <coil/io.h>
 #include <coil/net.h>
+#include <coil/receiver.h>
+#include <coil/sender.h>
 #include <coil/wait.h>
 
 #include "check.h"

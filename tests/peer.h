@@ -7,6 +7,7 @@
  *
  *     UNTIL          passes of stage_loop until something holds
  *     wait_int       run a future, give its value or its error
+ *     begin          a task that has begun to wait
  *     tcp_pair       two connected sockets; small buffers if asked for
  *     struct pattern bytes of a seed: any part of them can be checked
  *     draw           a number by a seed, the same in every run
@@ -28,6 +29,8 @@
 
 #include <coil/io.h>
 #include <coil/net.h>
+#include <coil/receiver.h>
+#include <coil/sender.h>
 #include <coil/stream.h>
 
 /* Passes until `condition` holds; the case's time limit ends a wrong one. */
@@ -63,6 +66,14 @@ static inline int64_t task_int(struct coil_task *task)
 static inline int64_t wait_int(struct coil_future *future)
 {
     return task_int(coil_spawn(future));
+}
+
+/* A task, and so many passes for it to begin and to wait. */
+static inline struct coil_task *begin(struct coil_future *future)
+{
+    struct coil_task *task = coil_spawn(future);
+    stage_passes(3);
+    return task;
 }
 
 /* ---- Descriptors ------------------------------------------------------ */

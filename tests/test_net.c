@@ -13,13 +13,6 @@
 #include <stdio.h>
 #include <sys/un.h>
 
-static struct coil_task *begin(struct coil_future *future)
-{
-    struct coil_task *task = coil_spawn(future);
-    stage_passes(3);
-    return task;
-}
-
 /* The stream that a task has ended with, or NULL and the error. */
 static struct coil_stream *task_stream(struct coil_task *task, int *err)
 {

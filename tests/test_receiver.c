@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // labels: core
 /*
- * test_receiver.c: the states of a receiver, MULTI, POLL, OWN and PAUSED
- * (io.c). In each of them bytes come in order and none is lost, and at the end
+ * test_receiver.c: the states of a receiver, MULTI, POLL, OWN and PAUSED. In
+ * each of them bytes come in order and none is lost, and at the end
  * every shared buffer is back where it was taken from.
  */
 #include "peer.h"

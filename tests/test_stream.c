@@ -111,13 +111,6 @@ static void consume(size_t n)
     in.at += n;
 }
 
-static struct coil_task *begin(struct coil_future *future)
-{
-    struct coil_task *task = coil_spawn(future);
-    stage_passes(3);
-    return task;
-}
-
 /* ---- fill, peek, consume ---------------------------------------------- */
 
 TEST(stream_fill_shows_what_is_there)
