@@ -31,13 +31,14 @@
  *   io.h          one operation on a descriptor
  *   net.h         addresses, names, connect, listen
  *   stream.h      buffered bytes over a connection
- *   receiver.h    sender.h  what streams are made of
+ *   receiver.h    sender.h  acceptor.h: what these two are made of
  *   loop.h        options, calls, several runs
  *   error.h       time.h
  *
  * The HTTP client is a library of its own: <coil/http.h>.
  */
 
+#include <coil/acceptor.h>
 #include <coil/api.h>
 #include <coil/coroutine.h>
 #include <coil/error.h>

@@ -2,8 +2,8 @@
 /*
  * net.c: addresses, and listening.
  *
- * A listener may be closed while tasks wait for a connection: it stays until
- * the last of them has been told.
+ * A listener may be closed while tasks wait for a connection: they are told, and
+ * have no use for it afterwards.
  */
 #include <coil/net.h>
 
@@ -15,13 +15,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <coil/acceptor.h>
 #include <coil/coroutine.h>
 #include <coil/io.h>
 #include <coil/stream.h>
-#include <coil/wait.h>
-
-/* After the system ran out of something: how long not to ask again. */
-#define PAUSE COIL_MS(100)
 
 int coil_addr_ip(struct coil_addr *out, const char *ip, uint16_t port)
 {
@@ -109,12 +106,10 @@ int coil_addr_peer(struct coil_addr *out, int fd)
 
 struct coil_listener {
     struct coil_custom closing;
+    struct coil_acceptor *acceptor;
     struct coil_future *close_fd; /* made in advance: closing has no memory */
     struct coil_handle closed_fd;
     int fd;
-    bool closed, unowned;
-    unsigned users; /* tasks in accept */
-    int64_t paused_until;
     struct coil_addr addr;
 };
 
@@ -132,17 +127,14 @@ static void fd_is_closed(void *arg)
 static void close_start(struct coil_future *f)
 {
     struct coil_listener *l = listener_of(f);
-    l->closed = true;
+    coil_future_detach(coil_acceptor_close(l->acceptor));
     coil_future_add_done_callback(l->close_fd, &l->closed_fd, fd_is_closed, l);
-    coil_future_detach(l->close_fd);
+    coil_future_detach(l->close_fd); /* waits for the acceptor's operation */
 }
 
 static void close_free(struct coil_future *f)
 {
-    struct coil_listener *l = listener_of(f);
-    l->unowned = true;
-    if (l->users == 0)
-        coil_custom_free(l);
+    coil_custom_free(f);
 }
 
 static const struct coil_future_class close_class = {
@@ -162,19 +154,16 @@ static int bind_and_listen(int fd, const struct coil_addr *addr, int backlog)
     return 0;
 }
 
-static int listener_init(struct coil_listener *l, const struct coil_addr *addr,
-                         int backlog)
+/* The descriptor is l->close_fd's from here on, also after an error. */
+static int open_acceptor(struct coil_listener *l)
 {
-    int err = bind_and_listen(l->fd, addr, backlog);
-    if (err == 0)
-        err = coil_addr_local(&l->addr, l->fd);
-    if (err < 0)
-        return err;
     l->close_fd = coil_close(l->fd);
-    if (!coil_future_done(l->close_fd))
-        return 0;
-    l->fd = -1; /* without memory coil_close() has closed it at once */
-    return -ENOMEM;
+    if (coil_future_done(l->close_fd))
+        return -ENOMEM; /* and it is closed */
+    int err = coil_acceptor_open(&l->acceptor, l->fd);
+    if (err < 0)
+        coil_future_detach(l->close_fd);
+    return err;
 }
 
 int coil_listener_open(struct coil_listener **out, const struct coil_addr *addr,
@@ -183,11 +172,17 @@ int coil_listener_open(struct coil_listener **out, const struct coil_addr *addr,
     struct coil_listener *l = coil_custom_new(&close_class, sizeof *l);
     if (!l)
         return -ENOMEM;
+    int err;
     l->fd = socket(addr->u.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    int err = l->fd < 0 ? -errno : listener_init(l, addr, backlog);
+    if (l->fd < 0) {
+        err = -errno;
+    } else if ((err = bind_and_listen(l->fd, addr, backlog)) < 0 ||
+               (err = coil_addr_local(&l->addr, l->fd)) < 0) {
+        close(l->fd);
+    } else {
+        err = open_acceptor(l);
+    }
     if (err < 0) {
-        if (l->fd >= 0)
-            close(l->fd);
         coil_custom_free(l);
         return err;
     }
@@ -200,56 +195,24 @@ void coil_listener_addr(const struct coil_listener *l, struct coil_addr *out)
     *out = l->addr;
 }
 
-static void leave(struct coil_listener *l)
-{
-    if (--l->users == 0 && l->unowned)
-        coil_custom_free(l);
-}
-
-static bool out_of_something(int err)
-{
-    return err == -EMFILE || err == -ENFILE || err == -ENOBUFS ||
-           err == -ENOMEM;
-}
-
-/* Errors of one connection, gone before it was accepted: accept(2). */
-static bool concerns_one(int err)
-{
-    return err == -ECONNABORTED || err == -EPROTO || err == -ENETDOWN ||
-           err == -EHOSTUNREACH || err == -ENETUNREACH || err == -EHOSTDOWN ||
-           err == -ENONET || err == -ENOPROTOOPT || err == -EOPNOTSUPP;
-}
-
+/* It may run when the listener is closed, and gone. */
 struct listener_accept {
     struct coil_coro coro;
-    struct coil_listener *listener;
-    bool inside;
-    int fd, err;
+    struct coil_future *next;
+    bool tcp;
+    int fd;
 };
 
 static void listener_accept(struct coil_coro *co)
 {
     COIL_ASYNC_GIVES(listener_accept, my, coil_stream_drop) {
-        my->inside = true;
-        my->listener->users++;
-        if (my->listener->paused_until > coil_now())
-            COIL_AWAIT(coil_sleep(my->listener->paused_until - coil_now()));
-        do {
-            if (my->listener->closed)
-                COIL_FAIL(COIL_ECLOSED);
-            COIL_TRY_AWAIT_TO(my->err, my->fd, coil_accept(my->listener->fd));
-        } while (concerns_one(my->err));
-        if (my->listener->closed && my->err < 0)
-            COIL_FAIL(COIL_ECLOSED);
-        if (out_of_something(my->err))
-            my->listener->paused_until = coil_now() + PAUSE;
-        if (my->err < 0)
-            COIL_FAIL(my->err);
-
+        struct coil_future *next = my->next;
+        my->next = NULL;
+        COIL_AWAIT_TO(my->fd, next);
         int on = 1;
-        if (my->listener->addr.u.sa.sa_family != AF_UNIX)
+        if (my->tcp)
             setsockopt(my->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        struct coil_stream *stream = coil_stream_adopt(my->fd);
+        struct coil_stream *stream = coil_stream_new(my->fd);
         if (!stream) {
             close(my->fd);
             COIL_FAIL(-ENOMEM);
@@ -257,14 +220,20 @@ static void listener_accept(struct coil_coro *co)
         COIL_RETURN(stream);
 
     COIL_FINALLY;
-        if (my->inside)
-            leave(my->listener);
+        if (my->next) /* cancelled before it began */
+            coil_drop(my->next);
     }
 }
 
-struct coil_future *coil_listener_accept(struct coil_listener *listener)
+struct coil_future *coil_listener_accept(struct coil_listener *l)
 {
-    return COIL_CALL(listener_accept, .listener = listener);
+    struct coil_future *next = coil_acceptor_next(l->acceptor);
+    struct coil_future *f = COIL_CALL(
+        listener_accept, .next = next,
+        .tcp = l->addr.u.sa.sa_family != AF_UNIX);
+    if (coil_future_done(f)) /* no memory */
+        coil_drop(next);
+    return f;
 }
 
 struct coil_future *coil_listener_close(struct coil_listener *listener)

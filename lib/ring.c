@@ -812,6 +812,31 @@ static int setup_smaller(struct io_uring *ring, unsigned entries,
     }
 }
 
+/*
+ * Some of these are older than the floor. A receive into shared buffers that
+ * goes on has no number of its own to ask for: it came with SEND_ZC.
+ */
+static bool has_operations(struct io_uring *ring)
+{
+    static const uint8_t needed[] = {
+        IORING_OP_READ,    IORING_OP_WRITE,    IORING_OP_RECV,
+        IORING_OP_SEND,    IORING_OP_ACCEPT,   IORING_OP_CONNECT,
+        IORING_OP_CLOSE,   IORING_OP_SHUTDOWN, IORING_OP_POLL_ADD,
+        IORING_OP_ASYNC_CANCEL, IORING_OP_SEND_ZC,
+    };
+    enum { KNOWN = IORING_OP_SEND_ZC + 1 };
+    _Alignas(struct io_uring_probe) char
+        room[sizeof(struct io_uring_probe) +
+             KNOWN * sizeof(struct io_uring_probe_op)] = { 0 };
+    struct io_uring_probe *probe = (struct io_uring_probe *)(void *)room;
+    if (io_uring_register_probe(ring, probe, KNOWN) < 0)
+        return false;
+    for (size_t i = 0; i < sizeof needed; i++)
+        if (!(probe->ops[needed[i]].flags & IO_URING_OP_SUPPORTED))
+            return false;
+    return true;
+}
+
 static void ring_close(struct coili_backend *b)
 {
     if (b->buf_ring) {
@@ -844,6 +869,13 @@ static int ring_open(struct coili_backend **out, struct coili_alloc *alloc,
         explain_refusal(err);
         coili_put(alloc, b, sizeof *b);
         return err;
+    }
+    b->wake_fd = -1;
+    if (!has_operations(&b->ring)) {
+        fprintf(stderr, "coil: this kernel's io_uring is too old: Linux 6.1 or "
+                        "newer is needed\n");
+        ring_close(b);
+        return -ENOSYS;
     }
     if (p.features & FEAT_NO_IOWAIT)
         b->enter_flags |= ENTER_NO_IOWAIT;

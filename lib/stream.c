@@ -13,10 +13,10 @@
  * receiver has lent its quota and the reader is not content yet, they are
  * merged, which gives them back and lets it go on.
  *
- * Closing: shut down, so that everything in flight ends; the receiver and the
- * sender tell when the kernel has let go; then the descriptor is closed. All of
- * it happens in memory that the stream has from its birth: closing works when
- * nothing else does.
+ * Closing: shut down, unless other processes may share the socket; cancel; the
+ * receiver and the sender tell when the kernel has let go; then the descriptor
+ * is closed. All of it happens in memory that the stream has from its birth:
+ * closing works when nothing else does.
  */
 #include <coil/stream.h>
 
@@ -36,7 +36,6 @@
 
 #include "check.h"
 #include "list.h"
-#include "stream.h"
 
 struct tcp;
 
@@ -59,7 +58,7 @@ struct tcp {
     char *merged;    /* a block of merged_size bytes */
     int fd;
     int end; /* 1: the peer has ended; an error; 0: neither */
-    bool closed;
+    bool closed, shared;
     uint8_t landing; /* receiver and sender, while they are closing */
     struct coil_sender sender;
     size_t merged_at, merged_end, merged_size;
@@ -331,7 +330,8 @@ static void close_start(struct coil_future *f)
 {
     struct tcp *t = COILI_CONTAINER(f, struct tcp, closing.future);
     t->closed = true;
-    shutdown(t->fd, SHUT_RDWR);
+    if (!t->shared)
+        shutdown(t->fd, SHUT_RDWR);
     if (t->reader)
         try_fill(t);
     while (t->first)
@@ -380,7 +380,7 @@ static const struct coil_stream_ops tcp_ops = {
     .fd = tcp_fd,
 };
 
-struct coil_stream *coil_stream_adopt(int fd)
+struct coil_stream *coil_stream_new(int fd)
 {
     struct tcp *t = coil_custom_new(&close_class, sizeof *t);
     if (!t)
@@ -389,6 +389,14 @@ struct coil_stream *coil_stream_adopt(int fd)
     t->fd = fd;
     coil_sender_init(&t->sender, fd);
     return &t->stream;
+}
+
+struct coil_stream *coil_stream_adopt(int fd)
+{
+    struct coil_stream *s = coil_stream_new(fd);
+    if (s)
+        tcp_of(s)->shared = true;
+    return s;
 }
 
 /* ---- Any stream ------------------------------------------------------- */
@@ -602,7 +610,7 @@ static void stream_connect(struct coil_coro *co)
         my->fd = new_socket(&my->addr);
         if (my->fd < 0)
             COIL_FAIL(my->fd);
-        my->stream = coil_stream_adopt(my->fd);
+        my->stream = coil_stream_new(my->fd);
         if (!my->stream) {
             close(my->fd);
             COIL_FAIL(-ENOMEM);

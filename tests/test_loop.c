@@ -1219,6 +1219,32 @@ static void close_at_once(void)
     CHECK_INT(coil_loop_new(&loop, &options), 0);
 }
 
+TEST(loop_close_may_wait_as_long_as_it_takes)
+{
+    struct coil_options options = COIL_OPTIONS_INIT;
+    options.close_ns = COIL_NEVER;
+    CHECK_INT(coil_loop_new(&loop, &options), 0);
+    SPAWN(shrug_off, .times = 3);
+    pass();
+    coil_loop_close(loop);
+    CHECK_STR(called, "e");
+}
+
+DEATH_TEST(loop_close_in_negative_time_aborts, "close_ns is not negative")
+{
+    struct coil_options options = COIL_OPTIONS_INIT;
+    options.close_ns = -1;
+    CHECK_INT(coil_loop_new(&loop, &options), 0);
+}
+
+TEST(loop_pass_waits_no_negative_time)
+{
+    open_loop();
+    CHECK(!coil_loop_pass(loop, -1));
+    CHECK(!coil_loop_pass(loop, INT64_MIN));
+    coil_loop_close(loop);
+}
+
 // Better no program than one whose memory the kernel writes to. What does not
 // end is named.
 DEATH_TEST(loop_close_of_a_task_that_never_ends_aborts,

@@ -62,6 +62,7 @@ static struct {
     unsigned forbidden_flags;   /* -EINVAL if any of them is asked for */
     unsigned hidden_features;
     int register_error; /* for the shared buffers */
+    int probe_error, without; /* this operation is not there */
     unsigned inits, init_entries, init_flags;
     unsigned features;
 } kernel = { .flags_all = ~0u };
@@ -124,6 +125,22 @@ int io_uring_register_buf_ring(struct io_uring *ring,
     } real = { .object = dlsym(RTLD_NEXT, "io_uring_register_buf_ring") };
     int err = kernel.register_error;
     return err ? err : real.function(ring, reg, flags);
+}
+
+int io_uring_register_probe(struct io_uring *ring, struct io_uring_probe *p,
+                            unsigned nr)
+{
+    typedef int probe_fn(struct io_uring *, struct io_uring_probe *, unsigned);
+    union {
+        void *object;
+        probe_fn *function;
+    } real = { .object = dlsym(RTLD_NEXT, "io_uring_register_probe") };
+    if (kernel.probe_error)
+        return kernel.probe_error;
+    int err = real.function(ring, p, nr);
+    if (kernel.without)
+        p->ops[kernel.without].flags = 0;
+    return err;
 }
 
 /* The rungs of the ladder: what each kernel does not know. */
@@ -1193,6 +1210,18 @@ TEST(ring_says_that_the_kernel_lacks_it)
     check_refusal(-ENOSYS, "Linux 6.1");
 }
 
+// Better one line at the start than an error for each operation.
+TEST(ring_says_that_the_kernel_is_too_old)
+{
+    kernel.without = IORING_OP_SEND_ZC;
+    check_refusal(-ENOSYS, "Linux 6.1");
+    kernel.without = IORING_OP_SHUTDOWN;
+    check_refusal(-ENOSYS, "Linux 6.1");
+    kernel.without = 0;
+    kernel.probe_error = -EINVAL;
+    check_refusal(-ENOSYS, "Linux 6.1");
+}
+
 // Read as "no RAM" by everybody who met it.
 TEST(ring_says_that_locked_memory_is_limited)
 {
@@ -1256,7 +1285,7 @@ TEST(ring_without_shared_buffers_fails_who_receives)
 {
     stage_open();
     struct pair pair = unix_pair();
-    struct coil_stream *s = coil_stream_adopt(pair.a);
+    struct coil_stream *s = coil_stream_new(pair.a);
     kernel.register_error = -ENOMEM;
     CHECK_INT(wait_int(coil_stream_fill(s, 1)), -ENOMEM);
     CHECK_INT(wait_int(coil_stream_write(s, "x", 1)), 1);
@@ -1443,7 +1472,7 @@ TEST(ring_receives_into_shared_buffers_after_fork)
 {
     stage_open();
     struct pair pair = tcp_pair(0);
-    struct coil_stream *s = coil_stream_adopt(pair.a);
+    struct coil_stream *s = coil_stream_new(pair.a);
     struct pattern out = { .seed = 7 }, in = out;
     for (int i = 0; i < 40; i++) {
         char *data;

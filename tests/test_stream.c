@@ -47,7 +47,7 @@ static struct pattern in, out;
 static void open_on(struct pair pair)
 {
     wire = pair;
-    s = coil_stream_adopt(wire.a);
+    s = coil_stream_new(wire.a);
     CHECK(s != NULL);
     in = out = (struct pattern){ .seed = 42 };
 }
@@ -207,7 +207,7 @@ TEST(stream_fill_without_shared_buffers_does_not_wait_for_ever)
 {
     open_tiny();
     struct pair other = unix_pair();
-    struct coil_stream *hog = coil_stream_adopt(other.a);
+    struct coil_stream *hog = coil_stream_new(other.a);
     char bytes[4 * 64] = "";
     CHECK_INT(write(other.b, bytes, sizeof bytes), sizeof bytes);
     CHECK_INT(wait_int(coil_stream_fill(hog, 1)), 64);
@@ -897,6 +897,34 @@ TEST(stream_close_before_anything_was_done)
     stage_close();
 }
 
+// A socket that is ours alone is shut down, whoever has a copy of it; what was
+// adopted, an inherited one say, goes on for the others.
+TEST(stream_close_shuts_down_but_for_what_was_adopted)
+{
+    for (int adopted = 0; adopted < 2; adopted++) {
+        stage_open();
+        struct pair pair = tcp_pair(0);
+        int copy = dup(pair.a);
+        s = adopted ? coil_stream_adopt(pair.a) : coil_stream_new(pair.a);
+        struct coil_task *reader = begin(coil_stream_fill(s, 1));
+        CHECK_INT(wait_int(coil_stream_close(s)), 0);
+        CHECK_INT(task_int(reader), COIL_ECLOSED);
+        CHECK(!is_open(pair.a));
+        char x = 'x';
+        if (adopted) {
+            CHECK_INT(write(copy, &x, 1), 1);
+            CHECK_INT(read(pair.b, &x, 1), 1);
+            CHECK_INT(write(pair.b, &x, 1), 1);
+            CHECK_INT(read(copy, &x, 1), 1);
+        } else {
+            CHECK_INT(read(pair.b, &x, 1), 0);
+        }
+        close(copy);
+        close(pair.b);
+        stage_close();
+    }
+}
+
 TEST(stream_close_with_bytes_unread)
 {
     for (int passes = 0; passes < 6; passes++) {
@@ -1270,6 +1298,114 @@ TEST(stream_fill_waits_for_room_among_the_operations)
     close_all();
 }
 
+/* ---- A stream of one's own -------------------------------------------- */
+
+/* The bytes of a string, a few at a time; what is written is counted. */
+struct text_stream {
+    struct coil_custom closing;
+    struct coil_stream stream;
+    const char *text;
+    size_t at, shown, written;
+    bool *closed;
+};
+
+static struct text_stream *text_of(const struct coil_stream *stream)
+{
+    return COILI_CONTAINER((void *)(uintptr_t)stream, struct text_stream,
+                           stream);
+}
+
+static struct coil_future *text_fill(struct coil_stream *stream, size_t want)
+{
+    struct text_stream *t = text_of(stream);
+    size_t left = strlen(t->text + t->at);
+    t->shown = want < left ? want : left;
+    return coil_future_done_with(0, (int64_t)t->shown);
+}
+
+static size_t text_peek(struct coil_stream *stream, char **data)
+{
+    struct text_stream *t = text_of(stream);
+    *data = (char *)(uintptr_t)t->text + t->at;
+    return t->shown;
+}
+
+static void text_consume(struct coil_stream *stream, size_t n)
+{
+    text_of(stream)->at += n;
+    text_of(stream)->shown -= n;
+}
+
+static struct coil_future *text_write(struct coil_stream *stream,
+                                      const void *buf, size_t len)
+{
+    (void)buf;
+    text_of(stream)->written += len;
+    return coil_future_done_with(0, (int64_t)len);
+}
+
+static struct coil_future *text_close(struct coil_stream *stream)
+{
+    return &text_of(stream)->closing.future;
+}
+
+static void text_close_start(struct coil_future *f)
+{
+    *((struct text_stream *)(void *)f)->closed = true;
+    coil_future_set_int(f, 0);
+}
+
+static void text_free(struct coil_future *f)
+{
+    coil_custom_free(f);
+}
+
+static const struct coil_future_class text_class = {
+    .name = "close text",
+    .start = text_close_start,
+    .free = text_free,
+};
+
+static const struct coil_stream_ops text_ops = {
+    .fill = text_fill,
+    .peek = text_peek,
+    .consume = text_consume,
+    .write = text_write,
+    .close = text_close,
+};
+
+// With the public header alone: the reads are made of fill, peek and consume.
+TEST(stream_may_be_anybodys_table_of_operations)
+{
+    static char buf[16];
+    stage_open();
+    for (int dropped = 0; dropped < 2; dropped++) {
+        bool closed = false;
+        struct text_stream *t = coil_custom_new(&text_class, sizeof *t);
+        CHECK(t != NULL);
+        t->stream.ops = &text_ops;
+        t->text = "one\ntwo\nthree";
+        t->closed = &closed;
+        s = &t->stream;
+        CHECK_INT(wait_int(coil_stream_read_until(s, '\n', buf, 16)), 4);
+        CHECK_MEM(buf, "one\n", 4);
+        CHECK_INT(wait_int(coil_stream_read_exactly(s, buf, 2)), 2);
+        CHECK_MEM(buf, "tw", 2);
+        CHECK_INT(wait_int(coil_stream_read_until(s, '\n', buf, 16)), 2);
+        CHECK_INT(wait_int(coil_stream_read_exactly(s, buf, 16)),
+                  COIL_EINCOMPLETE);
+        CHECK_MEM(buf, "three", 5);
+        CHECK_INT(wait_int(coil_stream_write(s, "abc", 3)), 3);
+        CHECK_INT(t->written, 3);
+        if (dropped)
+            coil_stream_drop(s);
+        else
+            CHECK_INT(wait_int(coil_stream_close(s)), 0);
+        CHECK(closed);
+    }
+    stage_close();
+}
+
 /* ---- Echo ------------------------------------------------------------- */
 
 struct echo {
@@ -1409,8 +1545,8 @@ static void storm(uint64_t seed, struct coil_options options)
     stage_open_with(options);
     for (int i = 0; i < CONNS; i++) {
         struct pair pair = i % 3 ? unix_pair() : tcp_pair(i % 2 ? 4096 : 0);
-        server[i] = SPAWN(echo, .stream = coil_stream_adopt(pair.a));
-        client[i] = SPAWN(talks, .stream = coil_stream_adopt(pair.b),
+        server[i] = SPAWN(echo, .stream = coil_stream_new(pair.a));
+        client[i] = SPAWN(talks, .stream = coil_stream_new(pair.b),
                           .all = 1000 + draw(&seed, 30000),
                           .seed = seed + (uint64_t)i);
         coil_task_quiet(client[i]);
@@ -1504,8 +1640,8 @@ static int talk_once(void)
         return err;
     stage_loop = loop;
     struct pair pair = unix_pair();
-    struct coil_stream *a = coil_stream_adopt(pair.a);
-    struct coil_stream *b = coil_stream_adopt(pair.b);
+    struct coil_stream *a = coil_stream_new(pair.a);
+    struct coil_stream *b = coil_stream_new(pair.b);
     if (!a)
         close(pair.a);
     if (!b)

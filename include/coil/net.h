@@ -100,11 +100,12 @@ COIL_API void coil_listener_addr(const struct coil_listener *listener,
                                  struct coil_addr *out);
 
 /*
- * Wait for the next connection.
+ * Wait for the next connection. Who asked first gets it; once one has asked,
+ * some are accepted in advance (acceptor.h).
  *
  * Result    a struct coil_stream *, with TCP_NODELAY
- * Errors    -EMFILE, -ENFILE, -ENOBUFS, -ENOMEM: told once, then it pauses for
- *           100 ms before it tries again; COIL_ECLOSED; -ECANCELED
+ * Errors    -EMFILE, -ENFILE, -ENOBUFS, -ENOMEM: one is told, and for 100 ms
+ *           nothing more is accepted; COIL_ECLOSED; -ECANCELED
  * Lifetime  gives (coil_stream_close); closed if nobody takes it
  */
 COIL_API COIL_NODISCARD struct coil_future *

@@ -13,7 +13,8 @@
  * One task reads and any number write; a write is done when all its bytes have
  * been given to the kernel, so a slow peer holds the writer back.
  *
- * A stream is a table of operations: TCP fills it in here, TLS will elsewhere.
+ * A stream is a table of operations: TCP fills it in here, TLS will elsewhere,
+ * and so may you: see the end of this page.
  */
 
 #include <coil/api.h>
@@ -39,10 +40,18 @@ COIL_API COIL_NODISCARD struct coil_future *
 coil_stream_connect(const struct coil_addr *addr);
 
 /*
- * A stream over a connected socket.
+ * A stream over a connected socket that you have made or accepted yourself.
  *
  * Result    NULL without memory: the descriptor stays yours
  * Lifetime  gives (coil_stream_close); takes `fd`
+ */
+COIL_API struct coil_stream *coil_stream_new(int fd);
+
+/*
+ * The same over one that other processes may share, such as an inherited one:
+ * to close the stream does not shut down the connection.
+ *
+ * Source    asyncio loop.connect_accepted_socket()
  */
 COIL_API struct coil_stream *coil_stream_adopt(int fd);
 
@@ -102,7 +111,8 @@ coil_stream_read_exactly(struct coil_stream *stream, void *buf, size_t len);
  * Read up to and including the separator byte into `buf`.
  *
  * Result    bytes read, the separator included; 0 at the end
- * Errors    COIL_ELIMIT: none within `size` bytes, and they stay unread;
+ * Errors    COIL_ELIMIT: none within `size` bytes, nor within
+ *           COIL_STREAM_FILL_MAX, and they stay unread;
  *           COIL_EINCOMPLETE: the peer ended in the middle, and the rest stays
  *           unread; as fill
  * Lifetime  lends `buf` until it is done
@@ -136,9 +146,9 @@ COIL_API COIL_NODISCARD struct coil_future *
 coil_stream_write_eof(struct coil_stream *stream);
 
 /*
- * Close: shut down, cancel what is in flight, wait until the kernel has let
- * go, close the descriptor. Reads and writes of other tasks end with
- * COIL_ECLOSED. Cannot be cancelled.
+ * Close: shut down (not what was adopted), cancel what is in flight, wait until
+ * the kernel has let go, close the descriptor. Reads and writes of other tasks
+ * end with COIL_ECLOSED. Cannot be cancelled.
  *
  * Result    0
  * Lifetime  takes the stream; NULL is fine
@@ -154,6 +164,33 @@ coil_stream_close(struct coil_stream *stream);
  * Lifetime  takes the stream; NULL is fine
  */
 COIL_API void coil_stream_drop(struct coil_stream *stream);
+
+/* ---- For your own streams --------------------------------------------- */
+
+/*
+ * What stands behind a stream. Each does what the function of its name says;
+ * the functions that are not here are made of these.
+ */
+struct coil_stream_ops {
+    struct coil_future *(*fill)(struct coil_stream *stream, size_t want);
+    size_t (*peek)(struct coil_stream *stream, char **data);
+    void (*consume)(struct coil_stream *stream, size_t n);
+    bool (*at_end)(const struct coil_stream *stream);
+    struct coil_future *(*write)(struct coil_stream *stream, const void *buf,
+                                 size_t len);
+    struct coil_future *(*write_eof)(struct coil_stream *stream);
+    /*
+     * A future of a class that cannot be cancelled, made without memory: the
+     * stream has it from its birth. coil_stream_drop() detaches it.
+     */
+    struct coil_future *(*close)(struct coil_stream *stream);
+    int (*fd)(const struct coil_stream *stream);
+};
+
+/* The head of a stream; your fields follow. */
+struct coil_stream {
+    const struct coil_stream_ops *ops;
+};
 
 COIL_END_DECLS
 
