@@ -511,7 +511,8 @@ void coil_loop_close(struct coil_loop *loop)
         take_remote(loop);
     }
     coili_nursery_release(&loop->root);
-    coili_resolver_free(loop);
+    if (loop->at_close)
+        loop->at_close(loop);
 
     /* Whoever called from another thread is out of the lock after this. */
     pthread_mutex_lock(&loop->lock);

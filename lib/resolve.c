@@ -169,6 +169,23 @@ static void job_end(struct job *job)
 
 /* ---- Entries ---------------------------------------------------------- */
 
+static void entry_remove(struct coili_resolver *r, struct entry *e)
+{
+    coili_list_remove(&e->link);
+    r->n--;
+    coil_free(e, sizeof *e);
+}
+
+static void close_resolver(struct coil_loop *loop)
+{
+    struct coili_resolver *r = loop->resolver;
+    struct coili_list *link;
+    while ((link = coili_list_first(&r->entries)))
+        entry_remove(r, COILI_CONTAINER(link, struct entry, link));
+    coil_free(r, sizeof *r);
+    loop->resolver = NULL;
+}
+
 static struct coili_resolver *resolver(void)
 {
     struct coil_loop *loop = coili_loop;
@@ -181,14 +198,8 @@ static struct coili_resolver *resolver(void)
     r->n = 0;
     coil_semaphore_init(&r->threads, THREADS);
     loop->resolver = r;
+    loop->at_close = close_resolver;
     return r;
-}
-
-static void entry_remove(struct coili_resolver *r, struct entry *e)
-{
-    coili_list_remove(&e->link);
-    r->n--;
-    coil_free(e, sizeof *e);
 }
 
 static struct entry *entry_find(struct coili_resolver *r, const char *host,
@@ -235,18 +246,6 @@ static struct entry *entry_new(struct coili_resolver *r, const char *host,
     coili_list_append(&r->entries, &e->link);
     r->n++;
     return e;
-}
-
-void coili_resolver_free(struct coil_loop *loop)
-{
-    struct coili_resolver *r = loop->resolver;
-    struct coili_list *link;
-    if (!r)
-        return;
-    while ((link = coili_list_first(&r->entries)))
-        entry_remove(r, COILI_CONTAINER(link, struct entry, link));
-    coil_free(r, sizeof *r);
-    loop->resolver = NULL;
 }
 
 /* ---- The lookup, a task of the loop ----------------------------------- */

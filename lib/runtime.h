@@ -251,6 +251,7 @@ struct coil_loop {
     struct coili_list unstarted; /* frames nobody awaited yet */
     struct coil_piece *pieces;   /* one per shared receive buffer */
     struct coili_resolver *resolver;
+    void (*at_close)(struct coil_loop *); /* all tasks have ended; or NULL */
     const struct coil_site *asked;
     struct coil_options options;
     uint64_t passes;
@@ -404,11 +405,6 @@ void coili_nursery_release(struct coili_nursery *n);
 
 /* Make a frame that nobody awaited a task of the loop that is cancelled. */
 void coili_adopt(struct coil_loop *loop, struct coil_coro *co);
-
-/* ---- Names ------------------------------------------------------------ */
-
-/* Free the cache of names, when the loop is closed. */
-void coili_resolver_free(struct coil_loop *loop);
 
 /* ---- Scopes ----------------------------------------------------------- */
 
