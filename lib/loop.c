@@ -375,13 +375,16 @@ static unsigned or_default(unsigned value, unsigned preset)
     return value ? value : preset;
 }
 
+/* The struct as it was at first: nobody gives less. */
+#define OPTIONS_LEAST offsetof(struct coil_options, resolver_threads)
+
 /* What the caller's version of the struct does not have stays zero. */
 static void fill_options(struct coil_options *o,
                          const struct coil_options *given)
 {
     *o = (struct coil_options){ 0 };
     if (given) {
-        coili_check(given->size >= offsetof(struct coil_options, arena) &&
+        coili_check(given->size >= OPTIONS_LEAST &&
                         given->size <= sizeof *o,
                     "options begin with their size: COIL_OPTIONS_INIT");
         memcpy(o, given, given->size);
@@ -401,6 +404,10 @@ static void fill_options(struct coil_options *o,
     coili_check(o->close_ns >= 0, "options.close_ns is not negative");
     if (!o->close_ns)
         o->close_ns = COIL_SECONDS(10);
+    o->resolver_threads = or_default(o->resolver_threads, 4);
+    o->resolver_names = or_default(o->resolver_names, 64);
+    if (!o->resolver_keep_ns)
+        o->resolver_keep_ns = COIL_SECONDS(10);
 }
 
 int coil_loop_new(struct coil_loop **out, const struct coil_options *options)

@@ -247,11 +247,19 @@ DEATH_TEST(loop_options_larger_than_ours_abort, "COIL_OPTIONS_INIT")
     (void)!coil_loop_new(&loop, options);
 }
 
+// The first header had so many fields: whoever says less has not set the size.
+DEATH_TEST(loop_options_smaller_than_the_first_abort, "COIL_OPTIONS_INIT")
+{
+    struct coil_options options = COIL_OPTIONS_INIT;
+    options.size = offsetof(struct coil_options, resolver_threads) - 1;
+    (void)!coil_loop_new(&loop, &options);
+}
+
 // One built against an older header gives fewer; the rest is not read.
 TEST(loop_options_of_an_older_program_are_taken)
 {
     struct coil_options options = COIL_OPTIONS_INIT;
-    options.size = offsetof(struct coil_options, arena);
+    options.size = offsetof(struct coil_options, resolver_threads);
     memset((char *)&options + options.size, 0xff,
            sizeof options - options.size);
     CHECK_INT(coil_loop_new(&loop, &options), 0);

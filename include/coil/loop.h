@@ -40,6 +40,12 @@ typedef void coil_exception_fn(const struct coil_exception *what, void *arg);
 
 /*
  * How a loop is made. Start with COIL_OPTIONS_INIT; 0 means the default.
+ *
+ * An arena is for what coil allocates. What is not in it: the rings, which are
+ * the kernel's; the shared receive buffers, recv_buffers * recv_buffer_bytes
+ * mapped at first need; and for each name that is looked up (net.h), until
+ * there is an answer, a malloc of some 200 bytes, a thread with a stack of
+ * 256 KiB, and what it and getaddrinfo() allocate.
  */
 struct coil_options {
     size_t size;             /* sizeof(struct coil_options) */
@@ -49,10 +55,14 @@ struct coil_options {
     unsigned recv_buffers;   /* shared by all streams, power of two; 128 */
     unsigned recv_buffer_bytes; /* of one of them; 16384 */
     int64_t close_ns;        /* to drain when closing; 10 s */
-    void *arena;             /* all memory comes from here, if given */
+    void *arena;             /* memory comes from here, if given; see above */
     size_t arena_bytes;
     coil_exception_fn *on_exception; /* NULL: a line on stderr */
     void *on_exception_arg;
+    unsigned resolver_threads; /* so many names looked up at once; 4 */
+    unsigned resolver_names; /* kept or asked for, then others wait; 64 */
+    int64_t resolver_keep_ns; /* the age of an answer at the most; 10 s;
+                                 COIL_NEVER: any; negative: none is kept */
 };
 
 #define COIL_OPTIONS_INIT { .size = sizeof(struct coil_options) }
