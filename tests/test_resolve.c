@@ -729,6 +729,25 @@ TEST(resolve_asks_once_for_all_who_waited_for_room)
     stage_close();
 }
 
+// Its name was looked up for another meanwhile, and is kept.
+TEST(resolve_that_needs_no_room_any_more_passes_it_on)
+{
+    struct coil_task *tasks[4];
+    stage_open_with((struct coil_options){ .resolver_names = 1 });
+    let_answer(0);
+    tasks[0] = ask_number(0);
+    tasks[1] = ask(1, "same");
+    tasks[2] = ask(2, "same");
+    tasks[3] = ask_number(3);
+    wait_inside(1);
+    stage_passes(3);
+    let_answer(-1);
+    for (int i = 0; i < 4; i++)
+        CHECK_INT(task_int(tasks[i]), 0);
+    CHECK_INT(names.calls, 3);
+    stage_close();
+}
+
 // A permit that came with the cancellation is not lost, nor one before it.
 TEST(resolve_cancelled_while_it_waits_for_room_passes_it_on)
 {
