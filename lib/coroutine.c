@@ -40,37 +40,17 @@
 
 /* ---- Frames ----------------------------------------------------------- */
 
-struct coil_coro *coili_frame_raw(coil_step_fn *step, uint32_t size)
+/* Listed until it is awaited, so that one that never is can be named. */
+struct coil_coro *coili_frame_new(coil_step_fn *step, uint32_t size)
 {
     struct coil_loop *loop = coili_loop;
     if (COILI_UNLIKELY(!loop))
         return coili_no_loop();
-    unsigned wide = size & 1;
-    unsigned cls = coili_size_class(size - wide);
-    char *block = coili_class_get(&loop->alloc, cls);
-    if (COILI_UNLIKELY(!block))
+    struct coil_task *t = coili_frame_make(loop, step, size, 1, KIND_CORO);
+    if (COILI_UNLIKELY(!t))
         return NULL;
-
-    /* So the frame of a wide one is aligned to 16: block_of() sees it. */
-    struct coil_task *t = (struct coil_task *)(void *)(block + wide * 8);
-    t->siblings.next = t->siblings.prev = NULL;
-    t->owner = NULL;
-    t->coro = (struct coil_coro){
-        .future = { .refs = 1,
-                    .flags = KIND_CORO,
-                    .size_class = (uint8_t)cls },
-        .step = step,
-    };
+    coili_list_append(&loop->unstarted, &t->siblings);
     return &t->coro;
-}
-
-/* Listed until it is awaited, so that one that never is can be named. */
-struct coil_coro *coili_frame_new(coil_step_fn *step, uint32_t size)
-{
-    struct coil_coro *co = coili_frame_raw(step, size);
-    if (COILI_LIKELY(co))
-        coili_list_append(&coili_loop->unstarted, &task_of(co)->siblings);
-    return co;
 }
 
 /* Blocks are aligned to 16; a wide task stands 8 bytes into its own. */

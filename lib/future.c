@@ -175,11 +175,12 @@ static bool goes_on(struct coil_future *f)
 /* The last reference is gone. */
 void coili_gone(struct coil_future *f)
 {
+    if (COILI_LIKELY(kind_of(f) == KIND_CORO)) {
+        coili_frame_free(coro_of(f));
+        return;
+    }
     struct coil_loop *loop = coili_need_loop();
     switch (kind_of(f)) {
-    case KIND_CORO:
-        coili_frame_free(coro_of(f));
-        break;
     case KIND_CUSTOM:
         if (!f->state && goes_on(f))
             break;

@@ -17,7 +17,8 @@
  *
  * While tasks are ready a pass makes no system call and does not look at the
  * clock, unless the backend is eager (something is to be submitted, or the
- * kernel has flagged work). Every 64th pass does both anyway.
+ * kernel has flagged work). Every 64th pass looks at the clock, and enters if
+ * anything flies.
  *
  * Only this file runs code of the user's: coroutines and calls, from the batch.
  */

@@ -637,6 +637,8 @@ static bool ring_wait(struct coili_backend *b, int64_t timeout_ns)
         b->stats.overflows++;
     if (io_uring_cq_ready(&b->ring) || b->queue)
         timeout_ns = 0;
+    if (timeout_ns == 0 && b->stats.in_flight == 1 && !ring_eager(b))
+        return false; /* nothing flies but the poll for wake() */
     int err = RUNNING_ON_VALGRIND ? enter_patiently(b, timeout_ns)
                                   : enter(b, timeout_ns != 0, timeout_ns);
     coili_check(err >= 0 || err == -ETIME || err == -EINTR || err == -EAGAIN ||

@@ -44,7 +44,7 @@
 #define F_CALLED 0x0010u      /* a coroutine awaited by its caller */
 #define F_TASK 0x0020u        /* a coroutine driven by the loop */
 #define F_IN_PLACE COILI_IN_PLACE /* its memory is the user's */
-#define F_HANDLE 0x0080u      /* its nursery holds a reference: the handle */
+#define F_HANDLE COILI_HANDLE /* its nursery holds a reference: the handle */
 #define F_MUST_CANCEL COILI_MUST_CANCEL /* a request that has not struck yet */
 #define F_OWN_CANCEL 0x0200u  /* it fails because its task was cancelled */
 #define F_FINALLY COILI_IN_FINALLY /* in its FINALLY */
@@ -142,6 +142,9 @@ struct coil_task {
     struct coili_nursery *owner;
     struct coil_coro coro;
 };
+
+_Static_assert(offsetof(struct coil_task, coro) == COILI_TASK_HEAD,
+               "coroutine.h knows where a task begins");
 
 static inline struct coil_task *task_of(struct coil_coro *co)
 {
@@ -348,6 +351,31 @@ static inline void mark_fetched(struct coil_future *f)
 
 /* ---- Coroutines, inside ----------------------------------------------- */
 
+/* A frame in a block of COILI_BLOCK(), in no list; NULL without memory. */
+static inline struct coil_task *coili_frame_make(struct coil_loop *loop,
+                                                 coil_step_fn *step,
+                                                 uint32_t size, unsigned refs,
+                                                 unsigned flags)
+{
+    unsigned wide = size & 1;
+    unsigned cls = coili_size_class(size - wide);
+    char *block = coili_class_get(&loop->alloc, cls);
+    if (COILI_UNLIKELY(!block))
+        return NULL;
+
+    /* So the frame of a wide one is aligned to 16: block_of() sees it. */
+    struct coil_task *t = (struct coil_task *)(void *)(block + wide * 8);
+    t->siblings.next = t->siblings.prev = NULL;
+    t->owner = NULL;
+    t->coro = (struct coil_coro){
+        .future = { .refs = refs & REFS_MOST,
+                    .flags = (uint16_t)flags,
+                    .size_class = (uint8_t)cls },
+        .step = step,
+    };
+    return t;
+}
+
 /* CALL in a thread without a loop: NULL after RUN has failed, else aborts. */
 struct coil_coro *coili_no_loop(void);
 
@@ -394,8 +422,16 @@ static inline struct coili_nursery *coili_nursery_need(struct coil_coro *co)
 void coili_nursery_cancel(struct coili_nursery *n,
                           enum coil_cancel_reason reason);
 
+/* Its owner waits until none runs, and none does. */
+void coili_last_child_ended(struct coil_loop *loop, struct coili_nursery *n);
+
 /* One of its children has ended. */
-void coili_child_ended(struct coil_loop *loop, struct coili_nursery *n);
+static inline void coili_child_ended(struct coil_loop *loop,
+                                     struct coili_nursery *n)
+{
+    if (--n->running == 0 && n->awaited)
+        coili_last_child_ended(loop, n);
+}
 
 /* Wake a task's waiters and let go of the loop's reference. */
 void coili_task_ended(struct coil_loop *loop, struct coil_coro *co);

@@ -92,10 +92,8 @@ void coili_nursery_release(struct coili_nursery *n)
     }
 }
 
-void coili_child_ended(struct coil_loop *loop, struct coili_nursery *n)
+void coili_last_child_ended(struct coil_loop *loop, struct coili_nursery *n)
 {
-    if (--n->running > 0 || !n->awaited)
-        return;
     n->awaited = 0;
     n->owner->awaiting = (uintptr_t)&coili_zero;
     wake(loop, n->owner);

@@ -105,19 +105,58 @@ static void cancel_if_closing(struct coil_loop *loop, struct coil_task *t)
         coili_cancel(&t->coro, COIL_CANCEL_USER);
 }
 
-static void enter_nursery(struct coil_loop *loop, struct coili_nursery *n,
-                          struct coil_task *t)
+static inline void enter_nursery(struct coil_loop *loop,
+                                 struct coili_nursery *n, struct coil_task *t)
 {
-    coili_list_remove(&t->siblings);
     coili_list_append(&n->tasks, &t->siblings);
     t->owner = n;
     n->running++;
-    flag_set(&t->coro.future, F_TASK | F_STARTED);
     wake(loop, &t->coro);
     cancel_if_closing(loop, t);
 }
 
-static struct coil_task *spawn(struct coil_future *f)
+/* Where what is spawned now belongs; NULL without memory. */
+static inline struct coili_nursery *nursery_now(struct coil_loop *loop)
+{
+    return loop->current ? coili_nursery_need(loop->current) : &loop->root;
+}
+
+/* SPAWN and START: a frame that is a task from its birth. */
+struct coil_coro *coili_spawn_frame(coil_step_fn *step, uint32_t size,
+                                    unsigned handle)
+{
+    struct coil_loop *loop = coili_loop;
+    if (COILI_UNLIKELY(!loop))
+        return coili_no_loop();
+    struct coili_nursery *n = nursery_now(loop);
+    if (COILI_UNLIKELY(!n))
+        return NULL;
+    struct coil_task *t = coili_frame_make(loop, step, size, handle ? 2 : 1,
+                                           KIND_CORO | F_TASK | F_STARTED |
+                                               handle);
+    if (COILI_UNLIKELY(!t))
+        return NULL;
+    enter_nursery(loop, n, t);
+    return &t->coro;
+}
+
+struct coil_task *coili_nomem_task(void)
+{
+    return nomem();
+}
+
+/* A frame that was listed as unstarted becomes a task. */
+static void begin_task(struct coil_loop *loop, struct coili_nursery *n,
+                       struct coil_task *t, unsigned handle)
+{
+    coili_list_remove(&t->siblings);
+    if (handle)
+        future_ref(&t->coro.future);
+    flag_set(&t->coro.future, F_TASK | F_STARTED | handle);
+    enter_nursery(loop, n, t);
+}
+
+static struct coil_task *spawn(struct coil_future *f, unsigned handle)
 {
     struct coil_loop *loop = coili_need_loop();
     if (f->refs == REFS_MOST && state_of(f) == S_FAILED)
@@ -125,29 +164,24 @@ static struct coil_task *spawn(struct coil_future *f)
     struct coil_task *t = as_task(f);
     if (!t)
         return NULL;
-    struct coili_nursery *n = loop->current ? coili_nursery_need(loop->current)
-                                            : &loop->root;
+    struct coili_nursery *n = nursery_now(loop);
     if (!n) {
         coil_drop(&t->coro.future);
         return NULL;
     }
-    enter_nursery(loop, n, t);
+    begin_task(loop, n, t, handle);
     return t;
 }
 
 struct coil_task *coil_spawn(struct coil_future *future)
 {
-    struct coil_task *t = spawn(future);
-    if (!t)
-        return nomem();
-    future_ref(&t->coro.future);
-    flag_set(&t->coro.future, F_HANDLE);
-    return t;
+    struct coil_task *t = spawn(future, F_HANDLE);
+    return t ? t : nomem();
 }
 
 int coil_start(struct coil_future *future)
 {
-    return spawn(future) ? 0 : -ENOMEM;
+    return spawn(future, 0) ? 0 : -ENOMEM;
 }
 
 /*
@@ -167,7 +201,7 @@ void coili_adopt(struct coil_loop *loop, struct coil_coro *co)
         return;
     }
     coili_begin_cancelled(co, COIL_CANCEL_USER);
-    enter_nursery(loop, n, task_of(co));
+    begin_task(loop, n, task_of(co), 0);
 }
 
 /* ---- The end ---------------------------------------------------------- */
@@ -202,18 +236,21 @@ void coili_task_ended(struct coil_loop *loop, struct coil_coro *co)
     struct coili_nursery *owner = task_of(co)->owner;
     if (!(f->flags & F_HANDLE))
         coili_list_remove(&task_of(co)->siblings);
-    coili_wake_waiters(loop, f);
+    if (f->waiters)
+        coili_wake_waiters(loop, f);
     future_unref(f);
     coili_child_ended(loop, owner);
 }
 
 /* The nursery lets go of it. */
-static void drop_handle(struct coil_task *t)
+static inline void drop_handle(struct coil_task *t)
 {
-    flag_clear(&t->coro.future, F_HANDLE);
-    if (coil_task_done(t))
+    struct coil_future *f = &t->coro.future;
+    flag_clear(f, F_HANDLE);
+    if (state_of(f))
         coili_list_remove(&t->siblings);
-    future_unref(&t->coro.future);
+    if (--f->refs == 0)
+        coili_frame_free(&t->coro);
 }
 
 void coil_task_drop(struct coil_task **task)

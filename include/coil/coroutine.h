@@ -41,6 +41,7 @@
  * fields may be lent to its children.
  */
 
+#include <errno.h>
 #include <string.h>
 
 #include <coil/api.h>
@@ -117,7 +118,7 @@ COIL_END_DECLS
  * Lifetime  views: valid until this coroutine is over or coil_task_drop()
  * Source    asyncio.create_task()
  */
-#define COIL_SPAWN(...) coil_spawn(COILI_CALL_NOW(__VA_ARGS__, .coro.line = 0))
+#define COIL_SPAWN(...) COILI_SPAWN(__VA_ARGS__, .coro.line = 0)
 
 /*
  * The same without a handle, for accept loops: freed when it ends; an error
@@ -125,7 +126,7 @@ COIL_END_DECLS
  *
  * Result    0 or -ENOMEM
  */
-#define COIL_START(...) coil_start(COILI_CALL_NOW(__VA_ARGS__, .coro.line = 0))
+#define COIL_START(...) COILI_START(__VA_ARGS__, .coro.line = 0)
 
 /*
  * Make this thread's loop, run the coroutine in it, close it.
@@ -424,10 +425,13 @@ COIL_END_DECLS
 #define COILI_CALL(T, ...) \
     coili_call(coili_frame_new(T, COILI_BLOCK(T)), sizeof(struct T), \
                &(struct T){ __VA_ARGS__ })
-/* The same for what is spawned at once: never to be missed if it is not. */
-#define COILI_CALL_NOW(T, ...) \
-    coili_call(coili_frame_raw(T, COILI_BLOCK(T)), sizeof(struct T), \
-               &(struct T){ __VA_ARGS__ })
+/* A task at once, and its arguments then: it does not run before. */
+#define COILI_SPAWN(T, ...) \
+    coili_spawned(coili_spawn_frame(T, COILI_BLOCK(T), COILI_HANDLE), \
+                  sizeof(struct T), &(struct T){ __VA_ARGS__ })
+#define COILI_START(T, ...) \
+    coili_started(coili_spawn_frame(T, COILI_BLOCK(T), 0), sizeof(struct T), \
+                  &(struct T){ __VA_ARGS__ })
 
 /*
  * A frame's block: its size, with room for the task's words in front. Sizes
@@ -542,13 +546,16 @@ enum {
 /* The flags of a coroutine that the inlined functions know. */
 #define COILI_KIND_CORO 1u
 #define COILI_IN_PLACE 0x0040u
+#define COILI_HANDLE 0x0080u
 #define COILI_MUST_CANCEL 0x0100u
 #define COILI_IN_FINALLY 0x0400u
 #define COILI_FETCHED 0x0800u
 #define COILI_GIVES 0x1000u
 
 COIL_API struct coil_coro *coili_frame_new(coil_step_fn *step, uint32_t block);
-COIL_API struct coil_coro *coili_frame_raw(coil_step_fn *step, uint32_t block);
+COIL_API struct coil_coro *coili_spawn_frame(coil_step_fn *step, uint32_t block,
+                                             unsigned handle);
+COIL_API struct coil_task *coili_nomem_task(void);
 COIL_API void coili_run_begin(const struct coil_options *options, uint32_t abi);
 COIL_API int coili_run_end(struct coil_future *main, enum coili_kind kind,
                            void *result);
@@ -714,6 +721,29 @@ coili_call(struct coil_coro *co, size_t size, const void *args)
     memcpy((char *)co + sizeof *co, (const char *)args + sizeof *co,
            size - sizeof *co);
     return &co->future;
+}
+
+/* How far in front of its frame a task begins. */
+#define COILI_TASK_HEAD 24
+
+static inline __attribute__((always_inline)) struct coil_task *
+coili_spawned(struct coil_coro *co, size_t size, const void *args)
+{
+    if (!co)
+        return coili_nomem_task();
+    memcpy((char *)co + sizeof *co, (const char *)args + sizeof *co,
+           size - sizeof *co);
+    return (struct coil_task *)(void *)((char *)co - COILI_TASK_HEAD);
+}
+
+static inline __attribute__((always_inline)) int
+coili_started(struct coil_coro *co, size_t size, const void *args)
+{
+    if (!co)
+        return -ENOMEM;
+    memcpy((char *)co + sizeof *co, (const char *)args + sizeof *co,
+           size - sizeof *co);
+    return 0;
 }
 
 static inline __attribute__((always_inline)) struct coil_future *
