@@ -15,7 +15,8 @@
  * arena blocks above 4 KiB come from malloc one by one and go back to it.
  *
  * A freed block says so in its first word, where a future keeps its count and
- * kind: to await a coroutine twice is caught by that in most cases.
+ * kind: to await it again, or to give it back again, is caught by that in most
+ * cases.
  */
 #include "alloc.h"
 
@@ -26,6 +27,7 @@
 #define CHUNK_FIRST (16 * 1024)
 #define CHUNK_MOST (1024 * 1024)
 #define LARGE (4 * 1024)
+_Static_assert(LARGE + 16 <= CHUNK_FIRST, "a chunk holds any block carved");
 
 struct coili_chunk {
     struct coili_chunk *next, **prev;
@@ -90,13 +92,11 @@ static void recycle_rest(struct coili_alloc *a)
     }
 }
 
-static int new_chunk(struct coili_alloc *a, size_t size)
+static int new_chunk(struct coili_alloc *a)
 {
     if (a->from_arena)
         return 0;
     size_t bytes = a->chunk_bytes;
-    while (bytes < size + 16)
-        bytes *= 2;
     struct coili_chunk *c = malloc(bytes);
     if (!c)
         return 0;
@@ -113,7 +113,7 @@ static int new_chunk(struct coili_alloc *a, size_t size)
 
 static void *carve(struct coili_alloc *a, size_t size)
 {
-    if ((size_t)(a->bump_end - a->bump) < size && !new_chunk(a, size))
+    if ((size_t)(a->bump_end - a->bump) < size && !new_chunk(a))
         return NULL;
     void *p = a->bump;
     a->bump += size;

@@ -27,8 +27,11 @@
 #define COILI_ONE_BY_ONE 0
 #endif
 
-/* The first word of a freed block: no references, kind "dead" (runtime.h). */
-#define COILI_DEAD ((uint64_t)7 << 32)
+/*
+ * The first word of a freed block: kind "dead" (runtime.h), and one reference,
+ * so that to give it back again is noticed.
+ */
+#define COILI_DEAD ((uint64_t)7 << 32 | 1)
 
 struct coili_free {
     uint64_t dead; /* overlays a future's first word: says "freed" */

@@ -1019,8 +1019,6 @@ void coili_misuse(struct coil_coro *co, const char *file, int line,
     }
     int32_t at = co->line;
     const struct coil_site *site = coili_site(co);
-    if (line < 0)
-        line = -1 - line;
     if (!line)
         line = at > 0 && at < LINE_ASK ? at : at < 0 ? -1 - at : site->line;
     fprintf(stderr, "coil: %s\n    in %s at %s:%d\n", what, site->name,

@@ -1103,6 +1103,17 @@ TEST(future_with_a_class_never_begun_calls_back_when_it_is_dropped)
     close_loop();
 }
 
+DEATH_TEST(future_given_back_twice_aborts, "a future was given back twice")
+{
+    if (COILI_ONE_BY_ONE)
+        SKIP("freed memory is gone: AddressSanitizer tells");
+    open_loop();
+    struct coil_future *f = coil_future_new();
+    coil_future_set_int(f, 1);
+    coil_future_unref(f);
+    coil_future_unref(f);
+}
+
 // The call is on its way, and the future has been freed.
 TEST(future_callback_is_withdrawn_though_the_future_is_gone)
 {

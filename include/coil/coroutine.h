@@ -188,8 +188,9 @@ COIL_END_DECLS
 /*
  * What follows runs exactly once, however the block ended; also when the
  * coroutine was cancelled before its first step, with the fields not given
- * zero. It may await; an await that fails there does not jump, the first
- * error stays. Deadlines of the block are off.
+ * zero. It may await; an await that fails there does not jump, and the first
+ * error stays, that of a cancellation too: TRY_AWAIT what must be known to have
+ * failed. Deadlines of the block are off.
  */
 #define COIL_FINALLY \
     do { \
@@ -213,7 +214,11 @@ COIL_END_DECLS
         goto coil_again; \
     } while (0)
 
-/* Await `x` and end with whatever it ended with: value, error, ownership. */
+/*
+ * Await `x` and end with whatever it ended with: value, error, ownership. A
+ * value is the result of a task even if a cancellation has come with it, for it
+ * may be a permit or a descriptor.
+ */
 #define COIL_RETURN_AWAIT(x) \
     do { \
         if (COILI_SUSPEND(x)) { \
@@ -229,7 +234,9 @@ COIL_END_DECLS
 /*
  * Wait for a future (taken) or a task (borrowed). AWAIT_TO stores its result;
  * a wrong kind aborts, a value too large for the lvalue is -EOVERFLOW. An
- * error ends this coroutine with it, by way of FINALLY.
+ * error ends this coroutine with it, by way of FINALLY. Store into fields: of a
+ * local gcc may say that it is not initialised, since an await in FINALLY
+ * stores nothing when it fails.
  */
 #define COIL_AWAIT(x) \
     do { \
@@ -316,7 +323,8 @@ COIL_END_DECLS
 /*
  * Run a generator (taken) and the statement for each item it yields. `break`
  * and `continue` work; a generator left early is cancelled, so that its
- * FINALLY runs, and has ended before this coroutine does.
+ * FINALLY runs, and has ended before this coroutine does. As the branch of an
+ * `if` it wants braces: -Wdangling-else sees the `else` that is in it.
  */
 #define COIL_FOR_AWAIT(item, source) \
     for (coili_iter_begin(co, (source), -1 - __LINE__); \
