@@ -818,38 +818,6 @@ TEST(loop_makes_no_system_call_while_tasks_are_ready)
     close(fds[1]);
 }
 
-struct late {
-    struct coil_handle again, timer;
-    bool over;
-    int left;
-};
-
-static void go_on(void *arg)
-{
-    struct late *it = arg;
-    if (!it->over && it->left-- > 0)
-        coil_call_soon(&it->again, go_on, it);
-}
-
-static void is_over(void *arg)
-{
-    ((struct late *)arg)->over = true;
-}
-
-// Timers are looked at too, and calls from other threads arrive.
-TEST(loop_that_is_always_busy_hears_the_clock)
-{
-    open_loop();
-    struct late it = { .left = INT32_MAX };
-    CHECK_INT(coil_call_later(&it.timer, COIL_MS(2), is_over, &it), 0);
-    coil_call_soon(&it.again, go_on, &it);
-    while (!it.over)
-        pass();
-    CHECK(it.left > 0);
-    pass();
-    coil_loop_close(loop);
-}
-
 /* --- Stopping --------------------------------------------------------------*/
 
 TEST(loop_stopped_before_it_runs_makes_one_pass)
