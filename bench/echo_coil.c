@@ -53,8 +53,8 @@ static void serve(struct coil_coro *co)
         printf("listening on 127.0.0.1:%u\n", coil_addr_port(&addr));
         fflush(stdout);
         for (;;) {
-            AWAIT_TO(my->peer, coil_listener_accept(my->listener));
-            if (START(echo, .peer = my->peer) < 0)
+            TRY_AWAIT_TO(my->err, my->peer, coil_listener_accept(my->listener));
+            if (my->err == 0 && START(echo, .peer = my->peer) < 0)
                 coil_stream_drop(my->peer);
         }
     }
