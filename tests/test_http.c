@@ -1238,6 +1238,62 @@ TEST(http_an_early_refusal_ends_the_upload)
     free(body);
 }
 
+/* An upload is cancelled when the answer, without a body, is there already. */
+struct cancelled_upload {
+    STAGE;
+    struct coil_task *task;
+    const char *path;
+    char *body;
+    size_t size;
+};
+
+static void cancelled_upload(struct coil_coro *co)
+{
+    static const struct route routes[] = {
+        { "/early-200", { THEN(DEAF), SAYS(OK(0)), WAITS(COIL_SECONDS(60)) } },
+        { "/early-204",
+          { THEN(DEAF), SAYS("HTTP/1.1 204 No\r\n\r\n"),
+            WAITS(COIL_SECONDS(60)) } },
+        { 0 },
+    };
+    ASYNC(cancelled_upload, my) {
+        CHECK_INT(origin_open(&my->origin, routes), 0);
+        my->session = coil_session_new(NULL);
+        my->task = SPAWN(fetch, .session = my->session,
+                         .request = { .url = origin_url(&my->origin, my->path),
+                                      .method = "PUT",
+                                      .body = my->body,
+                                      .body_size = my->size });
+        AWAIT(coil_sleep(COIL_MS(50)));
+        CHECK(!coil_task_done(my->task));
+        coil_task_cancel(my->task);
+        TRY_AWAIT(my->err, my->task);
+        CHECK_INT(my->err, -ECANCELED);
+        AWAIT(CALL(fetch, .session = my->session,
+                   .request = { .url = my->origin.url,
+                                .timeouts.total = COIL_SECONDS(2) }));
+        CHECK_INT(my->origin.accepted, 2);
+
+    FINALLY;
+        AWAIT(coil_session_close(my->session));
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+// To the server the next request would be the rest of that body.
+TEST(http_a_connection_with_half_a_body_on_it_is_never_used_again)
+{
+    size_t size = 50000000;
+    char *body = calloc(1, size);
+    CHECK_INT(RUN(cancelled_upload, .path = "/early-200", .body = body,
+                  .size = size),
+              0);
+    CHECK_INT(RUN(cancelled_upload, .path = "/early-204", .body = body,
+                  .size = size),
+              0);
+    free(body);
+}
+
 TEST(http_total_strikes_in_mid_upload)
 {
     size_t size = 50000000;

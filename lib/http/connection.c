@@ -282,6 +282,13 @@ static void copy_head(struct coil_response *r, const struct coili_http_head *h,
     r->headers[h->count] = (struct coil_header){ 0 };
 }
 
+/* Another request may follow: the answer says so, and ours was sent whole. */
+static bool is_kept(const struct coili_exchange *x)
+{
+    bool sent = !x->upload || coil_task_done(x->upload);
+    return sent && x->send_err == 0 && x->sent->keep && x->head.keep_alive;
+}
+
 /* The response takes the lease over. */
 static int make_response(struct coili_exchange *x, size_t len)
 {
@@ -299,7 +306,7 @@ static int make_response(struct coili_exchange *x, size_t len)
         .read_ns = sent->read_ns,
         .status = h->status,
         .minor = h->minor,
-        .keep = h->keep_alive && sent->keep,
+        .keep = is_kept(x),
         .limits = sent->limits,
         .body_max = sent->body_max,
     };
@@ -421,14 +428,13 @@ void coili_exchange(struct coil_coro *co)
         }
 
         /* Refused in mid-sentence? Then this ends the upload, and the rest. */
-        if (my->upload && my->response->status < 300)
+        if (my->upload && my->response->status < 300) {
             COIL_TRY_AWAIT(my->err, my->upload);
+            my->response->keep = is_kept(my);
+        }
         if (!my->response->lease.conn)
             COIL_FAIL_WITH(my->response->lease.err,
                            my->response->lease.detail);
-        if (my->send_err < 0 ||
-            (my->upload && !coil_task_done(my->upload)))
-            my->response->keep = false;
         struct coil_response *response = my->response;
         my->response = NULL;
         COIL_RETURN(response);
