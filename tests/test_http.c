@@ -929,6 +929,47 @@ TEST(http_read_time_out_does_not_run_while_we_are_not_reading)
     CHECK_INT(RUN(lazy_reader), 0);
 }
 
+/* The reader gives up, does something else, and comes back. */
+struct fickle_reader {
+    STAGE;
+};
+
+static void fickle_reader(struct coil_coro *co)
+{
+    static const struct route routes[] = {
+        { "/late", { SAYS(OK(2) "a"), WAITS(COIL_MS(300)), SAYS("b") } },
+        { 0 },
+    };
+    ASYNC(fickle_reader, my) {
+        CHECK_INT(origin_open(&my->origin, routes), 0);
+        my->session = coil_session_new(NULL);
+        AWAIT_TO(my->response,
+                 coil_request(my->session,
+                              &(struct coil_http_request){
+                                  .url = origin_url(&my->origin, "/late"),
+                                  .timeouts.read = COIL_MS(150) }));
+        AWAIT_TO(my->n, coil_response_next(my->response));
+        CHECK_INT(my->n, 1);
+        TRY_AWAIT(my->err, coil_wait_for(coil_response_next(my->response),
+                                         COIL_MS(10)));
+        CHECK_INT(my->err, -ETIMEDOUT);
+        AWAIT(coil_sleep(COIL_MS(600)));
+        AWAIT_TO(my->n, coil_response_next(my->response));
+        CHECK_INT(my->n, 1);
+        CHECK_INT(*coil_response_piece(my->response), 'b');
+
+    FINALLY;
+        coil_response_free(my->response);
+        AWAIT(coil_session_close(my->session));
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+TEST(http_read_time_out_ends_with_the_read_that_is_cancelled)
+{
+    CHECK_INT(RUN(fickle_reader), 0);
+}
+
 /* A listener whose queue is full: connections to it neither come nor go. */
 struct black_hole {
     STAGE;

@@ -259,8 +259,10 @@ static void response_body(struct coil_coro *co)
         COIL_RETURN(my->n);
 
     COIL_FINALLY;
-        if (my->reads)
+        if (my->reads) {
             my->response->busy = false;
+            coili_lease_filled(&my->response->lease);
+        }
     }
 }
 
