@@ -592,6 +592,41 @@ TEST(http_read_stops_at_the_body_limit)
     CHECK_INT(RUN(limits, .text = chunks, .body_max = 1), COIL_ELIMIT);
 }
 
+struct rest {
+    STAGE;
+};
+
+static void rest(struct coil_coro *co)
+{
+    static const struct route routes[] = {
+        { "/", { SAYS(OK(10) "01234567"), WAITS(COIL_MS(20)), SAYS("89") } },
+        { 0 },
+    };
+    ASYNC(rest, my) {
+        struct coil_session_options o = COIL_SESSION_INIT;
+        o.body_bytes_max = 4;
+        CHECK_INT(origin_open(&my->origin, routes), 0);
+        my->session = coil_session_new(&o);
+        AWAIT_TO(my->response, coil_get(my->session, my->origin.url));
+        AWAIT_TO(my->n, coil_response_next(my->response));
+        CHECK_INT(my->n, 8);
+        AWAIT_TO(my->n, coil_response_read(my->response));
+        CHECK_INT(my->n, 2);
+        CHECK_STR(coil_response_body(my->response), "89");
+
+    FINALLY;
+        coil_response_free(my->response);
+        AWAIT(coil_session_close(my->session));
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+// What was looked at before takes no memory.
+TEST(http_the_body_limit_is_about_what_read_keeps)
+{
+    CHECK_INT(RUN(rest), 0);
+}
+
 struct many_interim {
     STAGE;
     char text[1024];

@@ -168,7 +168,7 @@ static int make_room(struct coil_response *r, size_t more)
         return 0;
     size_t room = r->body_room ? r->body_room * 2 : BODY_ROOM_LEAST;
     if (r->length >= 0) {
-        size_t all = (size_t)r->length + 1;
+        size_t all = need + (size_t)r->state.left;
         size_t least = all < BODY_AT_ONCE ? all : BODY_AT_ONCE;
         room = room < least ? least : room > all ? all : room;
     }
@@ -192,7 +192,7 @@ static int keep_piece(struct coil_response *r, size_t n)
 static int check_length(struct coil_response *r)
 {
     bool has_body = r->lease.conn && !r->ended;
-    if (has_body && r->length >= 0 && (uint64_t)r->length > r->body_max)
+    if (has_body && r->length >= 0 && r->state.left > r->body_max - r->body_n)
         return broken(r, COIL_ELIMIT, 0);
     return 0;
 }
