@@ -13,6 +13,9 @@
 
 #include <coil/event.h>
 
+#include <sys/socket.h>
+#include <unistd.h>
+
 /* ---- Against a model -------------------------------------------------- */
 
 #define HOSTS 6
@@ -422,6 +425,72 @@ TEST(pool_discards_connections_that_were_closed_or_talked)
 {
     CHECK_INT(RUN(discards, .path = "/leaves"), 0);
     CHECK_INT(RUN(discards, .path = "/chatty"), 0);
+}
+
+/* The server is this coroutine: what it does and when is exact. */
+struct handed_on {
+    STAGE;
+    struct coil_task *first, *second;
+    int listener, fds[2];
+    char url[64];
+};
+
+static void listen_here(struct handed_on *my)
+{
+    struct coil_addr addr;
+    my->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
+                          0);
+    CHECK_INT(coil_addr_ip(&addr, "127.0.0.1", 0), 0);
+    CHECK_INT(bind(my->listener, &addr.u.sa, addr.len), 0);
+    CHECK_INT(listen(my->listener, 5), 0);
+    CHECK_INT(coil_addr_local(&addr, my->listener), 0);
+    snprintf(my->url, sizeof my->url, "http://127.0.0.1:%u/",
+             coil_addr_port(&addr));
+}
+
+static int answer_here(struct handed_on *my, const char *text)
+{
+    int fd = accept(my->listener, NULL, NULL);
+    CHECK(fd >= 0);
+    CHECK_INT(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+    return fd;
+}
+
+static void handed_on(struct coil_coro *co)
+{
+    ASYNC(handed_on, my) {
+        listen_here(my);
+        my->session = session_of(1, 0, 0);
+        my->first = coil_spawn(coil_get(my->session, my->url));
+        AWAIT(coil_sleep(COIL_MS(5)));
+        my->fds[0] = answer_here(my, "HTTP/1.1 200 OK\r\n"
+                                     "Content-Length: 1\r\n\r\n.");
+        AWAIT_TO(my->response, my->first);
+        AWAIT_TO(my->n, coil_response_next(my->response));
+        my->second = SPAWN(fetch, .session = my->session,
+                           .request = { .url = my->url, .method = "POST" });
+        AWAIT(coil_sleep(0));
+        AWAIT(coil_sleep(0));
+        coil_response_free(my->response);
+        my->response = NULL;
+        shutdown(my->fds[0], SHUT_WR);
+        AWAIT(coil_sleep(COIL_MS(5)));
+        my->fds[1] = answer_here(my, "HTTP/1.1 204 Done\r\n\r\n");
+        AWAIT(my->second);
+
+    FINALLY;
+        CLEAN_UP;
+        close(my->fds[0]);
+        close(my->fds[1]);
+        close(my->listener);
+    }
+}
+
+// Between being handed a connection and using it there is a pass. An end that
+// comes in it must not cost a request that cannot be repeated.
+TEST(pool_looks_again_at_a_connection_that_was_handed_on)
+{
+    CHECK_INT(RUN(handed_on), 0);
 }
 
 /* ---- No slot is lost -------------------------------------------------- */

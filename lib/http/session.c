@@ -178,12 +178,18 @@ static int job_begin(struct job *job)
     return coili_pool_take(job->origin, &job->lease);
 }
 
-/* The connection's timer is from now on the request's. */
+/*
+ * The connection's timer is from now on the request's. One that was handed on
+ * may have ended in the pass between.
+ */
 static int job_connected(struct job *job)
 {
-    if (!job->lease.conn)
+    struct coili_conn *conn = job->lease.conn;
+    if (!conn)
         return job->lease.err;
-    return coili_conn_until(job->lease.conn, job->deadline);
+    if (conn->stream && !coili_conn_quiet(conn))
+        coili_conn_renew(conn);
+    return coili_conn_until(conn, job->deadline);
 }
 
 /* A kept connection may be dead; then nobody has read the request. */
