@@ -1829,3 +1829,43 @@ TEST(http_survives_every_allocation_that_fails)
     test_every_allocation(frugal_run);
     kill(frugal.pid, SIGKILL);
 }
+
+struct starved {
+    struct coil_coro coro;
+    struct coil_session *session;
+    struct coil_response *response;
+    int err;
+};
+
+static void starved(struct coil_coro *co)
+{
+    ASYNC(starved, my) {
+        my->session = coil_session_new(NULL);
+        TRY_AWAIT_TO(my->err, my->response, coil_get(my->session, "ftp://x/"));
+        TRY_AWAIT_TO(my->err, my->response,
+                     coil_get(my->session, frugal.url));
+        if (my->err < 0) {
+            CHECK_INT(COIL_DETAIL_CODE(coil_last_detail()), 0);
+            FAIL(my->err);
+        }
+        AWAIT(coil_response_read(my->response));
+
+    FINALLY;
+        coil_response_free(my->response);
+        AWAIT(coil_session_close(my->session));
+    }
+}
+
+static int starved_run(void)
+{
+    return RUN(starved);
+}
+
+// The detail of an error from long ago would name a fault that is none.
+TEST(http_without_memory_an_error_says_nothing_else)
+{
+    test_timeout(120);
+    frugal_open();
+    test_every_allocation(starved_run);
+    kill(frugal.pid, SIGKILL);
+}

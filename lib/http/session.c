@@ -229,7 +229,8 @@ static struct coil_task *begin_connecting(struct request *my)
 static int end_connecting(struct request *my)
 {
     struct coili_lease *lease = &my->job->lease;
-    my->detail = coil_last_detail();
+    my->detail = my->err < 0 ? coil_last_detail()
+                             : COIL_DETAIL(COIL_PHASE_CONNECT, 0);
     if (!lease->conn) {
         my->detail = lease->detail;
         return lease->err;
