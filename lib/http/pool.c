@@ -294,6 +294,7 @@ void coili_conn_renew(struct coili_conn *conn)
         return;
     struct coil_future *end = coil_stream_close(conn->stream);
     conn->stream = NULL;
+    conn->gap = COIL_NEVER;
     conn->pool->closing++;
     coil_future_add_done_callback(end, &conn->closing->handle, closed,
                                   conn->closing);
