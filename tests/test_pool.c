@@ -535,6 +535,7 @@ TEST(pool_time_out_is_told_from_all_others)
 
 struct granted {
     STAGE;
+    bool read;
     struct coil_task *second, *third;
 };
 
@@ -545,6 +546,8 @@ static void granted(struct coil_coro *co)
         my->session = session_of(1, 0, 0);
         AWAIT_TO(my->response,
                  coil_get(my->session, origin_url(&my->origin, "/first")));
+        if (my->read)
+            AWAIT(coil_response_next(my->response));
         my->second = SPAWN(fetch, .session = my->session,
                            .request = { .url = origin_url(&my->origin,
                                                           "/second") });
@@ -561,6 +564,7 @@ static void granted(struct coil_coro *co)
         TRY_AWAIT(my->err, my->second);
         CHECK_INT(my->err, -ECANCELED);
         CHECK_STR(my->origin.order, "first third");
+        CHECK_INT(my->origin.accepted, my->read ? 1 : 2);
 
     FINALLY;
         CLEAN_UP;
@@ -572,6 +576,12 @@ static void granted(struct coil_coro *co)
 TEST(pool_a_slot_granted_to_a_cancelled_request_goes_to_the_next)
 {
     CHECK_INT(RUN(granted), 0);
+}
+
+// Nothing was sent over it.
+TEST(pool_a_connection_granted_to_a_cancelled_request_goes_to_the_next)
+{
+    CHECK_INT(RUN(granted, .read = true), 0);
 }
 
 struct failures {

@@ -103,7 +103,6 @@ struct job {
     int64_t total_ns, pool_ns, connect_ns, deadline;
     size_t size;     /* of this block */
     bool running;    /* counted in session->running */
-    bool sending;    /* the connection is not what it was */
     bool may_repeat;
     struct coili_exchange exchange;
     char text[]; /* the head; a small body */
@@ -132,13 +131,13 @@ static void settle(void *arg)
     coil_future_set_int(s->quiet, 0);
 }
 
-/* A connection that was not used yet is as good as it was. */
+/* A kept connection over which nothing was sent is as good as it was. */
 static void end_lease(struct job *job)
 {
     struct coili_lease *lease = &job->lease;
     if (!lease->conn)
         return;
-    if (lease->conn->stream && !job->sending)
+    if (lease->conn->stream && lease->conn->phase == COIL_PHASE_POOL)
         coili_lease_release(lease);
     else
         coili_lease_drop(lease);
@@ -247,7 +246,6 @@ static int end_connecting(struct request *my)
 
 static struct coil_future *begin_exchange(struct job *job)
 {
-    job->sending = true;
     return COIL_CALL_IN(&job->exchange, coili_exchange, .sent = &job->sent,
                         .lease = &job->lease);
 }
@@ -442,7 +440,7 @@ static struct job *job_new(struct draft *d, struct coili_origin *origin,
     job->pool_ns = or_else(t->pool, s->timeouts.pool);
     job->connect_ns = or_else(t->connect, s->timeouts.connect);
     job->size = sizeof *job + text_n;
-    job->running = job->sending = false;
+    job->running = false;
     job->may_repeat = !s->no_retry && !q->no_retry &&
                       is_one_of(d->head.method, repeatable);
     s->refs++;
