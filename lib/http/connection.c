@@ -73,17 +73,11 @@ void coili_conn_rest(struct coili_conn *conn)
     conn->timer_set = false;
 }
 
-static int64_t from_now(int64_t duration)
-{
-    int64_t now = coil_now();
-    return duration > INT64_MAX - now ? COIL_NEVER : now + duration;
-}
-
 static int mind_the_gap(struct coili_conn *conn, int64_t read_ns)
 {
     if (read_ns == COIL_NEVER)
         return 0;
-    conn->gap = from_now(read_ns);
+    conn->gap = coili_after(read_ns);
     return set_timer(conn);
 }
 

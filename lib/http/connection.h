@@ -20,6 +20,7 @@
 #include <coil/net.h>
 #include <coil/stream.h>
 #include <coil/task.h>
+#include <coil/time.h>
 
 #include "http/message.h"
 #include "list.h"
@@ -58,6 +59,13 @@ struct coili_conn {
     bool reused;
     uint8_t phase; /* enum coil_phase */
 };
+
+/* When `duration` is over that begins now. */
+static inline int64_t coili_after(int64_t duration)
+{
+    int64_t now = coil_now();
+    return duration > INT64_MAX - now ? COIL_NEVER : now + duration;
+}
 
 /*
  * Set the deadline of what begins now.

@@ -425,8 +425,7 @@ static void leave_line(struct waiter *w)
 static void waiter_failed(struct waiter *w, int err)
 {
     leave_line(w);
-    coil_future_set_error_detail(&w->custom.future, err,
-                                 COIL_DETAIL(COIL_PHASE_POOL, 0));
+    coil_future_set_error(&w->custom.future, err);
 }
 
 static void waiter_late(void *arg)
@@ -440,8 +439,7 @@ static void waiter_start(struct coil_future *f)
     if (w->deadline != COIL_NEVER) {
         int err = coil_call_at(&w->timer, w->deadline, waiter_late, w);
         if (err < 0) {
-            coil_future_set_error_detail(f, err,
-                                         COIL_DETAIL(COIL_PHASE_POOL, 0));
+            coil_future_set_error(f, err);
             return;
         }
     }
@@ -454,8 +452,7 @@ static void waiter_start(struct coil_future *f)
 
 static void waiter_cancel(struct coil_future *f)
 {
-    leave_line(waiter_of(f));
-    coil_future_set_error(f, -ECANCELED);
+    waiter_failed(waiter_of(f), -ECANCELED);
 }
 
 static void waiter_free(struct coil_future *f)
@@ -540,13 +537,6 @@ static void conn_late(void *arg)
     serve(p);
 }
 
-static int64_t expires(const struct coili_pool *p)
-{
-    int64_t now = coil_now();
-    return p->keepalive_ns > INT64_MAX - now ? COIL_NEVER
-                                             : now + p->keepalive_ns;
-}
-
 void coili_lease_release(struct coili_lease *lease)
 {
     struct coili_conn *conn = lease->conn;
@@ -566,7 +556,8 @@ void coili_lease_release(struct coili_lease *lease)
         requeue(conn->origin);
     if (p->first)
         serve(p);
-    if (!conn->lease && conn->origin && coili_conn_until(conn, expires(p)) < 0)
+    bool idle = !conn->lease && conn->origin;
+    if (idle && coili_conn_until(conn, coili_after(p->keepalive_ns)) < 0)
         close_conn(conn);
 }
 

@@ -94,8 +94,7 @@ int coili_pool_take(struct coili_origin *origin, struct coili_lease *lease);
  * Wait in line for one.
  *
  * Result    0: the lease has a connection
- * Errors    -ETIMEDOUT after the deadline; COIL_ECLOSED; -ECANCELED; -ENOMEM;
- *           all in the phase POOL
+ * Errors    -ETIMEDOUT after the deadline; COIL_ECLOSED; -ECANCELED; -ENOMEM
  * Lifetime  lends `origin` and `lease`
  */
 struct coil_future *coili_pool_wait(struct coili_origin *origin,

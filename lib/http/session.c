@@ -154,16 +154,6 @@ static void job_end(struct job *job)
     session_unref(s);
 }
 
-static int64_t earlier(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static int64_t after(int64_t now, int64_t duration)
-{
-    return duration > INT64_MAX - now ? COIL_NEVER : now + duration;
-}
-
 /* 0: it has a connection; -EAGAIN: it must wait for one. */
 static int job_begin(struct job *job)
 {
@@ -171,10 +161,15 @@ static int job_begin(struct job *job)
         return COIL_ECLOSED;
     job->running = true;
     job->session->running++;
-    int64_t now = coil_now();
-    job->deadline = after(now, job->total_ns);
-    job->pool_ns = earlier(job->deadline, after(now, job->pool_ns));
+    job->deadline = coili_after(job->total_ns);
     return coili_pool_take(job->origin, &job->lease);
+}
+
+static struct coil_future *wait_in_line(struct job *job)
+{
+    int64_t late = coili_after(job->pool_ns);
+    return coili_pool_wait(job->origin, &job->lease,
+                           late < job->deadline ? late : job->deadline);
 }
 
 /*
@@ -254,11 +249,8 @@ static void request(struct coil_coro *co)
 {
     COIL_ASYNC_GIVES(request, my, coil_response_free) {
         my->err = job_begin(my->job);
-        if (my->err == -EAGAIN) {
-            COIL_AWAIT(coili_pool_wait(my->job->origin, &my->job->lease,
-                                       my->job->pool_ns));
-            my->err = 0;
-        }
+        if (my->err == -EAGAIN)
+            COIL_TRY_AWAIT(my->err, wait_in_line(my->job));
         if (my->err == 0)
             my->err = job_connected(my->job);
         if (my->err < 0)
