@@ -868,6 +868,34 @@ TEST(message_head_survives_its_bytes_being_moved)
     CHECK(coili_http_text_is(coili_http_value(&head, fields), "b"));
 }
 
+// The one that has been begun is not counted yet.
+TEST(message_fields_may_move_between_two_calls)
+{
+    static const char text[] = "HTTP/1.1 200 OK\r\nA: b\r\nContent-Length: 12"
+                               "\r\nX-Last:  c \r\n\r\n";
+    struct coili_http_field places[2][FIELDS];
+    struct coili_http_head head = { .fields = places[0] };
+    int len = 0;
+
+    memset(places, 0xa5, sizeof places);
+    for (size_t n = 1; len == 0; n++) {
+        struct coili_http_field *to = places[n % 2];
+        size_t begun = head.count + 1u;
+        memmove(to, head.fields, begun * sizeof *to);
+        if (head.fields != to)
+            memset(head.fields, 0xa5, sizeof places[0]);
+        head.fields = to;
+        len = coili_http_response_parse(&head, NULL, COILI_HTTP_TO_OTHER, text,
+                                        n);
+    }
+    CHECK_INT(len, sizeof text - 1);
+    CHECK_INT(head.count, 3);
+    CHECK_INT(head.length, 12);
+    CHECK(coili_http_text_is(coili_http_name(&head, &head.fields[2]),
+                             "X-Last"));
+    CHECK(coili_http_text_is(coili_http_value(&head, &head.fields[2]), "c"));
+}
+
 /* --- Fields ---------------------------------------------------------------*/
 
 TEST(message_fields_are_found_whatever_their_case)

@@ -143,7 +143,9 @@ enum coili_http_body_kind {
  * `.fields`. What it says holds once the parser has returned its length.
  */
 struct coili_http_head {
-    struct coili_http_field *fields;  /* yours, limits->fields of them */
+    struct coili_http_field *fields;  /* yours, limits->fields of them; when
+                           you move them between two calls, one that has been
+                           begun, fields[count], must move too */
     const char *bytes;  /* the head's first byte, as of the last call; after
                            you moved the bytes, set it to their new place */
     int64_t length;     /* Content-Length, also of a HEAD; -1 without one */
