@@ -9,6 +9,7 @@
  */
 #include "origin.h"
 
+#include <locale.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -83,6 +84,37 @@ static void plain(struct coil_coro *co)
 TEST(http_get_gives_the_head_and_then_the_body)
 {
     CHECK_INT(RUN(plain), 0);
+}
+
+struct turkish {
+    STAGE;
+};
+
+static void turkish(struct coil_coro *co)
+{
+    static const struct route routes[] = {
+        { "/", { SAYS("HTTP/1.1 204 No\r\nx-request-id: 7\r\n\r\n") } },
+        { 0 },
+    };
+    ASYNC(turkish, my) {
+        CHECK_INT(origin_open(&my->origin, routes), 0);
+        my->session = coil_session_new(NULL);
+        AWAIT_TO(my->response, coil_get(my->session, my->origin.url));
+        CHECK_STR(coil_response_header(my->response, "X-Request-ID"), "7");
+
+    FINALLY;
+        coil_response_free(my->response);
+        AWAIT(coil_session_close(my->session));
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+// There strcasecmp() tells I from i.
+TEST(http_names_of_headers_are_the_same_in_every_language)
+{
+    if (!setlocale(LC_ALL, "tr_TR.UTF-8"))
+        SKIP("no Turkish locale here");
+    CHECK_INT(RUN(turkish), 0);
 }
 
 /* ---- What is sent ----------------------------------------------------- */

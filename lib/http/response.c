@@ -20,7 +20,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <strings.h>
 
 #include "check.h"
 
@@ -54,7 +53,7 @@ const char *coil_response_header(const struct coil_response *r,
                                  const char *name)
 {
     for (const struct coil_header *h = r->headers; h->name; h++)
-        if (strcasecmp(h->name, name) == 0)
+        if (coili_http_text_is(coili_http_text(h->name), name))
             return h->value;
     return NULL;
 }
