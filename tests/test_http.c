@@ -610,6 +610,52 @@ TEST(http_a_head_above_its_limits_is_an_error)
     CHECK_INT(with_head(128, 1000, 200000), 0);
 }
 
+struct narrow {
+    STAGE;
+    const char *text;
+    enum act act;
+    struct route routes[2];
+};
+
+static void narrow(struct coil_coro *co)
+{
+    ASYNC(narrow, my) {
+        struct coil_session_options o = COIL_SESSION_INIT;
+        my->routes[0] = (struct route){
+            "/", { { .act = my->act, .text = my->text } }
+        };
+        CHECK_INT(origin_open(&my->origin, my->routes), 0);
+        o.headers_max = 2;
+        o.line_bytes_max = 20;
+        my->session = coil_session_new(&o);
+        AWAIT_TO(my->response, coil_get(my->session, my->origin.url));
+        AWAIT(coil_response_read(my->response));
+
+    FINALLY;
+        coil_response_free(my->response);
+        AWAIT(coil_session_close(my->session));
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+TEST(http_limits_of_a_head_are_options)
+{
+    static const enum act acts[] = { SAY, DRIP };
+    for (int i = 0; i < 2; i++) {
+        CHECK_INT(RUN(narrow, .act = acts[i],
+                      .text = "HTTP/1.1 204 No\r\nA: 1\r\nB: 2\r\n\r\n"),
+                  0);
+        CHECK_INT(RUN(narrow, .act = acts[i],
+                      .text = "HTTP/1.1 204 No\r\nA: 1\r\nB: 2\r\nC: 3\r\n"
+                              "\r\n"),
+                  COIL_ELIMIT);
+        CHECK_INT(RUN(narrow, .act = acts[i],
+                      .text = "HTTP/1.1 204 No\r\nA: 34567890123456789\r\n"
+                              "A: 345678901234567890\r\n\r\n"),
+                  COIL_ELIMIT);
+    }
+}
+
 /* What reading a body of three bytes ends with, and two chunks of two. */
 TEST(http_read_stops_at_the_body_limit)
 {
