@@ -62,7 +62,8 @@ struct coil_http_timeouts {
     int64_t connect; /* for the name to be resolved, and for each of its
                         addresses to answer; 30 s */
     int64_t read;    /* for the next bytes of the answer; does not run while
-                        it is you who is not reading; COIL_NEVER */
+                        the body is sent, nor while it is you who is not
+                        reading; COIL_NEVER */
 };
 
 /* ---- Sessions --------------------------------------------------------- */
@@ -73,8 +74,8 @@ struct coil_session_options {
     unsigned limit;          /* connections in all; 100 */
     unsigned limit_per_host; /* to one host and port; no limit of its own */
     int64_t keepalive_ns;    /* an unused connection is kept; 15 s */
-    size_t body_bytes_max;   /* coil_response_read stops there; 64 MiB */
-    uint32_t head_bytes_max; /* of an answer; 64 KiB */
+    size_t body_bytes_max;   /* coil_response_read keeps no more; 64 MiB */
+    uint32_t head_bytes_max; /* of an answer; 64 KiB; at most 256 KiB - 1 */
     uint16_t line_bytes_max; /* of a line in it; 8190 */
     uint16_t headers_max;    /* lines in it; 128 */
     struct coil_http_timeouts timeouts;
@@ -118,7 +119,9 @@ struct coil_http_request {
     const char *url;
     const char *method;      /* "GET" */
     const struct coil_header *headers; /* in this order, after Host; one that
-                                          the session sends too replaces it */
+                                          the session sends too replaces it.
+                                          Not Host, Content-Length and
+                                          Transfer-Encoding: -EINVAL */
     size_t headers_n;
     const void *body;
     size_t body_size;
@@ -137,7 +140,8 @@ struct coil_http_request {
  *     AWAIT_TO(my->response, coil_request(my->session, &put));
  *
  * Host, User-Agent, Accept and Content-Length are sent by themselves; the URL
- * is sent as you wrote it. Redirects are answers like any other.
+ * is sent as you wrote it. Redirects are answers like any other; interim
+ * answers (100, 103...) are passed over.
  *
  * The server may have closed a kept connection at the same moment. If nothing
  * of an answer came over a connection that was used before, and the method is
@@ -207,22 +211,24 @@ coil_response_headers(const struct coil_response *response);
 /* ---- Responses: the body ---------------------------------------------- */
 
 /*
- * Read the body to its end and keep it. The connection is free for others
- * when this is done. Read already? Then it is done at once.
+ * Read the body to its end and keep it; not what was taken in pieces before.
+ * The connection is free for others when this is done. Read already? Then it is
+ * done at once. If it is cancelled, the next call goes on where it stopped.
  *
  * Result    its size, as coil_response_size() says
- * Errors    COIL_ELIMIT above body_bytes_max; -EBUSY another task reads; those
- *           above, in the phase BODY
+ * Errors    COIL_ELIMIT above body_bytes_max, and those above, in the phase
+ *           BODY: the rest is lost; -EBUSY another task reads; -ECANCELED
  * Source    aiohttp ClientResponse.read()
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_response_read(struct coil_response *response);
 
 /*
- * What coil_response_read has read. A NUL stands behind the last byte.
+ * What coil_response_read has read, also before it has failed. A NUL stands
+ * behind the last byte.
  *
  * Result    "" and 0 before
- * Lifetime  views the response
+ * Lifetime  views the response; until coil_response_read is called again
  */
 COIL_API const char *coil_response_body(const struct coil_response *response);
 COIL_API size_t coil_response_size(const struct coil_response *response);
