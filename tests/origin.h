@@ -42,7 +42,8 @@ enum act {
     WAIT,  /* `ns` */
     POUR,  /* `n` bytes of 'x', as fast as they go */
     HANG,  /* until the client has gone */
-    DEAF,  /* first of all: the request's body is not read */
+    DEAF,  /* first of all: the request's body is not read, or only by */
+    HEAR,  /* the request's body, to its end */
     CLOSE,
     RESET
 };
@@ -192,6 +193,22 @@ static inline size_t origin_take_body(struct origin_talk *my)
     return n;
 }
 
+struct origin_hear {
+    struct coil_coro coro;
+    struct origin_talk *talk;
+};
+
+static inline void origin_hear(struct coil_coro *co)
+{
+    ASYNC(origin_hear, my) {
+        while (my->talk->left > 0) {
+            AWAIT(coil_stream_fill(my->talk->stream, 1));
+            if (origin_take_body(my->talk) == 0)
+                FAIL(COIL_EEND);
+        }
+    }
+}
+
 /* Some bytes, and time for the client to read them before others come. */
 struct origin_bit {
     struct coil_coro coro;
@@ -273,18 +290,17 @@ static inline void origin_talk(struct coil_coro *co)
             if (my->n == 0)
                 break;
             my->step = origin_choose(my);
-            while (my->left > 0 && my->step->act != DEAF) {
-                AWAIT(coil_stream_fill(my->stream, 1));
-                if (origin_take_body(my) == 0)
-                    FAIL(COIL_EEND);
-            }
-            my->ends = my->left > 0;
+            if (my->step->act != DEAF)
+                AWAIT(CALL(origin_hear, .talk = my));
             for (; my->step->act != OVER; my->step++) {
+                if (my->step->act == HEAR)
+                    AWAIT(CALL(origin_hear, .talk = my));
                 AWAIT(CALL(origin_step, .origin = my->origin,
                            .stream = my->stream, .step = my->step));
                 my->ends |= my->step->act == CLOSE ||
                             my->step->act == RESET || my->step->act == HANG;
             }
+            my->ends |= my->left > 0;
             origin_answered(my);
         }
 

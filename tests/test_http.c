@@ -1338,6 +1338,9 @@ static void uploads(struct coil_coro *co)
           { THEN(DEAF),
             SAYS("HTTP/1.1 413 Too Much\r\nContent-Length: 4\r\n\r\nmuch"),
             WAITS(COIL_SECONDS(60)) } },
+        { "/early-200",
+          { THEN(DEAF), SAYS(OK(4) "fine"), WAITS(COIL_MS(20)),
+            THEN(HEAR) } },
         { 0 },
     };
     ASYNC(uploads, my) {
@@ -1394,6 +1397,19 @@ TEST(http_an_early_refusal_ends_the_upload)
                      .size = size, .accepted = 2),
               0);
     CHECK_INT(status, 413);
+    free(body);
+}
+
+// All of it was sent and heard: the connection is as good as before.
+TEST(http_an_early_success_waits_for_the_upload)
+{
+    size_t size = 50000000;
+    char *body = calloc(1, size);
+    int status = 0;
+    CHECK_INT(RUN_TO(status, uploads, .path = "/early-200", .body = body,
+                     .size = size, .accepted = 1),
+              0);
+    CHECK_INT(status, 200);
     free(body);
 }
 

@@ -41,6 +41,9 @@ static const struct route routes[] = {
     { "/early",
       { THEN(DEAF), SAYS("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
         WAITS(COIL_MS(1)) } },
+    { "/early-heard",
+      { THEN(DEAF), SAYS("HTTP/1.1 204 Done\r\n\r\n"), WAITS(COIL_US(200)),
+        THEN(HEAR) } },
     { 0 },
 };
 #define ROUTES (sizeof routes / sizeof *routes - 1)
