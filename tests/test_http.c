@@ -1088,6 +1088,39 @@ TEST(http_read_goes_on_where_it_was_cancelled)
     CHECK_INT(RUN(fickle_reader, .whole = true), 0);
 }
 
+struct extremes {
+    STAGE;
+    struct coil_http_timeouts limits;
+};
+
+static void extremes(struct coil_coro *co)
+{
+    ASYNC(extremes, my) {
+        CHECK_INT(origin_open(&my->origin, NULL), 0);
+        my->session = coil_session_new(NULL);
+        AWAIT(CALL(fetch, .session = my->session,
+                   .request = { .url = my->origin.url,
+                                .timeouts = my->limits }));
+
+    FINALLY;
+        AWAIT(coil_session_close(my->session));
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+TEST(http_time_outs_may_be_never_and_over_already)
+{
+    const struct coil_http_timeouts never = { COIL_NEVER, COIL_NEVER,
+                                              COIL_NEVER, COIL_NEVER };
+    const struct coil_http_timeouts no_time = { .total = INT64_MIN };
+    const struct coil_http_timeouts no_connect = { .connect = INT64_MIN };
+    const struct coil_http_timeouts no_wait = { .pool = INT64_MIN };
+    CHECK_INT(RUN(extremes, .limits = never), 0);
+    CHECK_INT(RUN(extremes, .limits = no_time), -ETIMEDOUT);
+    CHECK_INT(RUN(extremes, .limits = no_connect), -ETIMEDOUT);
+    CHECK_INT(RUN(extremes, .limits = no_wait), 0);
+}
+
 /* A listener whose queue is full: connections to it neither come nor go. */
 struct black_hole {
     STAGE;

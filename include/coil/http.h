@@ -54,7 +54,10 @@ struct coil_header {
     const char *value;
 };
 
-/* How long to wait for what, in nanoseconds. 0: the default; COIL_NEVER. */
+/*
+ * How long to wait for what, in nanoseconds. 0: the default; COIL_NEVER; below
+ * 0: not at all.
+ */
 struct coil_http_timeouts {
     int64_t total;   /* from the await of the request to the body's last
                         byte, all that follows included; 300 s */

@@ -60,11 +60,13 @@ struct coili_conn {
     uint8_t phase; /* enum coil_phase */
 };
 
-/* When `duration` is over that begins now. */
+/* When `duration` is over that begins now; one below 0 is over. */
 static inline int64_t coili_after(int64_t duration)
 {
     int64_t now = coil_now();
-    return duration > INT64_MAX - now ? COIL_NEVER : now + duration;
+    if (duration > INT64_MAX - now)
+        return COIL_NEVER;
+    return duration > 0 ? now + duration : now;
 }
 
 /*
