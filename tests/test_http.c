@@ -276,7 +276,7 @@ static const struct refusal {
     { "http://localhost/", "", NULL, NULL, -EINVAL,
       "send: Invalid argument: the method is not a token" },
     { "http://localhost/", "CONNECT", NULL, NULL, -EINVAL,
-      "send: Invalid argument: the method is not a token" },
+      "send: Invalid argument: CONNECT is for proxies" },
     { "http://localhost/", NULL, "X-A\r\nB", "1", -EINVAL,
       "send: Invalid argument: a field name that is not a token" },
     { "http://localhost/", NULL, "X-A", "1\r\nX-B: 2", -EINVAL,

@@ -82,7 +82,8 @@
       "Host, Content-Length or Transfer-Encoding among the extra fields") \
     X(CONNECT_BODY, "a CONNECT request with a body") \
     X(UPGRADE, "a change of protocol that nobody asked for") \
-    X(INTERIM_MANY, "there are more interim answers than the limit")
+    X(INTERIM_MANY, "there are more interim answers than the limit") \
+    X(TUNNEL, "CONNECT is for proxies")
 
 enum coili_http_fault {
 #define COILI_HTTP_FAULT(name, words) COILI_HTTP_FAULT_##name,

@@ -391,7 +391,7 @@ static int draft_head(struct draft *d, struct coili_http_text host)
     if (q->body_size > 0 || is_one_of(head->method, with_body))
         head->body = COILI_HTTP_BODY_LENGTH;
     if (is_one_of(head->method, tunnel))
-        return refuse(d, -EINVAL, COIL_PHASE_SEND, COILI_HTTP_FAULT_METHOD);
+        return refuse(d, -EINVAL, COIL_PHASE_SEND, COILI_HTTP_FAULT_TUNNEL);
     int n = coili_http_request_write(head, d->session->head, HEAD_FEW);
     return n < 0 ? refuse(d, n, COIL_PHASE_SEND, head->fault) : n;
 }
