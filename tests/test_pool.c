@@ -26,8 +26,19 @@ struct borrow {
     struct coili_origin *origin;
     struct coili_lease lease;
     struct coil_event *done;
+    bool keeps;
     int err;
 };
+
+/* A connection that is good for nothing but to be kept. */
+static void pretend_to_connect(struct coili_conn *conn)
+{
+    int fds[2];
+    CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    close(fds[1]);
+    CHECK_INT(coili_conn_prepare(conn), 0);
+    coili_conn_connected(conn, coil_stream_adopt(fds[0]));
+}
 
 static void borrow(struct coil_coro *co)
 {
@@ -36,10 +47,14 @@ static void borrow(struct coil_coro *co)
         if (my->err == -EAGAIN)
             AWAIT(coili_pool_wait(my->origin, &my->lease, COIL_NEVER));
         CHECK(my->lease.conn);
+        if (!my->lease.conn->stream)
+            pretend_to_connect(my->lease.conn);
         AWAIT(coil_event_wait(my->done));
 
     FINALLY;
-        if (my->lease.conn)
+        if (my->lease.conn && my->keeps)
+            coili_lease_release(&my->lease);
+        else if (my->lease.conn)
             coili_lease_drop(&my->lease);
         coili_origin_unref(my->origin);
     }
@@ -55,7 +70,8 @@ struct model {
     struct coil_event done[BORROWERS];
     struct coil_task *tasks[BORROWERS];
     uint8_t host[BORROWERS], lot[BORROWERS];
-    int n, i;
+    uint8_t idle[BORROWERS]; /* hosts of kept connections, the oldest first */
+    int n, i, idle_n;
 };
 
 static unsigned dice(struct model *my, unsigned sides)
@@ -64,36 +80,55 @@ static unsigned dice(struct model *my, unsigned sides)
     return (my->seed >> 8) % sides;
 }
 
+static void forget_idle(struct model *my, int at)
+{
+    my->idle_n--;
+    memmove(&my->idle[at], &my->idle[at + 1], (size_t)(my->idle_n - at));
+}
+
+/* The latest that was kept for this host; -1 without one. */
+static int latest_idle(const struct model *my, int host)
+{
+    int at = my->idle_n - 1;
+    while (at >= 0 && my->idle[at] != host)
+        at--;
+    return at;
+}
+
+static unsigned connections(const struct model *my, int host)
+{
+    unsigned n = 0;
+    for (int i = 0; i < my->n; i++)
+        n += my->lot[i] == HOLDS && (host < 0 || my->host[i] == host);
+    for (int i = 0; i < my->idle_n; i++)
+        n += host < 0 || my->idle[i] == host;
+    return n;
+}
+
+/* One that was kept, or a slot, or that of the one kept longest. */
+static bool model_grants(struct model *my, int host)
+{
+    int at = latest_idle(my, host);
+    if (at >= 0) {
+        forget_idle(my, at);
+        return true;
+    }
+    if (my->cap && connections(my, host) == my->cap)
+        return false;
+    if (connections(my, -1) < my->limit)
+        return true;
+    if (!my->idle_n)
+        return false;
+    forget_idle(my, 0);
+    return true;
+}
+
 /* In the order of arrival, whoever may have a slot gets one. */
 static void model_serve(struct model *my)
 {
-    unsigned total = 0, of_host[HOSTS] = { 0 };
     for (int i = 0; i < my->n; i++)
-        if (my->lot[i] == HOLDS) {
-            total++;
-            of_host[my->host[i]]++;
-        }
-    for (int i = 0; i < my->n; i++) {
-        unsigned *own = &of_host[my->host[i]];
-        if (my->lot[i] != WAITS_STILL || total == my->limit ||
-            (my->cap && *own == my->cap))
-            continue;
-        my->lot[i] = HOLDS;
-        total++;
-        ++*own;
-    }
-}
-
-static void compare(struct model *my)
-{
-    unsigned holds = 0;
-    for (int i = 0; i < my->n; i++) {
-        struct borrow *b = coil_task_frame(my->tasks[i]);
-        CHECK_INT(coil_task_done(my->tasks[i]), my->lot[i] == GONE);
-        CHECK_INT(b->lease.conn != NULL, my->lot[i] == HOLDS);
-        holds += my->lot[i] == HOLDS;
-    }
-    CHECK_INT(my->pool.count, holds);
+        if (my->lot[i] == WAITS_STILL && model_grants(my, my->host[i]))
+            my->lot[i] = HOLDS;
 }
 
 static struct coili_origin *host_of(struct model *my, int host)
@@ -104,6 +139,25 @@ static struct coili_origin *host_of(struct model *my, int host)
     struct coil_url url;
     CHECK_INT(coil_url_parse(&url, urls[host], strlen(urls[host])), 0);
     return coili_origin_find(&my->pool, &url);
+}
+
+static void compare(struct model *my)
+{
+    for (int i = 0; i < my->n; i++) {
+        struct borrow *b = coil_task_frame(my->tasks[i]);
+        CHECK_INT(coil_task_done(my->tasks[i]), my->lot[i] == GONE);
+        CHECK_INT(b->lease.conn != NULL, my->lot[i] == HOLDS);
+    }
+    CHECK_INT(my->pool.count, connections(my, -1));
+    const struct coili_list *link = my->pool.idle.next;
+    for (int i = 0; i < my->idle_n; i++, link = link->next) {
+        const struct coili_conn *conn = COILI_CONTAINER(link, struct coili_conn,
+                                                        link);
+        struct coili_origin *o = host_of(my, my->idle[i]);
+        CHECK(conn->origin == o);
+        coili_origin_unref(o);
+    }
+    CHECK(link == &my->pool.idle);
 }
 
 static void arrive(struct model *my)
@@ -122,6 +176,10 @@ static void leave(struct model *my)
     int i = (int)dice(my, (unsigned)my->n);
     if (my->lot[i] == GONE)
         return;
+    struct borrow *b = coil_task_frame(my->tasks[i]);
+    b->keeps = dice(my, 3);
+    if (my->lot[i] == HOLDS && b->keeps)
+        my->idle[my->idle_n++] = my->host[i];
     if (my->lot[i] == HOLDS && dice(my, 3))
         coil_event_set(&my->done[i]);
     else
@@ -140,6 +198,7 @@ static void model(struct coil_coro *co)
         coili_pool_init(&my->pool, ended, NULL);
         my->pool.limit = my->limit;
         my->pool.limit_per_host = my->cap;
+        my->pool.keepalive_ns = COIL_NEVER;
         while (my->n < BORROWERS) {
             if (dice(my, 5) < 3)
                 arrive(my);
@@ -153,12 +212,14 @@ static void model(struct coil_coro *co)
         for (int i = 0; i < my->n; i++)
             coil_event_set(&my->done[i]);
         JOIN();
-        CHECK_INT(my->pool.count, 0);
-        CHECK_INT(my->pool.origins, 0);
 
     FINALLY;
         JOIN();
         coili_pool_close(&my->pool);
+        CHECK_INT(my->pool.count, 0);
+        CHECK_INT(my->pool.origins, 0);
+        while (my->pool.closing > 0)
+            AWAIT(coil_sleep(0));
         coili_pool_fini(&my->pool);
     }
 }
