@@ -242,6 +242,79 @@ TEST(http_headers_of_the_request_replace_those_of_the_session)
     CHECK_INT(RUN(sent_headers), 0);
 }
 
+/* More than has room in the session, in number and in bytes. */
+struct sent_many {
+    STAGE;
+    struct coil_header headers[40];
+    char names[40][8];
+    char expected[4096];
+};
+
+static void sent_many(struct coil_coro *co)
+{
+    static const char value[] = "0123456789012345678901234567890123456789"
+                                "0123456789";
+    ASYNC(sent_many, my) {
+        CHECK_INT(origin_open(&my->origin, NULL), 0);
+        my->session = coil_session_new(NULL);
+        char *to = my->expected;
+        to += sprintf(to, "GET / HTTP/1.1\r\nHost: 127.0.0.1:%u\r\n"
+                          "User-Agent: coil/0.1\r\nAccept: */*\r\n",
+                      my->origin.port);
+        for (int i = 0; i < 40; i++) {
+            sprintf(my->names[i], "X-%d", i);
+            my->headers[i] = (struct coil_header){ my->names[i], value };
+            to += sprintf(to, "X-%d: %s\r\n", i, value);
+        }
+        strcpy(to, "\r\n");
+        AWAIT(CALL(fetch, .session = my->session,
+                   .request = { .url = my->origin.url,
+                                .headers = my->headers,
+                                .headers_n = 40 }));
+        CHECK_STR(my->origin.head, my->expected);
+
+    FINALLY;
+        AWAIT(coil_session_close(my->session));
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+TEST(http_a_head_of_any_size_is_sent_whole)
+{
+    CHECK_INT(RUN(sent_many), 0);
+}
+
+static const struct coil_header close_header[] = {
+    { "connection", "x, Close" }
+};
+
+struct asks_to_close {
+    STAGE;
+};
+
+static void asks_to_close(struct coil_coro *co)
+{
+    ASYNC(asks_to_close, my) {
+        CHECK_INT(origin_open(&my->origin, NULL), 0);
+        my->session = coil_session_new(NULL);
+        for (; my->i < 2; my->i++)
+            AWAIT(CALL(fetch, .session = my->session,
+                       .request = { .url = my->origin.url,
+                                    .headers = close_header,
+                                    .headers_n = 1 }));
+        CHECK_INT(my->origin.accepted, 2);
+
+    FINALLY;
+        AWAIT(coil_session_close(my->session));
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+TEST(http_a_request_that_says_close_keeps_no_connection)
+{
+    CHECK_INT(RUN(asks_to_close), 0);
+}
+
 /* ---- What cannot be sent ---------------------------------------------- */
 
 struct unsendable {
@@ -608,6 +681,8 @@ TEST(http_a_head_above_its_limits_is_an_error)
     CHECK_INT(with_head(10, 1000, 10000), COIL_ELIMIT);
     CHECK_INT(with_head(128, 512, 0), COIL_ELIMIT);
     CHECK_INT(with_head(128, 1000, 200000), 0);
+    CHECK_INT(with_head(128, 2047, UINT32_MAX), 0);
+    CHECK_INT(with_head(128, 2048, UINT32_MAX), COIL_ELIMIT);
 }
 
 struct narrow {
@@ -668,6 +743,8 @@ TEST(http_read_stops_at_the_body_limit)
     CHECK_INT(RUN(limits, .text = chunks, .body_max = 4), 0);
     CHECK_INT(RUN(limits, .text = chunks, .body_max = 3), COIL_ELIMIT);
     CHECK_INT(RUN(limits, .text = chunks, .body_max = 1), COIL_ELIMIT);
+    CHECK_STR(explained(COIL_ELIMIT), "body: More bytes than the limit allows: "
+                                      "the body is larger than body_bytes_max");
 }
 
 struct rest {
@@ -739,6 +816,8 @@ TEST(http_interim_answers_are_counted)
 /* ---- Bodies in pieces ------------------------------------------------- */
 
 #define MUCH ((size_t)8 << 20)
+/* What a body is that no socket's buffer holds. */
+#define VAST 50000000
 
 struct pieces {
     STAGE;
@@ -1374,6 +1453,12 @@ static void uploads(struct coil_coro *co)
         { "/early-200",
           { THEN(DEAF), SAYS(OK(4) "fine"), WAITS(COIL_MS(20)),
             THEN(HEAR) } },
+        { "/early-and-deaf",
+          { THEN(DEAF), SAYS(OK(4) "fine"), WAITS(COIL_SECONDS(60)) } },
+        { "/leaves", { THEN(DEAF), WAITS(COIL_MS(20)), THEN(CLOSE) } },
+        { "/answers-and-leaves",
+          { THEN(DEAF), SAYS(OK(4) "fine"), WAITS(COIL_MS(20)),
+            THEN(CLOSE) } },
         { 0 },
     };
     ASYNC(uploads, my) {
@@ -1423,7 +1508,7 @@ TEST(http_bodies_of_any_size_are_sent_whole)
 // before he listens waits for ever. The connection is of no use after that.
 TEST(http_an_early_refusal_ends_the_upload)
 {
-    size_t size = 50000000;
+    size_t size = VAST;
     char *body = calloc(1, size);
     int status = 0;
     CHECK_INT(RUN_TO(status, uploads, .path = "/early-413", .body = body,
@@ -1436,7 +1521,7 @@ TEST(http_an_early_refusal_ends_the_upload)
 // All of it was sent and heard: the connection is as good as before.
 TEST(http_an_early_success_waits_for_the_upload)
 {
-    size_t size = 50000000;
+    size_t size = VAST;
     char *body = calloc(1, size);
     int status = 0;
     CHECK_INT(RUN_TO(status, uploads, .path = "/early-200", .body = body,
@@ -1491,7 +1576,7 @@ static void cancelled_upload(struct coil_coro *co)
 // To the server the next request would be the rest of that body.
 TEST(http_a_connection_with_half_a_body_on_it_is_never_used_again)
 {
-    size_t size = 50000000;
+    size_t size = VAST;
     char *body = calloc(1, size);
     CHECK_INT(RUN(cancelled_upload, .path = "/early-200", .body = body,
                   .size = size),
@@ -1502,10 +1587,25 @@ TEST(http_a_connection_with_half_a_body_on_it_is_never_used_again)
     free(body);
 }
 
+// A connection that ends is an error, unless there is an answer.
+TEST(http_a_server_that_leaves_in_mid_upload_is_noticed)
+{
+    char *body = calloc(1, VAST);
+    int err = RUN(uploads, .path = "/leaves", .body = body, .size = VAST);
+    CHECK(err == -EPIPE || err == -ECONNRESET || err == COIL_EDISCONNECTED);
+    CHECK_INT(RUN(uploads, .path = "/answers-and-leaves", .body = body,
+                  .size = VAST, .accepted = 2),
+              0);
+    free(body);
+}
+
 TEST(http_total_strikes_in_mid_upload)
 {
-    size_t size = 50000000;
+    size_t size = VAST;
     char *body = calloc(1, size);
+    CHECK_INT(RUN(uploads, .path = "/early-and-deaf", .body = body,
+                  .size = size, .total_ns = COIL_MS(100)),
+              -ETIMEDOUT);
     CHECK_INT(RUN(uploads, .path = "/deaf", .body = body, .size = size,
                   .total_ns = COIL_MS(100)),
               -ETIMEDOUT);

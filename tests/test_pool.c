@@ -241,6 +241,45 @@ TEST(pool_serves_in_the_order_of_a_simple_model)
         }
 }
 
+struct crowd {
+    struct coil_coro coro;
+    struct coili_pool pool;
+    struct coili_origin *origins[200];
+};
+
+static struct coili_origin *nth_host(struct crowd *my, int n, bool large)
+{
+    char text[64];
+    struct coil_url url;
+    snprintf(text, sizeof text, "http://%s%d:%d/", large ? "HOST" : "host",
+             n / 2, 1000 + n % 2);
+    CHECK_INT(coil_url_parse(&url, text, strlen(text)), 0);
+    return coili_origin_find(&my->pool, &url);
+}
+
+static void crowd(struct coil_coro *co)
+{
+    ASYNC(crowd, my) {
+        coili_pool_init(&my->pool, ended, NULL);
+        for (int i = 0; i < 200; i++)
+            my->origins[i] = nth_host(my, i, false);
+        CHECK_INT(my->pool.origins, 200);
+        for (int i = 0; i < 200; i++) {
+            CHECK(nth_host(my, i, true) == my->origins[i]);
+            coili_origin_unref(my->origins[i]);
+        }
+        CHECK_INT(my->pool.origins, 200);
+        for (int i = 0; i < 200; i++)
+            coili_origin_unref(my->origins[i]);
+        coili_pool_fini(&my->pool);
+    }
+}
+
+TEST(pool_finds_each_of_many_hosts)
+{
+    CHECK_INT(RUN(crowd), 0);
+}
+
 /* ---- Through a session ------------------------------------------------ */
 
 #define STAGE \
@@ -561,6 +600,20 @@ struct waits {
     struct coil_task *first, *second, *third;
 };
 
+/* The await tree says this of somebody. */
+static bool is_dumped(const char *words)
+{
+    char text[8192];
+    int fds[2];
+    CHECK_INT(pipe(fds), 0);
+    coil_dump(fds[1]);
+    close(fds[1]);
+    ssize_t n = read(fds[0], text, sizeof text - 1);
+    close(fds[0]);
+    text[n > 0 ? n : 0] = '\0';
+    return strstr(text, words);
+}
+
 static void waits(struct coil_coro *co)
 {
     ASYNC(waits, my) {
@@ -573,6 +626,12 @@ static void waits(struct coil_coro *co)
         TRY_AWAIT(my->err, GET("/late"));
         CHECK_ERR(my->err, -ETIMEDOUT, COIL_PHASE_POOL);
         CHECK_STR(explained(my->err), "pool: Connection timed out");
+        my->second = SPAWN(fetch, .session = my->session,
+                           .request = { .url = "http://nobody.invalid:81/" });
+        AWAIT(coil_sleep(0));
+        AWAIT(coil_sleep(0));
+        CHECK(is_dumped("connection to nobody.invalid:81"));
+        coil_task_cancel(my->second);
         TRY_AWAIT(my->err,
                   CALL(fetch, .session = my->session,
                        .request = { .url = my->origin.url,
