@@ -2015,6 +2015,7 @@ struct frugally {
 };
 
 static char frugal_body[100000];
+static struct coil_header frugal_headers[40];
 
 static void frugally(struct coil_coro *co)
 {
@@ -2030,6 +2031,9 @@ static void frugally(struct coil_coro *co)
         my->two = SPAWN(fetch, .session = my->session,
                         .request = { .url = frugal.url,
                                      .method = "PUT",
+                                     .headers = frugal_headers,
+                                     .headers_n = 40,
+                                     .timeouts.pool = COIL_SECONDS(20),
                                      .body = frugal_body,
                                      .body_size = sizeof frugal_body });
         TRY_AWAIT(my->err, my->two);
@@ -2050,13 +2054,15 @@ static int frugal_run(void)
     return RUN(frugally);
 }
 
-// Waiting in line, a head in two pieces, a large body: each of their blocks
-// fails once, and nothing is lost.
+// Waiting in line, a head in two pieces, many headers, a large body: each of
+// their blocks fails once, and nothing is lost.
 TEST(http_survives_every_allocation_that_fails)
 {
     test_timeout(120);
     memset(frugal_body, '-', sizeof frugal_body);
     frugal_body[sizeof frugal_body - 1] = '$';
+    for (int i = 0; i < 40; i++)
+        frugal_headers[i] = (struct coil_header){ "X-Many", "times" };
     frugal_open();
     test_every_allocation(frugal_run);
     kill(frugal.pid, SIGKILL);
