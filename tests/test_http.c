@@ -653,7 +653,11 @@ static void limits(struct coil_coro *co)
         o.body_bytes_max = my->body_max;
         my->session = coil_session_new(&o);
         AWAIT_TO(my->response, coil_get(my->session, my->origin.url));
-        AWAIT_TO(my->n, coil_response_read(my->response));
+        TRY_AWAIT_TO(my->err, my->n, coil_response_read(my->response));
+        if (my->err < 0) { /* the error is there to stay */
+            AWAIT(coil_response_read(my->response));
+            FAIL(-EBADMSG);
+        }
         RETURN(my->n);
 
     FINALLY;
@@ -1317,6 +1321,51 @@ TEST(http_a_piece_stays_whole_when_the_connection_is_taken_away)
                                       .recv_buffer_bytes = 4096 };
     CHECK_INT(RUN_WITH(&few, lent), 0);
     CHECK_INT(RUN_WITH(&few, lent, .by_close = true), 0);
+}
+
+/* The last piece is shown, and nobody was told yet that it is the last. */
+struct last_piece {
+    STAGE;
+    bool by_close;
+};
+
+static void last_piece(struct coil_coro *co)
+{
+    ASYNC(last_piece, my) {
+        CHECK_INT(origin_open(&my->origin, NULL), 0);
+        my->session = coil_session_new(NULL);
+        AWAIT_TO(my->response,
+                 coil_request(my->session,
+                              &(struct coil_http_request){
+                                  .url = origin_url(&my->origin, "/all"),
+                                  .timeouts.total = COIL_MS(200) }));
+        AWAIT_TO(my->n, coil_response_next(my->response));
+        CHECK_INT(my->n, 4);
+        if (my->by_close) {
+            AWAIT(coil_session_close(my->session));
+            my->session = NULL;
+        } else {
+            AWAIT(coil_sleep(COIL_MS(400)));
+        }
+        CHECK(memcmp(coil_response_piece(my->response), "/all", 4) == 0);
+        for (; my->i < 2; my->i++) {
+            AWAIT_TO(my->n, coil_response_next(my->response));
+            CHECK_INT(my->n, 0);
+        }
+
+    FINALLY;
+        coil_response_free(my->response);
+        AWAIT(coil_session_close(my->session));
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+// All of it came in time: what happens to the connection after that is of no
+// interest to its reader.
+TEST(http_a_body_that_is_all_there_has_ended)
+{
+    CHECK_INT(RUN(last_piece), 0);
+    CHECK_INT(RUN(last_piece, .by_close = true), 0);
 }
 
 /* ---- A second try ----------------------------------------------------- */

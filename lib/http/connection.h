@@ -127,6 +127,7 @@ struct coil_response {
     uint8_t minor;
     bool keep;    /* as far as we know another request may follow */
     bool ended;   /* the body has, and the connection is given back */
+    bool broken;  /* an error has cost the rest of the body */
     bool busy;    /* a task reads */
     const struct coili_http_limits *limits;
     struct coili_http_body state;

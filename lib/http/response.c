@@ -10,7 +10,8 @@
  *     lease.conn   ended   busy
  *        yes        no     no     the body can be read
  *        yes        no     yes    a task reads
- *        no         no            an error: lease.err says which, for ever
+ *        no         no            lease.err says why, for ever; unless the last
+ *                                 piece was shown when it was taken away
  *        no         yes           read to its end; the connection is given back
  *
  * The connection goes back at the last byte, not when the response is freed:
@@ -70,6 +71,7 @@ static int broken(struct coil_response *r, int err, int code)
 {
     if (r->lease.conn)
         coili_lease_drop(&r->lease);
+    r->broken = true;
     r->lease.err = err;
     r->lease.detail = COIL_DETAIL(COIL_PHASE_BODY, code);
     return err;
@@ -104,12 +106,15 @@ static int64_t pull(struct coil_response *r)
     r->lease.orphan = NULL;
     if (r->ended)
         return 0;
-    if (!r->lease.conn)
+    if (r->broken)
         return r->lease.err;
-    struct coil_stream *stream = r->lease.conn->stream;
-    coil_stream_consume(stream, r->taken);
+    if (r->lease.conn)
+        coil_stream_consume(r->lease.conn->stream, r->taken);
     r->taken = 0;
     while (!coili_http_body_done(&r->state)) {
+        if (!r->lease.conn)
+            return r->lease.err;
+        struct coil_stream *stream = r->lease.conn->stream;
         struct coili_http_piece piece;
         char *data;
         size_t n = coil_stream_peek(stream, &data);
