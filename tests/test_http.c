@@ -1507,7 +1507,7 @@ static void uploads(struct coil_coro *co)
         { "/leaves", { THEN(DEAF), WAITS(COIL_MS(20)), THEN(CLOSE) } },
         { "/answers-and-leaves",
           { THEN(DEAF), SAYS(OK(4) "fine"), WAITS(COIL_MS(20)),
-            THEN(CLOSE) } },
+            THEN(RESET) } },
         { 0 },
     };
     ASYNC(uploads, my) {
