@@ -1204,6 +1204,61 @@ TEST(http_time_outs_may_be_never_and_over_already)
     CHECK_INT(RUN(extremes, .limits = no_wait), 0);
 }
 
+/* Each piece is awaited by a task of its own, which may be cancelled. */
+#define BREATH WAITS(COIL_US(100))
+
+struct impatient {
+    STAGE;
+    struct coil_task *task;
+    unsigned seed;
+    size_t got_n;
+    char got[64];
+};
+
+static void impatient(struct coil_coro *co)
+{
+    static const struct route routes[] = {
+        { "/", { SAYS(OK(5)), BREATH, SAYS("a"), BREATH, SAYS("b"), BREATH,
+                 SAYS("c"), BREATH, SAYS("d"), BREATH, SAYS("e") } },
+        { 0 }
+    };
+    ASYNC(impatient, my) {
+        CHECK_INT(origin_open(&my->origin, routes), 0);
+        my->session = coil_session_new(NULL);
+        AWAIT_TO(my->response, coil_get(my->session, my->origin.url));
+        for (my->n = 1; my->n > 0;) {
+            my->task = coil_spawn(coil_response_next(my->response));
+            my->seed = my->seed * 1664525 + 1013904223;
+            for (my->i = (int)(my->seed >> 26); my->i > 0; my->i--)
+                AWAIT(coil_sleep(0));
+            coil_task_cancel(my->task);
+            TRY_AWAIT_TO(my->err, my->n, my->task);
+            coil_task_drop(&my->task);
+            CHECK(my->err == 0 || my->err == -ECANCELED);
+            if (my->err == 0 && my->n > 0) {
+                memcpy(my->got + my->got_n, coil_response_piece(my->response),
+                       my->n);
+                my->got_n += my->n;
+            }
+        }
+        CHECK_STR(my->got, "abcde");
+
+    FINALLY;
+        coil_response_free(my->response);
+        AWAIT(coil_session_close(my->session));
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+// What succeeded all the same is not lost: the piece is returned, or stays.
+TEST(http_a_piece_is_not_lost_to_a_cancellation)
+{
+    for (unsigned seed = 1; seed <= 100; seed++) {
+        test_note("seed %u", seed);
+        CHECK_INT(RUN(impatient, .seed = seed), 0);
+    }
+}
+
 /* A listener whose queue is full: connections to it neither come nor go. */
 struct black_hole {
     STAGE;

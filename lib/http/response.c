@@ -270,6 +270,24 @@ static void response_body(struct coil_coro *co)
     }
 }
 
+/*
+ * A task that is cancelled when its piece is there already must return it: the
+ * next call goes on behind it. What is returned from an await beats a request.
+ */
+struct response_next {
+    struct coil_coro coro;
+    struct coil_response *response;
+    struct response_body body;
+};
+
+static void response_next(struct coil_coro *co)
+{
+    COIL_ASYNC(response_next, my) {
+        COIL_RETURN_AWAIT(COIL_CALL_IN(&my->body, response_body,
+                                       .response = my->response, .aim = NEXT));
+    }
+}
+
 struct coil_future *coil_response_read(struct coil_response *r)
 {
     if (r->ended)
@@ -279,7 +297,7 @@ struct coil_future *coil_response_read(struct coil_response *r)
 
 struct coil_future *coil_response_next(struct coil_response *r)
 {
-    return COIL_CALL(response_body, .response = r, .aim = NEXT);
+    return COIL_CALL(response_next, .response = r);
 }
 
 struct coil_future *coil_response_skip(struct coil_response *r)
