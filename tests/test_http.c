@@ -1393,14 +1393,14 @@ static void last_piece(struct coil_coro *co)
                  coil_request(my->session,
                               &(struct coil_http_request){
                                   .url = origin_url(&my->origin, "/all"),
-                                  .timeouts.total = COIL_MS(200) }));
+                                  .timeouts.total = COIL_MS(400) }));
         AWAIT_TO(my->n, coil_response_next(my->response));
         CHECK_INT(my->n, 4);
         if (my->by_close) {
             AWAIT(coil_session_close(my->session));
             my->session = NULL;
         } else {
-            AWAIT(coil_sleep(COIL_MS(400)));
+            AWAIT(coil_sleep(COIL_MS(700)));
         }
         CHECK(memcmp(coil_response_piece(my->response), "/all", 4) == 0);
         for (; my->i < 2; my->i++) {
@@ -1661,6 +1661,8 @@ static void cancelled_upload(struct coil_coro *co)
                                       .method = "PUT",
                                       .body = my->body,
                                       .body_size = my->size });
+        while (my->origin.requests == 0)
+            AWAIT(coil_sleep(COIL_MS(1)));
         AWAIT(coil_sleep(COIL_MS(50)));
         CHECK(!coil_task_done(my->task));
         coil_task_cancel(my->task);

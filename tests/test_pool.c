@@ -548,12 +548,22 @@ static void listen_here(struct handed_on *my)
              coil_addr_port(&addr));
 }
 
-static int answer_here(struct handed_on *my, const char *text)
+/* The next connection gets its answer, whatever it asks. */
+struct answer_here {
+    struct coil_coro coro;
+    int listener, fd;
+    const char *text;
+};
+
+static void answer_here(struct coil_coro *co)
 {
-    int fd = accept(my->listener, NULL, NULL);
-    CHECK(fd >= 0);
-    CHECK_INT(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
-    return fd;
+    ASYNC(answer_here, my) {
+        while ((my->fd = accept(my->listener, NULL, NULL)) < 0)
+            AWAIT(coil_sleep(COIL_US(100)));
+        CHECK_INT(send(my->fd, my->text, strlen(my->text), MSG_NOSIGNAL),
+                  strlen(my->text));
+        RETURN(my->fd);
+    }
 }
 
 static void handed_on(struct coil_coro *co)
@@ -562,9 +572,9 @@ static void handed_on(struct coil_coro *co)
         listen_here(my);
         my->session = session_of(1, 0, 0);
         my->first = coil_spawn(coil_get(my->session, my->url));
-        AWAIT(coil_sleep(COIL_MS(5)));
-        my->fds[0] = answer_here(my, "HTTP/1.1 200 OK\r\n"
-                                     "Content-Length: 1\r\n\r\n.");
+        AWAIT_TO(my->fds[0], CALL(answer_here, .listener = my->listener,
+                                  .text = "HTTP/1.1 200 OK\r\n"
+                                          "Content-Length: 1\r\n\r\n."));
         AWAIT_TO(my->response, my->first);
         AWAIT_TO(my->n, coil_response_next(my->response));
         my->second = SPAWN(fetch, .session = my->session,
@@ -574,8 +584,8 @@ static void handed_on(struct coil_coro *co)
         coil_response_free(my->response);
         my->response = NULL;
         shutdown(my->fds[0], SHUT_WR);
-        AWAIT(coil_sleep(COIL_MS(5)));
-        my->fds[1] = answer_here(my, "HTTP/1.1 204 Done\r\n\r\n");
+        AWAIT_TO(my->fds[1], CALL(answer_here, .listener = my->listener,
+                                  .text = "HTTP/1.1 204 Done\r\n\r\n"));
         AWAIT(my->second);
 
     FINALLY;
