@@ -583,6 +583,13 @@ void coili_fail(struct coil_coro *co, int err, uint32_t detail,
     coili_body_over(co);
 }
 
+/* A caller has the request passed on to it; who has none has no use for it. */
+void coili_result_beats_cancel(struct coil_coro *co)
+{
+    if (!(co->future.flags & F_CALLED))
+        flag_clear(&co->future, F_MUST_CANCEL);
+}
+
 void coili_return_awaited(struct coil_coro *co)
 {
     if (co->future.flags & F_FINALLY)
@@ -610,9 +617,7 @@ void coili_return_awaited(struct coil_coro *co)
     set_outcome(co, state_of(f));
     co->future.result = f->result;
     future_unref(f);
-    /* What a task was handed here (a permit, say) beats a request. */
-    if (!(co->future.flags & F_CALLED))
-        flag_clear(&co->future, F_MUST_CANCEL);
+    coili_result_beats_cancel(co); /* a permit, say */
     coili_body_over(co);
 }
 

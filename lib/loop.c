@@ -295,8 +295,10 @@ static int64_t patience(const struct coil_loop *loop, int64_t most)
         most = SLEEP_MOST;
     if (!first || most == 0)
         return most;
-    int64_t left = first->deadline - coil_now();
-    return left < 0 ? 0 : left < most ? left : most;
+    int64_t now = coil_now();
+    if (first->deadline <= now)
+        return 0;
+    return first->deadline - now < most ? first->deadline - now : most;
 }
 
 static inline void pass(struct coil_loop *loop, int64_t timeout_ns)

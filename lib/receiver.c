@@ -211,12 +211,6 @@ static void receiver_close_start(struct coil_future *f)
 {
     struct coil_receiver *r = COILI_CONTAINER(f, struct coil_receiver,
                                               closing.future);
-    r->closed = true;
-    if (r->state == WAIT || r->state == FAILING) {
-        coil_handle_cancel(&r->u.retry);
-        r->u.own.data = NULL;
-        r->state = OVER;
-    }
     if (r->state == PAUSED || r->state == OVER)
         coil_future_set_int(f, 0);
     else
@@ -299,5 +293,11 @@ bool coil_receiver_paused(const struct coil_receiver *r)
 
 struct coil_future *coil_receiver_close(struct coil_receiver *r)
 {
+    r->closed = true;
+    if (r->state == WAIT || r->state == FAILING) {
+        coil_handle_cancel(&r->u.retry);
+        r->u.own.data = NULL;
+        r->state = OVER;
+    }
     return &r->closing.future;
 }

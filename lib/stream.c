@@ -334,6 +334,9 @@ static void close_start(struct coil_future *f)
         shutdown(t->fd, SHUT_RDWR);
     if (t->reader)
         try_fill(t);
+    /* Before the pieces go back, or it would receive what nobody reads. */
+    struct coil_future *closing = t->receiver ? coil_receiver_close(t->receiver)
+                                              : NULL;
     while (t->first)
         return_first(t);
     if (t->merged)
@@ -342,7 +345,6 @@ static void close_start(struct coil_future *f)
     coil_sender_close(&t->sender, landed, t);
     if (!t->receiver)
         return;
-    struct coil_future *closing = coil_receiver_close(t->receiver);
     t->receiver = NULL;
     coil_future_add_done_callback(closing, &t->received_all, landed, t);
     coil_future_detach(closing);
@@ -485,7 +487,7 @@ static void read_some(struct coil_coro *co)
             COIL_AWAIT_TO(my->there, coil_stream_fill(my->stream, 1));
             my->n = take(my->stream, my->buf, my->len);
         }
-        COIL_RETURN(my->n);
+        COIL_RETURN_TAKEN(my->n);
     }
 }
 
@@ -524,7 +526,7 @@ static void read_exactly(struct coil_coro *co)
                                            my->n < DETAIL_MOST ? my->n
                                                                : DETAIL_MOST));
         }
-        COIL_RETURN(my->n);
+        COIL_RETURN_TAKEN(my->n);
     }
 }
 
@@ -556,7 +558,7 @@ static void read_until(struct coil_coro *co)
             char *found = n ? memchr(data, my->separator, n) : NULL;
             if (found) {
                 n = (size_t)(found - data) + 1;
-                COIL_RETURN(take(my->stream, my->buf, n));
+                COIL_RETURN_TAKEN(take(my->stream, my->buf, n));
             }
             if (n == my->size)
                 COIL_FAIL(COIL_ELIMIT);

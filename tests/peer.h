@@ -76,6 +76,22 @@ static inline struct coil_task *begin(struct coil_future *future)
     return task;
 }
 
+static inline void cancel_task(void *task)
+{
+    coil_task_cancel(task);
+}
+
+/*
+ * Cancel a task in the very pass in which what it waits for is there, before
+ * its turn comes.
+ */
+static inline void cancel_as_it_completes(struct coil_task *task)
+{
+    struct coil_handle h = { 0 };
+    coil_call_soon(&h, cancel_task, task);
+    coil_loop_pass(stage_loop, 0);
+}
+
 /* ---- Descriptors ------------------------------------------------------ */
 
 struct pair {

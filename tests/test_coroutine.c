@@ -765,6 +765,56 @@ TEST(coroutine_return_await_of_a_task_keeps_the_value_when_cancelled)
     coil_loop_close(loop);
 }
 
+COROUTINE(take, struct coil_future **from; int n; bool taken;)
+{
+    ASYNC(take, my) {
+        *my->from = coil_future_ref(coil_future_new());
+        AWAIT_TO(my->n, *my->from);
+        if (my->taken)
+            RETURN_TAKEN(my->n);
+        RETURN(my->n);
+    }
+}
+
+COROUTINE(take_twice, struct coil_future **from; int n, err; bool taken;)
+{
+    ASYNC(take_twice, my) {
+        AWAIT_TO(my->n, CALL(take, .from = my->from, .taken = my->taken));
+        CATCH_AWAIT(my->err, coil_sleep(0));
+        RETURN(my->n);
+    }
+}
+
+// Of a task it is the result; in a call both give it, and the request goes up.
+TEST(coroutine_return_taken_keeps_the_value_when_cancelled)
+{
+    for (int taken = 0; taken < 2; taken++) {
+        open_loop();
+        struct coil_future *from = NULL;
+        struct coil_task *t = SPAWN(take, .from = &from, .taken = taken);
+        pass();
+        coil_future_set_int(from, 5);
+        coil_task_cancel(t);
+        CHECK_INT(coil_run_until(loop, t), 0);
+        CHECK_INT(error_of(t), taken ? 0 : -ECANCELED);
+        if (taken)
+            CHECK_INT(coil_future_int(coil_task_future(t)), 5);
+        coil_future_unref(from);
+
+        t = SPAWN(take_twice, .from = &from, .taken = taken);
+        struct take_twice *frame = coil_task_frame(t);
+        pass();
+        coil_future_set_int(from, 6);
+        coil_task_cancel(t);
+        CHECK_INT(coil_run_until(loop, t), 0);
+        CHECK_INT(error_of(t), 0);
+        CHECK_INT(frame->n, 6);
+        CHECK_INT(frame->err, -ECANCELED);
+        coil_future_unref(from);
+        coil_loop_close(loop);
+    }
+}
+
 /* --- How a coroutine ends --------------------------------------------------*/
 
 enum ending {

@@ -1562,7 +1562,7 @@ static void uploads(struct coil_coro *co)
         { "/leaves", { THEN(DEAF), WAITS(COIL_MS(20)), THEN(CLOSE) } },
         { "/answers-and-leaves",
           { THEN(DEAF), SAYS(OK(4) "fine"), WAITS(COIL_MS(20)),
-            THEN(RESET) } },
+            THEN(CLOSE) } },
         { 0 },
     };
     ASYNC(uploads, my) {

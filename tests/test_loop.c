@@ -1261,6 +1261,17 @@ DEATH_TEST(loop_close_in_negative_time_aborts, "close_ns is not negative")
     CHECK_INT(coil_loop_new(&loop, &options), 0);
 }
 
+TEST(loop_calls_what_is_long_overdue_at_once)
+{
+    open_loop();
+    struct coil_handle h[2] = { { 0 }, { 0 } };
+    CHECK_INT(coil_call_later(&h[0], INT64_MIN, note_call, "a"), 0);
+    CHECK_INT(coil_call_at(&h[1], INT64_MIN, note_call, "b"), 0);
+    coil_loop_pass(loop, COIL_NEVER);
+    CHECK_INT(strlen(called), 2);
+    coil_loop_close(loop);
+}
+
 TEST(loop_pass_waits_no_negative_time)
 {
     open_loop();

@@ -361,6 +361,25 @@ TEST(net_accept_that_is_cancelled_steals_no_connection)
     close_listener();
 }
 
+TEST(net_accept_that_is_a_task_and_cancelled_drops_no_connection)
+{
+    open_listener();
+    for (int i = 0; i < 8; i++) {
+        struct coil_task *t = coil_spawn(coil_listener_accept(listener));
+        stage_passes(2);
+        int err, fd = client();
+        cancel_as_it_completes(t);
+        struct coil_stream *s = task_stream(t, &err);
+        CHECK(err == 0 || err == -ECANCELED);
+        if (err < 0)
+            s = accept_one();
+        check_connected(s, fd);
+        coil_stream_drop(s);
+        close(fd);
+    }
+    close_listener();
+}
+
 struct accepts_and_forgets {
     struct coil_coro coro;
 };

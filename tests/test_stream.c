@@ -885,7 +885,56 @@ TEST(stream_write_cancelled_in_the_middle_is_the_last)
     close_all();
 }
 
+// Cancelled before, it has taken none; afterwards, it returns what it has taken.
+TEST(stream_read_that_is_cancelled_as_it_completes_loses_nothing)
+{
+    static char buf[8];
+    int taken = 0;
+    open_stream();
+    for (int way = 0; way < 24; way++) {
+        struct coil_task *t = coil_spawn(
+            way % 3 == 0   ? coil_stream_read(s, buf, 8)
+            : way % 3 == 1 ? coil_stream_read_exactly(s, buf, 3)
+                           : coil_stream_read_until(s, '!', buf, 8));
+        stage_passes(2);
+        CHECK_INT(write(wire.b, "ab!", 3), 3);
+        cancel_as_it_completes(t);
+        int64_t n = task_int(t);
+        CHECK(n == 3 || n == -ECANCELED);
+        taken += n == 3;
+        if (n < 0)
+            CHECK_INT(wait_int(coil_stream_read_exactly(s, buf, 3)), 3);
+        CHECK_MEM(buf, "ab!", 3);
+    }
+    test_note("%d of 24 were taken", taken);
+    CHECK(taken > 0);
+    close_all();
+}
+
 /* ---- Closing ---------------------------------------------------------- */
+
+// Nobody reads on: the kernel must be told of what is unread, so that it resets
+// a peer who would else wait for us for ever.
+TEST(stream_close_with_a_peer_in_mid_send_resets_it)
+{
+    static char much[1 << 20];
+    stage_open();
+    open_on(tcp_pair(0));
+    ssize_t n = 0;
+    CHECK_INT(fcntl(wire.b, F_SETFL, O_NONBLOCK), 0);
+    struct coil_task *t = begin(coil_stream_fill(s, 1));
+    for (int i = 0; i < 50 || n > 0; i++) {
+        n = send(wire.b, much, sizeof much, MSG_NOSIGNAL);
+        coil_loop_pass(stage_loop, COIL_MS(1));
+    }
+    CHECK(task_int(t) > 0);
+    UNTIL(stage_stats().in_flight == 0); /* paused */
+    CHECK_INT(wait_int(coil_stream_close(s)), 0);
+    n = send(wire.b, much, 1, MSG_NOSIGNAL);
+    CHECK(n < 0 && (errno == ECONNRESET || errno == EPIPE));
+    close(wire.b);
+    stage_close();
+}
 
 TEST(stream_close_before_anything_was_done)
 {

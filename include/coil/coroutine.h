@@ -215,9 +215,21 @@ COIL_END_DECLS
     } while (0)
 
 /*
+ * The same for a word that must not be lost, such as the number of bytes taken
+ * from a stream: it is the result of a task even if a cancellation has come
+ * with it, which would make an error of a RETURN.
+ */
+#define COIL_RETURN_TAKEN(v) \
+    do { \
+        COILI_PUT(v); \
+        coili_result_beats_cancel(co); \
+        coili_body_over(co); \
+        goto coil_again; \
+    } while (0)
+
+/*
  * Await `x` and end with whatever it ended with: value, error, ownership. A
- * value is the result of a task even if a cancellation has come with it, for it
- * may be a permit or a descriptor.
+ * value is taken, as by RETURN_TAKEN.
  */
 #define COIL_RETURN_AWAIT(x) \
     do { \
@@ -393,6 +405,7 @@ COIL_END_DECLS
 #define ASYNC_GIVES(T, my, free_fn) COIL_ASYNC_GIVES(T, my, free_fn)
 #define FINALLY COIL_FINALLY
 #define RETURN(v) COIL_RETURN(v)
+#define RETURN_TAKEN(v) COIL_RETURN_TAKEN(v)
 #define FAIL(err) COIL_FAIL(err)
 #define FAIL_WITH(err, detail) COIL_FAIL_WITH(err, detail)
 #define RETURN_AWAIT(x) COIL_RETURN_AWAIT(x)
@@ -573,6 +586,7 @@ COIL_API void coili_body_over_slow(struct coil_coro *co);
 COIL_API void coili_in_finally(struct coil_coro *co);
 COIL_API _Noreturn void coili_put_misuse(struct coil_coro *co);
 COIL_API void coili_return_awaited(struct coil_coro *co);
+COIL_API void coili_result_beats_cancel(struct coil_coro *co);
 COIL_API void coili_fail(struct coil_coro *co, int err, uint32_t detail,
                          const char *file, int line);
 

@@ -59,8 +59,9 @@ COIL_API void coil_receiver_return(struct coil_receiver *receiver,
 COIL_API bool coil_receiver_paused(const struct coil_receiver *receiver);
 
 /*
- * Stop; done when the kernel has let go of it. What arrives meanwhile is
- * dropped. Return all pieces before. Cannot be cancelled; allocates nothing.
+ * Stop: what arrives from this call on is dropped, and `received` is not called
+ * any more. Done when the kernel has let go of it. Return all pieces before it
+ * is awaited. Cannot be cancelled; allocates nothing.
  *
  * Result    0
  * Lifetime  takes the receiver

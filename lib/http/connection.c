@@ -104,23 +104,6 @@ static void enter_phase(const struct coili_lease *lease, enum coil_phase phase)
 
 /* ---- Connecting ------------------------------------------------------- */
 
-/* An address needs no resolver, nor does this machine (RFC 6761 6.3). */
-static bool known_addresses(struct coili_connect *my)
-{
-    struct coil_addrs *a = my->addrs;
-    if (coil_addr_ip(&a->list[0], my->host, my->port) == 0) {
-        a->n = 1;
-        return true;
-    }
-    if (strcmp(my->host, "localhost") != 0 &&
-        strcmp(my->host, "localhost.") != 0)
-        return false;
-    coil_addr_ip(&a->list[0], "127.0.0.1", my->port);
-    coil_addr_ip(&a->list[1], "::1", my->port);
-    a->n = 2;
-    return true;
-}
-
 /* The first error says most, unless that address was just out of reach. */
 static void note_error(struct coili_connect *my)
 {
@@ -139,19 +122,14 @@ void coili_connect(struct coil_coro *co)
         my->addrs->n = 0;
 
         enter_phase(my->lease, COIL_PHASE_RESOLVE);
-        if (!known_addresses(my)) {
-            COIL_TRY_AWAIT(my->err,
-                           coil_wait_for(coil_resolve(my->addrs, my->host,
-                                                      my->port),
-                                         my->connect_ns));
-            int code = my->err == COIL_ERESOLVE
-                           ? COIL_DETAIL_CODE(coil_last_detail())
-                           : 0;
-            if (my->err == 0 && my->addrs->n == 0)
-                my->err = COIL_ERESOLVE;
-            if (my->err < 0)
-                COIL_FAIL_WITH(my->err, COIL_DETAIL(COIL_PHASE_RESOLVE, code));
-        }
+        COIL_TRY_AWAIT(my->err, coil_wait_for(coil_resolve(my->addrs, my->host,
+                                                           my->port),
+                                              my->connect_ns));
+        int code = my->err == COIL_ERESOLVE
+                       ? COIL_DETAIL_CODE(coil_last_detail())
+                       : 0;
+        if (my->err < 0)
+            COIL_FAIL_WITH(my->err, COIL_DETAIL(COIL_PHASE_RESOLVE, code));
 
         enter_phase(my->lease, COIL_PHASE_CONNECT);
         for (; my->i < my->addrs->n; my->i++) {

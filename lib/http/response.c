@@ -260,31 +260,13 @@ static void response_body(struct coil_coro *co)
         if (my->aim == READ)
             COIL_RETURN(my->response->body_n);
         my->response->lease.lent = my->n > 0;
-        COIL_RETURN(my->n);
+        COIL_RETURN_TAKEN(my->n); /* the next call goes on behind it */
 
     COIL_FINALLY;
         if (my->reads) {
             my->response->busy = false;
             coili_lease_filled(&my->response->lease);
         }
-    }
-}
-
-/*
- * A task that is cancelled when its piece is there already must return it: the
- * next call goes on behind it. What is returned from an await beats a request.
- */
-struct response_next {
-    struct coil_coro coro;
-    struct coil_response *response;
-    struct response_body body;
-};
-
-static void response_next(struct coil_coro *co)
-{
-    COIL_ASYNC(response_next, my) {
-        COIL_RETURN_AWAIT(COIL_CALL_IN(&my->body, response_body,
-                                       .response = my->response, .aim = NEXT));
     }
 }
 
@@ -297,7 +279,7 @@ struct coil_future *coil_response_read(struct coil_response *r)
 
 struct coil_future *coil_response_next(struct coil_response *r)
 {
-    return COIL_CALL(response_next, .response = r);
+    return COIL_CALL(response_body, .response = r, .aim = NEXT);
 }
 
 struct coil_future *coil_response_skip(struct coil_response *r)
