@@ -263,12 +263,12 @@ bool coili_await(struct coil_coro *co, struct coil_future *f, int line)
 {
     struct coil_loop *loop = coili_loop;
     if (COILI_LIKELY(loop->current == co)) {
+        if (f == &coili_pass && !(co->future.flags & F_MUST_CANCEL))
+            return await_pass(loop, co, line);
         if (kind_of(f) == KIND_CORO)
             return await_coroutine(loop, co, coro_of(f), line);
         if (f->state)
             return go_on(loop, co, f, line);
-        if (kind_of(f) == KIND_PASS && !(co->future.flags & F_MUST_CANCEL))
-            return await_pass(loop, co, line);
     }
     return await_pending(loop, co, f, line);
 }
