@@ -533,8 +533,8 @@ static void forget_order(struct map *my)
 static void release_slot(struct map *my)
 {
     struct coil_task *task = my->read->task;
-    finisher_unwatch(my->read);
     coil_task_drop(&task);
+    finisher_unwatch(my->read);
     if (!my->ordered) {
         my->read->after = my->unused;
         my->unused = my->read;
@@ -618,6 +618,8 @@ static void wait_for(struct coil_coro *co)
         COIL_RETURN_AWAIT(future);
 
     COIL_FINALLY;
+        if (my->task)
+            let_go(my->task);
         if (my->future)
             coil_drop(my->future);
     }
@@ -626,7 +628,11 @@ static void wait_for(struct coil_coro *co)
 struct coil_future *coil_wait_for_task(struct coil_task *task,
                                        int64_t duration_ns)
 {
-    return COIL_CALL(wait_for, .task = task, .duration_ns = duration_ns);
+    struct coil_future *f = COIL_CALL(wait_for, .task = task,
+                                      .duration_ns = duration_ns);
+    if (!coil_future_done(f))
+        keep(task);
+    return f;
 }
 
 struct coil_future *coil_wait_for_future(struct coil_future *future,

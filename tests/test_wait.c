@@ -988,6 +988,46 @@ TEST(wait_for_a_task_and_no_time)
     stage_close();
 }
 
+// The spawner gives its handle back meanwhile: who waits has the result.
+TEST(wait_for_a_task_and_no_time_whose_handle_is_dropped)
+{
+    for (int value = 0; value < 2; value++) {
+        stage_open();
+        struct hand op = { .on_cancel = HAND_LINGERS };
+        struct coil_task *a = coil_spawn(hand_op(&op));
+        stage_passes(1);
+        struct coil_task *t = await(coil_wait_for(a, 0));
+        stage_passes(2);
+        CHECK_INT(op.cancels, 1);
+        coil_task_drop(&a);
+        hand_set(&op, value ? 0 : -ECANCELED, 9);
+        CHECK_INT(stage_run(t), 0);
+        CHECK_TRACE(value ? "=9" : "=-110");
+        stage_close();
+    }
+}
+
+// From when it is made, as gather() does: the task may be over before it begins.
+TEST(wait_for_keeps_a_task_from_when_it_is_made)
+{
+    for (int64_t duration = 0; duration < 2; duration++) {
+        stage_open();
+        struct coil_task *a = coil_spawn(CALL(work, .id = 5));
+        struct coil_future *f = coil_wait_for(a, duration);
+        stage_passes(2);
+        coil_task_drop(&a);
+        CHECK_INT(stage_run(await(f)), 0);
+        CHECK_TRACE("=5");
+        a = coil_spawn(CALL(work, .id = 5));
+        f = coil_wait_for(a, duration);
+        stage_passes(2);
+        coil_task_drop(&a);
+        coil_drop(f);
+        stage_passes(2);
+        stage_close();
+    }
+}
+
 struct waits_for_a_new_task {
     struct coil_coro coro;
     struct coil_task *task;
