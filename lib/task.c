@@ -66,9 +66,13 @@ static void await_one(struct coil_coro *co)
         my->future = NULL;
         COIL_RETURN_AWAIT(future);
 
-    COIL_FINALLY;
-        if (my->future) /* cancelled before it began */
+    COIL_FINALLY; /* is there something left? Then it never began */
+        if (my->future && kind_of(my->future) == KIND_CORO) {
+            coili_begin_cancelled(coro_of(my->future), COIL_CANCEL_USER);
+            COIL_AWAIT(my->future);
+        } else if (my->future) {
             coil_drop(my->future);
+        }
     }
 }
 
@@ -704,12 +708,14 @@ int coili_run_end(struct coil_future *main, enum coili_kind kind, void *result)
         return err;
     struct coil_loop *loop = coili_need_loop();
     struct coil_task *t = coil_spawn(main);
+    future_ref(&t->coro.future); /* it may detach itself */
     err = coil_run_until(loop, t);
     if (err == 0)
         err = coil_future_error(&t->coro.future);
     if (err == 0 && kind != COILI_KIND_NONE)
         err = store(kind, result, &t->coro.future);
     coili_run_detail = coil_future_detail(&t->coro.future);
+    future_unref(&t->coro.future);
     coil_loop_close(loop);
     return err;
 }

@@ -2474,6 +2474,44 @@ TEST(task_made_of_any_future_can_be_cancelled)
     }
 }
 
+// The block is skipped, FINALLY is not: the frame may own something.
+TEST(task_made_of_a_frame_in_place_runs_its_finally)
+{
+    stage_open();
+    static struct cleans place;
+    struct hand op = { 0 };
+    struct coil_task *t = coil_spawn(
+        CALL_IN(&place, cleans, .with = hand_op(&op)));
+    CHECK(coil_task_cancel(t));
+    stage_passes(2);
+    CHECK_TRACE("cleaning");
+    hand_set(&op, 0, 0);
+    CHECK_INT(stage_run(t), -ECANCELED);
+    CHECK_TRACE("clean");
+    CHECK_INT(op.freed, 1);
+    stage_close();
+}
+
+struct outlives_its_spawner {
+    struct coil_coro coro;
+};
+
+static void outlives_its_spawner(struct coil_coro *co)
+{
+    ASYNC(outlives_its_spawner, my) {
+        coil_detach(coil_task_current());
+        AWAIT(coil_sleep(0));
+        FAIL(-EIO);
+    }
+}
+
+// It does not know whether RUN or another coroutine has spawned it.
+TEST(task_that_detaches_itself_may_be_the_one_that_is_run)
+{
+    CHECK_INT(RUN_WITH(stage_options(), outlives_its_spawner), -EIO);
+    CHECK_INT(stage_reported.n, 0);
+}
+
 /* ---- Deep trees ------------------------------------------------------- */
 
 enum deep_way { AWAITS_CHILD, JOINS_CHILD, DRAINS_CHILD };
