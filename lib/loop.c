@@ -378,6 +378,15 @@ static unsigned or_default(unsigned value, unsigned preset)
     return value ? value : preset;
 }
 
+/* What the kernel makes of it: an acceptor keeps all that one pass can bring. */
+static unsigned cq_entries(unsigned n)
+{
+    unsigned power = 1;
+    while (power < n && power < 65536)
+        power *= 2;
+    return power;
+}
+
 /* The struct as it was at first: nobody gives less. */
 #define OPTIONS_LEAST offsetof(struct coil_options, resolver_threads)
 
@@ -396,6 +405,7 @@ static void fill_options(struct coil_options *o,
     o->cq_entries = or_default(o->cq_entries, 512);
     if (o->cq_entries < o->entries)
         o->cq_entries = o->entries;
+    o->cq_entries = cq_entries(o->cq_entries);
     o->operations_max = or_default(o->operations_max, 65536);
     if (o->operations_max > 65536)
         o->operations_max = 65536;

@@ -121,6 +121,29 @@ TEST(acceptor_keeps_some_in_store_and_loses_none)
     close_acceptor();
 }
 
+// The kernel's completion queue is a power of two, whatever was asked for: the
+// store has to hold all that one pass can bring.
+TEST(acceptor_loses_none_with_a_completion_queue_of_any_size)
+{
+    enum { STORE = 63, MORE = 70 };
+    static int fds[STORE + MORE];
+    open_with((struct coil_options){ .entries = 8, .cq_entries = 33 });
+    int first = client(-1);
+    CHECK_INT(accepted(), -1);
+    close(first);
+    for (int i = 0; i < STORE + MORE; i++) {
+        fds[i] = client(i);
+        if (i < STORE)
+            stage_passes(1);
+    }
+    stage_passes(5);
+    for (int i = 0; i < STORE + MORE; i++) {
+        CHECK_INT(accepted(), i);
+        close(fds[i]);
+    }
+    close_acceptor();
+}
+
 TEST(acceptor_cancelled_wait_leaves_the_line)
 {
     open_acceptor();
