@@ -500,6 +500,18 @@ static bool adopt_unstarted(struct coil_loop *loop)
     return any;
 }
 
+/*
+ * What nobody took is disposed of with the last handles. That may begin
+ * something: a connection is closed.
+ */
+static bool is_over(struct coil_loop *loop)
+{
+    if (!drained(loop) || adopt_unstarted(loop))
+        return false;
+    coili_nursery_release(&loop->root);
+    return drained(loop) && coili_list_empty(&loop->unstarted);
+}
+
 /* Calls that are never going to be made: their handles are free again. */
 static void drop_timers(struct coil_loop *loop)
 {
@@ -521,7 +533,7 @@ void coil_loop_close(struct coil_loop *loop)
     int64_t deadline = most > INT64_MAX - now ? INT64_MAX : now + most;
     coili_nursery_cancel(&loop->root, COIL_CANCEL_USER);
     take_remote(loop);
-    while (!drained(loop) || adopt_unstarted(loop)) {
+    while (!is_over(loop)) {
         if (coil_now() >= deadline) {
             coil_dump(2);
             coili_fatal("the loop cannot be closed: these tasks or operations "
@@ -530,7 +542,6 @@ void coil_loop_close(struct coil_loop *loop)
         coil_loop_pass(loop, COIL_MS(10));
         take_remote(loop);
     }
-    coili_nursery_release(&loop->root);
     if (loop->at_close)
         loop->at_close(loop);
 

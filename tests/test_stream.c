@@ -1676,6 +1676,25 @@ TEST(stream_echoes_survive_too_few_operations)
                                      .recv_buffer_bytes = 256 });
 }
 
+// What main() returns and RUN does not ask for is given up only then, and a
+// connection takes some passes to be closed.
+TEST(stream_that_nobody_took_is_closed_with_the_loop)
+{
+    struct sockaddr_in addr;
+    struct coil_addr where;
+    int listener = tcp_listen(&addr, 4);
+    CHECK_INT(coil_addr_ip(&where, "127.0.0.1", ntohs(addr.sin_port)), 0);
+    stage_open();
+    struct coil_task *t = coil_spawn(coil_stream_connect(&where));
+    CHECK_INT(stage_run(t), 0);
+    int peer = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    stage_close();
+    char x;
+    CHECK_INT(recv(peer, &x, 1, MSG_DONTWAIT), 0);
+    close(peer);
+    close(listener);
+}
+
 /* ---- Without memory --------------------------------------------------- */
 
 static int talk_once(void)
