@@ -362,6 +362,7 @@ static int ring_submit(struct coili_backend *b, struct coili_op *op)
         return submit_close(b, op);
     return begin(b, op);
 }
+
 static bool fly_cancel(struct coili_backend *b, struct coili_op *op)
 {
     struct io_uring_sqe *sqe = get_sqe(b);
@@ -425,9 +426,15 @@ static uint32_t cancel_on(struct coili_backend *b, int fd)
     return n;
 }
 
+/*
+ * It is closed next: what the kernel has not seen yet must not meet the next
+ * file of that number.
+ */
 static void ring_cancel_fd(struct coili_backend *b, int fd)
 {
     cancel_on(b, fd);
+    for (int tries = 0; unsubmitted(b) && tries < 4; tries++)
+        enter(b, 0, 0);
 }
 
 static int submit_close(struct coili_backend *b, struct coili_op *op)

@@ -91,7 +91,7 @@ struct coili_backend_table {
     /* Ask it to end; its own completion tells. Allocates nothing. */
     void (*cancel)(struct coili_backend *b, struct coili_op *op);
 
-    /* The same for all operations on a descriptor. */
+    /* The same for all operations on a descriptor, which may be closed then. */
     void (*cancel_fd)(struct coili_backend *b, int fd);
 
     /*

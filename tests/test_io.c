@@ -695,6 +695,46 @@ TEST(io_close_works_when_no_operation_may_begin)
     stage_close();
 }
 
+struct closes_without_memory {
+    struct coil_coro coro;
+    int fd, next, err;
+};
+
+static void closes_without_memory(struct coil_coro *co)
+{
+    ASYNC(closes_without_memory, my) {
+        for (size_t size = 16; size <= 1024; size += 16)
+            while (coil_alloc(size))
+                ;
+        struct coil_future *f = coil_close(my->fd);
+        CHECK(coil_future_done(f));
+        CHECK(!is_open(my->fd));
+        CHECK_INT(dup2(my->next, my->fd), my->fd);
+        TRY_AWAIT(my->err, f);
+        FAIL(my->err);
+    }
+}
+
+// Without memory the descriptor is closed at once. What was begun in the same
+// pass must not meet the next file of that number.
+TEST(io_close_without_memory_keeps_what_was_begun_from_the_next_descriptor)
+{
+    static char arena[64 * 1024], buf[8];
+    stage_open_with((struct coil_options){ .arena = arena,
+                                           .arena_bytes = sizeof arena });
+    struct pair pair = unix_pair(), next = unix_pair();
+    CHECK_INT(write(next.b, "secret", 6), 6);
+    struct coil_task *recv = coil_spawn(coil_recv(pair.a, buf, 8));
+    struct coil_task *gone = coil_spawn(CALL(closes_without_memory,
+                                             .fd = pair.a, .next = next.a));
+    CHECK_INT(task_int(gone), -ENOMEM);
+    CHECK_INT(task_int(recv), -ECANCELED);
+    CHECK_INT(read(pair.a, buf, 8), 6);
+    close_pair(pair);
+    close_pair(next);
+    stage_close();
+}
+
 TEST(io_above_operations_max_fails_and_recovers)
 {
     struct coil_task *tasks[8];
