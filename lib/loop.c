@@ -378,7 +378,7 @@ static unsigned or_default(unsigned value, unsigned preset)
     return value ? value : preset;
 }
 
-/* What the kernel makes of it: an acceptor keeps all that one pass can bring. */
+/* What the kernel makes of it: an acceptor keeps all that a pass can bring. */
 static unsigned cq_entries(unsigned n)
 {
     unsigned power = 1;

@@ -2492,6 +2492,43 @@ TEST(task_made_of_a_frame_in_place_runs_its_finally)
     stage_close();
 }
 
+struct says {
+    struct coil_coro coro;
+    const char *word;
+    struct coil_task *before;
+    int started;
+};
+
+static void says(struct coil_coro *co)
+{
+    ASYNC(says, my) {
+        trace("%s", my->word);
+    }
+}
+
+struct spawns_in_arguments {
+    struct coil_coro coro;
+};
+
+static void spawns_in_arguments(struct coil_coro *co)
+{
+    ASYNC(spawns_in_arguments, my) {
+        SPAWN(says, .word = "b",
+              .before = SPAWN(says, .word = "a"));
+        START(says, .word = "d", .started = START(says, .word = "c"));
+        JOIN();
+    }
+}
+
+// The arguments first, as in Python, whichever order the compiler likes.
+TEST(task_spawned_in_an_argument_runs_first)
+{
+    stage_open();
+    CHECK_INT(stage_run(SPAWN(spawns_in_arguments)), 0);
+    CHECK_TRACE("a b c d");
+    stage_close();
+}
+
 struct outlives_its_spawner {
     struct coil_coro coro;
 };

@@ -446,12 +446,12 @@ COIL_END_DECLS
 #define COILI_CALL(T, ...) \
     coili_call(coili_frame_new(T, COILI_BLOCK(T)), sizeof(struct T), \
                &(struct T){ __VA_ARGS__ })
-/* A task at once, and its arguments then: it does not run before. */
+/* A task at once. What its arguments spawn is made, and queued, before it. */
 #define COILI_SPAWN(T, ...) \
-    coili_spawned(coili_spawn_frame(T, COILI_BLOCK(T), COILI_HANDLE), \
-                  sizeof(struct T), &(struct T){ __VA_ARGS__ })
+    coili_spawned(T, COILI_BLOCK(T), sizeof(struct T), \
+                  &(struct T){ __VA_ARGS__ })
 #define COILI_START(T, ...) \
-    coili_started(coili_spawn_frame(T, COILI_BLOCK(T), 0), sizeof(struct T), \
+    coili_started(T, COILI_BLOCK(T), sizeof(struct T), \
                   &(struct T){ __VA_ARGS__ })
 
 /*
@@ -749,8 +749,9 @@ coili_call(struct coil_coro *co, size_t size, const void *args)
 #define COILI_TASK_HEAD 24
 
 static inline __attribute__((always_inline)) struct coil_task *
-coili_spawned(struct coil_coro *co, size_t size, const void *args)
+coili_spawned(coil_step_fn *step, uint32_t block, size_t size, const void *args)
 {
+    struct coil_coro *co = coili_spawn_frame(step, block, COILI_HANDLE);
     if (!co)
         return coili_nomem_task();
     memcpy((char *)co + sizeof *co, (const char *)args + sizeof *co,
@@ -759,8 +760,9 @@ coili_spawned(struct coil_coro *co, size_t size, const void *args)
 }
 
 static inline __attribute__((always_inline)) int
-coili_started(struct coil_coro *co, size_t size, const void *args)
+coili_started(coil_step_fn *step, uint32_t block, size_t size, const void *args)
 {
+    struct coil_coro *co = coili_spawn_frame(step, block, 0);
     if (!co)
         return -ENOMEM;
     memcpy((char *)co + sizeof *co, (const char *)args + sizeof *co,
