@@ -920,8 +920,12 @@ static void ring_stats(const struct coili_backend *b,
 
 static void ring_forked(struct coili_backend *b)
 {
+    /* Copies, to which no kernel writes. */
     if (b->buf_ring)
-        show(b->buf_ring, b->pages); /* a copy that no kernel writes to */
+        show(b->buf_ring, b->pages);
+    for (unsigned i = 0; i < b->slots_n; i++)
+        if (slot_at(b, i)->op)
+            take_buffer_back(slot_at(b, i)->op, 0);
     close(b->ring.ring_fd);
     close(b->wake_fd);
 }

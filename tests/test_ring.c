@@ -1490,6 +1490,22 @@ TEST(ring_receives_into_shared_buffers_after_fork)
     stage_close();
 }
 
+static char lent[4096];
+
+// Lent to the parent's kernel: the child's copy is the child's.
+TEST(ring_lends_nothing_of_a_child)
+{
+    stage_open();
+    struct pair pair = unix_pair();
+    struct coil_task *flying = begin(coil_recv(pair.a, lent, sizeof lent));
+    in_child(writes_all_over, lent);
+    CHECK_INT(write(pair.b, "hello", 5), 5);
+    CHECK_INT(task_int(flying), 5);
+    CHECK_MEM(lent, "hello", 5);
+    close_pair(pair);
+    stage_close();
+}
+
 /* ---- Waking ----------------------------------------------------------- */
 
 struct waker {
