@@ -86,6 +86,8 @@ void coili_nursery_release(struct coili_nursery *n)
     while ((link = coili_list_first(&n->tasks))) {
         struct coil_task *t = COILI_CONTAINER(link, struct coil_task,
                                               siblings);
+        if (!coil_task_done(t))
+            break; /* spawned in here: by who is told of an error, say */
         coili_list_remove(link);
         flag_clear(&t->coro.future, F_HANDLE);
         future_unref(&t->coro.future);

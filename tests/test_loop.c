@@ -1192,6 +1192,41 @@ TEST(loop_close_ends_what_was_spawned_while_it_closed)
     CHECK_INT(ended, 4);
 }
 
+COROUTINE(fails, int passes;)
+{
+    ASYNC(fails, my) {
+        for (; my->passes > 0; my->passes--)
+            AWAIT(coil_sleep(0));
+        FAIL(-EIO);
+    }
+}
+
+static void spawn_twice(const struct coil_exception *what, void *arg)
+{
+    int *told = arg;
+    CHECK_INT(what->err, -EIO);
+    if (++*told == 1) {
+        SPAWN(fails, .passes = 3);
+        START(fails, .passes = 2);
+    }
+}
+
+// The last handles are given back, and who is told of an error begins again.
+TEST(loop_close_ends_what_was_spawned_for_an_error_that_it_reports)
+{
+    int told = 0;
+    struct coil_options options = COIL_OPTIONS_INIT;
+    options.on_exception = spawn_twice;
+    options.on_exception_arg = &told;
+    CHECK_INT(coil_loop_new(&loop, &options), 0);
+    SPAWN(fails);
+    SPAWN(fails);
+    pass();
+    CHECK_INT(told, 0);
+    coil_loop_close(loop);
+    CHECK_INT(told, 2); /* the two that it spawned are cancelled */
+}
+
 TEST(loop_close_makes_calls_that_are_ready)
 {
     open_loop();
