@@ -5,7 +5,8 @@
 /*
  * runtime.h: what loop, future, coroutine and task know of one another.
  *
- * Above wait.c nobody includes this file: the rest is made of public calls.
+ * From wait.c on nobody includes this file, but for resolve.c: the rest is made
+ * of public calls.
  *
  * Two things wait in lists of the runtime: coroutines, for a future or for
  * their turn, and handles, for a call. Both are linked through a word `next`;

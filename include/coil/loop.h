@@ -50,7 +50,7 @@ typedef void coil_exception_fn(const struct coil_exception *what, void *arg);
 struct coil_options {
     size_t size;             /* sizeof(struct coil_options) */
     unsigned entries;        /* of the submission queue; 64 */
-    unsigned cq_entries;     /* of the completion queue; 512 */
+    unsigned cq_entries; /* of the completion queue, a power of two; 512 */
     unsigned operations_max; /* in flight, then -ENOBUFS; 65536 */
     unsigned recv_buffers;   /* shared by all streams, power of two; 128 */
     unsigned recv_buffer_bytes; /* of one of them; 16384 */

@@ -43,7 +43,7 @@ coil_sender_send(struct coil_sender *sender, const void *buf, size_t len);
  * After what was asked for before, tell the peer that no more comes.
  *
  * Result    0
- * Errors    of shutdown(2); COIL_ECLOSED
+ * Errors    of shutdown(2); -EPIPE after a part, as above; COIL_ECLOSED
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_sender_end(struct coil_sender *sender);
