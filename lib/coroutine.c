@@ -62,6 +62,8 @@ static void *block_of(struct coil_task *t)
 /* A result of this state that nobody is going to take. */
 static void give_back(uintptr_t giver, unsigned state, struct coil_future *f)
 {
+    if (giving_task(giver))
+        return;
     if (giver & GIVER_CLASS) {
         struct coil_future done = { .refs = REFS_MOST,
                                     .state = (uint8_t)state,
@@ -78,7 +80,9 @@ static NOINLINE void report_and_free(struct coil_coro *co)
     struct coil_future *f = &co->future;
     coili_check(state_of(f), "a coroutine is freed before its end");
     if (f->flags & F_GIVES && !(f->flags & F_FETCHED))
-        give_back(coro_of(f)->next, state_of(f), f);
+        give_back(co->next, state_of(f), f);
+    else if (f->flags & F_GIVES && giving_task(co->next))
+        mark_fetched(giving_task(co->next));
     if (f->flags & F_TASK && state_of(f) == S_FAILED &&
         !(f->flags & F_FETCHED) && !(f->state & QUIET) &&
         f->result.e.error != -ECANCELED)
@@ -590,6 +594,14 @@ void coili_result_beats_cancel(struct coil_coro *co)
         flag_clear(&co->future, F_MUST_CANCEL);
 }
 
+/* Whose duty it is to dispose of what `f` has brought, if nobody takes it. */
+static uintptr_t giver_of(struct coil_future *f)
+{
+    if (kind_of(f) == KIND_CUSTOM)
+        return (uintptr_t)custom_of(f)->cls | GIVER_CLASS;
+    return f->flags & F_TASK ? (uintptr_t)f | GIVER_TASK : coro_of(f)->next;
+}
+
 void coili_return_awaited(struct coil_coro *co)
 {
     if (co->future.flags & F_FINALLY)
@@ -609,10 +621,11 @@ void coili_return_awaited(struct coil_coro *co)
             failed(co, (struct end){ .err = -ENOMEM });
             return;
         }
-        give->giver = kind_of(f) == KIND_CUSTOM
-                          ? (uintptr_t)custom_of(f)->cls | GIVER_CLASS
-                          : coro_of(f)->next;
-        mark_fetched(f);
+        give->giver = giver_of(f);
+        if (giving_task(give->giver))
+            future_ref(giving_task(give->giver));
+        else
+            mark_fetched(f);
     }
     set_outcome(co, state_of(f));
     co->future.result = f->result;

@@ -214,14 +214,24 @@ struct iter_scope {
 
 /*
  * Who knows how to dispose of a result that nobody took: 0, a struct coil_site,
- * or a class with the tag GIVER_CLASS.
+ * or a class with the tag GIVER_CLASS. With the tag GIVER_TASK it is a future
+ * that does so itself: that of a task, which others may still ask for its
+ * value. It is told when this one was taken.
  */
 #define GIVER_CLASS ((uintptr_t)1)
+#define GIVER_TASK ((uintptr_t)2)
 
 struct give_scope {
     struct coili_scope scope;
-    uintptr_t giver; /* of the result that this coroutine passes on */
+    uintptr_t giver; /* of the result that this coroutine passes on; counted */
 };
+
+/* The future of the task that owns the result; or NULL. */
+static inline struct coil_future *giving_task(uintptr_t giver)
+{
+    return giver & GIVER_TASK ? (struct coil_future *)(giver - GIVER_TASK)
+                              : NULL;
+}
 
 struct name_scope {
     struct coili_scope scope;

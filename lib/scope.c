@@ -38,6 +38,12 @@ void *coili_scope_push(struct coil_coro *co, enum scope_kind kind, size_t size)
     return scope;
 }
 
+static void let_go_of_giver(uintptr_t giver)
+{
+    if (giving_task(giver))
+        future_unref(giving_task(giver));
+}
+
 void coili_scope_pop(struct coil_coro *co, struct coili_scope *scope)
 {
     struct coili_scope **p = &co->scopes;
@@ -48,6 +54,8 @@ void coili_scope_pop(struct coil_coro *co, struct coili_scope *scope)
         coil_handle_cancel(&((struct deadline_scope *)scope)->handle);
     else if (scope->kind == SCOPE_CHILDREN)
         coili_nursery_release(&((struct children_scope *)scope)->nursery);
+    else if (scope->kind == SCOPE_GIVE)
+        let_go_of_giver(((struct give_scope *)scope)->giver);
     coili_put(&coili_loop->alloc, scope, scope_size[scope->kind]);
 }
 

@@ -1190,6 +1190,55 @@ TEST(wait_for_passes_a_pointer_on_with_its_owner)
     stage_close();
 }
 
+struct waits_then_asks {
+    struct coil_coro coro;
+    struct coil_task *task;
+    void *memory;
+    int through; /* so many wait_fors */
+    bool takes, asks;
+};
+
+static struct coil_future *through(struct coil_task *task, int n)
+{
+    struct coil_future *f = coil_wait_for(task, COIL_SECONDS(3600));
+    while (--n > 0)
+        f = coil_wait_for(f, COIL_SECONDS(3600));
+    return f;
+}
+
+static void waits_then_asks(struct coil_coro *co)
+{
+    ASYNC(waits_then_asks, my) {
+        my->task = SPAWN(gives, .passes = 2);
+        if (my->takes)
+            AWAIT_TO(my->memory, through(my->task, my->through));
+        else
+            AWAIT(through(my->task, my->through));
+        CHECK_INT(freed, 0);
+        if (my->asks)
+            my->memory = coil_future_pointer(coil_task_future(my->task));
+        coil_task_drop(&my->task);
+        CHECK_INT(freed, !my->asks && !my->takes);
+    FINALLY;
+        free(my->memory);
+    }
+}
+
+// Only waiting leaves the value with the task, as `AWAIT(task)` does.
+TEST(wait_for_takes_the_value_of_a_task_only_for_who_takes_it)
+{
+    for (int how = 0; how < 4; how++)
+        for (int n = 1; n < 4; n++) {
+            stage_open();
+            freed = 0;
+            struct coil_task *t = SPAWN(waits_then_asks, .through = n,
+                                        .takes = how & 1, .asks = how & 2);
+            CHECK_INT(stage_run(t), 0);
+            stage_close();
+            CHECK_INT(freed, how == 0);
+        }
+}
+
 /* ---- map -------------------------------------------------------------- */
 
 struct source {

@@ -132,7 +132,7 @@ coil_map_unordered(coil_source_fn *source, void *arg, size_t limit);
  *
  * Units     nanoseconds; 0 or less: a future that is not done is never begun,
  *           a task is cancelled at once
- * Result    that of `x`
+ * Result    that of `x`; a task's value that is not taken here stays with it
  * Errors    -ETIMEDOUT; those of `x`
  * Source    asyncio.wait_for()
  */
