@@ -1007,7 +1007,7 @@ TEST(wait_for_a_task_and_no_time_whose_handle_is_dropped)
     }
 }
 
-// From when it is made, as gather() does: the task may be over before it begins.
+// From when it is made, as gather() does: the task may be over when it begins.
 TEST(wait_for_keeps_a_task_from_when_it_is_made)
 {
     for (int64_t duration = 0; duration < 2; duration++) {

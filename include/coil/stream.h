@@ -64,8 +64,8 @@ COIL_API int coil_stream_fd(const struct coil_stream *stream);
  * Units     want: 1 to COIL_STREAM_FILL_MAX, in one piece
  * Result    bytes that peek shows; fewer than `want` only at the end; 0: no more
  * Errors    -ECONNRESET and others of recv(2); -EBUSY another task reads;
- *           COIL_ELIMIT for a larger `want`; COIL_ECLOSED; -ENOMEM, and -ENOBUFS
- *           when it is the first and options.operations_max are in flight
+ *           COIL_ELIMIT for a larger `want`; COIL_ECLOSED; -ENOMEM; the first
+ *           one also -ENOBUFS, when options.operations_max are in flight
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_stream_fill(struct coil_stream *stream, size_t want);
