@@ -75,6 +75,16 @@ static void give_back(uintptr_t giver, unsigned state, struct coil_future *f)
     }
 }
 
+static inline void put_back(struct coil_coro *co)
+{
+    if (co->future.flags & F_IN_PLACE)
+        return;
+    struct coil_task *t = task_of(co);
+    flag_clear(&co->future, F_TASK); /* who uses the handle now is told, mostly */
+    coili_list_remove(&t->siblings);
+    coili_class_put(&coili_loop->alloc, block_of(t), co->future.size_class);
+}
+
 static NOINLINE void report_and_free(struct coil_coro *co)
 {
     struct coil_future *f = &co->future;
@@ -90,12 +100,7 @@ static NOINLINE void report_and_free(struct coil_coro *co)
                      f->result.e.error, f->result.e.detail);
     while (co->scopes)
         coili_scope_pop(co, co->scopes);
-    if (f->flags & F_IN_PLACE)
-        return;
-    struct coil_task *t = task_of(co);
-    flag_clear(f, F_TASK); /* who uses the handle now is told, mostly */
-    coili_list_remove(&t->siblings);
-    coili_class_put(&coili_loop->alloc, block_of(t), f->size_class);
+    put_back(co);
 }
 
 void coili_frame_free(struct coil_coro *co)
@@ -107,12 +112,7 @@ void coili_frame_free(struct coil_coro *co)
         report_and_free(co);
         return;
     }
-    if (f->flags & F_IN_PLACE)
-        return;
-    struct coil_task *t = task_of(co);
-    flag_clear(f, F_TASK); /* who uses the handle now is told, mostly */
-    coili_list_remove(&t->siblings);
-    coili_class_put(&coili_loop->alloc, block_of(t), f->size_class);
+    put_back(co);
 }
 
 /* ---- Suspending ------------------------------------------------------- */

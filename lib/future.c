@@ -188,7 +188,10 @@ void coili_gone(struct coil_future *f)
         if (f->flags & F_GIVES && !(f->flags & F_FETCHED) &&
             state_of(f) != S_FAILED && state_of(f) != S_PENDING)
             custom_of(f)->cls->dispose(f);
-        custom_of(f)->cls->free(f);
+        if (custom_of(f)->cls->free)
+            custom_of(f)->cls->free(f);
+        else
+            coil_custom_free(f);
         break;
     case KIND_PLAIN:
     case KIND_SLEEP:

@@ -58,11 +58,6 @@ static void io_cancel(struct coil_future *f)
     coili_loop->table->cancel(coili_loop->backend, &io_of(f)->op);
 }
 
-static void io_free(struct coil_future *f)
-{
-    coil_custom_free(f);
-}
-
 static void io_describe(const struct coil_future *f, char *buf, size_t size)
 {
     const struct io *io = COILI_CONTAINER(f, const struct io, custom.future);
@@ -74,7 +69,6 @@ static void io_describe(const struct coil_future *f, char *buf, size_t size)
         .name = #what, \
         .start = io_start, \
         .cancel = io_cancel, \
-        .free = io_free, \
         .describe = io_describe, \
     }
 
@@ -189,7 +183,6 @@ static const struct coil_future_class accept_class = {
     .name = "accept",
     .start = io_start,
     .cancel = io_cancel,
-    .free = io_free,
     .dispose = accept_dispose,
     .describe = io_describe,
 };
@@ -243,7 +236,6 @@ static void close_start(struct coil_future *f)
 static const struct coil_future_class close_class = {
     .name = "close",
     .start = close_start,
-    .free = io_free,
     .describe = io_describe,
 };
 

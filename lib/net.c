@@ -132,15 +132,9 @@ static void close_start(struct coil_future *f)
     coil_future_detach(l->close_fd); /* waits for the acceptor's operation */
 }
 
-static void close_free(struct coil_future *f)
-{
-    coil_custom_free(f);
-}
-
 static const struct coil_future_class close_class = {
     .name = "close listener",
     .start = close_start,
-    .free = close_free,
 };
 
 static int bind_and_listen(int fd, const struct coil_addr *addr, int backlog)

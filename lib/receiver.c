@@ -217,15 +217,9 @@ static void receiver_close_start(struct coil_future *f)
         coili_loop->table->cancel(coili_loop->backend, &r->op);
 }
 
-static void receiver_free(struct coil_future *f)
-{
-    coil_custom_free(f);
-}
-
 static const struct coil_future_class receiver_class = {
     .name = "close receiver",
     .start = receiver_close_start,
-    .free = receiver_free,
 };
 
 /* The shared buffers and a piece for each, at first need. */

@@ -140,11 +140,6 @@ static void sending_cancel(struct coil_future *f)
         finish_sending(it, -ECANCELED);
 }
 
-static void sending_free(struct coil_future *f)
-{
-    coil_custom_free(f);
-}
-
 static void sending_describe(const struct coil_future *f, char *buf,
                              size_t size)
 {
@@ -157,7 +152,6 @@ static const struct coil_future_class sending_class = {
     .name = "send",
     .start = sending_start,
     .cancel = sending_cancel,
-    .free = sending_free,
     .describe = sending_describe,
 };
 

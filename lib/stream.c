@@ -272,11 +272,6 @@ static void fill_cancel(struct coil_future *f)
     end_fill(fill->tcp, -ECANCELED);
 }
 
-static void fill_free(struct coil_future *f)
-{
-    coil_custom_free(f);
-}
-
 static void fill_describe(const struct coil_future *f, char *buf, size_t size)
 {
     const struct fill *fill = COILI_CONTAINER(f, const struct fill,
@@ -288,7 +283,6 @@ static const struct coil_future_class fill_class = {
     .name = "fill",
     .start = fill_start,
     .cancel = fill_cancel,
-    .free = fill_free,
     .describe = fill_describe,
 };
 
@@ -350,15 +344,9 @@ static void close_start(struct coil_future *f)
     coil_future_detach(closing);
 }
 
-static void close_free(struct coil_future *f)
-{
-    coil_custom_free(f);
-}
-
 static const struct coil_future_class close_class = {
     .name = "close stream",
     .start = close_start,
-    .free = close_free,
 };
 
 static struct coil_future *tcp_close(struct coil_stream *s)

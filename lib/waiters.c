@@ -74,11 +74,6 @@ static void cancel(struct coil_future *f)
     coil_future_set_error(f, -ECANCELED);
 }
 
-static void dispose(struct coil_future *f)
-{
-    coil_custom_free(f);
-}
-
 static void describe(const struct coil_future *f, char *buf, size_t size)
 {
     const struct waiter *w = COILI_CONTAINER(f, const struct waiter,
@@ -90,7 +85,6 @@ static const struct coil_future_class waiter_class = {
     .name = "waiters",
     .start = start,
     .cancel = cancel,
-    .free = dispose,
     .describe = describe,
 };
 

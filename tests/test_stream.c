@@ -1404,15 +1404,9 @@ static void text_close_start(struct coil_future *f)
     coil_future_set_int(f, 0);
 }
 
-static void text_free(struct coil_future *f)
-{
-    coil_custom_free(f);
-}
-
 static const struct coil_future_class text_class = {
     .name = "close text",
     .start = text_close_start,
-    .free = text_free,
 };
 
 static const struct coil_stream_ops text_ops = {

@@ -177,7 +177,8 @@ struct coil_future_class {
      */
     void (*cancel)(struct coil_future *future);
     /*
-     * The last reference is gone: free the memory. Called exactly once.
+     * The last reference is gone: let go of what it holds and free the memory,
+     * coil_custom_free(). Called exactly once. NULL: it holds nothing.
      */
     void (*free)(struct coil_future *future);
     /*

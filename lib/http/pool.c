@@ -455,11 +455,6 @@ static void waiter_cancel(struct coil_future *f)
     waiter_failed(waiter_of(f), -ECANCELED);
 }
 
-static void waiter_free(struct coil_future *f)
-{
-    coil_custom_free(f);
-}
-
 static void waiter_describe(const struct coil_future *f, char *buf, size_t size)
 {
     const struct waiter *w = COILI_CONTAINER(f, const struct waiter,
@@ -472,7 +467,6 @@ static const struct coil_future_class waiter_class = {
     .name = "connection pool",
     .start = waiter_start,
     .cancel = waiter_cancel,
-    .free = waiter_free,
     .describe = waiter_describe,
 };
 

@@ -590,16 +590,10 @@ static void quiet_nothing(struct coil_future *f)
     (void)f;
 }
 
-static void quiet_free(struct coil_future *f)
-{
-    coil_custom_free(f);
-}
-
 static const struct coil_future_class quiet_class = {
     .name = "connections of a session",
     .start = quiet_nothing,
     .cancel = quiet_nothing,
-    .free = quiet_free,
 };
 
 struct session_close {
