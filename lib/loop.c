@@ -26,6 +26,7 @@
 #include <coil/wait.h>
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -476,13 +477,6 @@ static unsigned in_flight(const struct coil_loop *loop)
     return stats.in_flight;
 }
 
-/* Calls that are ready may still be made; so may what they spawn. */
-static bool drained(const struct coil_loop *loop)
-{
-    return loop->root.running == 0 && !loop->ready.head &&
-           in_flight(loop) == 0;
-}
-
 /*
  * Frames nobody awaited run their FINALLY now, and are named: those that are
  * left when all tasks have ended, for until then somebody may drop them.
@@ -500,16 +494,37 @@ static bool adopt_unstarted(struct coil_loop *loop)
     return any;
 }
 
-/*
- * What nobody took is disposed of with the last handles. That may begin
- * something: a connection is closed.
- */
-static bool is_over(struct coil_loop *loop)
+static void tell_left(int fd)
 {
-    if (!drained(loop) || adopt_unstarted(loop))
+    char message[96];
+    snprintf(message, sizeof message,
+             "fd %d was left with an operation in flight: a stream or listener "
+             "that was not closed?", fd);
+    coili_report(message, NULL, 0, 0);
+}
+
+/* Calls that are ready may still be made; so may what they spawn. */
+static bool idle(const struct coil_loop *loop)
+{
+    return loop->root.running == 0 && !loop->ready.head;
+}
+
+/*
+ * What nobody took is disposed of with the last handles; that may begin
+ * something: a connection is closed. What flies on without any task belongs to
+ * something that nobody has closed, or was detached and ends by itself; half of
+ * close_ns it is given for that.
+ */
+static bool is_over(struct coil_loop *loop, bool half_time)
+{
+    if (!idle(loop) || adopt_unstarted(loop))
         return false;
     coili_nursery_release(&loop->root);
-    return drained(loop) && coili_list_empty(&loop->unstarted);
+    if (!idle(loop) || !coili_list_empty(&loop->unstarted))
+        return false;
+    if (in_flight(loop) > 0)
+        loop->table->end(loop->backend, half_time, tell_left);
+    return idle(loop) && in_flight(loop) == 0;
 }
 
 /* Calls that are never going to be made: their handles are free again. */
@@ -533,7 +548,7 @@ void coil_loop_close(struct coil_loop *loop)
     int64_t deadline = most > INT64_MAX - now ? INT64_MAX : now + most;
     coili_nursery_cancel(&loop->root, COIL_CANCEL_USER);
     take_remote(loop);
-    while (!is_over(loop)) {
+    while (!is_over(loop, deadline - coil_now() < most / 2)) {
         if (coil_now() >= deadline) {
             coil_dump(2);
             coili_fatal("the loop cannot be closed: these tasks or operations "

@@ -109,6 +109,7 @@ struct coili_backend {
     uint32_t free_slot; /* index + 1 of the first; 0 none */
     struct coili_op *queue, **queue_end;
     struct coili_op *closing; /* op.len others are to land before each */
+    bool ending;              /* nothing but a close is begun any more */
     struct coili_op *missed; /* their cancel requests are to be repeated */
     int64_t missed_at;       /* when they may be */
     unsigned enter_flags;
@@ -360,7 +361,7 @@ static int ring_submit(struct coili_backend *b, struct coili_op *op)
         return -EBADF;
     if (op->opcode == COILI_OP_CLOSE)
         return submit_close(b, op);
-    return begin(b, op);
+    return b->ending ? -ECANCELED : begin(b, op);
 }
 
 static bool fly_cancel(struct coili_backend *b, struct coili_op *op)
@@ -421,7 +422,7 @@ static uint32_t cancel_on(struct coili_backend *b, int fd)
         if (!op || s->fd != fd || op->opcode == COILI_OP_CLOSE)
             continue;
         ring_cancel(b, op);
-        n += s->op == op;
+        n += s->op == op && s->fd == fd;
     }
     return n;
 }
@@ -435,6 +436,25 @@ static void ring_cancel_fd(struct coili_backend *b, int fd)
     cancel_on(b, fd);
     for (int tries = 0; unsubmitted(b) && tries < 4; tries++)
         enter(b, 0, 0);
+}
+
+static bool is_endless(const struct coili_op *op)
+{
+    return op->opcode == COILI_OP_RECV_MULTI ||
+           op->opcode == COILI_OP_ACCEPT_MULTI;
+}
+
+static void ring_end(struct coili_backend *b, bool all, void (*tell)(int fd))
+{
+    b->ending = true;
+    for (uint32_t i = 0; i < b->slots_n; i++) {
+        struct coili_op *op = slot_at(b, i)->op;
+        if (!op || op == &b->wake_op || op->opcode == COILI_OP_CLOSE ||
+            op->cancelling || !(all || is_endless(op)))
+            continue;
+        tell(op->fd);
+        ring_cancel(b, op);
+    }
 }
 
 static int submit_close(struct coili_backend *b, struct coili_op *op)
@@ -558,7 +578,7 @@ static void complete(struct coili_backend *b, const struct io_uring_cqe *cqe)
         unqueue(b, op);
     else if (op->cancelling == CANCEL_MISSED)
         unlink_op(&b->missed, op);
-    int fd = s->fd;
+    int fd = op->opcode == COILI_OP_CLOSE ? -1 : s->fd;
     s->op = NULL;
     slot_done(b, i);
     land(op, res, flags);
@@ -676,7 +696,8 @@ static void woken(struct coili_op *op, int res, unsigned flags)
     uint64_t times;
     while (read(b->wake_fd, &times, sizeof times) < 0 && errno == EINTR)
         ;
-    wake_arm(b); /* Cannot fail: it takes the slot it has just left. */
+    if (!b->ending)
+        wake_arm(b); /* Cannot fail: it takes the slot it has just left. */
 }
 
 static void ring_wake(struct coili_backend *b)
@@ -937,6 +958,7 @@ const struct coili_backend_table coili_ring = {
     .submit = ring_submit,
     .cancel = ring_cancel,
     .cancel_fd = ring_cancel_fd,
+    .end = ring_end,
     .eager = ring_eager,
     .wait = ring_wait,
     .wake = ring_wake,

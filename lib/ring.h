@@ -95,6 +95,12 @@ struct coili_backend_table {
     void (*cancel_fd)(struct coili_backend *b, int fd);
 
     /*
+     * The loop closes, and nobody is left who waits: begin nothing but closes,
+     * and cancel what does not end by itself, or all, telling the descriptors.
+     */
+    void (*end)(struct coili_backend *b, bool all, void (*tell)(int fd));
+
+    /*
      * While tasks are ready, without a system call: true if wait() has to be
      * called all the same; else complete() was called for what is there.
      */

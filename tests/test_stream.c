@@ -8,6 +8,7 @@
 #include "peer.h"
 
 #include <coil/error.h>
+#include <coil/acceptor.h>
 #include <coil/io.h>
 #include <coil/stream.h>
 #include <signal.h>
@@ -912,6 +913,45 @@ TEST(stream_read_that_is_cancelled_as_it_completes_loses_nothing)
 }
 
 /* ---- Closing ---------------------------------------------------------- */
+
+// Named, and not waited for: it would never end by itself.
+TEST(stream_that_is_left_open_is_reported_when_the_loop_closes)
+{
+    open_stream();
+    struct coil_task *t = begin(coil_stream_fill(s, 1));
+    peer_sends(10);
+    CHECK_INT(task_int(t), 10);
+    struct sockaddr_in addr;
+    int listening = tcp_listen(&addr, 1);
+    struct coil_acceptor *acceptor;
+    CHECK_INT(coil_acceptor_open(&acceptor, listening), 0);
+    coil_task_cancel(begin(coil_acceptor_next(acceptor)));
+    stage_passes(2);
+    int64_t start = coil_now();
+    coil_loop_close(stage_loop);
+    CHECK(coil_now() - start < COIL_SECONDS(4));
+    CHECK_INT(stage_reported.n, 2);
+    char words[32];
+    snprintf(words, sizeof words, "fd %d was left", listening);
+    CHECK(strstr(stage_reported.message, words) != NULL);
+    CHECK(is_open(wire.a));
+    close(listening);
+    close_pair(wire);
+}
+
+// What was detached may take its time.
+TEST(stream_write_that_was_detached_is_waited_for_when_the_loop_closes)
+{
+    static char buf[1 << 20];
+    stage_open_with((struct coil_options){ .close_ns = COIL_MS(400) });
+    open_on(tcp_pair(4096));
+    coil_future_detach(coil_shutdown(wire.b, SHUT_WR));
+    coil_future_detach(coil_stream_write(s, buf, sizeof buf));
+    stage_passes(2);
+    coil_loop_close(stage_loop); /* nobody reads: cancelled at half time */
+    CHECK_INT(stage_reported.n, 1);
+    close_pair(wire);
+}
 
 // Nobody reads on: the kernel must be told of what is unread, so that it resets
 // a peer who would else wait for us for ever.

@@ -367,8 +367,9 @@ COIL_END_DECLS
                         struct coil_lock *: coili_hold_lock)(co, (x)))
 
 /*
- * The same for anything: await `acquire` (taken); if that ends well, have
- * `release(object)` called when this coroutine is over, or by RELEASE(object).
+ * The same for anything: await `acquire` (taken, and its value with it); if that
+ * ends well, have `release(object)` called when this coroutine is over, or by
+ * RELEASE(object).
  *
  * Lifetime  lends `object` until it is released
  * Source    contextlib.AsyncExitStack.enter_async_context()

@@ -83,9 +83,10 @@ COIL_API COIL_NODISCARD int coil_loop_new(struct coil_loop **out,
 COIL_API struct coil_loop *coil_loop_current(void);
 
 /*
- * Cancel all tasks, wait for them and for the kernel, free the loop. What does
- * not end within options.close_ns is dumped and aborts: coil never gives back
- * memory that the kernel still holds.
+ * Cancel all tasks, wait for them and for the kernel, free the loop. Streams and
+ * listeners that nobody closed are reported with their descriptors, which stay
+ * open. What does not end within options.close_ns is dumped and aborts: coil
+ * never gives back memory that the kernel still holds.
  */
 COIL_API void coil_loop_close(struct coil_loop *loop);
 
