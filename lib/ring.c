@@ -92,6 +92,9 @@ enum { CANCEL_QUEUED = 1, CANCEL_FLYING, CANCEL_MISSED };
 
 #define BUFFER_GROUP 0
 
+/* The last pause before a ring without memory is given up; 127 ms in all. */
+#define PATIENCE_MS 64
+
 struct slot {
     struct coili_op *op; /* NULL when free, or only cancel's is to come */
     uint32_t generation;
@@ -827,8 +830,9 @@ static int setup(struct io_uring *ring, unsigned entries, unsigned cq_entries,
 }
 
 /*
- * Rings are charged against RLIMIT_MEMLOCK, and the charge of one just closed
- * comes back late: a smaller ring is tried before giving up.
+ * Rings are charged against RLIMIT_MEMLOCK, and the charge of one just closed,
+ * of the program that is started again, say, comes back late: a smaller ring is
+ * tried, then it is waited for a little, before giving up.
  */
 static int setup_smaller(struct io_uring *ring, unsigned entries,
                          unsigned cq_entries, struct io_uring_params *p)
@@ -867,6 +871,18 @@ static bool has_operations(struct io_uring *ring)
     return true;
 }
 
+static int setup_patiently(struct io_uring *ring, unsigned entries,
+                           unsigned cq_entries, struct io_uring_params *p)
+{
+    int err = setup_smaller(ring, entries, cq_entries, p);
+    for (int ms = 1; err == -ENOMEM && ms <= PATIENCE_MS; ms *= 2) {
+        struct timespec ts = { .tv_nsec = ms * 1000000 };
+        nanosleep(&ts, NULL);
+        err = setup_smaller(ring, entries, cq_entries, p);
+    }
+    return err;
+}
+
 static void ring_close(struct coili_backend *b)
 {
     if (b->buf_ring) {
@@ -893,8 +909,8 @@ static int ring_open(struct coili_backend **out, struct coili_alloc *alloc,
     b->options.operations_max++; /* the one that waits for wake() */
 
     struct io_uring_params p;
-    int err = setup_smaller(&b->ring, options->entries, options->cq_entries,
-                            &p);
+    int err = setup_patiently(&b->ring, options->entries, options->cq_entries,
+                              &p);
     if (err < 0) {
         explain_refusal(err);
         coili_put(alloc, b, sizeof *b);

@@ -59,6 +59,7 @@ static struct {
 
     int init_error;             /* for rings above init_entries_most */
     unsigned init_entries_most; /* 0: for all */
+    unsigned init_failures;     /* so many times -ENOMEM */
     unsigned forbidden_flags;   /* -EINVAL if any of them is asked for */
     unsigned hidden_features;
     int register_error; /* for the shared buffers */
@@ -106,6 +107,10 @@ int io_uring_queue_init_params(unsigned entries, struct io_uring *ring,
     kernel.init_flags = p->flags;
     if (kernel.init_error && entries > kernel.init_entries_most)
         return kernel.init_error;
+    if (kernel.init_failures > 0) {
+        kernel.init_failures--;
+        return -ENOMEM;
+    }
     if (p->flags & kernel.forbidden_flags)
         return -EINVAL;
     int err = real.function(entries, ring, p);
@@ -1220,6 +1225,17 @@ TEST(ring_says_that_the_kernel_is_too_old)
     kernel.without = 0;
     kernel.probe_error = -EINVAL;
     check_refusal(-ENOSYS, "Linux 6.1");
+}
+
+// The charge of a ring that was closed comes back late: a program that is
+// started again must not fail for that.
+TEST(ring_waits_a_little_for_locked_memory)
+{
+    struct coil_loop *loop;
+    kernel.init_failures = 10; /* each size more than once */
+    CHECK_INT(coil_loop_new(&loop, NULL), 0);
+    CHECK_INT(kernel.init_failures, 0);
+    coil_loop_close(loop);
 }
 
 // Read as "no RAM" by everybody who met it.
