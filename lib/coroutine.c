@@ -49,6 +49,7 @@ struct coil_coro *coili_frame_new(coil_step_fn *step, uint32_t size)
     struct coil_task *t = coili_frame_make(loop, step, size, 1, KIND_CORO);
     if (COILI_UNLIKELY(!t))
         return NULL;
+    t->owner = NULL;
     coili_list_append(&loop->unstarted, &t->siblings);
     return &t->coro;
 }

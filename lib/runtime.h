@@ -362,7 +362,10 @@ static inline void mark_fetched(struct coil_future *f)
 
 /* ---- Coroutines, inside ----------------------------------------------- */
 
-/* A frame in a block of COILI_BLOCK(), in no list; NULL without memory. */
+/*
+ * A frame in a block of COILI_BLOCK(), to be put into a list at once; NULL
+ * without memory.
+ */
 static inline struct coil_task *coili_frame_make(struct coil_loop *loop,
                                                  coil_step_fn *step,
                                                  uint32_t size, unsigned refs,
@@ -376,8 +379,6 @@ static inline struct coil_task *coili_frame_make(struct coil_loop *loop,
 
     /* So the frame of a wide one is aligned to 16: block_of() sees it. */
     struct coil_task *t = (struct coil_task *)(void *)(block + wide * 8);
-    t->siblings.next = t->siblings.prev = NULL;
-    t->owner = NULL;
     t->coro = (struct coil_coro){
         .future = { .refs = refs & REFS_MOST,
                     .flags = (uint16_t)flags,
