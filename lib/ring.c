@@ -347,9 +347,10 @@ static int begin(struct coili_backend *b, struct coili_op *op)
     return 0;
 }
 
-static bool is_closing(const struct coili_backend *b, int fd)
+/* The close of a descriptor that waits for others to land; or NULL. */
+static struct coili_op *close_of(const struct coili_backend *b, int fd)
 {
-    const struct coili_op *op = b->closing;
+    struct coili_op *op = b->closing;
     while (op && op->fd != fd)
         op = op->next;
     return op;
@@ -360,7 +361,7 @@ static int submit_close(struct coili_backend *b, struct coili_op *op);
 static int ring_submit(struct coili_backend *b, struct coili_op *op)
 {
     op->cancelling = 0;
-    if (b->closing && is_closing(b, op->fd))
+    if (b->closing && close_of(b, op->fd))
         return -EBADF;
     if (op->opcode == COILI_OP_CLOSE)
         return submit_close(b, op);
@@ -477,9 +478,7 @@ static int submit_close(struct coili_backend *b, struct coili_op *op)
 /* One of those that a close may wait for has landed. */
 static void landed_on(struct coili_backend *b, int fd)
 {
-    struct coili_op *op = b->closing;
-    while (op && op->fd != fd)
-        op = op->next;
+    struct coili_op *op = close_of(b, fd);
     if (!op || --op->len > 0)
         return;
     unlink_op(&b->closing, op);
