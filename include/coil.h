@@ -26,7 +26,9 @@
  *   coroutine.h   the macros: ASYNC, AWAIT, CALL, SPAWN, FINALLY, RUN
  *   future.h      a result that is not there yet
  *   task.h        what the loop drives; cancelling
- *   wait.h        sleep, gather, wait, as_completed, map, wait_for
+ *   wait.h        sleep, gather, wait
+ *   wait_for.h    one thing, for so long at the most
+ *   as_completed.h  map.h: a loop over tasks as they end
  *   semaphore.h   lock.h  event.h
  *   io.h          one operation on a descriptor
  *   net.h         addresses, names, connect, listen
@@ -40,6 +42,7 @@
 
 #include <coil/acceptor.h>
 #include <coil/api.h>
+#include <coil/as_completed.h>
 #include <coil/coroutine.h>
 #include <coil/error.h>
 #include <coil/event.h>
@@ -47,6 +50,7 @@
 #include <coil/io.h>
 #include <coil/lock.h>
 #include <coil/loop.h>
+#include <coil/map.h>
 #include <coil/net.h>
 #include <coil/receiver.h>
 #include <coil/semaphore.h>
@@ -55,5 +59,6 @@
 #include <coil/task.h>
 #include <coil/time.h>
 #include <coil/wait.h>
+#include <coil/wait_for.h>
 
 #endif

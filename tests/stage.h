@@ -14,12 +14,15 @@
  */
 #include "test.h"
 
+#include <coil/as_completed.h>
 #include <coil/coroutine.h>
 #include <coil/error.h>
 #include <coil/future.h>
 #include <coil/loop.h>
+#include <coil/map.h>
 #include <coil/task.h>
 #include <coil/wait.h>
+#include <coil/wait_for.h>
 
 #include <errno.h>
 #include <stdarg.h>

@@ -18,6 +18,7 @@
 #include <coil/loop.h>
 #include <coil/task.h>
 #include <coil/wait.h>
+#include <coil/wait_for.h>
 
 #include "runtime.h"
 

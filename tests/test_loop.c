@@ -29,6 +29,7 @@
 #include <coil/semaphore.h>
 #include <coil/task.h>
 #include <coil/wait.h>
+#include <coil/wait_for.h>
 
 /* --- Around a case ---------------------------------------------------------*/
 

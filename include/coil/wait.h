@@ -7,11 +7,8 @@
  *
  *     gather         all of them, or the first error
  *     wait           all, the first to end, or the first to fail; no errors
- *     as_completed   each as it ends, in a FOR_AWAIT
- *     map            many calls, at most so many at once
- *     wait_for       one thing, for so long at the most
  *
- * They borrow tasks, and keep them until they are done, also when the spawner
+ * as_completed.h, map.h and wait_for.h are made the same way. They borrow tasks, and keep them until they are done, also when the spawner
  * is over before. An array of futures is taken in their place: each becomes a
  * task, a child of the running coroutine.
  */
@@ -87,65 +84,6 @@ enum coil_wait_mode {
 COIL_API COIL_NODISCARD struct coil_future *
 coil_wait(struct coil_task *const *tasks, size_t n, enum coil_wait_mode mode,
           int64_t timeout_ns);
-
-/*
- * The tasks in the order in which they end: a source for FOR_AWAIT. Its errors
- * stay in each task; leaving the loop early leaves the tasks running. There are
- * n turns: a task that stands in the array twice is yielded twice.
- *
- *     FOR_AWAIT(my->done, coil_as_completed(my->tasks, my->n)) { ... }
- *
- * Result    yields struct coil_task *
- * Lifetime  lends the array while the loop runs
- * Source    asyncio.as_completed()
- */
-COIL_API COIL_NODISCARD struct coil_future *
-coil_as_completed(struct coil_task *const *tasks, size_t n);
-
-/*
- * The next call of a bounded map, or NULL when there are no more.
- */
-typedef struct coil_future *coil_source_fn(void *arg);
-
-/*
- * Run the calls that `source` makes, at most `limit` at once: a source for
- * FOR_AWAIT. coil_map yields the tasks in the order in which they began,
- * coil_map_unordered as they end. `source` is asked for the next call only
- * when there is room: a task that has ended, but was not read yet, counts.
- *
- *     FOR_AWAIT(my->task, coil_map_unordered(next_url, my, 100)) { ... }
- *
- * Result    yields struct coil_task *, valid until the next turn of the loop
- * Errors    -EINVAL for limit 0
- * Lifetime  lends `arg` while the loop runs; leaving it cancels what runs
- * Source    gevent Pool.imap, imap_unordered; eventlet GreenPile
- */
-COIL_API COIL_NODISCARD struct coil_future *coil_map(coil_source_fn *source,
-                                                     void *arg, size_t limit);
-COIL_API COIL_NODISCARD struct coil_future *
-coil_map_unordered(coil_source_fn *source, void *arg, size_t limit);
-
-/*
- * Wait for a future (taken) or a task (borrowed) for so long at the most. Then
- * it is cancelled, and has ended when the wait ends: a value that it returns
- * all the same is returned.
- *
- * Units     nanoseconds; 0 or less: a future that is not done is never begun,
- *           a task is cancelled at once
- * Result    that of `x`; a task's value that is not taken here stays with it
- * Errors    -ETIMEDOUT; those of `x`
- * Source    asyncio.wait_for()
- */
-#ifndef __cplusplus
-#define coil_wait_for(x, duration_ns) \
-    _Generic((x), \
-             struct coil_task *: coil_wait_for_task, \
-             struct coil_future *: coil_wait_for_future)((x), (duration_ns))
-#endif
-COIL_API COIL_NODISCARD struct coil_future *
-coil_wait_for_task(struct coil_task *task, int64_t duration_ns);
-COIL_API COIL_NODISCARD struct coil_future *
-coil_wait_for_future(struct coil_future *future, int64_t duration_ns);
 
 COIL_END_DECLS
 

@@ -23,7 +23,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include <coil/wait.h>
+#include <coil/wait_for.h>
 
 /* Interim answers (100, 103...) before the answer. */
 #define INTERIM_MOST 16

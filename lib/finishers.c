@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT
+/*
+ * finishers.c: tasks that have ended, in that order.
+ *
+ * A callback in each task moves it into a list; a plain future tells the one
+ * reader that the list has grown. Whoever reads may stop at any time: then the
+ * callbacks are taken out again, and nothing of it is left in the tasks.
+ */
+#include "finishers.h"
+
+static void ended(void *arg)
+{
+    struct coili_finisher *it = arg;
+    struct coili_finishers *list = it->list;
+    it->pending = false;
+    it->ended = true;
+    it->after = NULL;
+    if (list->last)
+        list->last->after = it;
+    else
+        list->first = it;
+    list->last = it;
+    if (list->next) {
+        struct coil_future *next = list->next;
+        list->next = NULL;
+        coil_future_set_int(next, 0);
+        coil_future_unref(next);
+    }
+}
+
+void coili_finisher_watch(struct coili_finisher *it, struct coili_finishers *list,
+                           struct coil_task *task)
+{
+    *it = (struct coili_finisher){ .list = list, .task = task };
+    coil_future_ref(coil_task_future(task)); /* it may outlive its spawner */
+    if (coil_task_done(task)) {
+        ended(it);
+        return;
+    }
+    it->pending = true;
+    coil_future_add_done_callback(coil_task_future(task), &it->handle,
+                                  ended, it);
+}
+
+void coili_finisher_unwatch(struct coili_finisher *it)
+{
+    if (!it->task)
+        return;
+    if (it->pending)
+        coil_future_remove_done_callback(coil_task_future(it->task),
+                                         &it->handle);
+    coil_future_unref(coil_task_future(it->task));
+    *it = (struct coili_finisher){ 0 };
+}
+
+struct coili_finisher *coili_finishers_pop(struct coili_finishers *list)
+{
+    struct coili_finisher *it = list->first;
+    list->first = it->after;
+    if (!list->first)
+        list->last = NULL;
+    return it;
+}
+
+struct coil_future *coili_finishers_more(struct coili_finishers *list)
+{
+    struct coil_future *next = coil_future_new();
+    if (!coil_future_done(next))
+        list->next = coil_future_ref(next);
+    return next;
+}
+
+void coili_finishers_forget(struct coili_finishers *list)
+{
+    if (list->next)
+        coil_future_unref(list->next);
+    list->next = NULL;
+}

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: MIT
+/*
+ * map.c: many calls, at most so many at once.
+ *
+ * A generator that spawns what its source makes, and yields what has ended. The
+ * tasks are its children: to leave it cancels and awaits them, so the source's
+ * argument is lent for exactly as long as the loop over it lasts.
+ *
+ * Invariant: busy <= limit, where a slot is busy from the start of its task
+ * until the consumer comes back for the next one. So what has ended and was not
+ * read keeps its place, and a slow reader holds up the source.
+ */
+#include <coil/map.h>
+
+#include <errno.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <coil/coroutine.h>
+#include <coil/loop.h>
+
+#include "finishers.h"
+
+struct map {
+    struct coil_coro coro;
+    coil_source_fn *source;
+    void *arg;
+    size_t limit;
+    bool ordered, exhausted;
+    struct coili_finisher *slots; /* of a ring, if ordered */
+    struct coili_finisher *unused; /* if not */
+    size_t busy, oldest;
+    struct coili_finisher *read; /* what the consumer has now */
+    struct coili_finishers list;
+};
+
+static struct coili_finisher *slots_new(struct map *my)
+{
+    if (my->limit > SIZE_MAX / sizeof *my->slots)
+        return NULL;
+    struct coili_finisher *slots = coil_alloc(my->limit * sizeof *slots);
+    if (!slots)
+        return NULL;
+    memset(slots, 0, my->limit * sizeof *slots);
+    for (size_t i = my->limit; !my->ordered && i-- > 0;) {
+        slots[i].after = my->unused;
+        my->unused = &slots[i];
+    }
+    return slots;
+}
+
+static struct coili_finisher *free_slot(struct map *my)
+{
+    if (my->ordered)
+        return &my->slots[(my->oldest + my->busy) % my->limit];
+    struct coili_finisher *it = my->unused;
+    my->unused = it->after;
+    return it;
+}
+
+static void fill_slots(struct map *my)
+{
+    while (!my->exhausted && my->busy < my->limit) {
+        struct coil_future *call = my->source(my->arg);
+        if (!call) {
+            my->exhausted = true;
+            break;
+        }
+        coili_finisher_watch(free_slot(my), &my->list, coil_spawn(call));
+        my->busy++;
+    }
+}
+
+static bool readable(const struct map *my)
+{
+    return my->ordered ? my->slots[my->oldest].ended : my->list.first != NULL;
+}
+
+/* The next task to yield, and its slot's successor in the ring. */
+static struct coili_finisher *read_slot(struct map *my)
+{
+    if (!my->ordered)
+        return coili_finishers_pop(&my->list);
+    struct coili_finisher *it = &my->slots[my->oldest];
+    my->oldest = (my->oldest + 1) % my->limit;
+    return it;
+}
+
+/* The list only tells that something has ended; the ring tells what. */
+static void forget_order(struct map *my)
+{
+    if (my->ordered)
+        my->list.first = my->list.last = NULL;
+}
+
+static void release_slot(struct map *my)
+{
+    struct coil_task *task = my->read->task;
+    coil_task_drop(&task);
+    coili_finisher_unwatch(my->read);
+    if (!my->ordered) {
+        my->read->after = my->unused;
+        my->unused = my->read;
+    }
+    my->read = NULL;
+    my->busy--;
+}
+
+static void map(struct coil_coro *co)
+{
+    COIL_ASYNC(map, my) {
+        if (my->limit == 0)
+            COIL_FAIL(-EINVAL);
+        my->slots = slots_new(my);
+        if (!my->slots)
+            COIL_FAIL(-ENOMEM);
+
+        for (;;) {
+            fill_slots(my);
+            if (my->busy == 0)
+                break;
+            while (!readable(my)) {
+                forget_order(my);
+                COIL_AWAIT(coili_finishers_more(&my->list));
+            }
+            my->read = read_slot(my);
+            COIL_YIELD(my->read->task);
+            release_slot(my);
+        }
+
+    COIL_FINALLY;
+        coili_finishers_forget(&my->list);
+        for (size_t i = 0; my->slots && i < my->limit; i++)
+            coili_finisher_unwatch(&my->slots[i]);
+        coil_free(my->slots, my->limit * sizeof *my->slots);
+    }
+}
+
+struct coil_future *coil_map(coil_source_fn *source, void *arg, size_t limit)
+{
+    return COIL_CALL(map, .source = source, .arg = arg, .limit = limit,
+                     .ordered = true);
+}
+
+struct coil_future *coil_map_unordered(coil_source_fn *source, void *arg,
+                                       size_t limit)
+{
+    return COIL_CALL(map, .source = source, .arg = arg, .limit = limit);
+}

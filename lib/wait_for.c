@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT
+/*
+ * wait_for.c: one thing, for so long at the most.
+ *
+ * A deadline around an await; the await ends when what it waits for has ended,
+ * not when the time is up. CPython's had been swallowing either a value or a
+ * cancellation for years (86296, 28149), until it was built this way.
+ */
+#include <coil/wait_for.h>
+
+#include <errno.h>
+
+#include <coil/coroutine.h>
+
+struct wait_for {
+    struct coil_coro coro;
+    struct coil_task *task;
+    struct coil_future *future;
+    int64_t duration_ns;
+    int err;
+};
+
+static void wait_for(struct coil_coro *co)
+{
+    COIL_ASYNC(wait_for, my) {
+        struct coil_future *future = my->future;
+        if (my->task && my->duration_ns <= 0 && !coil_task_done(my->task)) {
+            coil_task_cancel_reason(my->task, COIL_CANCEL_TIMEOUT);
+            COIL_TRY_AWAIT(my->err, my->task);
+            if (my->err == -ECANCELED)
+                COIL_FAIL(-ETIMEDOUT);
+            COIL_RETURN_AWAIT(my->task);
+        }
+        if (my->task) {
+            if (!coil_task_done(my->task))
+                COIL_WITHIN(my->duration_ns);
+            COIL_RETURN_AWAIT(my->task);
+        }
+        if (my->duration_ns <= 0 && !coil_future_done(future))
+            COIL_FAIL(-ETIMEDOUT);
+        COIL_WITHIN(my->duration_ns);
+        my->future = NULL;
+        COIL_RETURN_AWAIT(future);
+
+    COIL_FINALLY;
+        if (my->task)
+            coil_future_unref(coil_task_future(my->task));
+        if (my->future)
+            coil_drop(my->future);
+    }
+}
+
+struct coil_future *coil_wait_for_task(struct coil_task *task,
+                                       int64_t duration_ns)
+{
+    struct coil_future *f = COIL_CALL(wait_for, .task = task,
+                                      .duration_ns = duration_ns);
+    if (!coil_future_done(f))
+        coil_future_ref(coil_task_future(task)); /* it may outlive its spawner */
+    return f;
+}
+
+struct coil_future *coil_wait_for_future(struct coil_future *future,
+                                         int64_t duration_ns)
+{
+    struct coil_future *f = COIL_CALL(wait_for, .future = future,
+                                      .duration_ns = duration_ns);
+    if (coil_future_done(f)) /* no memory */
+        coil_drop(future);
+    return f;
+}

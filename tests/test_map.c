@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: MIT
+// labels: core
+/*
+ * test_map.c: many calls, at most so many at once, results in both orders.
+ */
+#include "work.h"
+
+struct maps {
+    struct coil_coro coro;
+    struct source *source;
+    size_t limit;
+    bool ordered, quiet;
+    int leave_after, pause, p;
+    struct coil_task *task;
+    int seen, err, id;
+    long sum;
+};
+
+static void maps(struct coil_coro *co)
+{
+    ASYNC(maps, my) {
+        FOR_AWAIT(my->task, my->ordered
+                                ? coil_map(next, my->source, my->limit)
+                                : coil_map_unordered(next, my->source,
+                                                     my->limit)) {
+            CHECK(coil_task_done(my->task));
+            TRY_AWAIT_TO(my->err, my->id, my->task);
+            if (!my->quiet)
+                trace("%d", my->err ? my->err : my->id);
+            my->seen++;
+            my->sum += my->err ? 0 : my->id;
+            for (my->p = my->pause; my->p > 0; my->p--)
+                AWAIT(coil_sleep(0));
+            if (my->seen == my->leave_after)
+                break;
+        }
+        if (!my->quiet)
+            trace(".");
+        AWAIT(coil_sleep(0));
+        RETURN(my->seen);
+    }
+}
+
+static int backwards(int i)
+{
+    return 3 * (4 - i % 4);
+}
+
+TEST(map_yields_in_the_order_of_the_source)
+{
+    stage_open();
+    struct source s = { .n = 8, .passes = backwards };
+    struct coil_task *t = coil_spawn(
+        CALL(maps, .source = &s, .limit = 4, .ordered = true));
+    CHECK_INT(stage_run(t), 0);
+    CHECK_TRACE("0 1 2 3 4 5 6 7 .");
+    CHECK_INT(s.most, 4);
+    CHECK_INT(s.over, 8);
+    stage_close();
+}
+
+TEST(map_unordered_yields_as_they_end)
+{
+    stage_open();
+    struct source s = { .n = 4, .passes = backwards };
+    struct coil_task *t = coil_spawn(CALL(maps, .source = &s, .limit = 4));
+    CHECK_INT(stage_run(t), 0);
+    CHECK_TRACE("3 2 1 0 .");
+    stage_close();
+}
+
+// Never more than `limit`, whatever the limit and the number of calls.
+TEST(map_keeps_its_bound)
+{
+    for (int ordered = 0; ordered < 2; ordered++)
+        for (size_t limit = 1; limit <= 7; limit++)
+            for (int n = 0; n <= 10; n++) {
+                stage_open();
+                struct source s = { .n = n, .passes = backwards };
+                struct coil_task *t = coil_spawn(
+                    CALL(maps, .source = &s, .limit = limit,
+                         .ordered = ordered, .quiet = true));
+                CHECK_INT(stage_run(t), 0);
+                CHECK_INT(coil_future_int(coil_task_future(t)), n);
+                CHECK_INT(s.most, (size_t)n < limit ? n : (int)limit);
+                CHECK_INT(s.over, n);
+                stage_close();
+            }
+}
+
+struct checks_lazy {
+    struct coil_coro coro;
+    struct source *source;
+    bool ordered;
+    struct coil_task *task;
+    int read, i;
+};
+
+static void checks_lazy(struct coil_coro *co)
+{
+    ASYNC(checks_lazy, my) {
+        FOR_AWAIT(my->task, my->ordered
+                                ? coil_map(next, my->source, 3)
+                                : coil_map_unordered(next, my->source, 3)) {
+            my->read++;
+            for (my->i = 0; my->i < 10; my->i++)
+                AWAIT(coil_sleep(0));
+            /* What is being read keeps its place, what has ended too. */
+            CHECK_INT(my->source->asked,
+                      my->read + 2 < 9 ? my->read + 2 : 9);
+            CHECK_INT(my->source->running, 0);
+        }
+    }
+}
+
+// Back-pressure: results that are not read hold up the source.
+TEST(map_asks_its_source_only_when_there_is_room)
+{
+    for (int ordered = 0; ordered < 2; ordered++) {
+        stage_open();
+        struct source s = { .n = 9, .passes = NULL };
+        struct coil_task *t = coil_spawn(
+            CALL(checks_lazy, .source = &s, .ordered = ordered));
+        CHECK_INT(s.asked, 0);
+        CHECK_INT(stage_run(t), 0);
+        stage_close();
+    }
+}
+
+// Not awaited, the source is not asked at all.
+TEST(map_that_is_dropped_never_asks_its_source)
+{
+    stage_open();
+    struct source s = { .n = 9 };
+    coil_drop(coil_map(next, &s, 3));
+    stage_passes(3);
+    CHECK_INT(s.asked, 0);
+    stage_close();
+}
+
+static int for_ever(int i)
+{
+    return i == 0 ? 0 : 1000000;
+}
+
+// Leaving cancels what runs and waits for it: `arg` is lent until then.
+TEST(map_left_early_cancels_and_awaits_what_runs)
+{
+    for (int ordered = 0; ordered < 2; ordered++) {
+        stage_open();
+        struct source s = { .n = 9, .passes = for_ever };
+        struct coil_task *t = coil_spawn(
+            CALL(maps, .source = &s, .limit = 3, .ordered = ordered,
+                 .leave_after = 1));
+        CHECK_INT(stage_run(t), 0);
+        CHECK_TRACE("0 .");
+        CHECK_INT(s.begun, s.over);
+        CHECK_INT(s.over, s.asked);
+        CHECK_INT(s.running, 0);
+        stage_close();
+    }
+}
+
+static int odd_fails(int i)
+{
+    return i % 2 ? -EIO : 0;
+}
+
+TEST(map_yields_calls_that_fail)
+{
+    stage_open();
+    struct source s = { .n = 5, .err = odd_fails };
+    struct coil_task *t = coil_spawn(
+        CALL(maps, .source = &s, .limit = 2, .ordered = true));
+    CHECK_INT(stage_run(t), 0);
+    CHECK_TRACE("0 -5 2 -5 4 .");
+    stage_close();
+    CHECK_INT(stage_reported.n, 0);
+}
+
+struct skims {
+    struct coil_coro coro;
+    struct source *source;
+    struct coil_task *task;
+};
+
+static void skims(struct coil_coro *co)
+{
+    ASYNC(skims, my) {
+        FOR_AWAIT(my->task, coil_map_unordered(next, my->source, 2)) {
+        }
+    }
+}
+
+// Unread errors are reported, each once; no call is forgotten for it.
+TEST(map_reports_the_errors_that_nobody_fetched)
+{
+    stage_open();
+    struct source s = { .n = 7, .err = odd_fails };
+    CHECK_INT(stage_run(coil_spawn(CALL(skims, .source = &s))), 0);
+    CHECK_INT(stage_reported.n, 3);
+    stage_close();
+    CHECK_INT(stage_reported.n, 3);
+}
+
+static struct coil_future *any_future(struct source *s, int i)
+{
+    (void)s;
+    switch (i % 4) {
+    case 0:
+        return coil_future_done_with(0, i);
+    case 1:
+        return coil_future_nomem();
+    case 2:
+        return coil_future_done_with(-EIO, 0);
+    default:
+        return CALL(work, .id = i);
+    }
+}
+
+// Also a CALL that found no memory, and what is done when it is made.
+TEST(map_takes_any_future_from_its_source)
+{
+    for (int ordered = 0; ordered < 2; ordered++)
+        for (size_t limit = 1; limit < 5; limit++) {
+            stage_open();
+            struct source s = { .n = 8, .call = any_future };
+            struct coil_task *t = coil_spawn(
+                CALL(maps, .source = &s, .limit = limit, .ordered = true));
+            CHECK_INT(stage_run(t), 0);
+            CHECK_TRACE("0 -12 -5 3 4 -12 -5 7 .");
+            stage_close();
+        }
+    CHECK_INT(stage_reported.n, 0);
+}
+
+struct fails_to_map {
+    struct coil_coro coro;
+    size_t limit;
+    struct coil_task *task;
+    struct source *source;
+};
+
+static void fails_to_map(struct coil_coro *co)
+{
+    ASYNC(fails_to_map, my) {
+        FOR_AWAIT(my->task, coil_map_unordered(next, my->source, my->limit))
+            trace("not here");
+        trace("nor here");
+    }
+}
+
+TEST(map_with_limit_0_is_an_error)
+{
+    stage_open();
+    struct source s = { .n = 3 };
+    CHECK_INT(stage_run(coil_spawn(CALL(fails_to_map, .source = &s))),
+              -EINVAL);
+    CHECK_TRACE("");
+    CHECK_INT(s.asked, 0);
+    stage_close();
+}
+
+// "No limit" is not to be a multiplication that overflows.
+TEST(map_with_a_limit_beyond_memory_is_an_error)
+{
+    stage_open();
+    struct source s = { .n = 3 };
+    size_t limits[] = { SIZE_MAX, (SIZE_MAX >> 6) + 2, (SIZE_MAX >> 5) + 2,
+                        (SIZE_MAX >> 4) + 2, (SIZE_MAX >> 3) + 2 };
+    for (int i = 0; i < 5; i++)
+        CHECK_INT(stage_run(coil_spawn(
+                      CALL(fails_to_map, .source = &s, .limit = limits[i]))),
+                  -ENOMEM);
+    CHECK_INT(s.asked, 0);
+    stage_close();
+}
+
+// The source says "no more" once, and is not asked again.
+TEST(map_does_not_ask_a_source_that_has_ended)
+{
+    stage_open();
+    struct source s = { .n = 1 };
+    struct coil_task *t = coil_spawn(CALL(maps, .source = &s, .limit = 3));
+    stage_passes(1);
+    s.n = 5;
+    CHECK_INT(stage_run(t), 0);
+    CHECK_INT(s.asked, 1);
+    CHECK_TRACE("0 .");
+    stage_close();
+}
+
+static int some(int i)
+{
+    return i * 7 % 5;
+}
+
+// 100,000 calls with 100 at once: memory is that of 100.
+TEST(map_of_many_takes_the_memory_of_few)
+{
+    int n = test_is_slow() ? 10000 : 100000;
+    for (int ordered = 0; ordered < 2; ordered++) {
+        stage_open();
+        struct source s = { .n = n, .passes = some };
+        struct coil_task *t = coil_spawn(
+            CALL(maps, .source = &s, .limit = 100, .ordered = ordered,
+                 .quiet = true));
+        struct coil_stats stats;
+        size_t most = 0;
+        while (!coil_task_done(t)) {
+            coil_loop_pass(stage_loop, COIL_NEVER);
+            coil_loop_stats(stage_loop, &stats);
+            most = stats.memory > most ? stats.memory : most;
+        }
+        CHECK_INT(coil_future_int(coil_task_future(t)), n);
+        struct maps *frame = coil_task_frame(t);
+        CHECK_INT(frame->sum, (long)n * (n - 1) / 2);
+        CHECK(s.most <= 100);
+        CHECK_INT(s.over, n);
+        CHECK(most < 256 * 1024);
+        stage_close();
+    }
+}
