@@ -116,35 +116,7 @@ void coili_frame_free(struct coil_coro *co)
     put_back(co);
 }
 
-/* ---- Suspending ------------------------------------------------------- */
-
-/* The running coroutine has suspended. */
-static void suspend(struct coil_loop *loop, struct coil_coro *co, int line)
-{
-    co->line = line;
-    co->since = loop->now_ms;
-    loop->current = NULL;
-}
-
-/* Continue with a coroutine in this step, or in the next pass. */
-static void transfer(struct coil_loop *loop, struct coil_coro *co)
-{
-    if (COILI_LIKELY(--loop->budget > 0))
-        loop->resume = co;
-    else
-        wake(loop, co);
-}
-
 /* ---- Awaiting --------------------------------------------------------- */
-
-/* The cancel request strikes before anything is begun. */
-static bool struck(struct coil_coro *co)
-{
-    if (COILI_LIKELY(!must_cancel(co)))
-        return false;
-    co->awaiting = (uintptr_t)&coili_cancelled;
-    return true;
-}
 
 /* What is done already does not suspend, but for once in a while. */
 static bool go_on(struct coil_loop *loop, struct coil_coro *co,
@@ -350,16 +322,9 @@ static void replace_by_failure(struct coil_coro *co, int err, uint32_t detail)
     set_failure(co, err, detail);
 }
 
-/* What an await ended with, taken from `awaiting`. */
-struct end {
-    int err;
-    uint32_t detail;
-    bool own; /* this task's own cancellation */
-};
-
-static struct end take_failure(struct coil_coro *co, struct coil_future *f)
+struct coili_end coili_take_failure(struct coil_coro *co, struct coil_future *f)
 {
-    struct end end = { f->result.e.error, f->result.e.detail, false };
+    struct coili_end end = { f->result.e.error, f->result.e.detail, false };
     if (end.err == -ECANCELED) {
         if (co->future.flags & F_MUST_CANCEL) {
             flag_clear(&co->future, F_MUST_CANCEL);
@@ -387,18 +352,11 @@ uint32_t coil_last_detail(void)
     return coili_loop ? coili_loop->last_detail : coili_run_detail;
 }
 
-/* The request strikes the next await of `co`. */
-static void request(struct coil_coro *co, unsigned reason)
-{
-    flag_clear(&co->future, 3u << REASON_SHIFT);
-    flag_set(&co->future, F_MUST_CANCEL | reason << REASON_SHIFT);
-}
-
 /*
  * Nothing jumps, and the first error stays. A request that has cut short an
  * await here is not lost for that: it goes on to the caller.
  */
-static void failed_in_finally(struct coil_coro *co, struct end end)
+static void failed_in_finally(struct coil_coro *co, struct coili_end end)
 {
     struct coil_future *f = &co->future;
     if (outcome_of(f) != S_FAILED) {
@@ -410,8 +368,7 @@ static void failed_in_finally(struct coil_coro *co, struct end end)
     }
 }
 
-static __attribute__((noinline)) bool failed(struct coil_coro *co,
-                                             struct end end)
+NOINLINE bool coili_failed_with(struct coil_coro *co, struct coili_end end)
 {
     if (co->future.flags & F_FINALLY) {
         failed_in_finally(co, end);
@@ -437,7 +394,7 @@ bool coili_failed_slow(struct coil_coro *co)
 {
     struct coil_future *f = awaited_done(co);
     co->awaiting = 0;
-    return failed(co, take_failure(co, f));
+    return coili_failed_with(co, coili_take_failure(co, f));
 }
 
 /* ---- Taking values ---------------------------------------------------- */
@@ -484,9 +441,9 @@ int coili_fits(const struct coil_future *f, enum coili_kind kind)
 }
 
 /* A result of another kind is the programmer's error. */
-static bool fits(struct coil_coro *co, const struct coil_future *f,
-                 unsigned state, enum coili_kind kind, const char *file,
-                 int line)
+bool coili_fits_into(struct coil_coro *co, const struct coil_future *f,
+                     unsigned state, enum coili_kind kind, const char *file,
+                     int line)
 {
     enum fit how = fit(f, state, kind);
     if (how == OTHER_KIND)
@@ -497,37 +454,38 @@ static bool fits(struct coil_coro *co, const struct coil_future *f,
 
 /* Leaves a value that fits in `awaiting`, for coili_take_*(). */
 static bool settle_keep(struct coil_coro *co, enum coili_kind kind,
-                        const char *file, int line, struct end *end)
+                        const char *file, int line, struct coili_end *end)
 {
     struct coil_future *f = awaited_done(co);
     if (state_of(f) == S_FAILED) {
         co->awaiting = 0;
-        *end = take_failure(co, f);
+        *end = coili_take_failure(co, f);
         return false;
     }
-    if (fits(co, f, state_of(f), kind, file, line))
+    if (coili_fits_into(co, f, state_of(f), kind, file, line))
         return true;
     co->awaiting = 0;
     future_unref(f);
-    *end = (struct end){ .err = -EOVERFLOW };
+    *end = (struct coili_end){ .err = -EOVERFLOW };
     return false;
 }
 
 bool coili_failed_keep_slow(struct coil_coro *co, enum coili_kind kind,
                             const char *file, int line)
 {
-    struct end end;
+    struct coili_end end;
     if (settle_keep(co, kind, file, line, &end))
         return false;
-    return failed(co, end);
+    return coili_failed_with(co, end);
 }
 
 /* ---- Catching --------------------------------------------------------- */
 
 /* True: the task's own cancellation, which goes on to FINALLY. */
-static bool catch_unless_own(struct coil_coro *co, struct end end, int *err)
+static bool catch_unless_own(struct coil_coro *co, struct coili_end end,
+                             int *err)
 {
-    if (end.own && failed(co, end))
+    if (end.own && coili_failed_with(co, end))
         return true;
     *err = end.err;
     return false;
@@ -538,7 +496,7 @@ bool coili_caught(struct coil_coro *co, int *err)
     struct coil_future *f = awaited_done(co);
     co->awaiting = 0;
     if (state_of(f) == S_FAILED)
-        return catch_unless_own(co, take_failure(co, f), err);
+        return catch_unless_own(co, coili_take_failure(co, f), err);
     future_unref(f);
     *err = 0;
     return false;
@@ -547,7 +505,7 @@ bool coili_caught(struct coil_coro *co, int *err)
 bool coili_caught_keep(struct coil_coro *co, int *err, enum coili_kind kind,
                        const char *file, int line)
 {
-    struct end end;
+    struct coili_end end;
     if (!settle_keep(co, kind, file, line, &end))
         return catch_unless_own(co, end, err);
     *err = 0;
@@ -560,7 +518,7 @@ void coili_catch_all(struct coil_coro *co, int *err)
     co->awaiting = 0;
     *err = 0;
     if (state_of(f) == S_FAILED)
-        *err = take_failure(co, f).err;
+        *err = coili_take_failure(co, f).err;
     else
         future_unref(f);
 }
@@ -610,7 +568,7 @@ void coili_return_awaited(struct coil_coro *co)
     struct coil_future *f = awaited_done(co);
     co->awaiting = 0;
     if (state_of(f) == S_FAILED) {
-        failed(co, take_failure(co, f));
+        coili_failed_with(co, coili_take_failure(co, f));
         return;
     }
     if (f->flags & F_GIVES && !(f->flags & F_FETCHED)) {
@@ -619,7 +577,7 @@ void coili_return_awaited(struct coil_coro *co)
                                                    sizeof *give);
         if (!give) {
             future_unref(f);
-            failed(co, (struct end){ .err = -ENOMEM });
+            coili_failed_with(co, (struct coili_end){ .err = -ENOMEM });
             return;
         }
         give->giver = giver_of(f);
@@ -635,40 +593,7 @@ void coili_return_awaited(struct coil_coro *co)
     coili_body_over(co);
 }
 
-bool coili_yield(struct coil_coro *co, int line)
-{
-    struct coil_loop *loop = coili_loop;
-    if (COILI_UNLIKELY(loop->current != co))
-        coili_misuse(co, NULL, 0, "an await outside the running coroutine");
-    if (!(co->future.flags & F_GENERATOR))
-        coili_misuse(co, NULL, line, "YIELD in a coroutine that no FOR_AWAIT "
-                                     "runs");
-    struct coil_coro *consumer = (struct coil_coro *)co->future.waiters;
-    flag_clear(&co->future, F_CALLED);
-    co->awaiting = (uintptr_t)&coili_zero;
-    suspend(loop, co, line);
-    if (must_cancel(co) && !coili_is_late(co)) {
-        flag_clear(&co->future, F_MUST_CANCEL);
-        request(consumer, co->future.flags >> REASON_SHIFT);
-    }
-    transfer(loop, consumer);
-    return true;
-}
-
 /* ---- The end of the block --------------------------------------------- */
-
-static void close_generator(struct coil_coro *co, struct iter_scope *iter);
-
-static void close_iterations(struct coil_coro *co)
-{
-    struct coili_scope *scope = co->scopes;
-    while (scope) {
-        struct coili_scope *next = scope->next;
-        if (scope->kind == SCOPE_ITER && !scope->on)
-            close_generator(co, (struct iter_scope *)scope);
-        scope = next;
-    }
-}
 
 /*
  * A request that the block never met: it strikes the caller's next await; a
@@ -760,7 +685,7 @@ void coili_body_over_slow(struct coil_coro *co)
         replace_by_failure(co, -ETIMEDOUT, co->future.result.e.detail);
     }
     pass_request_on(co);
-    close_iterations(co);
+    coili_close_iterations(co);
     struct coili_nursery *n = coili_nursery_find(co);
     if ((n && n->running) || *find_dropped(co))
         co->line = LINE_DRAIN;
@@ -771,14 +696,6 @@ void coili_in_finally(struct coil_coro *co)
     co->awaiting = 0;
     pass_request_on(co);
     flag_set(&co->future, F_FINALLY);
-}
-
-/* Generators that are closing run their FINALLY: cut short only on request. */
-static void cancel_closing(struct coil_coro *co, enum coil_cancel_reason reason)
-{
-    for (struct coili_scope *s = co->scopes; s; s = s->next)
-        if (s->kind == SCOPE_ITER && s->on)
-            coili_cancel(((struct iter_scope *)s)->generator, reason);
 }
 
 /*
@@ -793,7 +710,7 @@ static bool drain(struct coil_coro *co, int line)
     enum coil_cancel_reason reason = COIL_CANCEL_GROUP;
     if (must_cancel(co)) {
         reason = (enum coil_cancel_reason)(co->future.flags >> REASON_SHIFT);
-        cancel_closing(co, reason);
+        coili_cancel_closing(co, reason);
     }
     coili_nursery_cancel(n, reason);
     n->awaited = 1;
@@ -837,7 +754,7 @@ static inline void publish(struct coil_loop *loop, struct coil_coro *co,
     if (f->flags & F_CALLED) {
         struct coil_coro *caller = (struct coil_coro *)f->waiters;
         f->waiters = 0;
-        transfer(loop, caller);
+        switch_to(loop, caller);
     } else {
         loop->ended = co;
     }
@@ -884,7 +801,7 @@ void *coili_leave(struct coil_coro *co, const struct coil_site *site)
         pass_request_on(co);
     }
     if (co->scopes) {
-        close_iterations(co);
+        coili_close_iterations(co);
         if (call_dropped(co, LINE_OVER) || drain(co, LINE_OVER))
             return NULL;
         loop->current = NULL; /* what a release starts is not its child */
@@ -893,126 +810,6 @@ void *coili_leave(struct coil_coro *co, const struct coil_site *site)
     pass_request_on(co);
     publish(loop, co, site);
     return NULL;
-}
-
-/* ---- Iterations ------------------------------------------------------- */
-
-static struct iter_scope *find_iter(const struct coil_coro *co, int id)
-{
-    for (struct coili_scope *s = co->scopes; s; s = s->next)
-        if (s->kind == SCOPE_ITER && s->id == id && !s->on)
-            return (struct iter_scope *)s;
-    return NULL;
-}
-
-void coili_iter_begin(struct coil_coro *co, struct coil_future *source, int id)
-{
-    struct iter_scope *stale = find_iter(co, id); /* left by a goto */
-    if (stale)
-        close_generator(co, stale);
-    if (kind_of(source) != KIND_CORO) {
-        if (state_of(source) != S_FAILED)
-            coili_misuse(co, NULL, -1 - id, "FOR_AWAIT wants a generator");
-        co->awaiting = (uintptr_t)source;
-        return;
-    }
-    /* The nursery now, so that closing needs no memory. */
-    struct iter_scope *iter = NULL;
-    if (coili_nursery_need(co))
-        iter = coili_scope_push(co, SCOPE_ITER, sizeof *iter);
-    if (!iter) {
-        coil_drop(source);
-        co->awaiting = (uintptr_t)coil_future_nomem();
-        return;
-    }
-    if (source->flags & F_STARTED)
-        coili_misuse(co, NULL, -1 - id, "a generator is used twice");
-    iter->scope.id = id;
-    iter->generator = coro_of(source);
-    if (!(source->flags & F_IN_PLACE))
-        coili_list_remove(&task_of(coro_of(source))->siblings);
-    flag_set(source, F_GENERATOR);
-}
-
-bool coili_iter_live(const struct coil_coro *co, int id)
-{
-    return co->awaiting || find_iter(co, id);
-}
-
-bool coili_iter_wait(struct coil_coro *co, int id)
-{
-    struct coil_loop *loop = coili_loop;
-    if (co->awaiting || struck(co))
-        return false;
-    struct coil_coro *generator = find_iter(co, id)->generator;
-    flag_set(&generator->future, F_STARTED | F_CALLED);
-    generator->future.waiters = (uintptr_t)co;
-    co->awaiting = (uintptr_t)generator;
-    loop->resume = generator;
-    suspend(loop, co, id);
-    return true;
-}
-
-bool coili_iter_failed(struct coil_coro *co, enum coili_kind kind,
-                       const char *file, int line)
-{
-    struct coil_future *f = awaited_future(co);
-    if (state_of(f) == S_FAILED) {
-        struct iter_scope *iter = find_iter(co, -1 - line);
-        if (iter && &iter->generator->future == f)
-            coili_scope_pop(co, &iter->scope);
-        co->awaiting = 0;
-        return failed(co, take_failure(co, f));
-    }
-    if (state_of(f) || fits(co, f, outcome_of(f), kind, file, line))
-        return false;
-    co->awaiting = 0;
-    f->state = S_PENDING;
-    return failed(co, (struct end){ .err = -EOVERFLOW });
-}
-
-bool coili_iter_done(struct coil_coro *co, int id)
-{
-    struct coil_future *f = awaited_future(co);
-    if (!f)
-        return true; /* it failed, in FINALLY, where nothing jumps */
-    if (!state_of(f))
-        return false;
-    co->awaiting = 0;
-    coili_scope_pop(co, &find_iter(co, id)->scope);
-    future_unref(f);
-    return true;
-}
-
-void coili_iter_end(struct coil_coro *co, int id)
-{
-    struct iter_scope *iter = find_iter(co, id);
-    if (iter)
-        close_generator(co, iter);
-}
-
-/*
- * A loop was left early: the generator is cancelled where it yielded, runs its
- * FINALLY as a child and is gone before its consumer is.
- */
-static void close_generator(struct coil_coro *co, struct iter_scope *iter)
-{
-    struct coil_loop *loop = coili_loop;
-    struct coil_coro *generator = iter->generator;
-    struct coil_future *f = &generator->future;
-    iter->scope.on = 1;
-    flag_clear(f, F_GENERATOR);
-    coili_nursery_find(co)->running++;
-    f->waiters = (uintptr_t)co;
-    if (f->flags & F_STARTED) {
-        f->state = S_PENDING;
-        generator->awaiting = (uintptr_t)&coili_cancelled;
-        flag_set(f, F_MUST_CANCEL);
-    } else {
-        flag_set(f, F_STARTED);
-        coili_begin_cancelled(generator, COIL_CANCEL_USER);
-    }
-    wake(loop, generator);
 }
 
 /* ---- What can go wrong ------------------------------------------------ */

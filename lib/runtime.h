@@ -362,6 +362,58 @@ static inline void mark_fetched(struct coil_future *f)
 
 /* ---- Coroutines, inside ----------------------------------------------- */
 
+/* The running coroutine has suspended. */
+static inline void suspend(struct coil_loop *loop, struct coil_coro *co,
+                           int line)
+{
+    co->line = line;
+    co->since = loop->now_ms;
+    loop->current = NULL;
+}
+
+/* Continue with a coroutine in this step, or in the next pass. */
+static inline void switch_to(struct coil_loop *loop, struct coil_coro *co)
+{
+    if (COILI_LIKELY(--loop->budget > 0))
+        loop->resume = co;
+    else
+        wake(loop, co);
+}
+
+/* The cancel request strikes before anything is begun. */
+static inline bool struck(struct coil_coro *co)
+{
+    if (COILI_LIKELY(!must_cancel(co)))
+        return false;
+    co->awaiting = (uintptr_t)&coili_cancelled;
+    return true;
+}
+
+/* The request strikes the next await of `co`. */
+static inline void request(struct coil_coro *co, unsigned reason)
+{
+    flag_clear(&co->future, 3u << REASON_SHIFT);
+    flag_set(&co->future, F_MUST_CANCEL | reason << REASON_SHIFT);
+}
+
+/* What an await ended with, taken from `awaiting`. */
+struct coili_end {
+    int err;
+    uint32_t detail;
+    bool own; /* this task's own cancellation */
+};
+
+struct coili_end coili_take_failure(struct coil_coro *co,
+                                    struct coil_future *f);
+
+/* An await ended so; true if that goes to FINALLY, false in FINALLY. */
+bool coili_failed_with(struct coil_coro *co, struct coili_end end);
+
+/* False: too large for the lvalue. A word of another kind aborts. */
+bool coili_fits_into(struct coil_coro *co, const struct coil_future *f,
+                     unsigned state, enum coili_kind kind, const char *file,
+                     int line);
+
 /*
  * A frame in a block of COILI_BLOCK(), to be put into a list at once; NULL
  * without memory.
@@ -453,6 +505,18 @@ void coili_nursery_release(struct coili_nursery *n);
 
 /* Make a frame that nobody awaited a task of the loop that is cancelled. */
 void coili_adopt(struct coil_loop *loop, struct coil_coro *co);
+
+/* ---- Generators ------------------------------------------------------- */
+
+/* The block is over: those it left are cancelled, as children. */
+void coili_close_iterations(struct coil_coro *co);
+
+/* Those that are closing run their FINALLY: cut short only on request. */
+void coili_cancel_closing(struct coil_coro *co,
+                          enum coil_cancel_reason reason);
+
+/* One whose consumer left early has run its FINALLY. */
+void coili_generator_ended(struct coil_loop *loop, struct coil_coro *co);
 
 /* ---- Scopes ----------------------------------------------------------- */
 

@@ -210,31 +210,11 @@ void coili_adopt(struct coil_loop *loop, struct coil_coro *co)
 
 /* ---- The end ---------------------------------------------------------- */
 
-/* A generator whose consumer left early has run its FINALLY. */
-static void generator_ended(struct coil_loop *loop, struct coil_coro *co)
-{
-    struct coil_future *f = &co->future;
-    struct coil_coro *consumer = (struct coil_coro *)f->waiters;
-    f->waiters = 0;
-    if (state_of(f) == S_FAILED && f->result.e.error != -ECANCELED)
-        coili_report("a generator that was left early failed", co,
-                     f->result.e.error, f->result.e.detail);
-    if (consumer) {
-        struct coili_scope *s = consumer->scopes;
-        while (s->kind != SCOPE_ITER ||
-               ((struct iter_scope *)s)->generator != co)
-            s = s->next;
-        coili_scope_pop(consumer, s);
-        coili_child_ended(loop, coili_nursery_find(consumer));
-    }
-    future_unref(f);
-}
-
 void coili_task_ended(struct coil_loop *loop, struct coil_coro *co)
 {
     struct coil_future *f = &co->future;
     if (!(f->flags & F_TASK)) {
-        generator_ended(loop, co);
+        coili_generator_ended(loop, co);
         return;
     }
     struct coili_nursery *owner = task_of(co)->owner;
