@@ -156,19 +156,19 @@ static void timed_out(void *arg)
 
 static bool enough(const struct watch *w)
 {
-    if (w->left == 0)
-        return true;
+    size_t done = 0;
     for (size_t i = 0; i < w->n; i++) {
         struct coil_future *task = coil_task_future(w->watched[i].task);
         if (!coil_future_done(task))
             continue;
+        done++;
         if (w->kind == WAIT_FIRST)
             return true;
         if (w->kind == WAIT_EXCEPTION && coil_future_failed(task) &&
             !coil_future_cancelled(task))
             return true;
     }
-    return false;
+    return done == w->n;
 }
 
 static void watch_start(struct coil_future *f)
@@ -210,7 +210,7 @@ static void watch_cancel(struct coil_future *f)
 {
     struct watch *w = watch_of(f);
     if (w->kind != GATHER && w->kind != GATHER_SETTLED) {
-        w->cancelled = true;
+        w->cancelled = !enough(w); /* some have ended, untold as yet */
         finish(w);
         return;
     }

@@ -588,6 +588,33 @@ TEST(wait_for_nothing_is_an_error)
     stage_close();
 }
 
+// What it has waited for is there: told, and the next await is struck.
+TEST(wait_cancelled_in_the_pass_in_which_its_task_ended_returns)
+{
+    stage_open();
+    struct hand op[2] = { { 0 }, { 0 } }, then = { 0 };
+    struct coil_task *t[] = { stay("a", &op[0]), stay("b", &op[1]) };
+    struct coil_task *w[3];
+    for (int mode = 0; mode < 3; mode++)
+        w[mode] = coil_spawn(CALL(
+            awaits, .then = &then,
+            .what = coil_wait(t, 2, (enum coil_wait_mode)mode, COIL_NEVER)));
+    stage_passes(1);
+    hand_set(&op[0], -EIO, 0);
+    stage_passes(1);
+    for (int mode = 0; mode < 3; mode++) {
+        CHECK(!coil_task_done(w[mode]));
+        coil_task_cancel(w[mode]);
+    }
+    for (int mode = 0; mode < 3; mode++)
+        CHECK_INT(stage_run(w[mode]), -ECANCELED);
+    CHECK_TRACE("a =1 =1");
+    CHECK_INT(then.started, 0);
+    coil_task_quiet(t[0]);
+    stage_close();
+    CHECK_TRACE("b");
+}
+
 TEST(wait_cancelled_cancels_nobody)
 {
     stage_open();
