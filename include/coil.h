@@ -28,6 +28,7 @@
  *   task.h        what the loop drives; cancelling
  *   wait.h        sleep, gather, wait
  *   wait_for.h    one thing, for so long at the most
+ *   shield.h      one thing, whoever is cancelled
  *   as_completed.h  map.h: a loop over tasks as they end
  *   semaphore.h   lock.h  event.h
  *   io.h          one operation on a descriptor
@@ -55,6 +56,7 @@
 #include <coil/receiver.h>
 #include <coil/semaphore.h>
 #include <coil/sender.h>
+#include <coil/shield.h>
 #include <coil/stream.h>
 #include <coil/task.h>
 #include <coil/time.h>

@@ -9,6 +9,7 @@
  *     CALL(work, ...)   ends after so many passes, as it is told
  *     stay(name, op)    ends when the test says so; traces its end
  *     await(future)     awaits what the test has made; traces what came of it
+ *     run_alone(make)   a scenario for test_every_allocation()
  *     next, struct source: calls for a map
  */
 #include "stage.h"
@@ -94,6 +95,22 @@ static inline void awaits(struct coil_coro *co)
 static inline struct coil_task *await(struct coil_future *what)
 {
     return coil_spawn(CALL(awaits, .what = what));
+}
+
+/* ---- Memory that fails ------------------------------------------------- */
+
+/* For test_every_allocation(): a loop of its own for one coroutine. */
+static inline int run_alone(struct coil_future *(*make)(void))
+{
+    struct coil_loop *loop;
+    int err = coil_loop_new(&loop, stage_options());
+    if (err < 0)
+        return err;
+    struct coil_task *t = coil_spawn(make());
+    CHECK_INT(coil_run_until(loop, t), 0);
+    err = coil_future_error(coil_task_future(t));
+    coil_loop_close(loop);
+    return err;
 }
 
 /* ---- Calls for a map --------------------------------------------------- */
