@@ -60,20 +60,11 @@ static void *block_of(struct coil_task *t)
     return (char *)t - ((uintptr_t)t & 8);
 }
 
-/* A result of this state that nobody is going to take. */
-static void give_back(uintptr_t giver, unsigned state, struct coil_future *f)
+/* A result that nobody is going to take. A future does it when it is gone. */
+static void give_back(uintptr_t giver, struct coil_future *f)
 {
-    if (giving_task(giver))
-        return;
-    if (giver & GIVER_CLASS) {
-        struct coil_future done = { .refs = REFS_MOST,
-                                    .state = (uint8_t)state,
-                                    .result = f->result };
-        ((const struct coil_future_class *)(giver - GIVER_CLASS))
-            ->dispose(&done);
-    } else if (f->result.p) { /* NULL was not allocated */
+    if (!giving_future(giver) && f->result.p) /* NULL was not allocated */
         ((coil_call_fn *)((const struct coil_site *)giver)->give)(f->result.p);
-    }
 }
 
 static inline void put_back(struct coil_coro *co)
@@ -91,9 +82,9 @@ static NOINLINE void report_and_free(struct coil_coro *co)
     struct coil_future *f = &co->future;
     coili_check(state_of(f), "a coroutine is freed before its end");
     if (f->flags & F_GIVES && !(f->flags & F_FETCHED))
-        give_back(co->next, state_of(f), f);
-    else if (f->flags & F_GIVES && giving_task(co->next))
-        mark_fetched(giving_task(co->next));
+        give_back(co->next, f);
+    else if (f->flags & F_GIVES && giving_future(co->next))
+        mark_fetched(giving_future(co->next));
     if (f->flags & F_TASK && state_of(f) == S_FAILED &&
         !(f->flags & F_FETCHED) && !(f->state & QUIET) &&
         f->result.e.error != -ECANCELED)
@@ -300,13 +291,22 @@ static void set_failure(struct coil_coro *co, int err, uint32_t detail)
     co->future.result.e.detail = detail;
 }
 
+/* The duty to dispose of an outcome, if it came from elsewhere; or NULL. */
+static struct give_scope *find_give(const struct coil_coro *co)
+{
+    for (struct coili_scope *s = co->scopes; s; s = s->next)
+        if (s->kind == SCOPE_GIVE)
+            return (struct give_scope *)s;
+    return NULL;
+}
+
 /* Who is to dispose of this outcome, if anybody. */
 static uintptr_t giver(struct coil_coro *co, unsigned outcome,
                        const struct coil_site *site)
 {
-    for (struct coili_scope *s = co->scopes; s; s = s->next)
-        if (s->kind == SCOPE_GIVE)
-            return ((struct give_scope *)s)->giver;
+    struct give_scope *give = find_give(co);
+    if (give)
+        return give->giver;
     return outcome == S_POINTER && site->give ? (uintptr_t)site : 0;
 }
 
@@ -317,7 +317,10 @@ static void replace_by_failure(struct coil_coro *co, int err, uint32_t detail)
     if (outcome && outcome != S_FAILED) {
         uintptr_t by = giver(co, outcome, coili_site(co));
         if (by)
-            give_back(by, outcome, &co->future);
+            give_back(by, &co->future);
+        struct give_scope *give = find_give(co);
+        if (give)
+            coili_scope_pop(co, &give->scope);
     }
     set_failure(co, err, detail);
 }
@@ -556,9 +559,9 @@ void coili_result_beats_cancel(struct coil_coro *co)
 /* Whose duty it is to dispose of what `f` has brought, if nobody takes it. */
 static uintptr_t giver_of(struct coil_future *f)
 {
-    if (kind_of(f) == KIND_CUSTOM)
-        return (uintptr_t)custom_of(f)->cls | GIVER_CLASS;
-    return f->flags & F_TASK ? (uintptr_t)f | GIVER_TASK : coro_of(f)->next;
+    if (kind_of(f) == KIND_CUSTOM || f->flags & F_TASK)
+        return (uintptr_t)f | GIVER_FUTURE;
+    return coro_of(f)->next;
 }
 
 void coili_return_awaited(struct coil_coro *co)
@@ -581,8 +584,8 @@ void coili_return_awaited(struct coil_coro *co)
             return;
         }
         give->giver = giver_of(f);
-        if (giving_task(give->giver))
-            future_ref(giving_task(give->giver));
+        if (giving_future(give->giver))
+            future_ref(giving_future(give->giver));
         else
             mark_fetched(f);
     }

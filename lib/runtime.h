@@ -214,23 +214,22 @@ struct iter_scope {
 
 /*
  * Who knows how to dispose of a result that nobody took: 0, a struct coil_site,
- * or a class with the tag GIVER_CLASS. With the tag GIVER_TASK it is a future
- * that does so itself: that of a task, which others may still ask for its
- * value. It is told when this one was taken.
+ * or, with the tag GIVER_FUTURE, the future that brought it: one of a class, or
+ * that of a task, which others may still ask for its value. It is kept, told
+ * when the value was taken elsewhere, and disposes of it itself otherwise.
  */
-#define GIVER_CLASS ((uintptr_t)1)
-#define GIVER_TASK ((uintptr_t)2)
+#define GIVER_FUTURE ((uintptr_t)2)
 
 struct give_scope {
     struct coili_scope scope;
     uintptr_t giver; /* of the result that this coroutine passes on; counted */
 };
 
-/* The future of the task that owns the result; or NULL. */
-static inline struct coil_future *giving_task(uintptr_t giver)
+/* The future that owns the result; or NULL. */
+static inline struct coil_future *giving_future(uintptr_t giver)
 {
-    return giver & GIVER_TASK ? (struct coil_future *)(giver - GIVER_TASK)
-                              : NULL;
+    return giver & GIVER_FUTURE ? (struct coil_future *)(giver - GIVER_FUTURE)
+                                : NULL;
 }
 
 struct name_scope {

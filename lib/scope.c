@@ -40,8 +40,8 @@ void *coili_scope_push(struct coil_coro *co, enum scope_kind kind, size_t size)
 
 static void let_go_of_giver(uintptr_t giver)
 {
-    if (giving_task(giver))
-        future_unref(giving_task(giver));
+    if (giving_future(giver))
+        future_unref(giving_future(giver));
 }
 
 void coili_scope_pop(struct coil_coro *co, struct coili_scope *scope)

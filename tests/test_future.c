@@ -978,17 +978,17 @@ TEST(future_with_a_class_hands_the_duty_to_dispose_on)
     open_loop();
     struct coil_task *t = task_for(precious(5));
     CHECK(coil_task_done(t));
-    CHECK_STR(life, "sf");
+    CHECK_STR(life, "s");
     coil_task_drop(&t);
-    CHECK_STR(life, "sfd");
+    CHECK_STR(life, "sdf");
     CHECK_INT(disposed_of, 5);
 
     life[0] = '\0';
     t = SPAWN(hand_on, .from = CALL(hand_on, .from = precious(7)));
     CHECK_INT(coil_run_until(loop, t), 0);
-    CHECK_STR(life, "sf");
+    CHECK_STR(life, "s");
     coil_task_drop(&t);
-    CHECK_STR(life, "sfd");
+    CHECK_STR(life, "sdf");
     CHECK_INT(disposed_of, 12);
 
     life[0] = '\0';
@@ -1025,10 +1025,10 @@ TEST(future_with_a_class_handed_on_is_disposed_of_if_finally_fails)
     struct coil_task *t = SPAWN(hand_on_late, .from = precious(5));
     CHECK_INT(coil_run_until(loop, t), 0);
     CHECK_INT(coil_future_error(coil_task_future(t)), -EIO);
-    CHECK_STR(life, "sfd");
+    CHECK_STR(life, "sdf");
     CHECK_INT(disposed_of, 5);
     coil_task_drop(&t);
-    CHECK_STR(life, "sfd");
+    CHECK_STR(life, "sdf");
     close_loop();
 }
 

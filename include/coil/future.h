@@ -182,9 +182,9 @@ struct coil_future_class {
      */
     void (*free)(struct coil_future *future);
     /*
-     * Nobody took the value that `done` holds: a descriptor to be closed, say.
-     * It is the value of a future of this class, but `done` may be another one:
-     * a task hands on what it ends with. NULL: nothing is to be done.
+     * Nobody took the value that `done` holds, be it from a task that handed it
+     * on: a descriptor to be closed, an item to be put back. Called before
+     * free(). NULL: nothing is to be done.
      */
     void (*dispose)(struct coil_future *done);
     /*
