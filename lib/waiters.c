@@ -7,6 +7,12 @@
  * is to be completed, and a completed await delivers its value even if the
  * task was cancelled in between. A waiter cancelled while it is in line leaves
  * the line; it had nothing yet.
+ *
+ * What stands in a line is a place, not a future: so that one future can stand
+ * in several lines, and nobody but its owner knows what a grant means to it.
+ *
+ * Invariant: a place is in its line exactly as long as it can be granted. It is
+ * unlinked before its owner is told, and its owner unlinks it to give up.
  */
 #include <coil/waiters.h>
 
@@ -15,19 +21,7 @@
 
 #include "list.h"
 
-struct waiter {
-    struct coil_custom custom;
-    struct coil_waiters link; /* zero: not in line */
-    struct coil_waiters *line;
-    const char *name;
-    coil_try_fn *try_now;
-    void *object;
-};
-
-static struct waiter *waiter_of(struct coil_future *f)
-{
-    return COILI_CONTAINER(f, struct waiter, custom.future);
-}
+/* ---- The line --------------------------------------------------------- */
 
 void coil_waiters_init(struct coil_waiters *line)
 {
@@ -47,30 +41,93 @@ size_t coil_waiters_count(const struct coil_waiters *line)
     return n;
 }
 
-static void leave_line(struct waiter *w)
+void coil_line_up(struct coil_waiters *line, struct coil_place *place,
+                  coil_granted_fn *granted)
 {
-    w->link.next->prev = w->link.prev;
-    w->link.prev->next = w->link.next;
-    w->link.next = w->link.prev = NULL;
+    place->granted = granted;
+    place->link.next = line;
+    place->link.prev = line->prev;
+    line->prev->next = &place->link;
+    line->prev = &place->link;
+}
+
+static void unlink_place(struct coil_place *place)
+{
+    place->link.next->prev = place->link.prev;
+    place->link.prev->next = place->link.next;
+    place->link.next = place->link.prev = NULL;
+}
+
+bool coil_leave_line(struct coil_place *place)
+{
+    if (!place->link.prev)
+        return false;
+    unlink_place(place);
+    return true;
+}
+
+static struct coil_place *place_of(struct coil_waiters *link)
+{
+    return COILI_CONTAINER(link, struct coil_place, link);
+}
+
+struct coil_place *coil_line_first(const struct coil_waiters *line)
+{
+    return coil_waiters_empty(line) ? NULL : place_of(line->next);
+}
+
+bool coil_unpark_with(struct coil_waiters *line, void *value)
+{
+    if (coil_waiters_empty(line))
+        return false;
+    struct coil_place *place = place_of(line->next);
+    unlink_place(place);
+    place->granted(place, value);
+    return true;
+}
+
+bool coil_unpark(struct coil_waiters *line)
+{
+    return coil_unpark_with(line, NULL);
+}
+
+/* ---- A future in one line ----------------------------------------------- */
+
+struct waiter {
+    struct coil_custom custom;
+    struct coil_place place; /* before start() its link names the line */
+    const char *name;
+    coil_try_fn *try_now;
+    void *object;
+};
+
+static struct waiter *waiter_of(struct coil_future *f)
+{
+    return COILI_CONTAINER(f, struct waiter, custom.future);
+}
+
+static void granted(struct coil_place *place, void *value)
+{
+    struct waiter *w = COILI_CONTAINER(place, struct waiter, place);
+    if (value)
+        coil_future_set_pointer(&w->custom.future, value);
+    else
+        coil_future_set_int(&w->custom.future, 0);
 }
 
 static void start(struct coil_future *f)
 {
     struct waiter *w = waiter_of(f);
-    struct coil_waiters *line = w->line;
-    if (coil_waiters_empty(line) && w->try_now(w->object)) {
+    struct coil_waiters *line = w->place.link.next;
+    if (coil_waiters_empty(line) && w->try_now(w->object))
         coil_future_set_int(f, 0);
-        return;
-    }
-    w->link.next = line;
-    w->link.prev = line->prev;
-    line->prev->next = &w->link;
-    line->prev = &w->link;
+    else
+        coil_line_up(line, &w->place, granted);
 }
 
 static void cancel(struct coil_future *f)
 {
-    leave_line(waiter_of(f));
+    unlink_place(&waiter_of(f)->place);
     coil_future_set_error(f, -ECANCELED);
 }
 
@@ -94,19 +151,9 @@ struct coil_future *coil_park(struct coil_waiters *line, const char *name,
     struct waiter *w = coil_custom_new(&waiter_class, sizeof *w);
     if (!w)
         return coil_future_nomem();
-    w->line = line;
+    w->place.link.next = line;
     w->name = name;
     w->try_now = try_now;
     w->object = object;
     return &w->custom.future;
-}
-
-bool coil_unpark(struct coil_waiters *line)
-{
-    if (coil_waiters_empty(line))
-        return false;
-    struct waiter *w = COILI_CONTAINER(line->next, struct waiter, link);
-    leave_line(w);
-    coil_future_set_int(&w->custom.future, 0);
-    return true;
 }

@@ -4,7 +4,7 @@
  * test_waiters.c: the one line in which everybody waits, as a stranger would
  * use it for a primitive of his own: a gate that lets one through.
  */
-#include "stage.h"
+#include "interleave.h"
 
 #include <coil/waiters.h>
 
@@ -231,4 +231,234 @@ TEST(waiters_make_a_semaphore_of_ones_own)
     CHECK_INT(most, 3);
     CHECK_INT(gate.free, 3);
     stage_close();
+}
+
+/* ---- Values, places --------------------------------------------------- */
+
+struct receives {
+    struct coil_coro coro;
+    struct gate *gate;
+    const char *got;
+};
+
+static void receives(struct coil_coro *co)
+{
+    ASYNC(receives, my) {
+        AWAIT_TO(my->got, pass_gate(my->gate));
+        trace("%s", my->got);
+    }
+}
+
+// A grant may carry a word: the first in line gets it, and nobody else.
+TEST(waiters_are_handed_a_value)
+{
+    stage_open();
+    struct gate gate;
+    gate_init(&gate, 0);
+    CHECK(!coil_unpark_with(&gate.line, "nobody"));
+    coil_spawn(CALL(receives, .gate = &gate));
+    coil_spawn(CALL(receives, .gate = &gate));
+    stage_passes(1);
+    CHECK(coil_unpark_with(&gate.line, "bread"));
+    CHECK(coil_unpark_with(&gate.line, "salt"));
+    stage_passes(1);
+    CHECK_TRACE("bread salt");
+    stage_close();
+}
+
+/* One future in two lines at once: what select is made of. */
+struct either {
+    struct coil_custom custom;
+    struct coil_place place[2];
+    struct gate *gate[2];
+};
+
+static struct either *either_of(struct coil_future *f)
+{
+    return (struct either *)(void *)f;
+}
+
+static void either_leaves(struct either *e)
+{
+    for (int i = 0; i < 2; i++)
+        coil_leave_line(&e->place[i]);
+}
+
+static void left_granted(struct coil_place *place, void *value)
+{
+    struct either *e = (struct either *)(void *)
+        ((char *)place - offsetof(struct either, place[0]));
+    CHECK(value == NULL);
+    either_leaves(e);
+    coil_future_set_int(&e->custom.future, 0);
+}
+
+static void right_granted(struct coil_place *place, void *value)
+{
+    struct either *e = (struct either *)(void *)
+        ((char *)place - offsetof(struct either, place[1]));
+    CHECK(value == NULL);
+    either_leaves(e);
+    coil_future_set_int(&e->custom.future, 1);
+}
+
+static void either_start(struct coil_future *f)
+{
+    struct either *e = either_of(f);
+    coil_line_up(&e->gate[0]->line, &e->place[0], left_granted);
+    coil_line_up(&e->gate[1]->line, &e->place[1], right_granted);
+}
+
+static void either_cancel(struct coil_future *f)
+{
+    either_leaves(either_of(f));
+    coil_future_set_error(f, -ECANCELED);
+}
+
+static struct coil_future *pass_either(struct gate *left, struct gate *right)
+{
+    static const struct coil_future_class cls = {
+        .name = "either", .start = either_start, .cancel = either_cancel
+    };
+    struct either *e = coil_custom_new(&cls, sizeof *e);
+    if (!e)
+        return coil_future_nomem();
+    e->gate[0] = left;
+    e->gate[1] = right;
+    return &e->custom.future;
+}
+
+// Granted in one line it has left the other: no dead waiter eats a turn.
+TEST(waiters_of_one_future_stand_in_several_lines)
+{
+    for (int which = 0; which < 2; which++) {
+        stage_open();
+        struct gate gate[2];
+        gate_init(&gate[0], 0);
+        gate_init(&gate[1], 0);
+        struct coil_task *both = coil_spawn(pass_either(&gate[0], &gate[1]));
+        pass(&gate[0], 10);
+        pass(&gate[1], 11);
+        stage_passes(2);
+        CHECK_INT(coil_waiters_count(&gate[0].line), 2);
+        CHECK_INT(coil_waiters_count(&gate[1].line), 2);
+        CHECK(coil_unpark(&gate[which].line));
+        CHECK_INT(coil_waiters_count(&gate[0].line), 1);
+        CHECK_INT(coil_waiters_count(&gate[1].line), 1);
+        CHECK_INT(stage_run(both), 0);
+        CHECK_INT(coil_future_int(coil_task_future(both)), which);
+        coil_unpark(&gate[0].line);
+        coil_unpark(&gate[1].line);
+        stage_passes(1);
+        CHECK_TRACE("10 11");
+        stage_close();
+    }
+}
+
+TEST(waiters_of_one_future_leave_all_lines_when_cancelled)
+{
+    stage_open();
+    struct gate gate[2];
+    gate_init(&gate[0], 0);
+    gate_init(&gate[1], 0);
+    struct coil_task *t = coil_spawn(pass_either(&gate[0], &gate[1]));
+    stage_passes(2);
+    CHECK(coil_line_first(&gate[0].line) != NULL);
+    coil_task_cancel(t);
+    CHECK(coil_line_first(&gate[0].line) == NULL);
+    CHECK(coil_waiters_empty(&gate[1].line));
+    CHECK_INT(stage_run(t), -ECANCELED);
+    stage_close();
+}
+
+TEST(waiters_place_that_is_in_no_line_leaves_none)
+{
+    struct coil_waiters line;
+    struct coil_place place = { 0 };
+    coil_waiters_init(&line);
+    CHECK(!coil_leave_line(&place));
+    coil_line_up(&line, &place, left_granted);
+    CHECK(coil_line_first(&line) == &place);
+    CHECK(coil_leave_line(&place));
+    CHECK(!coil_leave_line(&place));
+    CHECK(coil_waiters_empty(&line));
+}
+
+/* ---- All interleavings ------------------------------------------------- */
+
+static struct {
+    struct gate gate;
+    struct coil_task *t[3];
+    int started, opened, passed[3];
+} world;
+
+struct goes {
+    struct coil_coro coro;
+    int id;
+};
+
+static void goes(struct coil_coro *co)
+{
+    ASYNC(goes, my) {
+        AWAIT(pass_gate(&world.gate));
+        world.passed[my->id]++;
+        AWAIT(coil_sleep(0));
+    }
+}
+
+static void begin(void)
+{
+    memset(&world, 0, sizeof world);
+    gate_init(&world.gate, 0);
+}
+
+enum { START = 1, OPEN, CANCEL };
+
+static bool act(int action)
+{
+    if (action == START) {
+        if (world.started == 3)
+            return false;
+        world.t[world.started] = coil_spawn(CALL(goes, .id = world.started));
+        world.started++;
+    } else if (action == OPEN) {
+        if (world.opened == 3)
+            return false;
+        world.opened++;
+        open_gate(&world.gate);
+    } else {
+        if (action - CANCEL >= world.started)
+            return false;
+        return coil_task_cancel(world.t[action - CANCEL]);
+    }
+    return true;
+}
+
+// What was opened was passed once or is still open; nobody waits before it.
+static void end(void)
+{
+    stage_passes(4);
+    int passed = 0;
+    for (int i = 0; i < world.started; i++)
+        passed += world.passed[i];
+    CHECK_INT(passed + world.gate.free, world.opened);
+    CHECK(world.gate.free == 0 || coil_waiters_empty(&world.gate.line));
+    for (int i = 0; i < world.started; i++) {
+        if (!coil_task_done(world.t[i]))
+            for (int j = i + 1; j < world.started; j++)
+                CHECK(!world.passed[j]); /* first come, first served */
+        coil_task_cancel(world.t[i]);
+    }
+    stage_passes(3);
+    CHECK(coil_waiters_empty(&world.gate.line));
+    for (int i = 0; i < world.started; i++)
+        coil_task_drop(&world.t[i]);
+}
+
+TEST(waiters_lose_no_turn_in_any_interleaving)
+{
+    size_t n = interleave(&(struct interleave){
+        .actions = CANCEL + 2, .length = 7, .begin = begin, .act = act,
+        .end = end });
+    CHECK(n > 3000);
 }

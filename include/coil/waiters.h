@@ -5,10 +5,15 @@
 /*
  * waiters.h: a line in which tasks wait their turn.
  *
- * Semaphore, lock and event stand on it, and so can your own primitive. First
- * come, first served: a newcomer never overtakes the line, and what is handed
- * to a task that is cancelled before it ran is not lost: its await returns,
- * and the cancellation strikes its next one.
+ * Every primitive of coil stands on it, and so can your own. First come, first
+ * served: a newcomer never overtakes the line, and what is handed to a task
+ * that is cancelled before it ran is not lost: its await returns, and the
+ * cancellation strikes its next one.
+ *
+ * coil_park() is a future that waits in one line. What waits for more than a
+ * turn (for an item, in several lines at once) is a future of your own class
+ * with a struct coil_place in it for each line; queue.c and select.c are made
+ * so.
  */
 
 #include <coil/api.h>
@@ -36,7 +41,7 @@ typedef bool coil_try_fn(void *object);
  * Wait in line. If nobody is before us and `try_now(object)` says true the
  * await does not suspend.
  *
- * Result    0
+ * Result    0, or the pointer that coil_unpark_with() gives
  * Errors    -ECANCELED, -ENOMEM
  * Lifetime  lends `line` and `object` until it is done; views `name`, which
  *           stands in await trees
@@ -47,12 +52,44 @@ coil_park(struct coil_waiters *line, const char *name, coil_try_fn *try_now,
           void *object);
 
 /*
- * Let the first in line go.
+ * Let the first in line go; coil_unpark_with() hands `value` to it.
  *
- * Result    false if nobody waits
+ * Result    false if nobody waits: then nobody has `value`
  * Source    trio ParkingLot.unpark()
  */
 COIL_API bool coil_unpark(struct coil_waiters *line);
+COIL_API bool coil_unpark_with(struct coil_waiters *line, void *value);
+
+/* ---- Places ------------------------------------------------------------- */
+
+struct coil_place;
+
+/*
+ * It is your turn: called by who lets you go, with the value that is handed
+ * over or NULL. The place has left its line. Complete your future, leave the
+ * other lines; what it calls must not wait and cannot fail.
+ */
+typedef void coil_granted_fn(struct coil_place *place, void *value);
+
+/* A place in a line, a field of yours. Zero: in none. The fields are private. */
+struct coil_place {
+    struct coil_waiters link;
+    coil_granted_fn *granted;
+};
+
+/*
+ * Stand at the end of the line. Nothing is allocated.
+ *
+ * Lifetime  lends both until it was granted or has left
+ */
+COIL_API void coil_line_up(struct coil_waiters *line, struct coil_place *place,
+                           coil_granted_fn *granted);
+
+/* Leave the line. False if it is in none. */
+COIL_API bool coil_leave_line(struct coil_place *place);
+
+/* The first in line, who stays there; or NULL. */
+COIL_API struct coil_place *coil_line_first(const struct coil_waiters *line);
 
 COIL_END_DECLS
 
