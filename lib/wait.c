@@ -28,7 +28,8 @@ enum watch_kind {
     GATHER_SETTLED,
     WAIT_ALL,
     WAIT_FIRST,
-    WAIT_EXCEPTION
+    WAIT_EXCEPTION,
+    WAIT_SUCCESS
 };
 
 struct watch;
@@ -118,6 +119,21 @@ static void fail(struct watch *w, struct coil_future *task)
     coil_future_set_error_detail(f, err, detail);
 }
 
+/* Whether this one, which is done, ends the watch before the others do. */
+static bool decides(const struct watch *w, const struct coil_future *task)
+{
+    switch (w->kind) {
+    case WAIT_FIRST:
+        return true;
+    case WAIT_EXCEPTION:
+        return coil_future_failed(task) && !coil_future_cancelled(task);
+    case WAIT_SUCCESS:
+        return !coil_future_failed(task);
+    default:
+        return false;
+    }
+}
+
 static void task_done(void *arg)
 {
     struct watched *it = arg;
@@ -125,27 +141,9 @@ static void task_done(void *arg)
     struct coil_future *task = coil_task_future(it->task);
     it->watch = NULL;
     w->left--;
-    switch (w->kind) {
-    case GATHER:
-        if (coil_future_failed(task)) {
-            fail(w, task);
-            return;
-        }
-        break;
-    case WAIT_FIRST:
-        finish(w);
-        return;
-    case WAIT_EXCEPTION:
-        if (coil_future_failed(task) && !coil_future_cancelled(task)) {
-            finish(w);
-            return;
-        }
-        break;
-    case GATHER_SETTLED:
-    case WAIT_ALL:
-        break;
-    }
-    if (w->left == 0)
+    if (w->kind == GATHER && coil_future_failed(task))
+        fail(w, task);
+    else if (w->left == 0 || decides(w, task))
         finish(w);
 }
 
@@ -161,12 +159,9 @@ static bool enough(const struct watch *w)
         struct coil_future *task = coil_task_future(w->watched[i].task);
         if (!coil_future_done(task))
             continue;
+        if (decides(w, task))
+            return true;
         done++;
-        if (w->kind == WAIT_FIRST)
-            return true;
-        if (w->kind == WAIT_EXCEPTION && coil_future_failed(task) &&
-            !coil_future_cancelled(task))
-            return true;
     }
     return done == w->n;
 }
@@ -318,6 +313,7 @@ struct coil_future *coil_wait(struct coil_task *const *tasks, size_t n,
         [COIL_ALL_COMPLETED] = WAIT_ALL,
         [COIL_FIRST_COMPLETED] = WAIT_FIRST,
         [COIL_FIRST_EXCEPTION] = WAIT_EXCEPTION,
+        [COIL_FIRST_SUCCESS] = WAIT_SUCCESS,
     };
     if (n == 0)
         return coil_future_done_with(-EINVAL, 0);
@@ -325,4 +321,13 @@ struct coil_future *coil_wait(struct coil_task *const *tasks, size_t n,
     if (w)
         w->timeout_ns = timeout_ns;
     return future_or_nomem(w);
+}
+
+/* Asked now: that must not fail for want of memory. */
+struct coil_future *coil_cancel_and_wait(struct coil_task *const *tasks,
+                                         size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        coil_task_cancel(tasks[i]);
+    return future_or_nomem(watch_new(WAIT_ALL, tasks, n));
 }

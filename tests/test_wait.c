@@ -504,6 +504,30 @@ TEST(wait_for_the_first_exception_ends_when_all_have_ended_without)
     stage_close();
 }
 
+// Twisted: DeferredList(fireOnOneCallback=True). The others go on.
+TEST(wait_for_the_first_success_ignores_those_that_fail)
+{
+    stage_open();
+    struct hand op[3] = { { 0 }, { 0 }, { 0 } };
+    struct coil_task *t[] = { stay("a", &op[0]), stay("b", &op[1]),
+                              stay("c", &op[2]) };
+    struct coil_task *w = await(
+        coil_wait(t, 3, COIL_FIRST_SUCCESS, COIL_NEVER));
+    stage_passes(1);
+    hand_set(&op[0], -EIO, 0);
+    coil_task_cancel(t[1]);
+    stage_passes(3);
+    CHECK(!coil_task_done(w));
+    hand_set(&op[2], 0, 3);
+    CHECK_INT(stage_run(w), 0);
+    CHECK_TRACE("a b c =3");
+    CHECK_INT(coil_future_error(coil_task_future(t[0])), -EIO);
+    CHECK_INT(stage_run(await(coil_wait(t, 2, COIL_FIRST_SUCCESS,
+                                        COIL_NEVER))), 0);
+    CHECK_TRACE("=2"); /* all are done, though none well */
+    stage_close();
+}
+
 // Each mode, with what it waits for there already.
 TEST(wait_for_what_is_there_already_takes_no_pass)
 {
@@ -631,6 +655,64 @@ TEST(wait_cancelled_cancels_nobody)
     CHECK_INT(stage_run(a), 0);
     CHECK_TRACE("a");
     stage_close();
+}
+
+/* ---- cancel_and_wait -------------------------------------------------- */
+
+// gevent.killall(block=True): they are dead when it returns.
+TEST(cancel_and_wait_ends_when_all_have_ended)
+{
+    stage_open();
+    struct hand op[3] = { { 0 }, { .on_cancel = HAND_LINGERS }, { 0 } };
+    struct coil_task *t[] = { stay("a", &op[0]), stay("b", &op[1]),
+                              stay("c", &op[2]) };
+    stage_passes(1);
+    struct coil_task *w = await(coil_cancel_and_wait(t, 3));
+    stage_passes(4);
+    CHECK_TRACE("a c");
+    CHECK(!coil_task_done(w));
+    hand_set(&op[1], -EIO, 0);
+    CHECK_INT(stage_run(w), 0);
+    CHECK_TRACE("b =3");
+    CHECK_INT(coil_future_error(coil_task_future(t[1])), -EIO);
+    CHECK_INT(stage_run(await(coil_cancel_and_wait(t, 3))), 0);
+    CHECK_INT(stage_run(await(coil_cancel_and_wait(t, 0))), 0);
+    CHECK_TRACE("=3 =0");
+    stage_close();
+}
+
+// To ask needs no memory: else a cleanup could not be relied on.
+TEST(cancel_and_wait_cancels_also_without_memory)
+{
+    stage_open();
+    struct hand op = { 0 };
+    struct coil_task *a = stay("a", &op);
+    stage_passes(1);
+    test_fail_allocations_from(1);
+    struct coil_future *f = NULL;
+    while (!f || !coil_future_done(f)) /* until a block must be fetched */
+        f = coil_cancel_and_wait(&a, 1);
+    test_fail_allocations_from(0);
+    CHECK_INT(coil_future_error(f), -ENOMEM);
+    CHECK(op.cancels >= 1);
+    stage_close();
+    CHECK_TRACE("a");
+}
+
+TEST(cancel_and_wait_cancelled_just_ends)
+{
+    stage_open();
+    struct hand op = { .on_cancel = HAND_LINGERS };
+    struct coil_task *a = stay("a", &op);
+    stage_passes(1);
+    struct coil_task *w = await(coil_cancel_and_wait(&a, 1));
+    stage_passes(1);
+    coil_task_cancel(w);
+    CHECK_INT(stage_run(w), -ECANCELED);
+    CHECK_INT(op.cancels, 1);
+    hand_set(&op, -ECANCELED, 0);
+    stage_close();
+    CHECK_TRACE("a");
 }
 
 /* ---- A cancellation at every pass ------------------------------------- */

@@ -6,7 +6,7 @@
  * wait.h: to wait for time, and for several things.
  *
  *     gather         all of them, or the first error
- *     wait           all, the first to end, or the first to fail; no errors
+ *     wait           all, or the first to end, to fail or to succeed; no errors
  *
  * as_completed.h, map.h and wait_for.h are made the same way. They borrow tasks, and keep them until they are done, also when the spawner
  * is over before. An array of futures is taken in their place: each becomes a
@@ -68,7 +68,8 @@ coil_gather_settled(struct coil_task *const *tasks, size_t n);
 enum coil_wait_mode {
     COIL_ALL_COMPLETED,
     COIL_FIRST_COMPLETED,
-    COIL_FIRST_EXCEPTION /* a cancelled one is none */
+    COIL_FIRST_EXCEPTION, /* a cancelled one is none */
+    COIL_FIRST_SUCCESS
 };
 
 /*
@@ -79,11 +80,24 @@ enum coil_wait_mode {
  * Result    how many are done; fewer than asked for after the time-out
  * Errors    -EINVAL for n == 0
  * Lifetime  lends the array until it is done
- * Source    asyncio.wait()
+ * Source    asyncio.wait(); gevent.joinall(timeout); Twisted DeferredList with
+ *           fireOnOneCallback (FIRST_SUCCESS), fireOnOneErrback
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_wait(struct coil_task *const *tasks, size_t n, enum coil_wait_mode mode,
           int64_t timeout_ns);
+
+/*
+ * Ask all to end, at once, and wait until they have. Their errors stay with
+ * them; one that succeeded all the same keeps its value. Cancelled it just ends.
+ *
+ * Result    n
+ * Errors    -ENOMEM: they were asked, but nothing waits for them
+ * Lifetime  lends the array until it is done
+ * Source    gevent.killall(); the cancel-and-gather of asyncio.run()
+ */
+COIL_API COIL_NODISCARD struct coil_future *
+coil_cancel_and_wait(struct coil_task *const *tasks, size_t n);
 
 COIL_END_DECLS
 
