@@ -30,6 +30,7 @@
  *   wait_for.h    one thing, for so long at the most
  *   shield.h      one thing, whoever is cancelled
  *   as_completed.h  map.h: a loop over tasks as they end
+ *   race.h        the first that succeeds
  *   semaphore.h   lock.h  event.h
  *   io.h          one operation on a descriptor
  *   net.h         addresses, names, connect, listen
@@ -53,6 +54,7 @@
 #include <coil/loop.h>
 #include <coil/map.h>
 #include <coil/net.h>
+#include <coil/race.h>
 #include <coil/receiver.h>
 #include <coil/semaphore.h>
 #include <coil/sender.h>
