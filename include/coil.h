@@ -26,6 +26,7 @@
  *   coroutine.h   the macros: ASYNC, AWAIT, CALL, SPAWN, FINALLY, RUN
  *   future.h      a result that is not there yet
  *   task.h        what the loop drives; cancelling
+ *   group.h       tasks that end together; cancel_scope.h: what can be cancelled
  *   wait.h        sleep, gather, wait
  *   wait_for.h    one thing, for so long at the most
  *   shield.h      one thing, whoever is cancelled
@@ -45,10 +46,12 @@
 #include <coil/acceptor.h>
 #include <coil/api.h>
 #include <coil/as_completed.h>
+#include <coil/cancel_scope.h>
 #include <coil/coroutine.h>
 #include <coil/error.h>
 #include <coil/event.h>
 #include <coil/future.h>
+#include <coil/group.h>
 #include <coil/io.h>
 #include <coil/lock.h>
 #include <coil/loop.h>

@@ -21,6 +21,7 @@
  * How a coroutine ends, step by step (its `line` tells how far it is):
  *
  *     the block ends ----> deadlines off, children cancelled
+ *     LINE_JOIN            of a group: before that, wait for them
  *     LINE_DRAIN           children still run: wait for them
  *     LINE_FINALLY         FINALLY, if it has one
  *     LINE_OVER            children that FINALLY started have ended; holds
@@ -311,7 +312,7 @@ static uintptr_t giver(struct coil_coro *co, unsigned outcome,
 }
 
 /* What it was going to return, if anything, is disposed of. */
-static void replace_by_failure(struct coil_coro *co, int err, uint32_t detail)
+void coili_replace_by_failure(struct coil_coro *co, int err, uint32_t detail)
 {
     unsigned outcome = outcome_of(&co->future);
     if (outcome && outcome != S_FAILED) {
@@ -323,6 +324,12 @@ static void replace_by_failure(struct coil_coro *co, int err, uint32_t detail)
             coili_scope_pop(co, &give->scope);
     }
     set_failure(co, err, detail);
+}
+
+void coili_replace_by_zero(struct coil_coro *co)
+{
+    set_outcome(co, S_INT);
+    co->future.result.i = 0;
 }
 
 struct coili_end coili_take_failure(struct coil_coro *co, struct coil_future *f)
@@ -337,7 +344,7 @@ struct coili_end coili_take_failure(struct coil_coro *co, struct coil_future *f)
             end.own = true;
         }
         if (end.own && co->future.flags & F_FINALLY &&
-            coili_deadlines_struck(co)) {
+            coili_cancel_scopes_struck(co)) {
             end.err = -ETIMEDOUT; /* a deadline that FINALLY has set */
             end.own = false;
         }
@@ -363,7 +370,7 @@ static void failed_in_finally(struct coil_coro *co, struct coili_end end)
 {
     struct coil_future *f = &co->future;
     if (outcome_of(f) != S_FAILED) {
-        replace_by_failure(co, end.err, end.detail);
+        coili_replace_by_failure(co, end.err, end.detail);
         if (end.own)
             flag_set(f, F_OWN_CANCEL);
     } else if (end.own && f->flags & F_CALLED && !(f->flags & F_OWN_CANCEL)) {
@@ -520,10 +527,14 @@ void coili_catch_all(struct coil_coro *co, int *err)
     struct coil_future *f = awaited_done(co);
     co->awaiting = 0;
     *err = 0;
-    if (state_of(f) == S_FAILED)
-        *err = coili_take_failure(co, f).err;
-    else
+    if (state_of(f) != S_FAILED) {
         future_unref(f);
+        return;
+    }
+    struct coili_end end = coili_take_failure(co, f);
+    *err = end.err;
+    if (end.own && coili_in_cancelled_scope(co))
+        request(co, end.detail); /* and at the next await again */
 }
 
 /* ---- RETURN, FAIL, YIELD ---------------------------------------------- */
@@ -611,7 +622,7 @@ static void pass_request_on(struct coil_coro *co)
     if (co->future.flags & F_CALLED) {
         request((struct coil_coro *)co->future.waiters, reason);
     } else if (outcome_of(&co->future) != S_FAILED) {
-        replace_by_failure(co, -ECANCELED, reason);
+        coili_replace_by_failure(co, -ECANCELED, reason);
     }
 }
 
@@ -676,17 +687,23 @@ static void let_go_of_awaited(struct coil_coro *co)
 
 void coili_body_over_slow(struct coil_coro *co)
 {
-    if (!outcome_of(&co->future)) {
-        set_outcome(co, S_INT);
-        co->future.result.i = 0;
+    if (!outcome_of(&co->future))
+        coili_replace_by_zero(co);
+    if (coili_group_joins(co)) {
+        co->awaiting = 0;
+        co->line = LINE_JOIN;
+        return;
     }
     co->line = LINE_FINALLY;
     if (!co->scopes && !(co->future.flags & F_MUST_CANCEL))
         return;
-    if (coili_deadlines_over(co)) {
+    enum coili_verdict by = coili_cancel_scopes_over(co);
+    if (by != NOBODY)
         flag_clear(&co->future, F_OWN_CANCEL);
-        replace_by_failure(co, -ETIMEDOUT, co->future.result.e.detail);
-    }
+    if (by == BY_DEADLINE)
+        set_failure(co, -ETIMEDOUT, co->future.result.e.detail);
+    else if (by == BY_GROUP)
+        coili_group_ended_block(co);
     pass_request_on(co);
     coili_close_iterations(co);
     struct coili_nursery *n = coili_nursery_find(co);
@@ -694,9 +711,35 @@ void coili_body_over_slow(struct coil_coro *co)
         co->line = LINE_DRAIN;
 }
 
+/*
+ * The end of a group's block, where it waits for its children; true if it does.
+ * It still is in the block: a cancellation takes the place of what it returns.
+ */
+static bool join_group(struct coil_coro *co)
+{
+    for (;;) {
+        struct coil_future *f = awaited_future(co);
+        co->awaiting = 0;
+        if (f && state_of(f) == S_FAILED) {
+            struct coili_end end = coili_take_failure(co, f);
+            if (end.own)
+                flag_set(&co->future, F_OWN_CANCEL);
+            coili_replace_by_failure(co, end.err, end.detail);
+            break;
+        }
+        if (!coili_group_joins(co))
+            break;
+        if (coili_join(co, LINE_JOIN))
+            return true;
+    }
+    coili_body_over(co);
+    return false;
+}
+
 void coili_in_finally(struct coil_coro *co)
 {
     co->awaiting = 0;
+    coili_group_over(co);
     pass_request_on(co);
     flag_set(&co->future, F_FINALLY);
 }
@@ -776,6 +819,8 @@ void *coili_leave(struct coil_coro *co, const struct coil_site *site)
     case LINE_ASK:
         loop->asked = site;
         return NULL;
+    case LINE_JOIN:
+        return join_group(co) ? NULL : co;
     case LINE_DRAIN:
         let_go_of_awaited(co);
         if (call_dropped(co, LINE_DRAIN) || drain(co, LINE_FINALLY))
@@ -800,7 +845,8 @@ void *coili_leave(struct coil_coro *co, const struct coil_site *site)
     }
 
     if (co->line != LINE_OVER) {
-        coili_deadlines_over(co); /* those that FINALLY has set */
+        coili_group_over(co);
+        coili_cancel_scopes_over(co); /* those that FINALLY has set */
         pass_request_on(co);
     }
     if (co->scopes) {
@@ -839,7 +885,7 @@ void coili_misuse(struct coil_coro *co, const char *file, int line,
     int32_t at = co->line;
     const struct coil_site *site = coili_site(co);
     if (!line)
-        line = at > 0 && at < LINE_ASK ? at : at < 0 ? -1 - at : site->line;
+        line = at > 0 && at < LINE_LEAST ? at : at < 0 ? -1 - at : site->line;
     fprintf(stderr, "coil: %s\n    in %s at %s:%d\n", what, site->name,
             file ? file : site->file, line);
     abort();

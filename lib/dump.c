@@ -74,12 +74,13 @@ static int source_line(const struct coil_coro *co, const struct coil_site *site)
     int32_t line = co->line;
     if (line < 0)
         return -1 - line;
-    return line > 0 && line < LINE_ASK ? line : site->line;
+    return line > 0 && line < LINE_LEAST ? line : site->line;
 }
 
 static const char *phase(const struct coil_coro *co)
 {
-    if (co->line == LINE_FINALLY || co->line == LINE_OVER)
+    if (co->line == LINE_FINALLY || co->line == LINE_OVER ||
+        co->line == LINE_JOIN)
         return " ending";
     return co->future.flags & F_FINALLY ? " in FINALLY" : "";
 }

@@ -19,8 +19,10 @@
 
 #include <pthread.h>
 
+#include <coil/cancel_scope.h>
 #include <coil/coroutine.h>
 #include <coil/future.h>
+#include <coil/group.h>
 #include <coil/loop.h>
 #include <coil/task.h>
 
@@ -134,6 +136,8 @@ static inline struct coil_future *awaited_future(const struct coil_coro *co)
 #define LINE_DRAIN (INT32_MAX - 1) /* children end before FINALLY */
 #define LINE_OVER (INT32_MAX - 2)  /* and those that FINALLY started */
 #define LINE_ASK (INT32_MAX - 3)   /* tell the site, do nothing */
+#define LINE_JOIN (INT32_MAX - 4)  /* the end of a group: its children end */
+#define LINE_LEAST LINE_JOIN
 
 /* ---- Tasks and children ----------------------------------------------- */
 
@@ -168,13 +172,15 @@ struct coili_nursery {
     struct coili_list tasks; /* of handles, done ones too */
     struct coil_coro *owner;
     uint32_t running;
-    uint32_t awaited; /* the owner waits until none runs */
+    uint16_t awaited; /* the owner waits until none runs */
+    uint16_t group;   /* one that fails ends the others: group.c */
 };
 
 /* What belongs to a coroutine until it is over, newest first. */
 enum scope_kind {
     SCOPE_CHILDREN,
-    SCOPE_DEADLINE,
+    SCOPE_CANCEL,
+    SCOPE_GROUP,
     SCOPE_HOLD,
     SCOPE_ITER,
     SCOPE_GIVE,
@@ -185,20 +191,30 @@ enum scope_kind {
 struct coili_scope {
     struct coili_scope *next;
     uint8_t kind;
-    uint8_t on;     /* a deadline: it struck; a hold: acquired */
-    uint16_t entry; /* a deadline: requests there were before */
+    uint8_t on;     /* it struck, STRUCK or OVER; a hold: acquired */
+    uint16_t entry; /* what may strike: requests there were before */
     int32_t id;     /* an iteration: its line */
 };
+
+/* What asked its coroutine to end; and was taken back when the block was over. */
+enum { STRUCK = 1, STRUCK_AND_OVER };
 
 struct children_scope {
     struct coili_scope scope;
     struct coili_nursery nursery;
 };
 
-struct deadline_scope {
+/* A deadline, and what can be cancelled from outside. */
+struct cancel_scope {
     struct coili_scope scope;
     struct coil_coro *co;
-    struct coil_handle handle;
+    struct coil_handle handle; /* at its deadline */
+    struct coil_cancel_scope *object; /* NULL: of WITHIN */
+};
+
+struct group_scope {
+    struct coili_scope scope; /* id: the group alone has ended the block */
+    struct coil_group *group;
 };
 
 struct hold_scope {
@@ -263,6 +279,7 @@ struct coil_loop {
     struct coili_nursery root;
     struct coili_list unstarted; /* frames nobody awaited yet */
     struct coil_piece *pieces;   /* one per shared receive buffer */
+    unsigned cancelled_scopes; /* that still stand in a coroutine's list */
     struct coili_resolver *resolver;
     void (*at_close)(struct coil_loop *); /* all tasks have ended; or NULL */
     const struct coil_site *asked;
@@ -481,6 +498,11 @@ static inline struct coili_nursery *coili_nursery_need(struct coil_coro *co)
     return n ? n : coili_nursery_new(co);
 }
 
+/* Spawn and start there; NULL: where coil_spawn() does. */
+struct coil_task *coili_spawn_into(struct coili_nursery *n,
+                                   struct coil_future *future);
+int coili_start_into(struct coili_nursery *n, struct coil_future *future);
+
 /* Cancel all that run in it. */
 void coili_nursery_cancel(struct coili_nursery *n,
                           enum coil_cancel_reason reason);
@@ -526,13 +548,51 @@ void *coili_scope_push(struct coil_coro *co, enum scope_kind kind,
                        size_t size);
 void coili_scope_pop(struct coil_coro *co, struct coili_scope *scope);
 
-/* The deadlines of the block end; true if one of them is why it failed. */
-bool coili_deadlines_over(struct coil_coro *co);
+/* ---- What cancels a coroutine from within ----------------------------- */
 
-/* Those that struck end; true if nobody else has asked for a cancellation. */
-bool coili_deadlines_struck(struct coil_coro *co);
+/* Who alone asked for what a block has ended with. */
+enum coili_verdict {
+    NOBODY, /* another has asked as well, or it ended otherwise */
+    BY_DEADLINE,
+    BY_SCOPE,
+    BY_GROUP
+};
 
-/* True if the request that stands is that of a deadline of this coroutine. */
+/* The block is over, and so is what may cancel it. */
+enum coili_verdict coili_cancel_scopes_over(struct coil_coro *co);
+
+/* In FINALLY: those that struck end; true if nobody else has asked. */
+bool coili_cancel_scopes_struck(struct coil_coro *co);
+
+/* True if the request that stands is that of a scope of this coroutine. */
 bool coili_is_late(const struct coil_coro *co);
+
+/* True where every await fails: inside of a scope that was cancelled. */
+bool coili_in_cancelled_scope(const struct coil_coro *co);
+
+/* One of them asks its coroutine to end. */
+void coili_strike(struct coil_coro *co, struct coili_scope *scope,
+                  enum coil_cancel_reason reason);
+
+/* It leaves its coroutine's list. */
+void coili_cancel_scope_gone(struct cancel_scope *scope);
+
+/* A child of a group has failed; its error is the group's if it is the first. */
+void coili_group_child_failed(struct coili_nursery *n, struct coil_coro *child);
+
+/* The block has come to its end, but children of its group have not. */
+bool coili_group_joins(const struct coil_coro *co);
+
+/* The group alone has ended it early. */
+void coili_group_ended_block(struct coil_coro *co);
+
+/* All children have ended: what the coroutine ends with is decided. */
+void coili_group_over(struct coil_coro *co);
+
+/* What a coroutine was going to end with is disposed of. */
+void coili_replace_by_failure(struct coil_coro *co, int err, uint32_t detail);
+
+/* It failed, and ends well all the same. */
+void coili_replace_by_zero(struct coil_coro *co);
 
 #endif

@@ -2,14 +2,8 @@
 /*
  * scope.c: what belongs to a coroutine until it is over.
  *
- * Children, deadlines, holds, iterations and a name hang in one list on the
- * frame, newest first. Most coroutines have none, and pay 8 bytes for that.
- *
- * A deadline counts its own request against the requests there were when it was
- * set: it turns the cancellation into -ETIMEDOUT only if nobody else asked for
- * one. The counter stands in every frame, from the one that was asked down to
- * the innermost: a frame that is entered later starts at 0, so a deadline deep
- * down sees just what concerns it.
+ * Children, deadlines, a group, holds, iterations and a name hang in one list on
+ * the frame, newest first. Most coroutines have none, and pay 8 bytes for that.
  */
 #include <errno.h>
 #include <string.h>
@@ -18,7 +12,8 @@
 
 static const size_t scope_size[] = {
     [SCOPE_CHILDREN] = sizeof(struct children_scope),
-    [SCOPE_DEADLINE] = sizeof(struct deadline_scope),
+    [SCOPE_CANCEL] = sizeof(struct cancel_scope),
+    [SCOPE_GROUP] = sizeof(struct group_scope),
     [SCOPE_HOLD] = sizeof(struct hold_scope),
     [SCOPE_ITER] = sizeof(struct iter_scope),
     [SCOPE_GIVE] = sizeof(struct give_scope),
@@ -50,8 +45,8 @@ void coili_scope_pop(struct coil_coro *co, struct coili_scope *scope)
     while (*p != scope)
         p = &(*p)->next;
     *p = scope->next;
-    if (scope->kind == SCOPE_DEADLINE)
-        coil_handle_cancel(&((struct deadline_scope *)scope)->handle);
+    if (scope->kind == SCOPE_CANCEL)
+        coili_cancel_scope_gone((struct cancel_scope *)scope);
     else if (scope->kind == SCOPE_CHILDREN)
         coili_nursery_release(&((struct children_scope *)scope)->nursery);
     else if (scope->kind == SCOPE_GIVE)
@@ -126,99 +121,6 @@ bool coili_join(struct coil_coro *co, int line)
     co->since = coili_loop->now_ms;
     coili_loop->current = NULL;
     return true;
-}
-
-/* ---- Deadlines -------------------------------------------------------- */
-
-static void strike(void *arg)
-{
-    struct deadline_scope *d = arg;
-    d->scope.on = 1;
-    coili_cancel(d->co, COIL_CANCEL_TIMEOUT);
-}
-
-bool coili_within(struct coil_coro *co, int64_t duration)
-{
-    struct deadline_scope *d = coili_scope_push(co, SCOPE_DEADLINE, sizeof *d);
-    if (d) {
-        d->co = co;
-        d->scope.entry = (uint16_t)co->future.cancels;
-        if (duration <= 0) {
-            /* Before whatever this step makes ready; no timer is that exact. */
-            coil_call_soon(&d->handle, strike, d);
-            return false;
-        }
-        if (coil_call_later(&d->handle, duration, strike, d) == 0)
-            return false;
-        coili_scope_pop(co, &d->scope);
-    }
-    co->awaiting = (uintptr_t)coil_future_nomem();
-    return coili_failed(co);
-}
-
-/* What the deadlines that struck have asked for. */
-struct strikes {
-    unsigned n, entry; /* requests there were before the oldest one */
-};
-
-static struct strikes strikes(const struct coil_coro *co)
-{
-    struct strikes s = { 0, 0 };
-    for (struct coili_scope *scope = co->scopes; scope; scope = scope->next)
-        if (scope->kind == SCOPE_DEADLINE && scope->on) {
-            s.n++;
-            s.entry = scope->entry;
-        }
-    return s;
-}
-
-static unsigned others(const struct coil_coro *co, struct strikes s)
-{
-    return co->future.cancels > s.n ? co->future.cancels - s.n : 0;
-}
-
-/* They are no more, and their requests go with them. */
-static bool take_back(struct coil_coro *co, struct strikes s)
-{
-    if (!s.n)
-        return false;
-    co->future.cancels = (uint8_t)others(co, s);
-    if (co->future.cancels > s.entry)
-        return false; /* somebody else wants it to end, too */
-    flag_clear(&co->future, F_MUST_CANCEL);
-    return true;
-}
-
-static void end_deadlines(struct coil_coro *co, bool all)
-{
-    struct coili_scope *scope, *next;
-    for (scope = co->scopes; scope; scope = next) {
-        next = scope->next;
-        if (scope->kind == SCOPE_DEADLINE && (all || scope->on))
-            coili_scope_pop(co, scope);
-    }
-}
-
-bool coili_deadlines_over(struct coil_coro *co)
-{
-    struct strikes s = strikes(co);
-    end_deadlines(co, true);
-    struct coil_future *f = &co->future;
-    return take_back(co, s) && outcome_of(f) == S_FAILED &&
-           f->result.e.error == -ECANCELED && f->flags & F_OWN_CANCEL;
-}
-
-bool coili_deadlines_struck(struct coil_coro *co)
-{
-    struct strikes s = strikes(co);
-    end_deadlines(co, false);
-    return take_back(co, s);
-}
-
-bool coili_is_late(const struct coil_coro *co)
-{
-    struct strikes s = strikes(co);
-    return s.n && others(co, s) <= s.entry;
 }
 
 /* ---- Holds ------------------------------------------------------------ */

@@ -160,7 +160,9 @@ static void begin_task(struct coil_loop *loop, struct coili_nursery *n,
     enter_nursery(loop, n, t);
 }
 
-static struct coil_task *spawn(struct coil_future *f, unsigned handle)
+/* Into a nursery; none: where what is spawned now belongs. */
+static struct coil_task *spawn(struct coili_nursery *n, struct coil_future *f,
+                               unsigned handle)
 {
     struct coil_loop *loop = coili_need_loop();
     if (f->refs == REFS_MOST && state_of(f) == S_FAILED)
@@ -168,7 +170,8 @@ static struct coil_task *spawn(struct coil_future *f, unsigned handle)
     struct coil_task *t = as_task(f);
     if (!t)
         return NULL;
-    struct coili_nursery *n = nursery_now(loop);
+    if (!n)
+        n = nursery_now(loop);
     if (!n) {
         coil_drop(&t->coro.future);
         return NULL;
@@ -177,15 +180,26 @@ static struct coil_task *spawn(struct coil_future *f, unsigned handle)
     return t;
 }
 
+struct coil_task *coili_spawn_into(struct coili_nursery *n,
+                                   struct coil_future *future)
+{
+    struct coil_task *t = spawn(n, future, F_HANDLE);
+    return t ? t : nomem();
+}
+
+int coili_start_into(struct coili_nursery *n, struct coil_future *future)
+{
+    return spawn(n, future, 0) ? 0 : -ENOMEM;
+}
+
 struct coil_task *coil_spawn(struct coil_future *future)
 {
-    struct coil_task *t = spawn(future, F_HANDLE);
-    return t ? t : nomem();
+    return coili_spawn_into(NULL, future);
 }
 
 int coil_start(struct coil_future *future)
 {
-    return spawn(future, 0) ? 0 : -ENOMEM;
+    return coili_start_into(NULL, future);
 }
 
 /*
@@ -222,6 +236,8 @@ void coili_task_ended(struct coil_loop *loop, struct coil_coro *co)
         coili_list_remove(&task_of(co)->siblings);
     if (f->waiters)
         coili_wake_waiters(loop, f);
+    if (COILI_UNLIKELY(owner->group) && state_of(f) == S_FAILED)
+        coili_group_child_failed(owner, co);
     future_unref(f);
     coili_child_ended(loop, owner);
 }
