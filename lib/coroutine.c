@@ -758,7 +758,10 @@ static bool drain(struct coil_coro *co, int line)
         reason = (enum coil_cancel_reason)(co->future.flags >> REASON_SHIFT);
         coili_cancel_closing(co, reason);
     }
-    coili_nursery_cancel(n, reason);
+    if (!must_cancel(co) && coili_group_ends_early(co))
+        coili_nursery_cancel_rest(n);
+    else
+        coili_nursery_cancel(n, reason);
     n->awaited = 1;
     co->awaiting = AWAITS_CHILDREN;
     suspend(coili_loop, co, line);

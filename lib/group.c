@@ -106,6 +106,12 @@ void coil_group_cancel(struct coil_group *group)
         end_early(group->inside);
 }
 
+bool coili_group_ends_early(const struct coil_coro *co)
+{
+    const struct group_scope *scope = find_group(co);
+    return scope && ends_early(scope->group);
+}
+
 /* ---- The end ---------------------------------------------------------- */
 
 bool coili_group_joins(const struct coil_coro *co)

@@ -507,6 +507,9 @@ int coili_start_into(struct coili_nursery *n, struct coil_future *future);
 void coili_nursery_cancel(struct coili_nursery *n,
                           enum coil_cancel_reason reason);
 
+/* Those that nobody has asked yet: once more would cut a FINALLY short. */
+void coili_nursery_cancel_rest(struct coili_nursery *n);
+
 /* Its owner waits until none runs, and none does. */
 void coili_last_child_ended(struct coil_loop *loop, struct coili_nursery *n);
 
@@ -582,6 +585,9 @@ void coili_group_child_failed(struct coili_nursery *n, struct coil_coro *child);
 
 /* The block has come to its end, but children of its group have not. */
 bool coili_group_joins(const struct coil_coro *co);
+
+/* Its children have been asked to end. */
+bool coili_group_ends_early(const struct coil_coro *co);
 
 /* The group alone has ended it early. */
 void coili_group_ended_block(struct coil_coro *co);

@@ -83,6 +83,15 @@ void coili_nursery_cancel(struct coili_nursery *n,
                      reason);
 }
 
+void coili_nursery_cancel_rest(struct coili_nursery *n)
+{
+    for (struct coili_list *l = n->tasks.next; l != &n->tasks; l = l->next) {
+        struct coil_task *t = COILI_CONTAINER(l, struct coil_task, siblings);
+        if (!coil_task_cancelling(t))
+            coili_cancel(&t->coro, COIL_CANCEL_GROUP);
+    }
+}
+
 void coili_nursery_release(struct coili_nursery *n)
 {
     struct coili_list *link;

@@ -1,0 +1,1165 @@
+// SPDX-License-Identifier: MIT
+// labels: core
+/*
+ * test_cancel_scope.c: deadlines, by the rules of asyncio.timeout; scopes that
+ * are cancelled from outside, by those of trio's.
+ */
+#include "stage.h"
+
+#include <coil/cancel_scope.h>
+#include <coil/semaphore.h>
+
+/* ---- WITHIN ----------------------------------------------------------- */
+
+struct within {
+    struct coil_coro coro;
+    int64_t duration;
+    struct coil_future *on; /* awaited under the deadline */
+    struct hand *cleanup;   /* awaited in FINALLY */
+    int64_t value;
+};
+
+static struct coil_future *take(struct coil_future **field)
+{
+    struct coil_future *f = *field;
+    *field = NULL;
+    return f;
+}
+
+static void within(struct coil_coro *co)
+{
+    ASYNC(within, my) {
+        WITHIN(my->duration);
+        AWAIT_TO(my->value, take(&my->on));
+        RETURN(my->value);
+
+    FINALLY;
+        if (my->on)
+            coil_drop(my->on);
+        if (my->cleanup)
+            AWAIT(hand_op(my->cleanup));
+        trace("finally");
+    }
+}
+
+TEST(within_ends_the_coroutine_with_etimedout)
+{
+    stage_open();
+    struct hand op = { 0 };
+    struct coil_task *t = coil_spawn(
+        CALL(within, .duration = COIL_MS(1), .on = hand_op(&op)));
+    CHECK_INT(stage_run(t), -ETIMEDOUT);
+    CHECK_INT(op.cancels, 1);
+    CHECK_TRACE("finally");
+    CHECK_INT(coil_task_cancelling(t), 0);
+    stage_close();
+}
+
+// A deadline that nobody reached must not stay behind as a timer.
+TEST(within_is_disarmed_when_the_coroutine_ends)
+{
+    stage_open();
+    struct coil_task *t = coil_spawn(CALL(within,
+                                          .duration = COIL_SECONDS(3600),
+                                          .on = coil_future_done_with(0, 5)));
+    CHECK_INT(stage_run(t), 0);
+    CHECK_INT(coil_future_int(coil_task_future(t)), 5);
+    CHECK_INT(stage_timers(), 0);
+    stage_close();
+}
+
+// A3: "even a body with a single yield times out".
+TEST(within_zero_or_less_strikes_in_the_next_pass)
+{
+    static const int64_t durations[] = { 0, -1, -COIL_SECONDS(5), INT64_MIN };
+    for (size_t i = 0; i < 4; i++) {
+        stage_open();
+        struct coil_task *t = coil_spawn(
+            CALL(within, .duration = durations[i], .on = coil_sleep(0)));
+        stage_passes(2);
+        CHECK(coil_task_done(t));
+        CHECK_INT(stage_run(t), -ETIMEDOUT);
+        stage_close();
+    }
+}
+
+struct spins {
+    struct coil_coro coro;
+};
+
+static void spins(struct coil_coro *co)
+{
+    ASYNC(spins, my) {
+        (void)my;
+        for (;;)
+            AWAIT(coil_sleep(0));
+    }
+}
+
+// A loop that is busy looks at its clock only now and then.
+TEST(within_zero_strikes_in_the_next_pass_of_a_busy_loop)
+{
+    stage_open();
+    coil_spawn(CALL(spins));
+    stage_passes(10);
+    struct hand op = { 0 };
+    struct coil_task *t = coil_spawn(CALL(within, .on = hand_op(&op)));
+    stage_passes(3);
+    CHECK_INT(stage_run(t), -ETIMEDOUT);
+    CHECK_INT(op.cancels, 1);
+    stage_close();
+}
+
+// What need not suspend is not struck: asyncio's order.
+TEST(within_zero_lets_pass_what_is_done_already)
+{
+    stage_open();
+    struct coil_task *t = coil_spawn(
+        CALL(within, .on = coil_future_done_with(0, 7)));
+    CHECK_INT(stage_run(t), 0);
+    CHECK_INT(coil_future_int(coil_task_future(t)), 7);
+    stage_passes(3);
+    stage_close();
+}
+
+TEST(within_for_ever_does_not_overflow)
+{
+    stage_open();
+    struct hand op = { 0 };
+    struct coil_task *t = coil_spawn(
+        CALL(within, .duration = COIL_NEVER, .on = hand_op(&op)));
+    stage_passes(70);
+    CHECK_INT(op.cancels, 0);
+    hand_set(&op, 0, 1);
+    CHECK_INT(stage_run(t), 0);
+    stage_close();
+}
+
+// Only its own request is a time-out.
+TEST(within_leaves_the_cancellation_of_somebody_else_alone)
+{
+    stage_open();
+    struct hand op = { 0 };
+    struct coil_task *t = coil_spawn(
+        CALL(within, .duration = COIL_SECONDS(3600), .on = hand_op(&op)));
+    stage_passes(1);
+    coil_task_cancel(t);
+    CHECK_INT(stage_run(t), -ECANCELED);
+    CHECK_INT(stage_timers(), 0);
+    CHECK_INT(coil_task_cancelling(t), 1);
+    stage_close();
+}
+
+// Both: the cancellation wins, whichever came first.
+TEST(within_that_struck_stays_cancelled_if_somebody_else_cancels_too)
+{
+    for (int cancelled_first = 0; cancelled_first < 2; cancelled_first++) {
+        stage_open();
+        struct hand op = { .on_cancel = HAND_LINGERS };
+        struct coil_task *t = coil_spawn(CALL(within, .on = hand_op(&op)));
+        stage_passes(1);
+        if (cancelled_first)
+            coil_task_cancel(t);
+        stage_passes(1);
+        if (!cancelled_first)
+            coil_task_cancel(t);
+        CHECK_INT(op.cancels, 2);
+        CHECK_INT(coil_task_cancelling(t), 2);
+        hand_set(&op, -ECANCELED, 0);
+        CHECK_INT(stage_run(t), -ECANCELED);
+        CHECK_INT(coil_task_cancelling(t), 1);
+        stage_close();
+    }
+}
+
+struct within_after_a_catch {
+    struct coil_coro coro;
+    struct hand *first, *second;
+    int err;
+};
+
+static void within_after_a_catch(struct coil_coro *co)
+{
+    ASYNC(within_after_a_catch, my) {
+        CATCH_AWAIT(my->err, hand_op(my->first));
+        trace("%d", my->err);
+        WITHIN(0);
+        AWAIT(hand_op(my->second));
+    }
+}
+
+// The counter is compared with its value at entry, not with 0.
+TEST(within_converts_its_own_request_after_an_earlier_one_was_caught)
+{
+    stage_open();
+    struct hand one = { 0 }, two = { 0 };
+    struct coil_task *t = coil_spawn(
+        CALL(within_after_a_catch, .first = &one, .second = &two));
+    stage_passes(1);
+    coil_task_cancel(t);
+    CHECK_INT(stage_run(t), -ETIMEDOUT);
+    CHECK_INT(coil_task_cancelling(t), 1);
+    CHECK_TRACE("-125");
+    stage_close();
+}
+
+TEST(within_that_struck_passes_other_errors_on)
+{
+    stage_open();
+    struct hand op = { .on_cancel = HAND_LINGERS };
+    struct coil_task *t = coil_spawn(CALL(within, .on = hand_op(&op)));
+    stage_passes(2);
+    CHECK_INT(op.cancels, 1);
+    hand_set(&op, -EIO, 0);
+    CHECK_INT(stage_run(t), -EIO);
+    stage_close();
+}
+
+// It came late, but it came: a value is not dropped for a deadline.
+TEST(within_that_struck_returns_the_late_success)
+{
+    stage_open();
+    struct hand op = { .on_cancel = HAND_SUCCEEDS, .value = 3 };
+    struct coil_task *t = coil_spawn(CALL(within, .on = hand_op(&op)));
+    CHECK_INT(stage_run(t), 0);
+    CHECK_INT(op.cancels, 1);
+    CHECK_INT(coil_future_int(coil_task_future(t)), 3);
+    CHECK_INT(coil_task_cancelling(t), 0);
+    stage_close();
+}
+
+struct calls_within {
+    struct coil_coro coro;
+    struct coil_future *callee;
+    struct hand *then;
+    int err;
+    int64_t value;
+};
+
+static void calls_within(struct coil_coro *co)
+{
+    ASYNC(calls_within, my) {
+        TRY_AWAIT_TO(my->err, my->value, take(&my->callee));
+        trace("callee %d", my->err ? my->err : (int)my->value);
+        AWAIT(hand_op(my->then));
+        trace("over");
+    FINALLY;
+        trace("caller");
+        if (my->callee)
+            coil_drop(my->callee);
+    }
+}
+
+// The deadline ends with its coroutine; its request must not hit the caller.
+TEST(within_that_struck_a_callee_is_no_concern_of_the_caller)
+{
+    static const enum hand_on_cancel ways[] = { HAND_ENDS, HAND_SUCCEEDS };
+    for (int i = 0; i < 2; i++) {
+        stage_open();
+        struct hand op = { .on_cancel = ways[i], .value = 3 }, then = { 0 };
+        struct coil_task *t = coil_spawn(
+            CALL(calls_within, .callee = CALL(within, .on = hand_op(&op)),
+                 .then = &then));
+        stage_passes(4);
+        CHECK_INT(then.started, 1);
+        CHECK_INT(then.cancels, 0);
+        CHECK_INT(coil_task_cancelling(t), 0);
+        hand_set(&then, 0, 0);
+        CHECK_INT(stage_run(t), 0);
+        CHECK_TRACE(i == 0 ? "finally callee -110 over caller"
+                           : "finally callee 3 over caller");
+        stage_close();
+    }
+}
+
+struct swallows {
+    struct coil_coro coro;
+    struct hand *op;
+    int err;
+};
+
+static void swallows(struct coil_coro *co)
+{
+    ASYNC(swallows, my) {
+        WITHIN(0);
+        CATCH_AWAIT(my->err, hand_op(my->op));
+        trace("caught %d %d", my->err, COIL_DETAIL_CODE(coil_last_detail()));
+        AWAIT(coil_sleep(0));
+        RETURN(9);
+    }
+}
+
+// Who catches the cancellation has dealt with it: no time-out.
+TEST(within_whose_cancellation_was_swallowed_gives_no_time_out)
+{
+    stage_open();
+    struct hand op = { 0 };
+    struct coil_task *t = coil_spawn(CALL(swallows, .op = &op));
+    CHECK_INT(stage_run(t), 0);
+    CHECK_INT(coil_future_int(coil_task_future(t)), 9);
+    CHECK_INT(coil_task_cancelling(t), 0);
+    CHECK_TRACE("caught -125 1");
+    stage_close();
+}
+
+struct sees {
+    struct coil_coro coro;
+    int64_t duration;
+    struct hand *op;
+    int err;
+};
+
+static void sees(struct coil_coro *co)
+{
+    ASYNC(sees, my) {
+        if (my->duration != COIL_NEVER)
+            WITHIN(my->duration);
+        CATCH_AWAIT(my->err, hand_op(my->op));
+        trace("sees %d", my->err);
+        FAIL(my->err);
+    }
+}
+
+struct within_calls {
+    struct coil_coro coro;
+    int64_t outer, inner;
+    struct hand *op;
+};
+
+static void within_calls(struct coil_coro *co)
+{
+    ASYNC(within_calls, my) {
+        WITHIN(my->outer);
+        AWAIT(CALL(sees, .duration = my->inner, .op = my->op));
+    }
+}
+
+// Same deadline, nested: the outer one timed out, the inner one was cancelled.
+TEST(within_nested_with_one_deadline_times_out_outside)
+{
+    stage_open();
+    struct hand op = { 0 };
+    struct coil_task *t = coil_spawn(CALL(within_calls, .op = &op));
+    CHECK_INT(stage_run(t), -ETIMEDOUT);
+    CHECK_TRACE("sees -125");
+    CHECK_INT(coil_task_cancelling(t), 0);
+    stage_close();
+}
+
+TEST(within_outer_reaches_the_innermost_operation)
+{
+    stage_open();
+    struct hand op = { 0 };
+    struct coil_task *t = coil_spawn(
+        CALL(within_calls, .inner = COIL_SECONDS(3600), .op = &op));
+    CHECK_INT(stage_run(t), -ETIMEDOUT);
+    CHECK_INT(op.cancels, 1);
+    CHECK_TRACE("sees -125");
+    stage_close();
+}
+
+struct within_twice {
+    struct coil_coro coro;
+    int64_t first, second;
+    struct hand *op;
+};
+
+static void within_twice(struct coil_coro *co)
+{
+    ASYNC(within_twice, my) {
+        WITHIN(my->first);
+        WITHIN(my->second);
+        AWAIT(hand_op(my->op));
+    }
+}
+
+// Two of one coroutine: the earlier one counts, or both.
+TEST(within_twice_means_the_earlier_deadline)
+{
+    static const int64_t durations[][2] = {
+        { 0, COIL_SECONDS(3600) }, { COIL_SECONDS(3600), 0 }, { 0, 0 }
+    };
+    for (int i = 0; i < 3; i++) {
+        stage_open();
+        struct hand op = { 0 };
+        struct coil_task *t = coil_spawn(
+            CALL(within_twice, .first = durations[i][0],
+                 .second = durations[i][1], .op = &op));
+        CHECK_INT(stage_run(t), -ETIMEDOUT);
+        CHECK_INT(stage_timers(), 0);
+        CHECK_INT(coil_task_cancelling(t), 0);
+        stage_close();
+    }
+}
+
+// Cleanup is not what the caller wanted to have done in a second.
+TEST(within_is_off_in_finally)
+{
+    stage_open();
+    struct hand cleanup = { 0 };
+    struct coil_task *t = coil_spawn(
+        CALL(within, .duration = COIL_SECONDS(3600),
+             .on = coil_future_done_with(0, 2), .cleanup = &cleanup));
+    stage_passes(1);
+    CHECK_INT(cleanup.started, 1);
+    CHECK_INT(stage_timers(), 0);
+    hand_set(&cleanup, 0, 0);
+    CHECK_INT(stage_run(t), 0);
+    stage_close();
+}
+
+// The same with one that is on its way already.
+TEST(within_that_is_due_is_off_in_finally)
+{
+    stage_open();
+    struct hand cleanup = { 0 };
+    struct coil_task *t = coil_spawn(CALL(within, .duration = 0,
+                                          .on = coil_future_done_with(0, 2),
+                                          .cleanup = &cleanup));
+    stage_passes(5);
+    CHECK_INT(cleanup.cancels, 0);
+    hand_set(&cleanup, 0, 0);
+    CHECK_INT(stage_run(t), 0);
+    stage_close();
+}
+
+struct joins_within {
+    struct coil_coro coro;
+    struct hand *op;
+};
+
+static void joins_within(struct coil_coro *co)
+{
+    ASYNC(joins_within, my) {
+        coil_spawn(hand_op(my->op));
+        WITHIN(0);
+        JOIN();
+    FINALLY;
+        trace("finally");
+    }
+}
+
+TEST(within_ends_a_join_and_cancels_the_children)
+{
+    stage_open();
+    struct hand op = { 0 };
+    struct coil_task *t = coil_spawn(CALL(joins_within, .op = &op));
+    CHECK_INT(stage_run(t), -ETIMEDOUT);
+    CHECK_INT(op.freed, 1);
+    CHECK_TRACE("finally");
+    stage_close();
+}
+
+/* A callee whose cleanup takes time, with an error of its own. */
+struct cleans {
+    struct coil_coro coro;
+    struct hand *first, *second;
+    int err;
+};
+
+static void cleans(struct coil_coro *co)
+{
+    ASYNC(cleans, my) {
+        if (my->err)
+            FAIL(my->err);
+        RETURN(4);
+    FINALLY;
+        AWAIT(hand_op(my->first));
+        AWAIT(hand_op(my->second));
+    }
+}
+
+struct within_tries {
+    struct coil_coro coro;
+    struct hand *first, *second, *then;
+    int callee_err, err;
+};
+
+static void within_tries(struct coil_coro *co)
+{
+    ASYNC(within_tries, my) {
+        WITHIN(0);
+        TRY_AWAIT(my->err, CALL(cleans, .first = my->first,
+                                .second = my->second, .err = my->callee_err));
+        trace("callee %d", my->err);
+        AWAIT(hand_op(my->then));
+    FINALLY;
+        trace("finally");
+    }
+}
+
+// It cut short a callee's cleanup; the callee has an error of its own. The time
+// is up all the same: or a second's deadline would allow hours.
+TEST(within_that_struck_in_a_callees_finally_is_not_forgotten)
+{
+    stage_open();
+    struct hand one = { 0 }, two = { 0 }, then = { 0 };
+    struct coil_task *t = coil_spawn(
+        CALL(within_tries, .first = &one, .second = &two, .then = &then,
+             .callee_err = -EIO));
+    stage_passes(3);
+    CHECK_INT(one.cancels, 1);
+    CHECK_INT(two.started, 1);
+    CHECK_INT(two.cancels, 0);
+    hand_set(&two, 0, 0);
+    CHECK_INT(stage_run(t), -ETIMEDOUT);
+    CHECK_INT(then.started, 0);
+    CHECK_TRACE("callee -5 finally");
+    stage_close();
+}
+
+TEST(within_that_struck_in_a_callees_finally_is_not_caught_by_try_await)
+{
+    stage_open();
+    struct hand one = { 0 }, two = { 0 }, then = { 0 };
+    struct coil_task *t = coil_spawn(
+        CALL(within_tries, .first = &one, .second = &two, .then = &then));
+    stage_passes(3);
+    hand_set(&two, 0, 0);
+    CHECK_INT(stage_run(t), -ETIMEDOUT);
+    CHECK_INT(then.started, 0);
+    CHECK_TRACE("finally");
+    stage_close();
+}
+
+/* ---- WITHIN in FINALLY ------------------------------------------------ */
+
+enum budget_way { ENDS_WELL, FAILS, IS_CANCELLED };
+
+struct budget {
+    struct coil_coro coro;
+    enum budget_way way;
+    bool tries;
+    struct hand *body, *first, *second;
+    int err;
+};
+
+static void budget(struct coil_coro *co)
+{
+    ASYNC(budget, my) {
+        if (my->way == FAILS)
+            FAIL(-EIO);
+        if (my->way == IS_CANCELLED)
+            AWAIT(hand_op(my->body));
+        RETURN(1);
+
+    FINALLY;
+        WITHIN(0);
+        if (my->tries) {
+            TRY_AWAIT(my->err, hand_op(my->first));
+            trace("tried %d", my->err);
+        } else {
+            AWAIT(hand_op(my->first));
+        }
+        trace("one");
+        AWAIT(hand_op(my->second));
+        trace("two");
+    }
+}
+
+// A budget for cleaning up: the await it meets fails, the rest still runs, and
+// the first error stays. After a cancel it works as well.
+TEST(within_in_finally_is_a_budget_for_one_await)
+{
+    static const int expected[] = { -ETIMEDOUT, -EIO, -ECANCELED };
+    for (enum budget_way way = ENDS_WELL; way <= IS_CANCELLED; way++) {
+        stage_open();
+        struct hand body = { 0 }, one = { 0 }, two = { 0 }, then = { 0 };
+        struct coil_future *callee = CALL(budget, .way = way, .body = &body,
+                                          .first = &one, .second = &two);
+        struct coil_task *t = coil_spawn(
+            CALL(calls_within, .callee = callee, .then = &then));
+        stage_passes(1);
+        if (way == IS_CANCELLED)
+            coil_task_cancel(t);
+        stage_passes(3);
+        CHECK_INT(one.cancels, 1);
+        CHECK_INT(two.started, 1);
+        CHECK_INT(two.cancels, 0);
+        CHECK_TRACE("one");
+        hand_set(&two, 0, 0);
+        stage_passes(2);
+        if (way == IS_CANCELLED) {
+            CHECK_INT(then.started, 0);
+            CHECK_TRACE("two caller");
+        } else {
+            char said[64];
+            snprintf(said, sizeof said, "two callee %d", expected[way]);
+            CHECK_TRACE(said);
+            CHECK_INT(then.started, 1);
+            hand_set(&then, 0, 0);
+        }
+        CHECK_INT(stage_run(t), way == IS_CANCELLED ? -ECANCELED : 0);
+        stage_trace[0] = '\0';
+        stage_close();
+    }
+}
+
+TEST(within_in_finally_is_etimedout_for_try_await)
+{
+    stage_open();
+    struct hand body = { 0 }, one = { 0 }, two = { 0 };
+    struct coil_task *t = coil_spawn(CALL(budget, .tries = true, .body = &body,
+                                          .first = &one, .second = &two));
+    stage_passes(3);
+    CHECK_TRACE("tried -110 one");
+    hand_set(&two, 0, 0);
+    CHECK_INT(stage_run(t), 0);
+    CHECK_INT(coil_future_int(coil_task_future(t)), 1);
+    CHECK_TRACE("two");
+    stage_close();
+}
+
+struct budget_undelivered {
+    struct coil_coro coro;
+    struct hand *op;
+};
+
+static void budget_undelivered(struct coil_coro *co)
+{
+    ASYNC(budget_undelivered, my) {
+        RETURN(8);
+    FINALLY;
+        WITHIN(0);
+        AWAIT(hand_op(my->op));
+    }
+}
+
+// Its request must not leak to the caller when nothing was left to cut short.
+TEST(within_in_finally_that_met_no_await_is_forgotten)
+{
+    stage_open();
+    struct hand op = { .on_cancel = HAND_SUCCEEDS }, then = { 0 };
+    struct coil_task *t = coil_spawn(
+        CALL(calls_within, .callee = CALL(budget_undelivered, .op = &op),
+             .then = &then));
+    stage_passes(4);
+    CHECK_INT(op.cancels, 1);
+    CHECK_TRACE("callee 8");
+    CHECK_INT(then.started, 1);
+    hand_set(&then, 0, 0);
+    CHECK_INT(stage_run(t), 0);
+    CHECK_TRACE("over caller");
+    /* Nor end a task that has no caller. */
+    t = coil_spawn(CALL(budget_undelivered, .op = &op));
+    CHECK_INT(stage_run(t), 0);
+    CHECK_INT(coil_future_int(coil_task_future(t)), 8);
+    stage_close();
+}
+
+/* ---- Scopes ----------------------------------------------------------- */
+
+// What a test does inside of a scope, step by step; one character each:
+//     a   AWAIT(hand)              c   CATCH_AWAIT(hand), notes the error
+//     t   TRY_AWAIT(hand)          C   TRY_AWAIT of a callee that does `inner`
+//     s   START a child that does `inner`          j   JOIN
+//     r   RETURN(7)                .   the same in FINALLY from here on
+struct script {
+    struct coil_coro coro;
+    const char *name;
+    const char *steps, *inner;
+    struct coil_cancel_scope *scope;
+    struct hand *hand;
+    int err;
+    int64_t value;
+};
+
+static void script(struct coil_coro *co)
+{
+    ASYNC(script, my) {
+        if (my->scope)
+            CANCEL_SCOPE(my->scope);
+        for (; *my->steps && *my->steps != '.'; my->steps++) {
+            if (*my->steps == 'a') {
+                AWAIT_TO(my->value, hand_op(my->hand));
+                trace("%s:a%d", my->name, (int)my->value);
+            } else if (*my->steps == 'c') {
+                CATCH_AWAIT(my->err, hand_op(my->hand));
+                trace("%s:c%d", my->name, my->err);
+            } else if (*my->steps == 't') {
+                TRY_AWAIT(my->err, hand_op(my->hand));
+                trace("%s:t%d", my->name, my->err);
+            } else if (*my->steps == 'C') {
+                TRY_AWAIT(my->err, CALL(script, .name = "callee",
+                                        .steps = my->inner, .hand = my->hand));
+                trace("%s:C%d", my->name, my->err);
+            } else if (*my->steps == 's') {
+                START(script, .name = "child", .steps = my->inner,
+                      .hand = my->hand);
+            } else if (*my->steps == 'j') {
+                JOIN();
+            } else if (*my->steps == 'r') {
+                RETURN(7);
+            }
+        }
+
+    FINALLY;
+        while (*my->steps && *my->steps != '.')
+            my->steps++;
+        for (; *my->steps; my->steps++) {
+            if (*my->steps == 'c') {
+                CATCH_AWAIT(my->err, hand_op(my->hand));
+                trace("%s:fc%d", my->name, my->err);
+            } else if (*my->steps == 's') {
+                START(script, .name = "child", .steps = my->inner,
+                      .hand = my->hand);
+            } else if (*my->steps == 'j') {
+                JOIN();
+            }
+        }
+        trace("%s:over", my->name);
+    }
+}
+
+// Calls one in a scope, says what it ended with, and awaits once more.
+struct around {
+    struct coil_coro coro;
+    struct coil_cancel_scope *scope;
+    const char *steps, *inner;
+    struct hand *hand, *then;
+    int err, value;
+};
+
+static void around(struct coil_coro *co)
+{
+    ASYNC(around, my) {
+        my->value = -1;
+        TRY_AWAIT_TO(my->err, my->value,
+                     CALL(script, .name = "block", .steps = my->steps,
+                          .inner = my->inner, .scope = my->scope,
+                          .hand = my->hand));
+        trace("ended %d %d", my->err, my->value);
+        AWAIT(hand_op(my->then));
+        trace("went on");
+    }
+}
+
+static struct coil_cancel_scope scope;
+static struct hand hand, then;
+
+static struct coil_task *begin_around(const char *steps, const char *inner)
+{
+    scope = (struct coil_cancel_scope){ 0 };
+    hand = then = (struct hand){ 0 };
+    stage_open();
+    return coil_spawn(CALL(around, .scope = &scope, .steps = steps,
+                           .inner = inner, .hand = &hand, .then = &then));
+}
+
+static void end_around(struct coil_task *task, int err)
+{
+    if (then.flying)
+        hand_set(&then, 0, 0);
+    CHECK_INT(stage_run(task), err);
+    stage_close();
+}
+
+// The caller was not cancelled: it gets an error, and its next await waits.
+TEST(cancel_scope_ends_its_block_with_an_ordinary_error)
+{
+    struct coil_task *t = begin_around("a", "");
+    stage_passes(3);
+    CHECK(coil_cancel_scope_cancel(&scope));
+    CHECK(coil_cancel_scope_cancelled(&scope));
+    stage_passes(3);
+    CHECK_TRACE("block:over ended -125 -1");
+    CHECK_INT(then.started, 1);
+    CHECK_INT(coil_task_cancelling(t), 0);
+    end_around(t, 0);
+    CHECK_TRACE("went on");
+}
+
+// Edge-triggered cancellation is lost if a library swallows it; a scope's not.
+TEST(cancel_scope_strikes_every_await_of_its_block)
+{
+    struct coil_task *t = begin_around("cctca", "");
+    stage_passes(3);
+    CHECK_INT(hand.started, 1);
+    coil_cancel_scope_cancel(&scope);
+    stage_passes(4);
+    /* TRY_AWAIT lets no cancellation in: the block is over there. */
+    CHECK_TRACE("block:c-125 block:c-125 block:over ended -125 -1");
+    CHECK_INT(hand.started, 1); /* nothing has begun once it was cancelled */
+    end_around(t, 0);
+    CHECK_TRACE("went on");
+}
+
+TEST(cancel_scope_strikes_what_its_block_has_called)
+{
+    struct coil_task *t = begin_around("Ca", "ccr");
+    stage_passes(3);
+    coil_cancel_scope_cancel(&scope);
+    stage_passes(4);
+    /* The callee swallows both and ends well; its caller is struck. */
+    CHECK_TRACE("callee:c-125 callee:c-125 callee:over block:C0 block:over "
+                "ended -125 -1");
+    end_around(t, 0);
+    CHECK_TRACE("went on");
+}
+
+TEST(cancel_scope_strikes_the_children_of_its_block)
+{
+    struct coil_task *t = begin_around("sj", "cccr");
+    stage_passes(4);
+    CHECK_INT(hand.started, 1);
+    coil_cancel_scope_cancel(&scope);
+    stage_passes(8);
+    CHECK_TRACE("child:c-125 child:c-125 child:c-125 child:over block:over "
+                "ended -125 -1");
+    end_around(t, 0);
+    stage_trace[0] = '\0';
+}
+
+// Cleaning up may wait: FINALLY of the block, of what it called, of children.
+TEST(cancel_scope_does_not_reach_into_finally)
+{
+    struct coil_task *t = begin_around("C.c", "a.cc");
+    stage_passes(3);
+    coil_cancel_scope_cancel(&scope);
+    stage_passes(3);
+    CHECK_INT(hand.started, 2); /* the callee's FINALLY waits */
+    hand_set(&hand, 0, 1);
+    stage_passes(2);
+    CHECK_INT(hand.started, 3);
+    hand_set(&hand, 0, 1);
+    stage_passes(2);
+    CHECK_TRACE("callee:fc0 callee:fc0 callee:over");
+    CHECK_INT(hand.started, 4); /* and the block's own */
+    hand_set(&hand, 0, 1);
+    stage_passes(3);
+    CHECK_TRACE("block:fc0 block:over ended -125 -1");
+    end_around(t, 0);
+    stage_trace[0] = '\0';
+}
+
+TEST(cancel_scope_does_not_reach_what_finally_has_started)
+{
+    struct coil_task *t = begin_around("a.sj", "ccr");
+    stage_passes(3);
+    coil_cancel_scope_cancel(&scope);
+    stage_passes(4);
+    CHECK_INT(hand.started, 2);
+    hand_set(&hand, 0, 1);
+    stage_passes(2);
+    hand_set(&hand, 0, 1);
+    stage_passes(4);
+    CHECK_TRACE("child:c0 child:c0 child:over block:over ended -125 -1");
+    end_around(t, 0);
+    stage_trace[0] = '\0';
+}
+
+TEST(cancel_scope_cancelled_before_it_is_entered_strikes_the_first_await)
+{
+    struct coil_task *t = begin_around("a", "");
+    CHECK(coil_cancel_scope_cancel(&scope));
+    stage_passes(4);
+    CHECK_INT(hand.started, 0);
+    CHECK_TRACE("block:over ended -125 -1");
+    end_around(t, 0);
+    stage_trace[0] = '\0';
+}
+
+// What was granted is not lost: its value first, then the request.
+TEST(cancel_scope_delivers_the_late_success_first)
+{
+    struct coil_task *t = begin_around("aa", "");
+    hand.on_cancel = HAND_SUCCEEDS;
+    hand.value = 5;
+    stage_passes(3);
+    coil_cancel_scope_cancel(&scope);
+    stage_passes(4);
+    CHECK_TRACE("block:a5 block:over ended -125 -1");
+    end_around(t, 0);
+    stage_trace[0] = '\0';
+}
+
+TEST(cancel_scope_whose_block_swallows_it_returns_its_value)
+{
+    struct coil_task *t = begin_around("ccr", "");
+    stage_passes(3);
+    coil_cancel_scope_cancel(&scope);
+    stage_passes(4);
+    CHECK_TRACE("block:c-125 block:c-125 block:over ended 0 7");
+    end_around(t, 0);
+    CHECK_TRACE("went on");
+}
+
+// A5: somebody else wants the task to end as well, and that goes on up.
+TEST(cancel_scope_leaves_the_cancellation_of_somebody_else_alone)
+{
+    for (int order = 0; order < 2; order++) {
+        struct coil_task *t = begin_around("a", "");
+        hand.on_cancel = HAND_LINGERS;
+        stage_passes(3);
+        if (order == 0)
+            coil_cancel_scope_cancel(&scope);
+        coil_task_cancel(t);
+        if (order == 1)
+            coil_cancel_scope_cancel(&scope);
+        hand_set(&hand, -ECANCELED, 0);
+        CHECK_INT(stage_run(t), -ECANCELED);
+        CHECK_TRACE("block:over");
+        stage_close();
+    }
+}
+
+TEST(cancel_scope_is_cancelled_once_and_not_when_it_is_over)
+{
+    struct coil_task *t = begin_around("a", "");
+    stage_passes(3);
+    CHECK(coil_cancel_scope_cancel(&scope));
+    CHECK(!coil_cancel_scope_cancel(&scope));
+    CHECK_INT(hand.cancels, 1);
+    stage_passes(3);
+    CHECK(!coil_cancel_scope_cancel(&scope));
+    CHECK_INT(coil_cancel_scope_set_deadline(&scope, 1), -EALREADY);
+    CHECK(!coil_cancel_scope_expired(&scope));
+    end_around(t, 0);
+    t = begin_around("r", "");
+    stage_passes(3);
+    CHECK(!coil_cancel_scope_cancel(&scope)); /* it is over */
+    CHECK(!coil_cancel_scope_cancelled(&scope));
+    end_around(t, 0);
+    stage_trace[0] = '\0';
+}
+
+/* ---- Deadlines that move ---------------------------------------------- */
+
+TEST(cancel_scope_that_is_late_ends_its_block_with_etimedout)
+{
+    struct coil_task *t = begin_around("cca", "");
+    CHECK_INT(coil_cancel_scope_deadline(&scope), COIL_NEVER);
+    stage_passes(3);
+    int64_t deadline = coil_now() + COIL_MS(1);
+    CHECK_INT(coil_cancel_scope_set_deadline(&scope, deadline), 0);
+    CHECK_INT(coil_cancel_scope_deadline(&scope), deadline);
+    while (!then.started)
+        coil_loop_pass(stage_loop, COIL_NEVER);
+    CHECK(coil_now() >= deadline);
+    CHECK_TRACE("block:c-125 block:c-125 block:over ended -110 -1");
+    CHECK(coil_cancel_scope_expired(&scope));
+    CHECK(!coil_cancel_scope_cancelled(&scope));
+    CHECK_INT(coil_cancel_scope_set_deadline(&scope, COIL_NEVER), -EALREADY);
+    end_around(t, 0);
+    stage_trace[0] = '\0';
+}
+
+TEST(cancel_scope_has_a_deadline_before_it_is_entered)
+{
+    struct coil_task *t = begin_around("a", "");
+    CHECK_INT(coil_cancel_scope_set_deadline(&scope, coil_now() - 5), 0);
+    stage_passes(4);
+    CHECK_TRACE("block:over ended -110 -1");
+    end_around(t, 0);
+    stage_trace[0] = '\0';
+}
+
+// A deadline in the past strikes in the next pass, unless it is moved before.
+TEST(cancel_scope_deadline_moves_both_ways_and_away)
+{
+    struct coil_task *t = begin_around("a", "");
+    stage_passes(3);
+    CHECK_INT(coil_cancel_scope_set_deadline(&scope, coil_now() - 1), 0);
+    CHECK_INT(coil_cancel_scope_set_deadline(&scope,
+                                             coil_now() + COIL_SECONDS(60)),
+              0);
+    stage_passes(3);
+    CHECK_INT(hand.cancels, 0);
+    CHECK_INT(stage_timers(), 1);
+    CHECK_INT(coil_cancel_scope_set_deadline(&scope, COIL_NEVER), 0);
+    CHECK_INT(coil_cancel_scope_deadline(&scope), COIL_NEVER);
+    CHECK_INT(stage_timers(), 0);
+    CHECK_INT(coil_cancel_scope_set_deadline(&scope, 1), 0);
+    stage_passes(3);
+    CHECK_TRACE("block:over ended -110 -1");
+    end_around(t, 0);
+    stage_trace[0] = '\0';
+}
+
+TEST(cancel_scope_disarms_its_deadline_with_its_block)
+{
+    struct coil_task *t = begin_around("r", "");
+    coil_cancel_scope_set_deadline(&scope, coil_now() + COIL_SECONDS(60));
+    stage_passes(4);
+    CHECK_INT(stage_timers(), 0);
+    CHECK_TRACE("block:over ended 0 7");
+    end_around(t, 0);
+    stage_trace[0] = '\0';
+}
+
+// Cancelled while its deadline is about to strike: it is the first that counts.
+TEST(cancel_scope_that_is_cancelled_is_not_late_as_well)
+{
+    struct coil_task *t = begin_around("a", "");
+    stage_passes(3);
+    coil_cancel_scope_set_deadline(&scope, 1);
+    coil_cancel_scope_cancel(&scope);
+    stage_passes(4);
+    CHECK_TRACE("block:over ended -125 -1");
+    CHECK(!coil_cancel_scope_expired(&scope));
+    end_around(t, 0);
+    stage_trace[0] = '\0';
+}
+
+struct two_scopes {
+    struct coil_coro coro;
+    struct coil_cancel_scope *outer, *inner;
+    struct hand *hand;
+    int err;
+};
+
+static void inner_scope(struct coil_coro *co);
+
+struct inner_scope {
+    struct coil_coro coro;
+    struct coil_cancel_scope *scope;
+    struct hand *hand;
+};
+
+static void inner_scope(struct coil_coro *co)
+{
+    ASYNC(inner_scope, my) {
+        CANCEL_SCOPE(my->scope);
+        AWAIT(hand_op(my->hand));
+    }
+}
+
+static void two_scopes(struct coil_coro *co)
+{
+    ASYNC(two_scopes, my) {
+        CANCEL_SCOPE(my->outer);
+        TRY_AWAIT(my->err, CALL(inner_scope, .scope = my->inner,
+                                .hand = my->hand));
+        trace("inner %d", my->err);
+        TRY_AWAIT(my->err, hand_op(my->hand));
+        trace("again %d", my->err);
+    }
+}
+
+// The inner one ends its own block only; the outer one goes through it.
+TEST(cancel_scope_in_another_one)
+{
+    for (int which = 0; which < 3; which++) {
+        struct coil_cancel_scope outer = { 0 }, inner = { 0 };
+        struct hand op = { 0 };
+        stage_open();
+        struct coil_task *t = coil_spawn(CALL(two_scopes, .outer = &outer,
+                                              .inner = &inner, .hand = &op));
+        stage_passes(3);
+        if (which != 1)
+            coil_cancel_scope_cancel(&inner);
+        if (which != 0)
+            coil_cancel_scope_cancel(&outer);
+        stage_passes(3);
+        if (which == 0) {
+            CHECK_TRACE("inner -125");
+            hand_set(&op, 0, 0);
+            CHECK_INT(stage_run(t), 0);
+            CHECK_TRACE("again 0");
+        } else {
+            CHECK_INT(stage_run(t), -ECANCELED);
+            CHECK_TRACE("");
+            CHECK_INT(op.started, 1);
+        }
+        stage_close();
+    }
+}
+
+// Of a task: its error is that of anybody who asks.
+TEST(cancel_scope_of_a_whole_task)
+{
+    stage_open();
+    scope = (struct coil_cancel_scope){ 0 };
+    hand = (struct hand){ 0 };
+    struct coil_task *t = coil_spawn(CALL(script, .name = "task", .steps = "c",
+                                          .scope = &scope, .hand = &hand));
+    stage_passes(2);
+    coil_cancel_scope_cancel(&scope);
+    CHECK_INT(stage_run(t), 0);
+    CHECK_TRACE("task:c-125 task:over");
+    CHECK_INT(coil_task_cancelling(t), 0);
+    stage_close();
+}
+
+static void cancels_scope(void *arg)
+{
+    coil_cancel_scope_cancel(arg);
+}
+
+// In the step in which it was granted something: the value, then the request.
+TEST(cancel_scope_cancelled_at_every_moment_of_a_grant)
+{
+    for (int order = 0; order < 2; order++) {
+        struct coil_handle call = { 0 };
+        struct coil_task *t = begin_around("aa", "");
+        stage_passes(3);
+        if (order == 0)
+            hand_set(&hand, 0, 4);
+        coil_call_soon(&call, cancels_scope, &scope);
+        if (order == 1)
+            hand_set(&hand, 0, 4);
+        stage_passes(4);
+        CHECK_TRACE("block:a4 block:over ended -125 -1");
+        CHECK_INT(hand.started, 1 + (order == 0 && hand.cancels));
+        end_around(t, 0);
+        stage_trace[0] = '\0';
+    }
+}
+
+struct in_finally {
+    struct coil_coro coro;
+    struct coil_cancel_scope scope;
+    bool twice;
+};
+
+static void in_finally(struct coil_coro *co)
+{
+    ASYNC(in_finally, my) {
+        CANCEL_SCOPE(&my->scope);
+        if (my->twice)
+            CANCEL_SCOPE(&my->scope);
+        RETURN(0);
+
+    FINALLY;
+        my->scope = (struct coil_cancel_scope){ 0 };
+        CANCEL_SCOPE(&my->scope);
+    }
+}
+
+DEATH_TEST(cancel_scope_in_finally_aborts, "CANCEL_SCOPE in FINALLY")
+{
+    RUN(in_finally);
+}
+
+DEATH_TEST(cancel_scope_entered_twice_aborts,
+           "a cancel scope is entered twice")
+{
+    RUN(in_finally, .twice = true);
+}
+
+static int scope_allocations(void)
+{
+    struct coil_loop *loop;
+    int err = coil_loop_new(&loop, stage_options());
+    if (err < 0)
+        return err;
+    struct coil_cancel_scope late = { 0 };
+    struct hand op = { 0 };
+    coil_cancel_scope_set_deadline(&late, coil_now() + COIL_SECONDS(9));
+    struct coil_task *t = coil_spawn(CALL(script, .name = "t", .steps = "c",
+                                          .scope = &late, .hand = &op));
+    for (int i = 0; i < 3; i++)
+        coil_loop_pass(loop, 0);
+    coil_cancel_scope_cancel(&late);
+    err = coil_run_until(loop, t);
+    if (err == 0)
+        err = coil_future_error(coil_task_future(t));
+    coil_loop_close(loop);
+    stage_trace[0] = '\0';
+    return err;
+}
+
+TEST(cancel_scope_every_allocation)
+{
+    test_every_allocation(scope_allocations);
+}

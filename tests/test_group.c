@@ -1,0 +1,910 @@
+// SPDX-License-Identifier: MIT
+// labels: core
+/*
+ * test_group.c: tasks that succeed together or end together, by the rules of
+ * asyncio's TaskGroup: who is cancelled, whose error it is, what comes back.
+ */
+#include "stage.h"
+
+#include <coil/cancel_scope.h>
+#include <coil/group.h>
+
+#include <stdlib.h>
+
+/* ---- Actors ----------------------------------------------------------- */
+
+// A child: waits for its hand; then ends as it was told to.
+struct child {
+    struct coil_coro coro;
+    const char *name;
+    struct hand *hand, *cleanup; // either may be NULL
+    int fails, fails_late; // its error; if it is cancelled
+    int err;
+};
+
+static void child(struct coil_coro *co)
+{
+    ASYNC(child, my) {
+        if (my->hand && my->fails_late) {
+            CATCH_AWAIT(my->err, hand_op(my->hand));
+            FAIL(my->fails_late);
+        } else if (my->hand) {
+            AWAIT(hand_op(my->hand));
+        }
+        if (my->fails)
+            FAIL_WITH(my->fails, 17);
+
+    FINALLY;
+        if (my->cleanup)
+            AWAIT(hand_op(my->cleanup));
+        trace("%s", my->name);
+    }
+}
+
+// The body: starts `n` children, then waits for `body`, then returns 7.
+struct team {
+    struct coil_coro coro;
+    struct coil_group *group;
+    struct child *children; // as prototypes
+    int n;
+    struct hand *body; // may be NULL
+    struct coil_task **tasks; // may be NULL
+    int64_t within;
+    int fails, err;
+    bool swallows;
+};
+
+static void team(struct coil_coro *co)
+{
+    ASYNC(team, my) {
+        GROUP(my->group);
+        if (my->within)
+            WITHIN(my->within);
+        for (int i = 0; i < my->n; i++) {
+            const struct child *c = &my->children[i];
+            struct coil_task *t = SPAWN(child, .name = c->name,
+                                        .hand = c->hand, .cleanup = c->cleanup,
+                                        .fails = c->fails,
+                                        .fails_late = c->fails_late);
+            if (my->tasks)
+                my->tasks[i] = t;
+        }
+        if (my->body && my->swallows) {
+            CATCH_AWAIT(my->err, hand_op(my->body));
+            trace("body:%d", my->err);
+        } else if (my->body) {
+            AWAIT(hand_op(my->body));
+        }
+        if (my->fails)
+            FAIL(my->fails);
+        RETURN(7);
+
+    FINALLY;
+        trace("over");
+    }
+}
+
+// Who awaits a team, and what its next await meets.
+struct boss {
+    struct coil_coro coro;
+    struct team *team;
+    struct hand *then;
+    int err, value;
+};
+
+static void boss(struct coil_coro *co)
+{
+    ASYNC(boss, my) {
+        my->value = -1;
+        TRY_AWAIT_TO(my->err, my->value,
+                     CALL(team, .group = my->team->group,
+                          .children = my->team->children, .n = my->team->n,
+                          .body = my->team->body, .tasks = my->team->tasks,
+                          .within = my->team->within, .fails = my->team->fails,
+                          .swallows = my->team->swallows));
+        trace("boss %d %d", my->err, my->value);
+        CATCH_AWAIT(my->err, hand_op(my->then));
+        trace("then %d", my->err);
+    }
+}
+
+static struct hand a, b, c, body, then;
+static struct coil_group group;
+static struct coil_task *tasks[3];
+
+static void reset(void)
+{
+    a = b = c = body = then = (struct hand){ 0 };
+    group = (struct coil_group){ 0 };
+    memset(&stage_reported, 0, sizeof stage_reported);
+    stage_trace[0] = '\0';
+}
+
+static struct coil_task *begin(struct team *team)
+{
+    reset();
+    stage_open();
+    team->group = &group;
+    team->tasks = tasks;
+    struct coil_task *t = coil_spawn(CALL(boss, .team = team, .then = &then));
+    stage_passes(4);
+    return t;
+}
+
+static void end(struct coil_task *t)
+{
+    if (then.flying)
+        hand_set(&then, 0, 0);
+    CHECK_INT(stage_run(t), 0);
+    CHECK_INT(coil_task_cancelling(t), 0);
+    stage_close();
+}
+
+/* ---- Together --------------------------------------------------------- */
+
+// The end of the block waits; a plain coroutine would cancel them.
+TEST(group_waits_for_its_children_at_the_end_of_its_block)
+{
+    struct child two[] = { { .name = "a", .hand = &a },
+                           { .name = "b", .hand = &b } };
+    struct team team = { .children = two, .n = 2 };
+    struct coil_task *t = begin(&team);
+    CHECK_INT(a.cancels + b.cancels, 0);
+    hand_set(&b, 0, 0);
+    stage_passes(2);
+    CHECK_TRACE("b");
+    hand_set(&a, 0, 0);
+    stage_passes(4);
+    CHECK_TRACE("a over boss 0 7");
+    end(t);
+    CHECK_TRACE("then 0");
+}
+
+TEST(group_without_children_ends_with_its_block)
+{
+    struct team team = { 0 };
+    struct coil_task *t = begin(&team);
+    CHECK_TRACE("over boss 0 7");
+    end(t);
+}
+
+TEST(group_child_that_fails_cancels_the_others_and_the_block)
+{
+    struct child two[] = { { .name = "a", .hand = &a, .fails = -EIO },
+                           { .name = "b", .hand = &b } };
+    struct team team = { .children = two, .n = 2, .body = &body };
+    struct coil_task *t = begin(&team);
+    hand_set(&a, 0, 0);
+    stage_passes(5);
+    CHECK_INT(b.cancels, 1);
+    CHECK_INT(body.cancels, 1);
+    CHECK_TRACE("a b over boss -5 -1");
+    CHECK_INT(then.started, 1); /* the boss was not cancelled */
+    CHECK_INT(stage_reported.n, 0);
+    end(t);
+    CHECK_TRACE("then 0");
+}
+
+TEST(group_child_that_fails_cancels_the_others_while_the_block_waits_for_them)
+{
+    struct child two[] = { { .name = "a", .hand = &a, .fails = -EIO },
+                           { .name = "b", .hand = &b } };
+    struct team team = { .children = two, .n = 2 };
+    struct coil_task *t = begin(&team);
+    hand_set(&a, 0, 0);
+    stage_passes(5);
+    CHECK_INT(b.cancels, 1);
+    CHECK_TRACE("a b over boss -5 -1");
+    end(t);
+    stage_trace[0] = '\0';
+}
+
+TEST(group_fails_with_the_detail_of_its_first_error)
+{
+    reset();
+    struct child one[] = { { .name = "a", .fails = -EIO } };
+    stage_open();
+    struct coil_task *t = coil_spawn(CALL(team, .group = &group, .n = 1,
+                                          .children = one));
+    CHECK_INT(stage_run(t), -EIO);
+    CHECK_INT((int)coil_future_detail(coil_task_future(t)), 17);
+    CHECK_INT(coil_task_cancelling(t), 0);
+    stage_close();
+    stage_trace[0] = '\0';
+}
+
+// asyncio puts them all into one ExceptionGroup; here one is returned, and the
+// others are not lost: who has a handle may ask, else they are reported.
+TEST(group_reports_the_errors_that_came_after_the_first)
+{
+    for (int ask = 0; ask < 2; ask++) {
+        struct child two[] = {
+            { .name = "a", .hand = &a, .fails = -EIO },
+            { .name = "b", .hand = &b, .cleanup = &c, .fails_late = -ENXIO }
+        };
+        struct team team = { .children = two, .n = 2, .body = &body };
+        struct coil_task *t = begin(&team);
+        hand_set(&a, 0, 0);
+        stage_passes(3);
+        hand_set(&c, 0, 0);
+        stage_passes(1);
+        if (ask)
+            CHECK_INT(coil_future_error(coil_task_future(tasks[1])), -ENXIO);
+        stage_passes(4);
+        CHECK_INT(stage_reported.n, !ask);
+        CHECK_TRACE("a b over boss -5 -1");
+        end(t);
+        stage_trace[0] = '\0';
+    }
+}
+
+// A child that somebody cancelled has not failed.
+TEST(group_child_that_was_cancelled_is_no_error)
+{
+    struct child two[] = { { .name = "a", .hand = &a },
+                           { .name = "b", .hand = &b } };
+    struct team team = { .children = two, .n = 2 };
+    struct coil_task *t = begin(&team);
+    coil_task_cancel(tasks[0]);
+    stage_passes(3);
+    CHECK_INT(b.cancels, 0);
+    hand_set(&b, 0, 0);
+    stage_passes(4);
+    CHECK_TRACE("a b over boss 0 7");
+    end(t);
+    stage_trace[0] = '\0';
+}
+
+// The error is the group's even if the body swallowed the cancellation.
+TEST(group_fails_even_if_its_block_swallows_the_cancellation)
+{
+    struct child one[] = { { .name = "a", .hand = &a, .fails = -EIO } };
+    struct team team = { .children = one, .n = 1, .body = &body,
+                         .swallows = true };
+    struct coil_task *t = begin(&team);
+    hand_set(&a, 0, 0);
+    stage_passes(5);
+    CHECK_TRACE("a body:-125 over boss -5 -1");
+    end(t);
+    CHECK_TRACE("then 0");
+}
+
+TEST(group_whose_block_fails_cancels_its_children)
+{
+    struct child one[] = { { .name = "a", .hand = &a } };
+    struct team team = { .children = one, .n = 1, .body = &body,
+                         .fails = -ENOENT };
+    struct coil_task *t = begin(&team);
+    hand_set(&body, 0, 0);
+    stage_passes(5);
+    CHECK_INT(a.cancels, 1);
+    CHECK_TRACE("a over boss -2 -1");
+    end(t);
+    stage_trace[0] = '\0';
+}
+
+/* ---- Cancelled from outside ------------------------------------------- */
+
+TEST(group_cancelled_from_outside_cancels_its_children)
+{
+    for (int where = 0; where < 2; where++) { /* in its block, in its end */
+        struct child two[] = { { .name = "a", .hand = &a },
+                               { .name = "b", .hand = &b } };
+        struct team team = { .children = two, .n = 2,
+                             .body = where ? NULL : &body };
+        struct coil_task *t = begin(&team);
+        coil_task_cancel(t);
+        CHECK_INT(stage_run(t), -ECANCELED);
+        CHECK_TRACE("a b over");
+        CHECK_INT(a.cancels + b.cancels, 2);
+        stage_close();
+    }
+}
+
+// Errors win, and the cancellation is not forgotten: it strikes the next await.
+TEST(group_error_beats_a_cancellation_which_strikes_the_next_await)
+{
+    struct child one[] = { { .name = "a", .hand = &a, .fails_late = -EIO } };
+    struct team team = { .children = one, .n = 1, .body = &body };
+    struct coil_task *t = begin(&team);
+    coil_task_cancel(t);
+    stage_passes(6);
+    CHECK_TRACE("a over boss -5 -1 then -125");
+    CHECK_INT(then.started, 0);
+    CHECK_INT(stage_run(t), 0); /* the boss has caught it */
+    CHECK_INT(coil_task_cancelling(t), 1);
+    stage_close();
+}
+
+TEST(group_that_is_struck_already_and_cancelled_passes_that_on)
+{
+    struct child one[] = { { .name = "a", .hand = &a, .fails = -EIO } };
+    struct team team = { .children = one, .n = 1, .body = &body };
+    struct coil_task *t = begin(&team);
+    body.on_cancel = HAND_LINGERS;
+    hand_set(&a, 0, 0);
+    stage_passes(2);
+    CHECK_INT(body.cancels, 1);
+    coil_task_cancel(t);
+    hand_set(&body, -ECANCELED, 0);
+    stage_passes(5);
+    CHECK_TRACE("a over boss -5 -1 then -125");
+    CHECK_INT(stage_run(t), 0);
+    stage_close();
+}
+
+static int freed;
+
+static void gives_free(void *p)
+{
+    freed++;
+    free(p);
+}
+
+struct gives {
+    struct coil_coro coro;
+    struct coil_group group;
+    struct hand *hand;
+};
+
+static void gives(struct coil_coro *co)
+{
+    ASYNC_GIVES(gives, my, gives_free) {
+        GROUP(&my->group);
+        START(child, .name = "a", .hand = my->hand);
+        RETURN(malloc(3));
+    }
+}
+
+// What it was going to return is disposed of.
+TEST(group_cancelled_after_return_frees_what_it_returned)
+{
+    reset();
+    stage_open();
+    freed = 0;
+    struct coil_task *t = coil_spawn(CALL(gives, .hand = &a));
+    stage_passes(3);
+    CHECK_INT(freed, 0);
+    coil_task_cancel(t);
+    CHECK_INT(stage_run(t), -ECANCELED);
+    CHECK_INT(freed, 1);
+    stage_close();
+    CHECK_INT(freed, 1);
+    stage_trace[0] = '\0';
+}
+
+TEST(group_deadline_covers_the_wait_for_its_children)
+{
+    struct child one[] = { { .name = "a", .hand = &a } };
+    struct team team = { .children = one, .n = 1, .within = COIL_MS(1) };
+    struct coil_task *t = begin(&team);
+    while (!then.started)
+        coil_loop_pass(stage_loop, COIL_NEVER);
+    CHECK_TRACE("a over boss -110 -1");
+    end(t);
+    CHECK_TRACE("then 0");
+}
+
+/* ---- coil_group_cancel ------------------------------------------------ */
+
+TEST(group_cancel_ends_all_of_it_without_an_error)
+{
+    for (int where = 0; where < 2; where++) {
+        struct child two[] = { { .name = "a", .hand = &a },
+                               { .name = "b", .hand = &b } };
+        struct team team = { .children = two, .n = 2,
+                             .body = where ? NULL : &body };
+        struct coil_task *t = begin(&team);
+        coil_group_cancel(&group);
+        coil_group_cancel(&group);
+        CHECK_INT(a.cancels, 1);
+        stage_passes(5);
+        /* In its end the body had returned: but it was cut short. */
+        CHECK_TRACE("a b over boss 0 0");
+        coil_group_cancel(&group); /* it is over */
+        end(t);
+        CHECK_TRACE("then 0");
+    }
+}
+
+TEST(group_cancelled_before_it_is_entered)
+{
+    reset();
+    stage_open();
+    struct child one[] = { { .name = "a", .hand = &a } };
+    struct team team = { .children = one, .n = 1, .body = &body,
+                         .group = &group };
+    coil_group_cancel(&group);
+    struct coil_task *t = coil_spawn(CALL(boss, .team = &team, .then = &then));
+    stage_passes(5);
+    CHECK_INT(body.started, 0);
+    CHECK_TRACE("a over boss 0 0");
+    end(t);
+    stage_trace[0] = '\0';
+}
+
+TEST(group_cancel_does_not_hide_an_error)
+{
+    struct child one[] = { { .name = "a", .hand = &a, .fails_late = -EIO } };
+    struct team team = { .children = one, .n = 1, .body = &body };
+    struct coil_task *t = begin(&team);
+    coil_group_cancel(&group);
+    stage_passes(5);
+    CHECK_TRACE("a over boss -5 -1");
+    end(t);
+    stage_trace[0] = '\0';
+}
+
+TEST(group_cancel_leaves_the_cancellation_of_somebody_else_alone)
+{
+    struct child one[] = { { .name = "a", .hand = &a } };
+    struct team team = { .children = one, .n = 1, .body = &body };
+    struct coil_task *t = begin(&team);
+    body.on_cancel = HAND_LINGERS;
+    coil_group_cancel(&group);
+    coil_task_cancel(t);
+    hand_set(&body, -ECANCELED, 0);
+    CHECK_INT(stage_run(t), -ECANCELED);
+    CHECK_TRACE("a over");
+    stage_close();
+}
+
+struct canceller {
+    struct coil_coro coro;
+    struct coil_group *group;
+};
+
+static void canceller(struct coil_coro *co)
+{
+    ASYNC(canceller, my) {
+        coil_group_cancel(my->group);
+        AWAIT(coil_sleep(0));
+        trace("not reached");
+    }
+}
+
+struct cancels_itself {
+    struct coil_coro coro;
+    struct coil_group *group;
+    bool by_body;
+};
+
+static void cancels_itself(struct coil_coro *co)
+{
+    ASYNC(cancels_itself, my) {
+        GROUP(my->group);
+        START(child, .name = "a", .hand = &a);
+        AWAIT(coil_sleep(0));
+        if (my->by_body)
+            coil_group_cancel(my->group);
+        else
+            START(canceller, .group = my->group);
+        AWAIT(hand_op(&body));
+        trace("not reached");
+    }
+}
+
+TEST(group_cancelled_from_inside)
+{
+    for (int by_body = 0; by_body < 2; by_body++) {
+        reset();
+        stage_open();
+        struct coil_task *t = coil_spawn(
+            CALL(cancels_itself, .group = &group, .by_body = by_body));
+        CHECK_INT(stage_run(t), 0);
+        CHECK_INT(coil_future_int(coil_task_future(t)), 0);
+        CHECK_TRACE("a");
+        CHECK_INT(body.started, !by_body);
+        stage_close();
+    }
+}
+
+/* ---- Spawning into it ------------------------------------------------- */
+
+struct spawner {
+    struct coil_coro coro;
+    struct coil_group *group;
+    struct hand *hand;
+    int depth;
+};
+
+// Each spawns the next one into the group, from its own body, and ends.
+static void spawner(struct coil_coro *co)
+{
+    ASYNC(spawner, my) {
+        AWAIT(coil_sleep(0));
+        if (my->depth > 0)
+            CHECK_INT(coil_group_start(my->group,
+                                       CALL(spawner, .group = my->group,
+                                            .hand = my->hand,
+                                            .depth = my->depth - 1)),
+                      0);
+        else
+            AWAIT(hand_op(my->hand));
+        trace("%d", my->depth);
+    }
+}
+
+struct with_spawner {
+    struct coil_coro coro;
+    struct coil_group *group;
+};
+
+static void with_spawner(struct coil_coro *co)
+{
+    ASYNC(with_spawner, my) {
+        GROUP(my->group);
+        START(spawner, .group = my->group, .hand = &a, .depth = 3);
+    FINALLY;
+        trace("over");
+    }
+}
+
+// The body is over, children are not: they may still spawn.
+TEST(group_takes_what_its_children_spawn)
+{
+    reset();
+    stage_open();
+    struct coil_task *t = coil_spawn(CALL(with_spawner, .group = &group));
+    stage_passes(12);
+    CHECK_TRACE("3 2 1");
+    CHECK(!coil_task_done(t));
+    hand_set(&a, 0, 0);
+    CHECK_INT(stage_run(t), 0);
+    CHECK_TRACE("0 over");
+    stage_close();
+}
+
+// Refused, and the coroutine is disposed of: its FINALLY has run.
+TEST(group_that_is_closed_refuses_and_disposes)
+{
+    struct child two[] = { { .name = "a", .hand = &a, .fails = -EIO },
+                           { .name = "b", .hand = &b, .cleanup = &c } };
+    struct team team = { .children = two, .n = 2, .body = &body };
+    struct coil_task *t, *refused;
+
+    /* Before it is entered. */
+    reset();
+    stage_open();
+    refused = coil_group_spawn(&group, CALL(child, .name = "refused"));
+    CHECK_INT(coil_future_error(coil_task_future(refused)), COIL_ECLOSED);
+    CHECK_INT(coil_group_start(&group, CALL(child, .name = "too")),
+              COIL_ECLOSED);
+    coil_task_drop(&refused);
+    stage_passes(2);
+    CHECK_TRACE("refused too");
+    stage_close();
+
+    /* While it ends, and when it is over. */
+    t = begin(&team);
+    hand_set(&a, 0, 0);
+    stage_passes(3);
+    CHECK_TRACE("a");
+    refused = coil_group_spawn(&group, CALL(child, .name = "refused"));
+    CHECK_INT(coil_future_error(coil_task_future(refused)), COIL_ECLOSED);
+    hand_set(&c, 0, 0);
+    stage_passes(4);
+    CHECK_TRACE("refused b over boss -5 -1");
+    CHECK_INT(coil_group_start(&group, CALL(child, .name = "late")),
+              COIL_ECLOSED);
+    stage_passes(2);
+    CHECK_TRACE("late");
+    end(t);
+    stage_trace[0] = '\0';
+}
+
+TEST(group_spawns_any_future)
+{
+    struct team team = { .body = &body };
+    struct coil_task *t = begin(&team);
+    struct coil_task *op = coil_group_spawn(&group, hand_op(&a));
+    stage_passes(1);
+    hand_set(&body, 0, 0);
+    stage_passes(2);
+    CHECK_TRACE("");
+    hand_set(&a, -EPERM, 0);
+    stage_passes(1);
+    CHECK_INT(coil_future_error(coil_task_future(op)), -EPERM);
+    stage_passes(4);
+    CHECK_TRACE("over boss -1 -1");
+    end(t);
+    stage_trace[0] = '\0';
+}
+
+struct many {
+    struct coil_coro coro;
+    struct coil_group group;
+    int i;
+    size_t memory;
+};
+
+static size_t memory_now(void)
+{
+    struct coil_stats stats;
+    coil_loop_stats(stage_loop, &stats);
+    return stats.memory;
+}
+
+static void many(struct coil_coro *co)
+{
+    ASYNC(many, my) {
+        GROUP(&my->group);
+        for (; my->i < 100000; my->i++) {
+            CHECK_INT(coil_group_start(&my->group, CALL(child, .name = "")),
+                      0);
+            AWAIT(coil_sleep(0));
+            stage_trace[0] = '\0';
+            if (my->i == 100)
+                my->memory = memory_now();
+        }
+        CHECK_INT(memory_now() == my->memory, 1);
+    }
+}
+
+// A server's group must not grow with every connection there ever was.
+TEST(group_lets_go_of_children_that_have_ended)
+{
+    reset();
+    stage_open();
+    CHECK_INT(stage_run(coil_spawn(CALL(many))), 0);
+    stage_close();
+}
+
+/* ---- One in another --------------------------------------------------- */
+
+struct outer {
+    struct coil_coro coro;
+    struct coil_group group;
+    struct team *team;
+    struct hand *hand;
+    int fails;
+};
+
+static void outer(struct coil_coro *co)
+{
+    ASYNC(outer, my) {
+        GROUP(&my->group);
+        START(child, .name = "outer", .hand = my->hand, .fails = my->fails);
+        AWAIT(CALL(team, .group = my->team->group,
+                   .children = my->team->children, .n = my->team->n,
+                   .body = my->team->body));
+    }
+}
+
+static struct coil_task *begin_nested(struct team *team, int outer_fails)
+{
+    reset();
+    stage_open();
+    team->group = &group;
+    struct coil_task *t = coil_spawn(CALL(outer, .team = team, .hand = &then,
+                                          .fails = outer_fails));
+    stage_passes(4);
+    return t;
+}
+
+TEST(group_nested_fails_inside)
+{
+    struct child one[] = { { .name = "a", .hand = &a, .fails = -EIO } };
+    struct team team = { .children = one, .n = 1, .body = &body };
+    struct coil_task *t = begin_nested(&team, 0);
+    hand_set(&a, 0, 0);
+    CHECK_INT(stage_run(t), -EIO);
+    CHECK_TRACE("a over outer");
+    CHECK_INT(coil_task_cancelling(t), 0);
+    stage_close();
+}
+
+TEST(group_nested_fails_outside)
+{
+    struct child one[] = { { .name = "a", .hand = &a } };
+    struct team team = { .children = one, .n = 1, .body = &body };
+    struct coil_task *t = begin_nested(&team, -EIO);
+    hand_set(&then, 0, 0);
+    CHECK_INT(stage_run(t), -EIO);
+    CHECK_TRACE("outer a over");
+    CHECK_INT(coil_task_cancelling(t), 0);
+    stage_close();
+}
+
+// test_taskgroup_14: both fail in one pass, or the inner one while it ends.
+TEST(group_nested_fails_on_both_sides)
+{
+    struct child one[] = { { .name = "a", .hand = &a, .fails_late = -ENXIO } };
+    struct team team = { .children = one, .n = 1, .body = &body };
+    struct coil_task *t = begin_nested(&team, -EIO);
+    hand_set(&then, 0, 0);
+    CHECK_INT(stage_run(t), -EIO); /* the outer group's first error */
+    CHECK_TRACE("outer a over");
+    CHECK_INT(coil_task_cancelling(t), 0);
+    stage_close();
+}
+
+TEST(group_nested_is_cancelled_from_outside)
+{
+    struct child one[] = { { .name = "a", .hand = &a } };
+    struct team team = { .children = one, .n = 1, .body = &body };
+    struct coil_task *t = begin_nested(&team, 0);
+    coil_task_cancel(t);
+    CHECK_INT(stage_run(t), -ECANCELED);
+    CHECK_TRACE("a over outer");
+    stage_close();
+}
+
+struct scoped {
+    struct coil_coro coro;
+    struct coil_cancel_scope *scope;
+    struct coil_group group;
+};
+
+static void scoped(struct coil_coro *co)
+{
+    ASYNC(scoped, my) {
+        CANCEL_SCOPE(my->scope);
+        GROUP(&my->group);
+        START(child, .name = "a", .hand = &a);
+        START(child, .name = "b", .hand = &b, .fails_late = -EIO);
+    }
+}
+
+// trio's nursery: one scope, and an error that beats it.
+TEST(group_in_a_cancel_scope)
+{
+    struct coil_cancel_scope scope = { 0 };
+    reset();
+    stage_open();
+    struct coil_task *t = coil_spawn(CALL(scoped, .scope = &scope));
+    stage_passes(3);
+    coil_cancel_scope_cancel(&scope);
+    CHECK_INT(stage_run(t), -EIO);
+    CHECK_TRACE("a b");
+    stage_close();
+}
+
+/* ---- Waiting in the block --------------------------------------------- */
+
+struct joins {
+    struct coil_coro coro;
+    struct coil_group group;
+    int fails, err;
+};
+
+static void joins(struct coil_coro *co)
+{
+    ASYNC(joins, my) {
+        GROUP(&my->group);
+        START(child, .name = "a", .hand = &a, .fails = my->fails);
+        JOIN();
+        trace("joined");
+        RETURN(3);
+    }
+}
+
+TEST(group_join_in_the_block_is_struck_by_an_error)
+{
+    for (int fails = 0; fails < 2; fails++) {
+        reset();
+        stage_open();
+        struct coil_task *t = coil_spawn(CALL(joins,
+                                              .fails = fails ? -EIO : 0));
+        stage_passes(3);
+        hand_set(&a, 0, 0);
+        CHECK_INT(stage_run(t), fails ? -EIO : 0);
+        CHECK_TRACE(fails ? "a" : "a joined");
+        stage_close();
+    }
+}
+
+struct finally_children {
+    struct coil_coro coro;
+    struct coil_group group;
+    int err;
+};
+
+static void finally_children(struct coil_coro *co)
+{
+    ASYNC(finally_children, my) {
+        GROUP(&my->group);
+        RETURN(1);
+
+    FINALLY;
+        START(child, .name = "fails", .fails = -EIO);
+        START(child, .name = "a", .hand = &a);
+        JOIN();
+    }
+}
+
+// What FINALLY starts is not in the group: it is over.
+TEST(group_is_over_in_finally)
+{
+    reset();
+    stage_open();
+    struct coil_task *t = coil_spawn(CALL(finally_children));
+    stage_passes(4);
+    CHECK_INT(a.cancels, 0);
+    CHECK_INT(stage_reported.n, 1); /* as any other */
+    hand_set(&a, 0, 0);
+    CHECK_INT(stage_run(t), 0);
+    CHECK_INT(coil_future_int(coil_task_future(t)), 1);
+    stage_close();
+    stage_trace[0] = '\0';
+}
+
+TEST(group_of_a_loop_that_closes_is_cancelled)
+{
+    struct child one[] = { { .name = "a", .hand = &a } };
+    struct team team = { .children = one, .n = 1, .body = &body };
+    begin(&team);
+    stage_close();
+    CHECK_TRACE("a over");
+    CHECK_INT(a.freed + body.freed, 2);
+}
+
+/* ---- Misuse, memory --------------------------------------------------- */
+
+struct misuse {
+    struct coil_coro coro;
+    struct coil_group one, two;
+    int what;
+};
+
+static void misuse(struct coil_coro *co)
+{
+    ASYNC(misuse, my) {
+        GROUP(&my->one);
+        if (my->what == 0)
+            GROUP(&my->one);
+        if (my->what == 1)
+            GROUP(&my->two);
+        RETURN(0);
+
+    FINALLY;
+        GROUP(&my->two);
+    }
+}
+
+DEATH_TEST(group_entered_twice_aborts, "a group is entered twice")
+{
+    RUN(misuse, .what = 0);
+}
+
+DEATH_TEST(group_beside_another_in_one_coroutine_aborts,
+           "two groups in one coroutine")
+{
+    RUN(misuse, .what = 1);
+}
+
+DEATH_TEST(group_in_finally_aborts, "GROUP in FINALLY")
+{
+    RUN(misuse, .what = 2);
+}
+
+struct few {
+    struct coil_coro coro;
+    struct coil_group group;
+    int err;
+};
+
+static void few(struct coil_coro *co)
+{
+    ASYNC(few, my) {
+        GROUP(&my->group);
+        for (int i = 0; i < 3; i++)
+            if (coil_group_start(&my->group, CALL(child, .name = "")) < 0)
+                FAIL(-ENOMEM);
+        struct coil_task *t = coil_group_spawn(&my->group,
+                                               CALL(child, .name = ""));
+        AWAIT(t);
+    }
+}
+
+static int group_allocations(void)
+{
+    int err = RUN(few);
+    stage_trace[0] = '\0';
+    return err;
+}
+
+TEST(group_every_allocation)
+{
+    test_every_allocation(group_allocations);
+}
