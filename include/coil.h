@@ -28,7 +28,7 @@
  *   task.h        what the loop drives; cancelling
  *   group.h       tasks that end together; cancel_scope.h: what can be cancelled
  *   wait.h        sleep, gather, wait
- *   wait_for.h    one thing, for so long at the most
+ *   wait_for.h    one thing, for so long at the most; ready.h: until it is of use
  *   shield.h      one thing, whoever is cancelled
  *   as_completed.h  map.h: a loop over tasks as they end
  *   race.h        the first that succeeds
@@ -58,6 +58,7 @@
 #include <coil/map.h>
 #include <coil/net.h>
 #include <coil/race.h>
+#include <coil/ready.h>
 #include <coil/receiver.h>
 #include <coil/semaphore.h>
 #include <coil/sender.h>

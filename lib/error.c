@@ -35,6 +35,10 @@ const char *coil_strerror(int err)
         return "The peer broke the protocol";
     case COIL_EDISCONNECTED:
         return "The peer closed the connection before it answered";
+    case COIL_EBROKEN:
+        return "Broken: one who is needed for it has gone";
+    case COIL_ENOTREADY:
+        return "The task ended before it was ready";
     }
     if (err >= 0)
         return "Success";

@@ -26,7 +26,9 @@ enum {
     COIL_ERESOLVE = -4101,    /* the name does not resolve; code: EAI_* */
     COIL_EURL = -4102,        /* not a URL that coil can fetch */
     COIL_EPROTOCOL = -4103,   /* the peer broke the protocol; code: reason */
-    COIL_EDISCONNECTED = -4104 /* the peer closed before it answered */
+    COIL_EDISCONNECTED = -4104, /* the peer closed before it answered */
+    COIL_EBROKEN = -4105,     /* one who is needed for it has gone */
+    COIL_ENOTREADY = -4106    /* the task ended before it was ready */
 };
 
 /* Where a request was when it failed; upper 8 bits of a detail. */
