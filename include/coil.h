@@ -37,13 +37,16 @@
  *   net.h         addresses, names, connect, listen
  *   stream.h      buffered bytes over a connection
  *   receiver.h    sender.h  acceptor.h: what these two are made of
+ *   signal.h      signals, awaited or as calls
  *   loop.h        options, calls, several runs
+ *   alert.h       a call that a signal handler may ask for
  *   error.h       time.h
  *
  * The HTTP client is a library of its own: <coil/http.h>.
  */
 
 #include <coil/acceptor.h>
+#include <coil/alert.h>
 #include <coil/api.h>
 #include <coil/as_completed.h>
 #include <coil/cancel_scope.h>
@@ -63,6 +66,7 @@
 #include <coil/semaphore.h>
 #include <coil/sender.h>
 #include <coil/shield.h>
+#include <coil/signal.h>
 #include <coil/stream.h>
 #include <coil/task.h>
 #include <coil/time.h>

@@ -113,6 +113,27 @@ static void unready(struct coil_loop *loop, struct coil_handle *h)
                 "a ready call is not in the ready list");
 }
 
+void coil_call_at_close(struct coil_handle *h, coil_call_fn *fn, void *arg)
+{
+    struct coil_loop *loop = coili_need_loop();
+    claim(h, fn, arg);
+    h->where = WHERE_CLOSE;
+    h->next = (uintptr_t)loop->at_close;
+    loop->at_close = h;
+}
+
+static void unlink_close(struct coil_loop *loop, const struct coil_handle *h)
+{
+    if (loop->at_close == h) {
+        loop->at_close = (struct coil_handle *)h->next;
+        return;
+    }
+    struct coil_handle *before = loop->at_close;
+    while (before->next != (uintptr_t)h)
+        before = (struct coil_handle *)before->next;
+    before->next = h->next;
+}
+
 bool coil_handle_cancel(struct coil_handle *h)
 {
     struct coil_loop *loop = coili_need_loop();
@@ -124,6 +145,8 @@ bool coil_handle_cancel(struct coil_handle *h)
         pthread_mutex_unlock(&loop->lock);
         if (!found)
             unready(loop, h);
+    } else if (h->where == WHERE_CLOSE) {
+        unlink_close(loop, h);
     } else if ((h->where & COILI_TAG_MASK) == COILI_TIMER_TAG) {
         coili_heap_remove(&loop->timers, COILI_TIMER_INDEX(h->where));
     } else {
@@ -177,6 +200,8 @@ static void take_remote(struct coil_loop *loop)
         ready_init(&loop->remote);
     }
     pthread_mutex_unlock(&loop->lock);
+    if (__atomic_load_n(&loop->alerts, __ATOMIC_RELAXED))
+        coili_take_alerts(loop);
 }
 
 /* ---- The trampoline --------------------------------------------------- */
@@ -538,6 +563,16 @@ static void drop_timers(struct coil_loop *loop)
     }
 }
 
+/* The last who asked for it comes first, as what is built on another. */
+static void call_at_close(struct coil_loop *loop)
+{
+    struct coil_handle *h;
+    while ((h = loop->at_close)) {
+        loop->at_close = (struct coil_handle *)h->next;
+        run_handle(h);
+    }
+}
+
 void coil_loop_close(struct coil_loop *loop)
 {
     coili_check(loop == coili_loop && !loop->running && !loop->stack_base,
@@ -557,8 +592,7 @@ void coil_loop_close(struct coil_loop *loop)
         coil_loop_pass(loop, COIL_MS(10));
         take_remote(loop);
     }
-    if (loop->at_close)
-        loop->at_close(loop);
+    call_at_close(loop);
 
     /* Whoever called from another thread is out of the lock after this. */
     pthread_mutex_lock(&loop->lock);

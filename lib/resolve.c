@@ -61,6 +61,7 @@ struct entry {
 };
 
 struct coili_resolver {
+    struct coil_handle closing;
     struct coil_semaphore room;
     struct coili_list line;  /* entries that wait for a thread, */
     struct coili_list asked; /* that have one, */
@@ -175,10 +176,11 @@ static void job_abandon(struct job *job)
 /* ---- The table -------------------------------------------------------- */
 
 /* What is allocated goes with the loop. */
-static void close_resolver(struct coil_loop *loop)
+static void close_resolver(void *arg)
 {
+    struct coili_resolver *r = arg;
     struct coili_list *link;
-    while ((link = coili_list_first(&loop->resolver->asked))) {
+    while ((link = coili_list_first(&r->asked))) {
         coili_list_remove(link);
         job_abandon(COILI_CONTAINER(link, struct entry, link)->job);
     }
@@ -205,7 +207,8 @@ static struct coili_resolver *resolver(void)
     for (size_t i = 0; i < n; i++)
         coili_list_init(&r->buckets[i]);
     loop->resolver = r;
-    loop->at_close = close_resolver;
+    r->closing = (struct coil_handle){ 0 };
+    coil_call_at_close(&r->closing, close_resolver, r);
     return r;
 }
 

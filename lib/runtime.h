@@ -19,6 +19,7 @@
 
 #include <pthread.h>
 
+#include <coil/alert.h>
 #include <coil/cancel_scope.h>
 #include <coil/coroutine.h>
 #include <coil/future.h>
@@ -281,7 +282,8 @@ struct coil_loop {
     struct coil_piece *pieces;   /* one per shared receive buffer */
     unsigned cancelled_scopes; /* that still stand in a coroutine's list */
     struct coili_resolver *resolver;
-    void (*at_close)(struct coil_loop *); /* all tasks have ended; or NULL */
+    struct coil_handle *at_close; /* the last to be made first; or NULL */
+    struct coil_alert *alerts;    /* raised, by whomever */
     const struct coil_site *asked;
     struct coil_options options;
     uint64_t passes;
@@ -354,7 +356,11 @@ bool coili_remove_waiter(struct coil_future *f, uintptr_t waiter);
 #define WHERE_NOWHERE ((uintptr_t)0)
 #define WHERE_READY ((uintptr_t)2)
 #define WHERE_REMOTE ((uintptr_t)6)
+#define WHERE_CLOSE ((uintptr_t)10)
 #define WHERE_FUTURE_TAG ((uintptr_t)3)
+
+/* Have the calls made of the alerts that were raised. */
+void coili_take_alerts(struct coil_loop *loop);
 
 /* ---- Futures, inside -------------------------------------------------- */
 

@@ -130,6 +130,17 @@ COIL_API int coil_call_at(struct coil_handle *handle, int64_t deadline_ns,
                           coil_call_fn *fn, void *arg);
 
 /*
+ * Call `fn(arg)` when this thread's loop closes: all tasks have ended, and
+ * nothing is in flight. The last to ask for it is called first. It may free what
+ * it has in the loop, and must begin nothing.
+ *
+ * Lifetime  lends `handle` until it was called or cancelled
+ * Source    contextlib.ExitStack.callback()
+ */
+COIL_API void coil_call_at_close(struct coil_handle *handle, coil_call_fn *fn,
+                                 void *arg);
+
+/*
  * Withdraw a call.
  *
  * Result    false if it was made already or never asked for

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: MIT
+// labels: core threads
+/*
+ * test_alert.c: calls asked for where no lock may be taken; and calls at the
+ * close of a loop.
+ */
+#include "stage.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <coil/alert.h>
+
+static struct coil_alert alert;
+static int calls;
+
+static void count(void *arg)
+{
+    (void)arg;
+    calls++;
+}
+
+TEST(alert_raised_several_times_is_one_call)
+{
+    stage_open();
+    coil_alert_init(&alert, count, NULL);
+    stage_passes(2);
+    CHECK_INT(calls, 0);
+    for (int i = 0; i < 3; i++)
+        coil_alert_raise(&alert);
+    stage_passes(3);
+    CHECK_INT(calls, 1);
+    coil_alert_raise(&alert);
+    stage_passes(3);
+    CHECK_INT(calls, 2);
+    coil_alert_fini(&alert);
+    stage_close();
+}
+
+static void note(void *arg)
+{
+    trace("%s", (const char *)arg);
+}
+
+TEST(alert_calls_come_in_the_order_in_which_they_were_raised)
+{
+    static struct coil_alert a, b, c;
+    stage_open();
+    coil_alert_init(&a, note, "a");
+    coil_alert_init(&b, note, "b");
+    coil_alert_init(&c, note, "c");
+    coil_alert_raise(&b);
+    coil_alert_raise(&a);
+    coil_alert_raise(&c);
+    coil_alert_raise(&b);
+    stage_passes(2);
+    CHECK_TRACE("b a c");
+    stage_close();
+}
+
+TEST(alert_withdrawn_is_not_called)
+{
+    stage_open();
+    coil_alert_init(&alert, count, NULL);
+    coil_alert_raise(&alert);
+    coil_alert_fini(&alert);
+    stage_passes(3);
+    CHECK_INT(calls, 0);
+    stage_close();
+}
+
+static void raise_again(void *arg)
+{
+    (void)arg;
+    if (++calls < 3)
+        coil_alert_raise(&alert);
+}
+
+TEST(alert_raised_in_its_call_is_for_another_one)
+{
+    stage_open();
+    coil_alert_init(&alert, raise_again, NULL);
+    coil_alert_raise(&alert);
+    for (int i = 0; i < 10 && calls < 3; i++)
+        coil_loop_pass(stage_loop, COIL_SECONDS(10));
+    CHECK_INT(calls, 3);
+    coil_alert_fini(&alert);
+    stage_close();
+}
+
+enum { TIMES = 20000 };
+static int written, seen;
+
+static void *raise_often(void *arg)
+{
+    (void)arg;
+    for (int i = 1; i <= TIMES; i++) {
+        __atomic_store_n(&written, i, __ATOMIC_RELAXED);
+        coil_alert_raise(&alert);
+    }
+    return NULL;
+}
+
+static void look(void *arg)
+{
+    (void)arg;
+    seen = __atomic_load_n(&written, __ATOMIC_RELAXED);
+}
+
+// What was written last, before the last raise, must be seen by some call.
+TEST(alert_of_a_thread_wakes_the_loop_for_the_last_one_too)
+{
+    stage_open();
+    coil_alert_init(&alert, look, NULL);
+    pthread_t thread;
+    CHECK_INT(pthread_create(&thread, NULL, raise_often, NULL), 0);
+    while (seen < TIMES)
+        coil_loop_pass(stage_loop, COIL_NEVER);
+    pthread_join(thread, NULL);
+    coil_alert_fini(&alert);
+    stage_close();
+}
+
+static void on_alarm(int signo)
+{
+    (void)signo;
+    errno = 4242;
+    coil_alert_raise(&alert);
+    if (errno != 4242)
+        _exit(3);
+}
+
+TEST(alert_raised_in_a_signal_handler_wakes_the_loop_and_keeps_errno)
+{
+    struct sigaction action = { .sa_handler = on_alarm };
+    stage_open();
+    coil_alert_init(&alert, count, NULL);
+    sigaction(SIGALRM, &action, NULL);
+    alarm(1);
+    while (!calls)
+        coil_loop_pass(stage_loop, COIL_NEVER);
+    coil_alert_fini(&alert);
+    stage_close();
+}
+
+/* ---- At close --------------------------------------------------------- */
+
+TEST(alert_calls_at_close_are_made_the_last_first)
+{
+    static struct coil_handle a, b, c, d;
+    stage_open();
+    coil_call_at_close(&a, note, "a");
+    coil_call_at_close(&b, note, "b");
+    coil_call_at_close(&c, note, "c");
+    coil_call_at_close(&d, note, "d");
+    CHECK(coil_handle_cancel(&b));
+    CHECK(!coil_handle_cancel(&b));
+    CHECK(coil_handle_cancel(&d));
+    stage_passes(2);
+    stage_close();
+    CHECK_TRACE("c a");
+    stage_open();
+    coil_call_at_close(&a, note, "again");
+    stage_close();
+    CHECK_TRACE("again");
+}
+
+struct sleeper {
+    struct coil_coro coro;
+};
+
+static void sleeper(struct coil_coro *co)
+{
+    COIL_ASYNC(sleeper, my) {
+        (void)my;
+        COIL_AWAIT(coil_sleep(COIL_SECONDS(1000)));
+
+    COIL_FINALLY;
+        trace("finally");
+    }
+}
+
+TEST(alert_calls_at_close_come_when_all_tasks_have_ended)
+{
+    static struct coil_handle a;
+    stage_open();
+    coil_call_at_close(&a, note, "close");
+    COIL_SPAWN(sleeper);
+    stage_passes(1);
+    stage_close();
+    CHECK_TRACE("finally close");
+}
+
+DEATH_TEST(alert_call_at_close_asked_for_twice_aborts, "a handle is in use")
+{
+    static struct coil_handle a;
+    stage_open();
+    coil_call_at_close(&a, note, "a");
+    coil_call_at_close(&a, note, "a");
+}
