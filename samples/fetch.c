@@ -30,7 +30,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -242,20 +241,16 @@ static void urls(struct coil_coro *co)
     }
 }
 
-/* Cancels a task when a signal comes; the next one ends us at once. */
+/* SIGTERM does what RUN has SIGINT do: the next one ends us at once. */
 struct watch {
     struct coil_coro coro;
     struct coil_task *task;
-    const sigset_t *set;
-    int fd;
-    struct signalfd_siginfo info;
 };
 
 static void watch(struct coil_coro *co)
 {
     ASYNC(watch, my) {
-        AWAIT(coil_read(my->fd, &my->info, sizeof my->info));
-        sigprocmask(SIG_UNBLOCK, my->set, NULL);
+        AWAIT(coil_signal(SIGTERM));
         coil_task_cancel_reason(my->task, COIL_CANCEL_INTERRUPT);
     }
 }
@@ -277,8 +272,7 @@ static void progress(struct coil_coro *co)
 struct all {
     struct coil_coro coro;
     char **args, *url;
-    const sigset_t *signals;
-    int signalfd, permits;
+    int permits;
     struct coil_session *session;
     struct coil_semaphore limit;
 };
@@ -292,8 +286,7 @@ static void all(struct coil_coro *co)
         my->session = coil_session_new(&o);
         coil_semaphore_init(&my->limit, o.limit);
         if ((options.live && START(progress) < 0) ||
-            START(watch, .task = coil_task_current(), .set = my->signals,
-                  .fd = my->signalfd) < 0)
+            START(watch, .task = coil_task_current()) < 0)
             FAIL(-ENOMEM);
 
         /* A task for each, made when it has its permit: never more of them. */
@@ -358,20 +351,11 @@ int main(int argc, char **argv)
         files.rlim_cur = files.rlim_max;
         setrlimit(RLIMIT_NOFILE, &files);
     }
-    sigset_t stop;
-    sigemptyset(&stop);
-    sigaddset(&stop, SIGINT);
-    sigaddset(&stop, SIGTERM);
-    sigprocmask(SIG_BLOCK, &stop, NULL);
-    int fd = signalfd(-1, &stop, SFD_CLOEXEC);
-
     now.began = coil_now();
     puts("status        bytes  seconds  URL");
-    int err = fd < 0 ? -errno
-                     : RUN(all, .args = argv + optind, .signals = &stop,
-                           .signalfd = fd);
+    int err = RUN(all, .args = argv + optind);
     closing_rows();
-    if (err == -ECANCELED) {
+    if (err == -EINTR || err == -ECANCELED) {
         puts("interrupted");
         return 130;
     }

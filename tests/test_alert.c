@@ -125,10 +125,12 @@ TEST(alert_of_a_thread_wakes_the_loop_for_the_last_one_too)
 static void on_alarm(int signo)
 {
     (void)signo;
+    int saved = errno;
     errno = 4242;
     coil_alert_raise(&alert);
     if (errno != 4242)
         _exit(3);
+    errno = saved;
 }
 
 TEST(alert_raised_in_a_signal_handler_wakes_the_loop_and_keeps_errno)

@@ -134,7 +134,13 @@ COIL_END_DECLS
  * RUN_WITH takes options (loop.h), RUN_TO puts the coroutine's result into an
  * lvalue if it ended well.
  *
- * Result    0, or the error of the loop or of the coroutine
+ * Ctrl-C: in the main thread, if SIGINT has its default disposition and unless
+ * options.leave_sigint, the first SIGINT cancels the coroutine, for the reason
+ * COIL_CANCEL_INTERRUPT; a second one ends the process at once, as ever. Who
+ * listens to SIGINT (signal.h) gets it instead.
+ *
+ * Result    0, or the error of the loop or of the coroutine; -EINTR if that was
+ *           cancelled by SIGINT and by nobody else
  * Source    asyncio.run()
  */
 #define COIL_RUN(...) COIL_RUN_WITH(NULL, __VA_ARGS__)
@@ -144,6 +150,26 @@ COIL_END_DECLS
 #define COIL_RUN_TO(lvalue, ...) \
     (coili_run_begin(NULL, COILI_ABI), \
      coili_run_end(COIL_CALL(__VA_ARGS__), COILI_KIND(lvalue), &(lvalue)))
+
+/*
+ * The same on a loop of this thread's that is there, any number of times: what
+ * the coroutine has detached goes on at the next run. Inside a run it aborts.
+ *
+ *     coil_loop_new(&loop, NULL);
+ *     err = RUN_ON(loop, first);
+ *     err = RUN_ON_TO(loop, answer, second, .name = "x");
+ *     coil_loop_close(loop);
+ *
+ * Result    as RUN; COIL_ESTOPPED after coil_loop_stop(): the coroutine goes on
+ *           at the next run
+ * Source    asyncio.Runner.run()
+ */
+#define COIL_RUN_ON(loop, ...) \
+    (coili_run_on_begin((loop), COILI_ABI), \
+     coili_run_on_end(COIL_CALL(__VA_ARGS__), COILI_KIND_NONE, NULL))
+#define COIL_RUN_ON_TO(loop, lvalue, ...) \
+    (coili_run_on_begin((loop), COILI_ABI), \
+     coili_run_on_end(COIL_CALL(__VA_ARGS__), COILI_KIND(lvalue), &(lvalue)))
 
 /* ---- The block -------------------------------------------------------- */
 
@@ -402,6 +428,8 @@ COIL_END_DECLS
 #define RUN(...) COIL_RUN(__VA_ARGS__)
 #define RUN_WITH(options, ...) COIL_RUN_WITH(options, __VA_ARGS__)
 #define RUN_TO(lvalue, ...) COIL_RUN_TO(lvalue, __VA_ARGS__)
+#define RUN_ON(loop, ...) COIL_RUN_ON(loop, __VA_ARGS__)
+#define RUN_ON_TO(loop, lvalue, ...) COIL_RUN_ON_TO(loop, lvalue, __VA_ARGS__)
 #define ASYNC(T, my) COIL_ASYNC(T, my)
 #define ASYNC_GIVES(T, my, free_fn) COIL_ASYNC_GIVES(T, my, free_fn)
 #define FINALLY COIL_FINALLY
@@ -581,6 +609,9 @@ COIL_API struct coil_task *coili_nomem_task(void);
 COIL_API void coili_run_begin(const struct coil_options *options, uint32_t abi);
 COIL_API int coili_run_end(struct coil_future *main, enum coili_kind kind,
                            void *result);
+COIL_API void coili_run_on_begin(struct coil_loop *loop, uint32_t abi);
+COIL_API int coili_run_on_end(struct coil_future *main, enum coili_kind kind,
+                              void *result);
 
 COIL_API void *coili_leave(struct coil_coro *co, const struct coil_site *site);
 COIL_API void coili_body_over_slow(struct coil_coro *co);

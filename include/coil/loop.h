@@ -63,6 +63,10 @@ struct coil_options {
     unsigned resolver_names; /* kept or asked for, then others wait; 64 */
     int64_t resolver_keep_ns; /* the age of an answer at the most; 10 s;
                                  COIL_NEVER: any; negative: none is kept */
+    unsigned leave_sigint;   /* 1: RUN does not touch it; see coroutine.h */
+    unsigned debug;          /* 1: look for mistakes; see above */
+    int64_t slow_step_ns;    /* debug: a step that takes longer is reported;
+                                100 ms */
 };
 
 #define COIL_OPTIONS_INIT { .size = sizeof(struct coil_options) }
