@@ -107,6 +107,13 @@ struct coil_future *coil_future_done_with(int err, int64_t value)
     return f;
 }
 
+struct coil_future *coil_future_done_pointer(void *value)
+{
+    struct coil_future *f = coil_future_new();
+    coil_future_set_pointer(f, value);
+    return f;
+}
+
 struct coil_future *coil_future_ref(struct coil_future *f)
 {
     future_ref(f);
@@ -258,6 +265,15 @@ bool coil_future_set_error_detail(struct coil_future *f, int err,
 bool coil_future_set_error(struct coil_future *f, int err)
 {
     return coil_future_set_error_detail(f, err, 0);
+}
+
+bool coil_future_set_as(struct coil_future *f, struct coil_future *done)
+{
+    coili_check(coil_future_done(done), "a pending future has no result yet");
+    bool set = settle(f, state_of(done), done->result.u);
+    if (set)
+        mark_fetched(done);
+    return set;
 }
 
 bool coil_future_cancel(struct coil_future *f)

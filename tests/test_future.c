@@ -126,6 +126,64 @@ TEST(future_holds_a_double)
     close_loop();
 }
 
+TEST(future_done_with_a_pointer_is_done)
+{
+    open_loop();
+    struct coil_future *f = coil_future_done_pointer(&loop);
+    CHECK(coil_future_done(f));
+    CHECK(coil_future_pointer(f) == &loop);
+    coil_future_unref(f);
+    close_loop();
+}
+
+// Of whatever kind: the word, the error and its detail.
+TEST(future_is_set_as_another_one)
+{
+    open_loop();
+    struct coil_future *from[5], *to[5];
+    for (int i = 0; i < 5; i++)
+        from[i] = coil_future_new();
+    coil_future_set_int(from[0], INT64_MIN);
+    coil_future_set_pointer(from[1], &loop);
+    coil_future_set_double(from[2], 0.5);
+    coil_future_set_error_detail(from[3], -EIO, 7);
+    coil_future_cancel(from[4]);
+    for (int i = 0; i < 5; i++) {
+        to[i] = coil_future_new();
+        CHECK(coil_future_set_as(to[i], from[i]));
+        coil_future_unref(from[i]);
+    }
+    CHECK_INT(coil_future_int(to[0]), INT64_MIN);
+    CHECK(coil_future_pointer(to[1]) == &loop);
+    CHECK(coil_future_double(to[2]) == 0.5);
+    CHECK_INT(coil_future_error(to[3]), -EIO);
+    CHECK_INT(coil_future_detail(to[3]), 7);
+    CHECK(coil_future_cancelled(to[4]));
+    for (int i = 0; i < 5; i++)
+        coil_future_unref(to[i]);
+    close_loop();
+}
+
+// One that was cancelled meanwhile takes nothing.
+TEST(future_that_was_cancelled_is_not_set_as_another_one)
+{
+    open_loop();
+    struct coil_future *from = coil_future_done_with(0, 1);
+    struct coil_future *to = coil_future_new();
+    coil_future_cancel(to);
+    CHECK(!coil_future_set_as(to, from));
+    CHECK(coil_future_cancelled(to));
+    coil_future_unref(from);
+    coil_future_unref(to);
+    close_loop();
+}
+
+DEATH_TEST(future_set_as_a_pending_one_aborts, "has no result yet")
+{
+    open_loop();
+    coil_future_set_as(coil_future_new(), coil_future_new());
+}
+
 TEST(future_holds_an_error_and_its_detail)
 {
     open_loop();

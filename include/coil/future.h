@@ -95,6 +95,17 @@ COIL_API bool coil_future_set_error_detail(struct coil_future *future, int err,
                                            uint32_t detail);
 
 /*
+ * The same with what another future, which is done, has ended with; whatever
+ * its kind. Its error counts as fetched.
+ *
+ * Lifetime  a pointer that `done` would free is taken: the plain future does
+ *           not free it
+ * Source    asyncio's _copy_future_state()
+ */
+COIL_API bool coil_future_set_as(struct coil_future *future,
+                                 struct coil_future *done);
+
+/*
  * Ask a pending future to end. A plain future ends with -ECANCELED at once;
  * an operation ends when the kernel has let go of its buffer, and may still
  * succeed.
@@ -229,6 +240,9 @@ COIL_API struct coil_future *coil_future_nomem(void);
  * Lifetime  gives
  */
 COIL_API struct coil_future *coil_future_done_with(int err, int64_t value);
+
+/* The same with a pointer, which stays yours. */
+COIL_API struct coil_future *coil_future_done_pointer(void *value);
 
 COIL_END_DECLS
 
