@@ -32,6 +32,7 @@
  *   shield.h      one thing, whoever is cancelled
  *   as_completed.h  map.h: a loop over tasks as they end
  *   race.h        the first that succeeds
+ *   then.h  link.h: what is to follow, said in advance
  *   semaphore.h   lock.h  event.h
  *   io.h          one operation on a descriptor
  *   net.h         addresses, names, connect, listen
@@ -56,6 +57,7 @@
 #include <coil/future.h>
 #include <coil/group.h>
 #include <coil/io.h>
+#include <coil/link.h>
 #include <coil/lock.h>
 #include <coil/loop.h>
 #include <coil/map.h>
@@ -69,6 +71,7 @@
 #include <coil/signal.h>
 #include <coil/stream.h>
 #include <coil/task.h>
+#include <coil/then.h>
 #include <coil/time.h>
 #include <coil/wait.h>
 #include <coil/wait_for.h>

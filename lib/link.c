@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MIT
+/*
+ * link.c: a done callback that knows its future, and how that has ended.
+ *
+ * It keeps a reference, so that the future is still there when the call is
+ * made: a bare callback is told nothing, since the future may be gone by then.
+ */
+#include <coil/link.h>
+
+static void call(void *arg)
+{
+    struct coil_link *link = arg;
+    struct coil_future *done = link->future;
+    coil_link_fn *fn = coil_future_failed(done) ? link->failed : link->ok;
+    link->future = NULL; /* the link is theirs again */
+    if (fn)
+        fn(done, link->arg);
+    coil_future_unref(done);
+}
+
+void coil_link(struct coil_link *link, struct coil_future *future,
+               coil_link_fn *ok, coil_link_fn *failed, void *arg)
+{
+    coil_future_add_done_callback(future, &link->handle, call, link);
+    link->future = coil_future_ref(future);
+    link->ok = ok;
+    link->failed = failed;
+    link->arg = arg;
+}
+
+bool coil_unlink(struct coil_link *link)
+{
+    struct coil_future *future = link->future;
+    if (!future)
+        return false;
+    link->future = NULL;
+    coil_future_remove_done_callback(future, &link->handle);
+    coil_future_unref(future);
+    return true;
+}
