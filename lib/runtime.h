@@ -184,6 +184,7 @@ enum scope_kind {
     SCOPE_GROUP,
     SCOPE_HOLD,
     SCOPE_ITER,
+    SCOPE_FROM,
     SCOPE_GIVE,
     SCOPE_NAME,
     SCOPE_DROPPED /* in the head of the frame that was dropped */
@@ -227,6 +228,14 @@ struct hold_scope {
 struct iter_scope {
     struct coili_scope scope;
     struct coil_coro *generator;
+    struct coil_coro *leaf; /* what runs: itself, or the innermost inner one */
+};
+
+/* In a generator that delegates. */
+struct from_scope {
+    struct coili_scope scope;
+    struct coil_coro *inner;
+    struct iter_scope *root; /* the iteration of all of them */
 };
 
 /*

@@ -16,6 +16,7 @@ static const size_t scope_size[] = {
     [SCOPE_GROUP] = sizeof(struct group_scope),
     [SCOPE_HOLD] = sizeof(struct hold_scope),
     [SCOPE_ITER] = sizeof(struct iter_scope),
+    [SCOPE_FROM] = sizeof(struct from_scope),
     [SCOPE_GIVE] = sizeof(struct give_scope),
     [SCOPE_NAME] = sizeof(struct name_scope),
 };

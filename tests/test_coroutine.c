@@ -2250,7 +2250,7 @@ COROUTINE(iterate_twice, struct coil_future *generator; int i;)
 
 DEATH_TEST(coroutine_generator_used_twice_aborts,
            "loop at ([0-9]+)\n"
-           "coil: a generator is used twice\n"
+           "coil: a generator is used twice, or after its end\n"
            "    in iterate_twice at .*test_coroutine.c:\\1$")
 {
     RUN(iterate_twice);

@@ -229,7 +229,7 @@ COIL_END_DECLS
 /* End this coroutine with a word, or with an error (and a detail). */
 #define COIL_RETURN(v) \
     do { \
-        COILI_PUT(v); \
+        COILI_PUT(co, v); \
         coili_body_over(co); \
         goto coil_again; \
     } while (0)
@@ -247,7 +247,7 @@ COIL_END_DECLS
  */
 #define COIL_RETURN_TAKEN(v) \
     do { \
-        COILI_PUT(v); \
+        COILI_PUT(co, v); \
         coili_result_beats_cancel(co); \
         coili_body_over(co); \
         goto coil_again; \
@@ -346,10 +346,26 @@ COIL_END_DECLS
 
 /* ---- Generators ------------------------------------------------------- */
 
-/* Give the FOR_AWAIT that runs this coroutine its next item. */
+/*
+ * A coroutine that yields is a generator. It runs while its consumer waits for
+ * the next item, and stands at its YIELD between two turns.
+ *
+ *     static void countdown(struct coil_coro *co)
+ *     {
+ *         ASYNC(countdown, my) {
+ *             for (; my->n > 0; my->n--)
+ *                 YIELD(my->n);
+ *         }
+ *     }
+ *
+ *     FOR_AWAIT(my->i, CALL(countdown, .n = 5))
+ *         printf("%d\n", my->i);
+ */
+
+/* Give the coroutine that runs this one its next item. */
 #define COIL_YIELD(v) \
     do { \
-        COILI_PUT(v); \
+        COILI_PUT(co, v); \
         if (coili_yield(co, __LINE__)) { \
             return; \
         case __LINE__:; \
@@ -359,10 +375,63 @@ COIL_END_DECLS
     } while (0)
 
 /*
+ * The same, and take the word that the consumer has sent before it came back.
+ * Nothing sent is 0, or NULL. A wrong kind aborts; too large is -EOVERFLOW.
+ *
+ * Source    x = yield v
+ */
+#define COIL_YIELD_TO(lvalue, v) \
+    do { \
+        COILI_PUT(co, v); \
+        if (coili_yield_to(co, __LINE__)) { \
+            return; \
+        case __LINE__:; \
+        } \
+        if (coili_sent_failed(co, COILI_KIND(lvalue), __FILE__, __LINE__)) \
+            goto coil_again; \
+        if (coili_has_value(co)) \
+            (lvalue) = COILI_TAKE(lvalue); \
+    } while (0)
+
+/*
+ * Yield each item of another generator (taken) as one's own, until that is
+ * over. What is sent goes to it; its error ends this coroutine; and who closes
+ * this one closes it first. YIELD_FROM_TO takes what it RETURNs. An item costs
+ * the same however many delegate to each other. Not in FINALLY: aborts.
+ *
+ * Source    x = yield from generator
+ */
+#define COIL_YIELD_FROM(generator) \
+    do { \
+        if (coili_yield_from(co, (generator), __LINE__)) { \
+            return; \
+        case __LINE__:; \
+        } \
+        coili_from_over(co); \
+        if (coili_failed(co)) \
+            goto coil_again; \
+    } while (0)
+#define COIL_YIELD_FROM_TO(lvalue, generator) \
+    do { \
+        if (coili_yield_from(co, (generator), __LINE__)) { \
+            return; \
+        case __LINE__:; \
+        } \
+        coili_from_over(co); \
+        if (coili_failed_keep(co, COILI_KIND(lvalue), __FILE__, __LINE__)) \
+            goto coil_again; \
+        if (coili_has_value(co)) \
+            (lvalue) = COILI_TAKE(lvalue); \
+    } while (0)
+
+/*
  * Run a generator (taken) and the statement for each item it yields. `break`
  * and `continue` work; a generator left early is cancelled, so that its
- * FINALLY runs, and has ended before this coroutine does. As the branch of an
- * `if` it wants braces: -Wdangling-else sees the `else` that is in it.
+ * FINALLY runs, and has ended before this coroutine does. What it RETURNs is
+ * not kept. As the branch of an `if` it wants braces: -Wdangling-else sees the
+ * `else` that is in it.
+ *
+ * Source    async for
  */
 #define COIL_FOR_AWAIT(item, source) \
     for (coili_iter_begin(co, (source), -1 - __LINE__); \
@@ -375,10 +444,78 @@ COIL_END_DECLS
             } else if (coili_iter_failed(co, COILI_KIND(item), __FILE__, \
                                          __LINE__)) \
                 goto coil_again; \
-            else if (coili_iter_done(co, -1 - __LINE__)) \
+            else if (coili_iter_done(co)) \
                 break; \
             else if (((item) = COILI_TAKE(item)), 0) { \
             } else
+
+/*
+ * By hand: one item of a generator that is kept in a field. `more` is true and
+ * the item is stored; or the generator is over, `more` is false, and the field
+ * holds nothing any more. The first NEXT makes it this coroutine's; an error of
+ * it is one of this coroutine, as with AWAIT.
+ *
+ *     my->numbers = CALL(countdown, .n = 5);
+ *     NEXT(my->more, my->first, my->numbers);
+ *     FOR_AWAIT(my->i, my->numbers)       // goes on with the second
+ *         ...
+ *
+ * A later FOR_AWAIT or YIELD_FROM takes it as it stands. In the body of a
+ * FOR_AWAIT over it NEXT skips on, SEND answers, and CLOSE ends the loop.
+ *
+ * Lifetime  what is not over when the block ends is closed then, before FINALLY
+ * Source    anext(generator, default)
+ */
+#define COIL_NEXT(more, item, generator) \
+    do { \
+        if (coili_next(co, (generator), __LINE__)) { \
+            return; \
+        case __LINE__:; \
+        } \
+        if (coili_iter_failed(co, COILI_KIND(item), __FILE__, __LINE__)) \
+            goto coil_again; \
+        if (((more) = !coili_iter_done(co))) \
+            (item) = COILI_TAKE(item); \
+    } while (0)
+
+/*
+ * What the YIELD_TO at which a generator stands is going to get when it is run
+ * next; a plain YIELD drops it, a second SEND replaces it. No await, no memory.
+ * To a generator that this coroutine does not run aborts: that is over, is
+ * another's, or was not begun, since there no YIELD_TO would get the word.
+ *
+ *     SEND(my->multiplier, 7);
+ *     NEXT(my->more, my->product, my->multiplier);
+ *
+ * Source    generator.send(v), without its turn
+ */
+#define COIL_SEND(generator, v) \
+    do { \
+        struct coil_coro *coili_to = coili_send(co, (generator), __FILE__, \
+                                                __LINE__); \
+        COILI_PUT(coili_to, v); \
+    } while (0)
+
+/*
+ * Close a generator before its end, begun or not: it is cancelled where it
+ * yielded and has run its FINALLY when this await ends. The end of the block
+ * does so with what NEXT has begun; so CLOSE is not for FINALLY. It is not cut
+ * short itself: a cancellation goes to what that FINALLY awaits, and strikes
+ * the next await here.
+ *
+ * Errors    one that the generator had before, as a deadline of its own
+ * Lifetime  takes
+ * Source    generator.aclose()
+ */
+#define COIL_CLOSE(generator) \
+    do { \
+        if (coili_close(co, (generator), __LINE__)) { \
+            return; \
+        case __LINE__:; \
+        } \
+        if (coili_close_failed(co)) \
+            goto coil_again; \
+    } while (0)
 
 /* ---- What belongs to this coroutine ----------------------------------- */
 
@@ -445,7 +582,13 @@ COIL_END_DECLS
 #define CATCH_AWAIT(err, x) COIL_CATCH_AWAIT(err, x)
 #define JOIN() COIL_JOIN()
 #define YIELD(v) COIL_YIELD(v)
+#define YIELD_TO(lvalue, v) COIL_YIELD_TO(lvalue, v)
+#define YIELD_FROM(generator) COIL_YIELD_FROM(generator)
+#define YIELD_FROM_TO(lvalue, generator) COIL_YIELD_FROM_TO(lvalue, generator)
 #define FOR_AWAIT(item, source) COIL_FOR_AWAIT(item, source)
+#define NEXT(more, item, generator) COIL_NEXT(more, item, generator)
+#define SEND(generator, v) COIL_SEND(generator, v)
+#define CLOSE(generator) COIL_CLOSE(generator)
 #define HOLD(x) COIL_HOLD(x)
 #define HOLD_WITH(object, release, acquire) \
     COIL_HOLD_WITH(object, release, acquire)
@@ -509,7 +652,7 @@ COIL_END_DECLS
              struct coil_future *: coili_await)(co, (x), __LINE__)
 
 /* The two branches promote: a bit-field has a type of its own in gcc. */
-#define COILI_PUT(v) \
+#define COILI_PUT(to, v) \
     _Generic(1 ? (v) : (v), \
              float: coili_put_double, \
              double: coili_put_double, \
@@ -519,7 +662,7 @@ COIL_END_DECLS
              int: coili_put_int, \
              long: coili_put_int, \
              long long: coili_put_int, \
-             default: coili_put_pointer)(co, (v))
+             default: coili_put_pointer)((to), (v))
 
 /* What an lvalue can hold; coili_fits() in coroutine.c reads it. */
 enum coili_kind {
@@ -637,15 +780,30 @@ COIL_API bool coili_caught_keep(struct coil_coro *co, int *err,
 COIL_API void coili_catch_all(struct coil_coro *co, int *err);
 COIL_API bool coili_join(struct coil_coro *co, int line);
 COIL_API bool coili_yield(struct coil_coro *co, int line);
+COIL_API bool coili_yield_to(struct coil_coro *co, int line);
+COIL_API bool coili_sent_failed(struct coil_coro *co, enum coili_kind kind,
+                                const char *file, int line);
 
 COIL_API void coili_iter_begin(struct coil_coro *co, struct coil_future *source,
                                int id);
 COIL_API bool coili_iter_live(const struct coil_coro *co, int id);
 COIL_API bool coili_iter_wait(struct coil_coro *co, int id);
-COIL_API bool coili_iter_failed(struct coil_coro *co, enum coili_kind kind,
-                                const char *file, int line);
-COIL_API bool coili_iter_done(struct coil_coro *co, int id);
+COIL_API bool coili_iter_failed_slow(struct coil_coro *co,
+                                     enum coili_kind kind, const char *file,
+                                     int line);
+COIL_API bool coili_iter_done_slow(struct coil_coro *co);
 COIL_API void coili_iter_end(struct coil_coro *co, int id);
+COIL_API bool coili_next(struct coil_coro *co, struct coil_future *source,
+                         int line);
+COIL_API struct coil_coro *coili_send(struct coil_coro *co,
+                                      struct coil_future *source,
+                                      const char *file, int line);
+COIL_API bool coili_close(struct coil_coro *co, struct coil_future *source,
+                          int line);
+COIL_API bool coili_close_failed(struct coil_coro *co);
+COIL_API bool coili_yield_from(struct coil_coro *co, struct coil_future *source,
+                               int line);
+COIL_API void coili_from_over(struct coil_coro *co);
 
 COIL_API bool coili_within(struct coil_coro *co, int64_t duration);
 COIL_API struct coil_future *coili_hold_semaphore(struct coil_coro *co,
@@ -725,6 +883,26 @@ static inline bool coili_failed_keep(struct coil_coro *co,
     return coili_failed_keep_slow(co, kind, file, line);
 }
 
+/* The same for an item: the generator's outcome so far. */
+static inline bool coili_iter_failed(struct coil_coro *co,
+                                     enum coili_kind kind, const char *file,
+                                     int line)
+{
+    const struct coil_future *f = (struct coil_future *)co->awaiting;
+    if (f->state == COILI_INT << COILI_OUTCOME_SHIFT
+            ? coili_fits_int(kind, f->result.i)
+            : f->state == COILI_POINTER << COILI_OUTCOME_SHIFT &&
+                  kind == COILI_KIND_POINTER)
+        return false;
+    return coili_iter_failed_slow(co, kind, file, line);
+}
+
+static inline bool coili_iter_done(struct coil_coro *co)
+{
+    const struct coil_future *f = (struct coil_future *)co->awaiting;
+    return (!f || f->state & COILI_STATE) && coili_iter_done_slow(co);
+}
+
 static inline bool coili_has_value(const struct coil_coro *co)
 {
     return co->awaiting != 0;
@@ -738,7 +916,7 @@ static inline uint64_t coili_take(struct coil_coro *co)
         if (f->flags & COILI_GIVES) /* whoever takes it first owns it */
             f->flags = (uint16_t)(f->flags | COILI_FETCHED);
         coili_let_go(co, f);
-    } else { /* yielded: the generator stays */
+    } else { /* yielded, or sent: the generator stays */
         f->state = 0;
         co->awaiting = 0;
     }

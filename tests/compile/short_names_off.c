@@ -12,10 +12,12 @@
 enum word { CALL, CALL_IN, SPAWN, START, RUN, RUN_WITH, RUN_TO, ASYNC,
             ASYNC_GIVES, FINALLY, RETURN, FAIL, FAIL_WITH, RETURN_AWAIT,
             AWAIT_TO, TRY_AWAIT, TRY_AWAIT_TO, CATCH_AWAIT, JOIN, YIELD,
-            FOR_AWAIT, HOLD, HOLD_WITH, RELEASE, WITHIN };
+            YIELD_TO, YIELD_FROM, YIELD_FROM_TO, FOR_AWAIT, NEXT, SEND, CLOSE,
+            HOLD, HOLD_WITH, RELEASE, WITHIN };
 
 struct numbers {
     struct coil_coro coro;
+    struct coil_future *next;
     int n;
 };
 
@@ -24,6 +26,12 @@ void numbers(struct coil_coro *co)
 {
     COIL_ASYNC(numbers, my) {
         COIL_YIELD(1);
+        COIL_YIELD_TO(my->n, 1);
+        COIL_YIELD_FROM(COIL_CALL(numbers));
+        COIL_YIELD_FROM_TO(my->n, COIL_CALL(numbers));
+        COIL_NEXT(my->n, my->n, my->next);
+        COIL_SEND(my->next, 1);
+        COIL_CLOSE(my->next);
     }
 }
 
