@@ -105,33 +105,45 @@ struct bench {
     int repetitions;
 };
 
+/* What one operation of a row took, in ns. */
+struct sample {
+    double cpu, wall;
+};
+
+static inline struct sample sample(void (*loop)(long n), long n)
+{
+    int64_t wall = now_ns(), cpu = cpu_ns();
+    loop(n);
+    return (struct sample){ (double)(cpu_ns() - cpu) / (double)n,
+                            (double)(now_ns() - wall) / (double)n };
+}
+
 /*
  * Run `loop(n)` with an n that takes `seconds`, several times, and print the
- * median and the best of ns per operation.
+ * medians of CPU and wall-clock ns per operation, and the best of each. CPU
+ * time does not count when somebody else has the core.
  */
 static inline void measure(const struct bench *b, const char *row,
                            void (*loop)(long n))
 {
-    double ns[64];
+    double cpu[64], wall[64];
     int repetitions = b->repetitions < 64 ? b->repetitions : 64;
-    long n = 2000;
-    int64_t took = 0;
+    long n = 1000;
 
-    for (;; n *= 2) {
-        int64_t start = now_ns();
-        loop(n);
-        took = now_ns() - start;
-        if ((double)took >= b->seconds * 1e9 / 2)
-            break;
-    }
+    do
+        n *= 2;
+    while (sample(loop, n).wall * (double)n < b->seconds * 1e9 / 2);
     for (int i = 0; i < repetitions; i++) {
-        int64_t start = now_ns();
-        loop(n);
-        ns[i] = (double)(now_ns() - start) / (double)n;
+        struct sample s = sample(loop, n);
+        cpu[i] = s.cpu;
+        wall[i] = s.wall;
     }
-    qsort(ns, (size_t)repetitions, sizeof *ns, compare_doubles);
-    printf("peer=%s row=%s ns=%.3f best_ns=%.3f n=%ld\n", b->peer, row,
-           ns[repetitions / 2], ns[0], n);
+    qsort(cpu, (size_t)repetitions, sizeof *cpu, compare_doubles);
+    qsort(wall, (size_t)repetitions, sizeof *wall, compare_doubles);
+    printf("peer=%s row=%s ns=%.3f best_ns=%.3f wall_ns=%.3f "
+           "best_wall_ns=%.3f n=%ld\n",
+           b->peer, row, cpu[repetitions / 2], cpu[0], wall[repetitions / 2],
+           wall[0], n);
     fflush(stdout);
 }
 
