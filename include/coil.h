@@ -34,6 +34,8 @@
  *   race.h        the first that succeeds
  *   then.h  link.h: what is to follow, said in advance
  *   semaphore.h   lock.h  event.h
+ *   queue.h       items from hand to hand, until it is closed
+ *   waiters.h     the line they all stand in; for primitives of your own
  *   io.h          one operation on a descriptor
  *   net.h         addresses, names, connect, listen
  *   stream.h      buffered bytes over a connection
@@ -62,6 +64,7 @@
 #include <coil/loop.h>
 #include <coil/map.h>
 #include <coil/net.h>
+#include <coil/queue.h>
 #include <coil/race.h>
 #include <coil/ready.h>
 #include <coil/receiver.h>
