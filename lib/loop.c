@@ -355,6 +355,29 @@ bool coil_loop_pass(struct coil_loop *loop, int64_t timeout_ns)
     return loop->ready.head != 0;
 }
 
+/* ---- In another loop -------------------------------------------------- */
+
+int coil_loop_fd(struct coil_loop *loop)
+{
+    check_owner(loop);
+    return loop->table->fd(loop->backend);
+}
+
+int64_t coil_loop_timeout(struct coil_loop *loop)
+{
+    check_owner(loop);
+    if (loop->ready.head)
+        return 0;
+    int64_t left = loop->table->patience(loop->backend);
+    const struct coili_heap_entry *first = coili_heap_first(&loop->timers);
+    if (left == 0 || !first)
+        return left < 0 ? COIL_NEVER : left;
+    int64_t timer = first->deadline - coil_now();
+    if (timer < 0)
+        timer = 0;
+    return left < 0 || timer < left ? timer : left;
+}
+
 /* ---- Running ---------------------------------------------------------- */
 
 int coil_run_until(struct coil_loop *loop, struct coil_task *task)

@@ -117,6 +117,7 @@ struct coili_backend {
     int64_t missed_at;       /* when they may be */
     unsigned enter_flags;
     int wake_fd;
+    int event_fd; /* of ring_fd(); -1 */
     struct coili_op wake_op;
     struct io_uring_buf_ring *buf_ring;
     char *buf_memory;
@@ -689,26 +690,81 @@ static int wake_arm(struct coili_backend *b)
     return ring_submit(b, &b->wake_op);
 }
 
+static void empty(int eventfd)
+{
+    uint64_t times;
+    while (read(eventfd, &times, sizeof times) < 0 && errno == EINTR)
+        ;
+}
+
 static void woken(struct coili_op *op, int res, unsigned flags)
 {
     struct coili_backend *b = COILI_CONTAINER(op, struct coili_backend,
                                               wake_op);
     (void)res;
     (void)flags;
-    uint64_t times;
-    while (read(b->wake_fd, &times, sizeof times) < 0 && errno == EINTR)
-        ;
+    empty(b->wake_fd);
     if (!b->ending)
         wake_arm(b); /* Cannot fail: it takes the slot it has just left. */
 }
 
-static void ring_wake(struct coili_backend *b)
+static void fill(int eventfd)
 {
     uint64_t one = 1;
     ssize_t n;
     do {
-        n = write(b->wake_fd, &one, sizeof one);
+        n = write(eventfd, &one, sizeof one);
     } while (n < 0 && errno == EINTR);
+}
+
+/*
+ * Who sleeps elsewhere is woken by ourselves: from within the write to one
+ * eventfd the kernel signals another one only after a grace period of RCU.
+ */
+static void ring_wake(struct coili_backend *b)
+{
+    fill(b->wake_fd);
+    int event_fd = __atomic_load_n(&b->event_fd, __ATOMIC_ACQUIRE);
+    if (event_fd >= 0)
+        fill(event_fd);
+}
+
+/* ---- Sleeping elsewhere ----------------------------------------------- */
+
+/*
+ * The ring's own descriptor will not do: with DEFER_TASKRUN newer kernels do not
+ * wake who sleeps on it when work comes. They signal an eventfd that was
+ * registered; also for what was harvested long ago. So it is emptied before
+ * each sleep, and what has come by then shows in the ring.
+ */
+static int ring_fd(struct coili_backend *b)
+{
+    if (b->event_fd >= 0)
+        return b->event_fd;
+    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (fd < 0)
+        return -errno;
+    int err = io_uring_register_eventfd(&b->ring, fd);
+    if (err < 0) {
+        close(fd);
+        return err;
+    }
+    __atomic_store_n(&b->event_fd, fd, __ATOMIC_RELEASE); /* for ring_wake() */
+    return fd;
+}
+
+static int64_t ring_patience(struct coili_backend *b)
+{
+    if (b->event_fd >= 0)
+        empty(b->event_fd);
+    unsigned flags = IO_URING_READ_ONCE(*b->ring.sq.kflags);
+    if (unsubmitted(b) || b->queue || io_uring_cq_ready(&b->ring) ||
+        flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW))
+        return 0;
+    if (!b->missed)
+        return -1;
+    int64_t left = b->missed_at - now();
+    return left > 0 ? left : 0;
 }
 
 /* ---- Shared receive buffers ------------------------------------------- */
@@ -891,6 +947,8 @@ static void ring_close(struct coili_backend *b)
     io_uring_queue_exit(&b->ring);
     if (b->wake_fd >= 0)
         close(b->wake_fd);
+    if (b->event_fd >= 0)
+        close(b->event_fd);
     for (unsigned i = 0; i < b->slots_n; i += SLOTS_PER_CHUNK)
         coili_put(b->alloc, b->chunks[i / SLOTS_PER_CHUNK],
                   SLOTS_PER_CHUNK * sizeof(struct slot));
@@ -915,7 +973,7 @@ static int ring_open(struct coili_backend **out, struct coili_alloc *alloc,
         coili_put(alloc, b, sizeof *b);
         return err;
     }
-    b->wake_fd = -1;
+    b->wake_fd = b->event_fd = -1;
     if (!has_operations(&b->ring)) {
         fprintf(stderr, "coil: this kernel's io_uring is too old: Linux 6.1 or "
                         "newer is needed\n");
@@ -964,6 +1022,8 @@ static void ring_forked(struct coili_backend *b)
             take_buffer_back(slot_at(b, i)->op, 0);
     close(b->ring.ring_fd);
     close(b->wake_fd);
+    if (b->event_fd >= 0)
+        close(b->event_fd);
 }
 
 const struct coili_backend_table coili_ring = {
@@ -977,6 +1037,8 @@ const struct coili_backend_table coili_ring = {
     .eager = ring_eager,
     .wait = ring_wait,
     .wake = ring_wake,
+    .fd = ring_fd,
+    .patience = ring_patience,
     .buffers_open = ring_buffers_open,
     .buffer = ring_buffer,
     .buffer_return = ring_buffer_return,

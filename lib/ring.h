@@ -117,6 +117,14 @@ struct coili_backend_table {
     /* From another thread: make wait() return. */
     void (*wake)(struct coili_backend *b);
 
+    /*
+     * For who sleeps elsewhere: a descriptor that becomes readable when wait()
+     * has something to harvest, or -errno. And, before each sleep, how long it
+     * may be: 0 if there is something to submit, say; negative: for ever.
+     */
+    int (*fd)(struct coili_backend *b);
+    int64_t (*patience)(struct coili_backend *b);
+
     /* The shared receive buffers: set up at first use; -errno. */
     int (*buffers_open)(struct coili_backend *b);
     char *(*buffer)(struct coili_backend *b, unsigned id);

@@ -111,6 +111,28 @@ COIL_API int coil_run_until(struct coil_loop *loop, struct coil_task *task);
 COIL_API bool coil_loop_pass(struct coil_loop *loop, int64_t timeout_ns);
 
 /*
+ * To drive this loop from another one, of GLib or your own epoll: a descriptor
+ * that is readable when the loop has something to do, and how long to wait for
+ * it at the most. Do not read it; ask for the time before each sleep, which is
+ * also what makes the descriptor unreadable again.
+ *
+ *     struct pollfd p = { .fd = coil_loop_fd(loop), .events = POLLIN };
+ *     int64_t ns = coil_loop_timeout(loop);
+ *     poll(&p, 1, ns == COIL_NEVER ? -1 : (int)((ns + 999999) / 1000000));
+ *     coil_loop_pass(loop, 0);
+ *
+ * Nobody runs: no RUN() is around it, the first coroutine is spawned before the
+ * other loop begins. A pass before its time does no harm.
+ *
+ * Result    the descriptor, which is the loop's; nanoseconds until a pass is
+ *           due: 0 now, COIL_NEVER only if the descriptor says so
+ * Errors    -EMFILE, -ENFILE, -ENOMEM at the first call for the descriptor
+ * Source    uv_backend_fd(), uv_backend_timeout()
+ */
+COIL_API int coil_loop_fd(struct coil_loop *loop);
+COIL_API int64_t coil_loop_timeout(struct coil_loop *loop);
+
+/*
  * Let the current pass finish and make coil_run_until return. Called before
  * coil_run_until, that one runs a single pass.
  *
