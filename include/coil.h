@@ -36,6 +36,9 @@
  *   semaphore.h   lock.h  event.h
  *   queue.h       items from hand to hand, until it is closed
  *   waiters.h     the line they all stand in; for primitives of your own
+ *   executor.h    blocking work, in threads
+ *   promise.h     ticket.h: a thread answers a loop, a loop a thread
+ *   port.h        result.h: what these two are made of
  *   io.h          one operation on a descriptor
  *   net.h         addresses, names, connect, listen
  *   stream.h      buffered bytes over a connection
@@ -56,6 +59,7 @@
 #include <coil/coroutine.h>
 #include <coil/error.h>
 #include <coil/event.h>
+#include <coil/executor.h>
 #include <coil/future.h>
 #include <coil/group.h>
 #include <coil/io.h>
@@ -64,10 +68,13 @@
 #include <coil/loop.h>
 #include <coil/map.h>
 #include <coil/net.h>
+#include <coil/port.h>
+#include <coil/promise.h>
 #include <coil/queue.h>
 #include <coil/race.h>
 #include <coil/ready.h>
 #include <coil/receiver.h>
+#include <coil/result.h>
 #include <coil/semaphore.h>
 #include <coil/sender.h>
 #include <coil/shield.h>
@@ -75,6 +82,7 @@
 #include <coil/stream.h>
 #include <coil/task.h>
 #include <coil/then.h>
+#include <coil/ticket.h>
 #include <coil/time.h>
 #include <coil/wait.h>
 #include <coil/wait_for.h>

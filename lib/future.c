@@ -276,6 +276,19 @@ bool coil_future_set_as(struct coil_future *f, struct coil_future *done)
     return set;
 }
 
+bool coil_future_set_result(struct coil_future *f, struct coil_result r)
+{
+    static const unsigned char states[] = {
+        [COIL_RESULT_INT] = S_INT,
+        [COIL_RESULT_UINT] = S_UINT,
+        [COIL_RESULT_DOUBLE] = S_DOUBLE,
+        [COIL_RESULT_POINTER] = S_POINTER,
+    };
+    if (r.kind == COIL_RESULT_ERROR)
+        return coil_future_set_error_detail(f, r.err, r.detail);
+    return settle(f, states[r.kind], r.value.u);
+}
+
 bool coil_future_cancel(struct coil_future *f)
 {
     if (f->state & STATE_MASK)
@@ -373,6 +386,23 @@ double coil_future_double(struct coil_future *f)
     need_state(f, S_DOUBLE);
     mark_fetched(f);
     return f->result.d;
+}
+
+struct coil_result coil_future_result(struct coil_future *f)
+{
+    static const enum coil_result_kind kinds[] = {
+        [S_INT] = COIL_RESULT_INT,
+        [S_UINT] = COIL_RESULT_UINT,
+        [S_DOUBLE] = COIL_RESULT_DOUBLE,
+        [S_POINTER] = COIL_RESULT_POINTER,
+    };
+    coili_check(coil_future_done(f), "a pending future has no result yet");
+    mark_fetched(f);
+    if (state_of(f) == S_FAILED)
+        return coil_result_error_detail(f->result.e.error, f->result.e.detail);
+    struct coil_result r = { .kind = kinds[state_of(f)] };
+    r.value.u = f->result.u;
+    return r;
 }
 
 /* ---- Callbacks -------------------------------------------------------- */

@@ -630,6 +630,11 @@ void coil_loop_close(struct coil_loop *loop)
     coili_alloc_fini(&alloc);
 }
 
+bool coil_loop_closing(const struct coil_loop *loop)
+{
+    return loop->closing;
+}
+
 static unsigned count_tasks(const struct coil_loop *loop)
 {
     unsigned n = 0;

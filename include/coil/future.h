@@ -25,6 +25,7 @@
 
 #include <coil/api.h>
 #include <coil/error.h>
+#include <coil/result.h>
 
 COIL_BEGIN_DECLS
 
@@ -93,6 +94,8 @@ COIL_API bool coil_future_set_double(struct coil_future *future, double value);
 COIL_API bool coil_future_set_error(struct coil_future *future, int err);
 COIL_API bool coil_future_set_error_detail(struct coil_future *future, int err,
                                            uint32_t detail);
+COIL_API bool coil_future_set_result(struct coil_future *future,
+                                     struct coil_result result);
 
 /*
  * The same with what another future, which is done, has ended with; whatever
@@ -143,6 +146,13 @@ COIL_API uint32_t coil_future_detail(const struct coil_future *future);
 COIL_API int64_t coil_future_int(struct coil_future *future);
 COIL_API void *coil_future_pointer(struct coil_future *future);
 COIL_API double coil_future_double(struct coil_future *future);
+
+/*
+ * Value or error of a future that is done, whatever it is; pending: aborts.
+ *
+ * Lifetime  as the two above: an error is fetched, a pointer taken
+ */
+COIL_API struct coil_result coil_future_result(struct coil_future *future);
 
 /*
  * Have `fn(arg)` called by the loop once the future is done; at once (that is,

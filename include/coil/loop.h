@@ -94,6 +94,9 @@ COIL_API struct coil_loop *coil_loop_current(void);
  */
 COIL_API void coil_loop_close(struct coil_loop *loop);
 
+/* True once coil_loop_close has begun: what is begun now has no future. */
+COIL_API bool coil_loop_closing(const struct coil_loop *loop);
+
 /*
  * Run passes until the task is done.
  *

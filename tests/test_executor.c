@@ -1,0 +1,802 @@
+// SPDX-License-Identifier: MIT
+// labels: core threads
+/*
+ * test_executor.c: jobs in threads, and every way in which one may not come
+ * back to who asked for it.
+ *
+ * Threads stop at gates: a test lets them through, no clock is involved. Calls
+ * of pthread_create() pass through here (--wrap, see CMakeLists.txt).
+ */
+#include "gate.h"
+#include "stage.h"
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <coil/executor.h>
+#include <coil/map.h>
+
+static atomic_int threads_made, threads_refused;
+
+typedef void *thread_fn(void *);
+int __real_pthread_create(pthread_t *, const pthread_attr_t *, thread_fn *,
+                          void *);
+int __wrap_pthread_create(pthread_t *, const pthread_attr_t *, thread_fn *,
+                          void *);
+
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr,
+                          thread_fn *fn, void *arg)
+{
+    if (atomic_load(&threads_refused) > 0) {
+        atomic_fetch_sub(&threads_refused, 1);
+        return EAGAIN;
+    }
+    atomic_fetch_add(&threads_made, 1);
+    return __real_pthread_create(thread, attr, fn, arg);
+}
+
+/* ---- Jobs ------------------------------------------------------------- */
+
+static struct coil_result twice(void *arg)
+{
+    return coil_result_int(*(int *)arg * 2);
+}
+
+static struct coil_result half(void *arg)
+{
+    return coil_result_double(*(int *)arg / 2.0);
+}
+
+static struct coil_result itself(void *arg)
+{
+    return coil_result_pointer(arg);
+}
+
+static struct coil_result fails(void *arg)
+{
+    (void)arg;
+    return coil_result_error_detail(-EIO, 77);
+}
+
+static struct coil_result stops(void *arg)
+{
+    gate_pass(arg);
+    return coil_result_int(1);
+}
+
+static struct coil_executor *pool(unsigned threads)
+{
+    struct coil_executor_options o = COIL_EXECUTOR_OPTIONS_INIT;
+    o.threads = threads;
+    struct coil_executor *e = coil_executor_new(&o);
+    CHECK(e);
+    return e;
+}
+
+static struct coil_executor_stats stats_of(struct coil_executor *e)
+{
+    struct coil_executor_stats stats;
+    coil_executor_stats(e, &stats);
+    return stats;
+}
+
+/* Passes until the future is done. */
+static void drive(struct coil_future *f)
+{
+    while (!coil_future_done(f))
+        coil_loop_pass(stage_loop, COIL_NEVER);
+}
+
+static int end_of(struct coil_task *task)
+{
+    drive(coil_task_future(task));
+    return coil_future_error(coil_task_future(task));
+}
+
+static int64_t value_of(struct coil_task *task)
+{
+    CHECK_INT(end_of(task), 0);
+    return coil_future_int(coil_task_future(task));
+}
+
+static void shut_down(struct coil_executor *e)
+{
+    CHECK_INT(end_of(coil_spawn(coil_executor_shutdown(e))), 0);
+    coil_executor_free(e);
+}
+
+/* ---- Results ---------------------------------------------------------- */
+
+struct results {
+    struct coil_coro coro;
+    int n, i, err;
+    double d;
+    void *p;
+};
+
+static void results(struct coil_coro *co)
+{
+    ASYNC(results, my) {
+        my->n = 21;
+        AWAIT_TO(my->i, coil_to_thread(twice, &my->n));
+        AWAIT_TO(my->d, coil_to_thread(half, &my->n));
+        AWAIT_TO(my->p, coil_to_thread(itself, &my->n));
+        CHECK_INT(my->i, 42);
+        CHECK(my->d == 10.5);
+        CHECK(my->p == &my->n);
+        TRY_AWAIT(my->err, coil_to_thread(fails, NULL));
+        CHECK_INT(my->err, -EIO);
+        CHECK_INT(coil_last_detail(), 77);
+    }
+}
+
+TEST(executor_brings_back_integers_doubles_pointers_and_errors)
+{
+    CHECK_INT(RUN(results), 0);
+}
+
+static struct coil_result at_home(void *arg)
+{
+    char name[16] = "";
+    sigset_t set;
+    pthread_getname_np(pthread_self(), name, sizeof name);
+    pthread_sigmask(SIG_SETMASK, NULL, &set);
+    CHECK(sigismember(&set, SIGINT) && sigismember(&set, SIGTERM));
+    snprintf(arg, 64, "%s", name);
+    return coil_result_int(coil_loop_current() == NULL);
+}
+
+// So that `top -H` and gdb tell threads apart, and signals go where they should.
+TEST(executor_names_its_threads_and_blocks_their_signals)
+{
+    char name[64];
+    struct coil_executor_options o = COIL_EXECUTOR_OPTIONS_INIT;
+    stage_open();
+    CHECK_INT(value_of(coil_spawn(coil_to_thread(at_home, name))), 1);
+    CHECK_STR(name, "coil-1");
+    o.name = "a-name-that-is-far-too-long";
+    o.stack_bytes = 1 << 20;
+    struct coil_executor *e = coil_executor_new(&o);
+    value_of(coil_spawn(coil_run_in_executor(e, at_home, name)));
+    CHECK_STR(name, "a-name-that-is-");
+    coil_executor_free(e);
+    stage_close();
+}
+
+/* ---- Threads ---------------------------------------------------------- */
+
+// A thread per job, as a resolver would have it, is what pools are against.
+TEST(executor_uses_an_idle_thread_before_it_makes_one)
+{
+    int n = 1;
+    struct coil_executor *e = pool(8);
+    stage_open();
+    CHECK_INT(threads_made, 0);
+    for (int i = 0; i < 20; i++) {
+        value_of(coil_spawn(coil_run_in_executor(e, twice, &n)));
+        while (stats_of(e).idle == 0)
+            usleep(100);
+    }
+    CHECK_INT(threads_made, 1);
+    shut_down(e);
+    stage_close();
+}
+
+TEST(executor_makes_no_more_threads_than_it_may)
+{
+    struct gate gate = GATE_INIT;
+    struct coil_task *tasks[9];
+    struct coil_executor *e = pool(3);
+    stage_open();
+    for (int i = 0; i < 9; i++)
+        tasks[i] = coil_spawn(coil_run_in_executor(e, stops, &gate));
+    stage_passes(2);
+    gate_await(&gate, 3);
+    CHECK_INT(gate_there(&gate), 3);
+    CHECK_INT(stats_of(e).threads, 3);
+    CHECK_INT(stats_of(e).waiting, 6);
+    gate_open(&gate, -1);
+    for (int i = 0; i < 9; i++)
+        CHECK_INT(value_of(tasks[i]), 1);
+    CHECK_INT(threads_made, 3);
+    shut_down(e);
+    stage_close();
+}
+
+static struct coil_result traced(void *arg)
+{
+    trace("%d", *(int *)arg);
+    return coil_result_int(0);
+}
+
+// With one thread the line is a queue: the order of asking is that of running.
+TEST(executor_line_is_first_come_first_served)
+{
+    int n[5] = { 0, 1, 2, 3, 4 };
+    struct coil_task *tasks[5];
+    struct coil_executor *e = pool(1);
+    stage_open();
+    for (int i = 0; i < 5; i++)
+        tasks[i] = coil_spawn(coil_run_in_executor(e, traced, &n[i]));
+    for (int i = 0; i < 5; i++)
+        value_of(tasks[i]);
+    CHECK_TRACE("0 1 2 3 4");
+    shut_down(e);
+    stage_close();
+}
+
+TEST(executor_without_any_thread_fails_the_job)
+{
+    int n = 4;
+    struct coil_executor *e = pool(2);
+    stage_open();
+    threads_refused = 1;
+    CHECK_INT(end_of(coil_spawn(coil_run_in_executor(e, twice, &n))), -EAGAIN);
+    CHECK_INT(value_of(coil_spawn(coil_run_in_executor(e, twice, &n))), 8);
+    shut_down(e);
+    stage_close();
+}
+
+// One thread is enough to go on with.
+TEST(executor_with_fewer_threads_than_it_wanted_goes_on)
+{
+    struct gate gate = GATE_INIT;
+    struct coil_task *tasks[3];
+    struct coil_executor *e = pool(3);
+    stage_open();
+    tasks[0] = coil_spawn(coil_run_in_executor(e, stops, &gate));
+    stage_passes(1);
+    threads_refused = 100;
+    for (int i = 1; i < 3; i++)
+        tasks[i] = coil_spawn(coil_run_in_executor(e, stops, &gate));
+    stage_passes(1);
+    gate_open(&gate, -1);
+    for (int i = 0; i < 3; i++)
+        CHECK_INT(value_of(tasks[i]), 1);
+    CHECK_INT(threads_made, 1);
+    shut_down(e);
+    stage_close();
+}
+
+/* ---- The loop goes on ------------------------------------------------- */
+
+struct blocked {
+    struct coil_coro coro;
+    struct gate *gate;
+    struct coil_task *job;
+    int beats;
+};
+
+static void blocked(struct coil_coro *co)
+{
+    ASYNC(blocked, my) {
+        my->job = coil_spawn(coil_to_thread(stops, my->gate));
+        for (; my->beats < 100; my->beats++)
+            AWAIT(coil_sleep(0));
+        CHECK(!coil_task_done(my->job));
+        gate_open(my->gate, -1);
+        AWAIT(my->job);
+    }
+}
+
+TEST(executor_does_not_block_the_loop)
+{
+    struct gate gate = GATE_INIT;
+    CHECK_INT(RUN(blocked, .gate = &gate), 0);
+}
+
+struct mapped {
+    struct coil_coro coro;
+    struct coil_task *done;
+    int n[20], i, sum;
+};
+
+static struct coil_future *next_job(void *arg)
+{
+    struct mapped *my = arg;
+    if (my->i == 20)
+        return NULL;
+    my->n[my->i] = my->i;
+    return coil_to_thread(twice, &my->n[my->i++]);
+}
+
+static void mapped(struct coil_coro *co)
+{
+    ASYNC(mapped, my) {
+        FOR_AWAIT(my->done, coil_map(next_job, my, 3)) {
+            trace("%d", (int)coil_future_int(coil_task_future(my->done)));
+        }
+    }
+}
+
+// Executor.map, in order, at most three at once: nothing of its own is needed.
+TEST(executor_map_is_coil_map_over_jobs)
+{
+    CHECK_INT(RUN(mapped), 0);
+    CHECK_TRACE("0 2 4 6 8 10 12 14 16 18 20 22 24 26 28 30 32 34 36 38");
+}
+
+/* ---- Cancelling ------------------------------------------------------- */
+
+TEST(executor_job_in_line_is_withdrawn)
+{
+    struct gate gate = GATE_INIT;
+    struct coil_executor *e = pool(1);
+    stage_open();
+    struct coil_task *first = coil_spawn(coil_run_in_executor(e, stops, &gate));
+    struct coil_task *second = coil_spawn(coil_run_in_executor(e, stops, &gate));
+    stage_passes(1);
+    gate_await(&gate, 1);
+    coil_task_cancel(second);
+    CHECK_INT(end_of(second), -ECANCELED);
+    gate_open(&gate, -1);
+    value_of(first);
+    CHECK_INT(gate_there(&gate), 1);
+    shut_down(e);
+    stage_close();
+}
+
+TEST(executor_job_that_was_not_awaited_is_never_begun)
+{
+    struct gate gate = GATE_INIT;
+    stage_open();
+    coil_future_unref(coil_to_thread(stops, &gate));
+    struct coil_task *task = coil_spawn(coil_to_thread(stops, &gate));
+    coil_task_cancel(task);
+    CHECK_INT(end_of(task), -ECANCELED);
+    CHECK_INT(threads_made, 0);
+    stage_close();
+}
+
+// Its argument is the caller's: the await ends when the thread is through.
+TEST(executor_job_that_runs_is_waited_for)
+{
+    struct gate gate = GATE_INIT;
+    stage_open();
+    struct coil_task *task = coil_spawn(coil_to_thread(stops, &gate));
+    stage_passes(1);
+    gate_await(&gate, 1);
+    coil_task_cancel(task);
+    stage_passes(10);
+    CHECK(!coil_task_done(task));
+    gate_open(&gate, -1);
+    CHECK_INT(value_of(task), 1);
+    stage_close();
+}
+
+/* ---- What owns its argument ------------------------------------------- */
+
+static atomic_int args_freed, results_freed;
+
+static void free_an_arg(void *arg)
+{
+    atomic_fetch_add(&args_freed, 1);
+    free(arg);
+}
+
+static void free_a_result(void *result)
+{
+    atomic_fetch_add(&results_freed, 1);
+    free(result);
+}
+
+struct parcel {
+    struct gate *gate; /* or NULL */
+    int n;
+};
+
+static struct coil_result unpack(void *arg)
+{
+    struct parcel *parcel = arg;
+    if (parcel->gate)
+        gate_pass(parcel->gate);
+    int *made = malloc(sizeof *made);
+    CHECK(made);
+    *made = parcel->n + 1;
+    return coil_result_pointer(made);
+}
+
+static struct coil_future *send_parcel(struct coil_executor *e,
+                                       struct gate *gate)
+{
+    struct parcel *parcel = malloc(sizeof *parcel);
+    if (!parcel)
+        return coil_future_nomem();
+    *parcel = (struct parcel){ .gate = gate, .n = 4 };
+    return coil_run_in_executor_take(e, &(struct coil_job){
+        .run = unpack, .arg = parcel, .free_arg = free_an_arg,
+        .free_result = free_a_result });
+}
+
+TEST(executor_frees_an_argument_that_it_took)
+{
+    stage_open();
+    struct coil_task *task = coil_spawn(send_parcel(NULL, NULL));
+    CHECK_INT(end_of(task), 0);
+    int *made = coil_future_pointer(coil_task_future(task));
+    CHECK_INT(*made, 5);
+    free(made);
+    CHECK_INT(args_freed, 1);
+    CHECK_INT(results_freed, 0);
+    coil_future_unref(send_parcel(NULL, NULL));
+    CHECK_INT(args_freed, 2);
+    stage_close();
+}
+
+TEST(executor_await_of_a_job_with_its_own_argument_ends_at_once)
+{
+    struct gate gate = GATE_INIT;
+    struct coil_executor *e = pool(1);
+    stage_open();
+    struct coil_task *runs = coil_spawn(send_parcel(e, &gate));
+    struct coil_task *waits = coil_spawn(send_parcel(e, &gate));
+    stage_passes(1);
+    gate_await(&gate, 1);
+    coil_task_cancel(runs);
+    coil_task_cancel(waits);
+    stage_passes(1);
+    CHECK_INT(coil_future_error(coil_task_future(runs)), -ECANCELED);
+    CHECK_INT(coil_future_error(coil_task_future(waits)), -ECANCELED);
+    CHECK_INT(args_freed, 1);
+    gate_open(&gate, -1);
+    shut_down(e);
+    stage_close();
+    CHECK_INT(args_freed, 2);
+    CHECK_INT(results_freed, 1);
+}
+
+// The loop's memory is gone; the thread has the job, and nothing of the loop's.
+TEST(executor_disposes_of_a_result_that_comes_after_the_loop)
+{
+    struct gate gate = GATE_INIT;
+    struct coil_executor *e = pool(1);
+    stage_open();
+    coil_spawn(send_parcel(e, &gate));
+    stage_passes(1);
+    gate_await(&gate, 1);
+    stage_close();
+    CHECK_INT(args_freed, 0);
+    gate_open(&gate, -1);
+    coil_executor_free(e);
+    CHECK_INT(args_freed, 1);
+    CHECK_INT(results_freed, 1);
+}
+
+// Nobody waits for it: closing does not either, and the last thread clears up.
+TEST(executor_of_a_closed_loop_is_freed_by_its_last_thread)
+{
+    struct gate gate = GATE_INIT;
+    int threads = threads_there();
+    stage_open();
+    for (int i = 0; i < 3; i++)
+        coil_spawn(send_parcel(NULL, &gate));
+    stage_passes(1);
+    gate_await(&gate, 3);
+    stage_close();
+    CHECK_INT(args_freed, 0);
+    gate_open(&gate, -1);
+    while (test_heap_blocks() > 0 || threads_there() > threads)
+        usleep(1000);
+    CHECK_INT(args_freed, 3);
+    CHECK_INT(results_freed, 3);
+}
+
+// What nobody awaits is not begun any more when the loop closes.
+TEST(executor_drops_detached_jobs_in_line_when_the_loop_closes)
+{
+    struct gate gate = GATE_INIT;
+    int threads = threads_there();
+    struct coil_executor *e = pool(1);
+    stage_open();
+    CHECK_INT(coil_set_default_executor(e), 0);
+    coil_future_detach(send_parcel(NULL, &gate));
+    gate_await(&gate, 1);
+    stage_close();
+    gate_open(&gate, -1);
+    coil_executor_free(e);
+    CHECK_INT(results_freed, 1);
+
+    gate.open = 0;
+    stage_open();
+    for (int i = 0; i < 40; i++)
+        coil_future_detach(send_parcel(NULL, &gate));
+    gate_await(&gate, 2);
+    stage_close();
+    gate_open(&gate, -1);
+    while (test_heap_blocks() > 0 || threads_there() > threads)
+        usleep(1000);
+    CHECK_INT(args_freed, 41);
+    CHECK(results_freed < 40);
+}
+
+/* ---- Ends ------------------------------------------------------------- */
+
+TEST(executor_shutdown_waits_for_jobs_in_line_and_takes_no_more)
+{
+    struct gate gate = GATE_INIT;
+    struct coil_executor *e = pool(1);
+    int n = 1;
+    stage_open();
+    struct coil_task *tasks[4];
+    for (int i = 0; i < 3; i++)
+        tasks[i] = coil_spawn(coil_run_in_executor(e, stops, &gate));
+    struct coil_task *shutdown = coil_spawn(coil_executor_shutdown(e));
+    stage_passes(1);
+    tasks[3] = coil_spawn(coil_run_in_executor(e, twice, &n));
+    CHECK_INT(end_of(tasks[3]), COIL_ECLOSED);
+    CHECK(!coil_task_done(shutdown));
+    gate_open(&gate, -1);
+    CHECK_INT(end_of(shutdown), 0);
+    for (int i = 0; i < 3; i++)
+        CHECK_INT(value_of(tasks[i]), 1);
+    CHECK_INT(end_of(coil_spawn(coil_executor_shutdown(e))), 0);
+    CHECK_INT(stats_of(e).threads, 0);
+    coil_executor_free(e);
+    stage_close();
+}
+
+TEST(executor_shutdown_of_the_default_one)
+{
+    int n = 2;
+    stage_open();
+    CHECK_INT(value_of(coil_spawn(coil_to_thread(twice, &n))), 4);
+    CHECK_INT(end_of(coil_spawn(coil_executor_shutdown(NULL))), 0);
+    CHECK_INT(end_of(coil_spawn(coil_to_thread(twice, &n))), COIL_ECLOSED);
+    stage_close();
+}
+
+TEST(executor_without_a_loop_is_made_and_freed)
+{
+    coil_executor_free(NULL);
+    coil_executor_free(pool(3));
+}
+
+TEST(executor_of_ones_own_may_be_the_default)
+{
+    int n = 3;
+    struct coil_executor *e = pool(1);
+    stage_open();
+    CHECK_INT(coil_set_default_executor(e), 0);
+    CHECK_INT(value_of(coil_spawn(coil_to_thread(twice, &n))), 6);
+    CHECK_INT(stats_of(e).threads, 1);
+    stage_close();
+    CHECK_INT(stats_of(e).threads, 1);
+    coil_executor_free(e);
+}
+
+DEATH_TEST(executor_default_set_too_late_aborts, "before its first use")
+{
+    int n = 3;
+    stage_open();
+    value_of(coil_spawn(coil_to_thread(twice, &n)));
+    coil_set_default_executor(pool(1));
+}
+
+DEATH_TEST(executor_freed_with_a_job_that_is_awaited_aborts,
+           "jobs that somebody awaits")
+{
+    struct gate gate = GATE_INIT;
+    struct coil_executor *e = pool(1);
+    stage_open();
+    coil_spawn(coil_run_in_executor(e, stops, &gate));
+    stage_passes(1);
+    gate_await(&gate, 1);
+    coil_executor_free(e);
+}
+
+// Threads have stacks of their own: this one will be gone.
+struct lends_its_stack {
+    struct coil_coro coro;
+};
+
+static void lends_its_stack(struct coil_coro *co)
+{
+    ASYNC(lends_its_stack, my) {
+        int n = 1;
+        AWAIT(coil_to_thread(twice, &n));
+    }
+}
+
+DEATH_TEST(executor_argument_on_the_stack_of_a_step_aborts, "stack")
+{
+    (void)RUN(lends_its_stack);
+}
+
+// A blocking call that never ends is named, as all that keeps a loop open.
+DEATH_TEST(executor_job_that_never_ends_keeps_the_loop_from_closing,
+           "cannot be closed")
+{
+    static struct gate gate = GATE_INIT;
+    struct coil_options options = COIL_OPTIONS_INIT;
+    options.close_ns = COIL_MS(50);
+    CHECK_INT(coil_loop_new(&stage_loop, &options), 0);
+    coil_spawn(coil_to_thread(stops, &gate));
+    stage_passes(1);
+    gate_await(&gate, 1);
+    stage_close();
+}
+
+/* ---- Loops in threads ------------------------------------------------- */
+
+struct in_a_loop {
+    struct coil_coro coro;
+    int rounds, n;
+};
+
+static void in_a_loop(struct coil_coro *co)
+{
+    ASYNC(in_a_loop, my) {
+        for (; my->n < my->rounds; my->n++)
+            AWAIT(coil_sleep(0));
+        RETURN(my->n);
+    }
+}
+
+static struct coil_result run_a_loop(void *arg)
+{
+    int n = 0, err = RUN_TO(n, in_a_loop, .rounds = *(int *)arg);
+    return err < 0 ? coil_result_error(err) : coil_result_int(n);
+}
+
+// One loop per thread: the executor starts it, and its end is a future.
+TEST(executor_thread_may_run_a_loop_of_its_own)
+{
+    int rounds[2] = { 10, 20 };
+    stage_open();
+    struct coil_task *a = coil_spawn(coil_to_thread(run_a_loop, &rounds[0]));
+    struct coil_task *b = coil_spawn(coil_to_thread(run_a_loop, &rounds[1]));
+    CHECK_INT(value_of(a), 10);
+    CHECK_INT(value_of(b), 20);
+    stage_close();
+}
+
+/* ---- Storm ------------------------------------------------------------ */
+
+static struct {
+    struct coil_executor *executor;
+    atomic_int sum;
+} storm;
+
+static struct coil_result add(void *arg)
+{
+    atomic_fetch_add(&storm.sum, *(int *)arg);
+    return coil_result_int(*(int *)arg);
+}
+
+struct shared {
+    struct coil_coro coro;
+    struct coil_task *tasks[64];
+    int ones[64], i, round, err;
+    int64_t value;
+};
+
+static void shared(struct coil_coro *co)
+{
+    ASYNC(shared, my) {
+        for (; my->round < 20; my->round++) {
+            for (my->i = 0; my->i < 64; my->i++) {
+                my->ones[my->i] = 1;
+                if (my->i % 5 == 4)
+                    my->tasks[my->i] = coil_spawn(send_parcel(storm.executor,
+                                                              NULL));
+                else
+                    my->tasks[my->i] = coil_spawn(coil_run_in_executor(
+                        storm.executor, add, &my->ones[my->i]));
+            }
+            AWAIT(coil_sleep(0));
+            for (my->i = my->round % 7; my->i < 64; my->i += 7)
+                coil_task_cancel(my->tasks[my->i]);
+            for (my->i = 0; my->i < 64; my->i++) {
+                CATCH_AWAIT(my->err, my->tasks[my->i]);
+                CHECK(my->err == 0 || my->err == -ECANCELED);
+                if (my->i % 5 == 4 && my->err == 0)
+                    free(coil_future_pointer(
+                        coil_task_future(my->tasks[my->i])));
+                else if (my->i % 5 != 4 && my->err == 0)
+                    my->value++;
+                coil_task_drop(&my->tasks[my->i]);
+            }
+        }
+        RETURN(my->value);
+    }
+}
+
+static void *run_shared(void *arg)
+{
+    CHECK_INT(RUN_TO(*(int *)arg, shared), 0);
+    return NULL;
+}
+
+// Two loops, one executor, cancellations at any moment: what ran was delivered.
+TEST(executor_is_shared_by_loops)
+{
+    pthread_t threads[2];
+    int done[2] = { 0 };
+    storm.executor = pool(4);
+    for (int i = 0; i < 2; i++)
+        CHECK_INT(__real_pthread_create(&threads[i], NULL, run_shared,
+                                        &done[i]), 0);
+    for (int i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    coil_executor_free(storm.executor);
+    CHECK_INT(done[0] + done[1], storm.sum);
+    CHECK(threads_made <= 4);
+}
+
+/* ---- Memory ----------------------------------------------------------- */
+
+struct modest {
+    struct coil_coro coro;
+    int n, err;
+    int *made;
+};
+
+static void modest(struct coil_coro *co)
+{
+    ASYNC(modest, my) {
+        my->n = 2;
+        AWAIT_TO(my->n, coil_to_thread(twice, &my->n));
+        AWAIT_TO(my->made, send_parcel(NULL, NULL));
+        AWAIT(coil_executor_shutdown(NULL));
+
+    FINALLY;
+        free(my->made);
+    }
+}
+
+/* The thread allocates too: what is short there would be this test's fault. */
+static struct coil_result give_static(void *arg)
+{
+    (void)arg;
+    return coil_result_int(5);
+}
+
+struct frugal {
+    struct coil_coro coro;
+    int n;
+};
+
+static void frugal(struct coil_coro *co)
+{
+    ASYNC(frugal, my) {
+        my->n = 2;
+        AWAIT_TO(my->n, coil_to_thread(twice, &my->n));
+        AWAIT_TO(my->n, coil_run_in_executor_take(NULL, &(struct coil_job){
+            .run = give_static }));
+        AWAIT(coil_executor_shutdown(NULL));
+    }
+}
+
+static int run_frugal(void)
+{
+    return RUN(frugal);
+}
+
+TEST(executor_survives_every_failed_allocation)
+{
+    CHECK_INT(RUN(modest), 0);
+    test_every_allocation(run_frugal);
+}
+
+// The path of a job whose argument is lent takes memory from its loop only.
+TEST(executor_job_mallocs_nothing)
+{
+    static char arena[1 << 20];
+    struct coil_options options = COIL_OPTIONS_INIT;
+    options.arena = arena;
+    options.arena_bytes = sizeof arena;
+    int n = 2;
+    CHECK_INT(coil_loop_new(&stage_loop, &options), 0);
+    struct coil_executor *e = pool(1);
+    value_of(coil_spawn(coil_run_in_executor(e, twice, &n)));
+    test_forbid_allocations(true);
+    for (int i = 0; i < 10; i++)
+        value_of(coil_spawn(coil_run_in_executor(e, twice, &n)));
+    test_forbid_allocations(false);
+    CHECK_INT(test_forbidden_allocations(), 0);
+    coil_executor_free(e);
+    stage_close();
+}

@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: MIT
+// labels: core threads
+/*
+ * test_ticket.c: a loop works for threads, which wait, give up, or are not
+ * there any more; and the loop may close at any moment.
+ */
+#include "gate.h"
+#include "stage.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <coil/ticket.h>
+
+static atomic_int args_freed, results_freed;
+
+static void free_arg(void *arg)
+{
+    atomic_fetch_add(&args_freed, 1);
+    free(arg);
+}
+
+static void free_result(void *result)
+{
+    atomic_fetch_add(&results_freed, 1);
+    free(result);
+}
+
+/* ---- What the loop does ----------------------------------------------- */
+
+struct doubles {
+    struct coil_coro coro;
+    int passes;
+    int *n;
+};
+
+static void doubles(struct coil_coro *co)
+{
+    ASYNC(doubles, my) {
+        for (; my->passes > 0; my->passes--)
+            AWAIT(coil_sleep(0));
+        int *made = malloc(sizeof *made);
+        CHECK(made);
+        *made = *my->n * 2;
+        RETURN(made);
+    }
+}
+
+static struct coil_future *doubled(void *arg)
+{
+    return CALL(doubles, .n = arg, .passes = 3);
+}
+
+static struct coil_future *sleeps(void *arg)
+{
+    (void)arg;
+    return coil_sleep(COIL_NEVER);
+}
+
+static struct coil_future *fails(void *arg)
+{
+    (void)arg;
+    return coil_future_done_with(-EIO, 0);
+}
+
+static struct coil_future *nothing(void *arg)
+{
+    (void)arg;
+    return NULL;
+}
+
+static struct coil_ticket *submit(struct coil_port *port, coil_make_fn *make)
+{
+    int *n = malloc(sizeof *n);
+    CHECK(n);
+    *n = 21;
+    return coil_submit(port, &(struct coil_errand){
+        .make = make, .arg = n, .free_arg = free_arg,
+        .free_result = free_result });
+}
+
+/* ---- A loop in another thread ----------------------------------------- */
+
+static struct {
+    struct gate gate;
+    struct coil_port *port;
+    pthread_t thread;
+} other = { .gate = GATE_INIT };
+
+struct serve {
+    struct coil_coro coro;
+};
+
+static void serve(struct coil_coro *co)
+{
+    ASYNC(serve, my) {
+        other.port = coil_port_ref(coil_port_here());
+        gate_pass(&other.gate);
+        AWAIT(coil_sleep(COIL_NEVER));
+    }
+}
+
+static void *run_other(void *arg)
+{
+    (void)arg;
+    CHECK_INT(RUN(serve), -ECANCELED);
+    return NULL;
+}
+
+static void other_begin(void)
+{
+    gate_open(&other.gate, -1);
+    CHECK_INT(pthread_create(&other.thread, NULL, run_other, NULL), 0);
+    gate_await(&other.gate, 1);
+}
+
+static struct coil_future *end_main(void *arg)
+{
+    (void)arg;
+    struct coil_task *t = NULL;
+    while ((t = coil_task_next(t)))
+        if (strcmp(coil_task_name(t), "serve") == 0)
+            coil_task_cancel(t);
+    return coil_future_done_with(0, 0);
+}
+
+static void other_end(void)
+{
+    struct coil_ticket *t = submit(other.port, end_main);
+    coil_ticket_unref(t);
+    pthread_join(other.thread, NULL);
+    coil_port_unref(other.port);
+    other.gate.there = 0;
+}
+
+static struct coil_result wait_for(struct coil_ticket *t)
+{
+    struct coil_result r;
+    CHECK_INT(coil_ticket_wait(t, COIL_NEVER, &r), 0);
+    return r;
+}
+
+/* ---- Waiting ---------------------------------------------------------- */
+
+TEST(ticket_brings_the_result_to_another_thread)
+{
+    other_begin();
+    struct coil_ticket *t = submit(other.port, doubled);
+    struct coil_result r = wait_for(t);
+    CHECK_INT(r.kind, COIL_RESULT_POINTER);
+    CHECK_INT(*(int *)r.value.p, 42);
+    CHECK(coil_ticket_done(t));
+    CHECK(!coil_ticket_cancel(t));
+    free(r.value.p);
+    coil_ticket_unref(t);
+    CHECK_INT(args_freed, 1);
+    CHECK_INT(results_freed, 0);
+    t = submit(other.port, fails);
+    CHECK_INT(wait_for(t).err, -EIO);
+    coil_ticket_unref(t);
+    t = submit(other.port, nothing);
+    CHECK_INT(wait_for(t).err, -ENOMEM);
+    coil_ticket_unref(t);
+    coil_ticket_unref(NULL);
+    other_end();
+    CHECK_INT(args_freed, 4);
+}
+
+TEST(ticket_result_that_nobody_takes_is_freed)
+{
+    other_begin();
+    struct coil_ticket *t = submit(other.port, doubled);
+    CHECK_INT(coil_ticket_wait(t, COIL_NEVER, NULL), 0);
+    coil_ticket_unref(t);
+    coil_ticket_unref(submit(other.port, doubled));
+    other_end();
+    /* The second was made, or cancelled by the end of the loop. */
+    CHECK(results_freed == 1 || results_freed == 2);
+    CHECK_INT(args_freed, 3);
+}
+
+// A thread that gives up waiting may have it cancelled; the task then ends.
+TEST(ticket_wait_has_a_time_out_and_cancel_ends_the_task)
+{
+    other_begin();
+    struct coil_ticket *t = submit(other.port, sleeps);
+    struct coil_result r = coil_result_int(5);
+    CHECK_INT(coil_ticket_wait(t, COIL_MS(2), &r), -ETIMEDOUT);
+    CHECK_INT(coil_ticket_wait(t, 0, &r), -ETIMEDOUT);
+    CHECK_INT(r.value.i, 5);
+    CHECK(!coil_ticket_done(t));
+    CHECK(coil_ticket_cancel(t));
+    CHECK(coil_ticket_cancel(t) || coil_ticket_done(t));
+    CHECK_INT(wait_for(t).err, -ECANCELED);
+    coil_ticket_unref(t);
+    other_end();
+}
+
+static void called(void *arg)
+{
+    gate_pass(arg);
+}
+
+TEST(ticket_callback_is_called_once_it_is_done)
+{
+    struct gate gate = GATE_INIT;
+    gate_open(&gate, -1);
+    other_begin();
+    struct coil_ticket *t = submit(other.port, fails);
+    coil_ticket_on_done(t, called, &gate);
+    gate_await(&gate, 1);
+    coil_ticket_unref(t);
+    t = submit(other.port, fails);
+    wait_for(t);
+    coil_ticket_on_done(t, called, &gate);
+    CHECK_INT(gate_there(&gate), 2);
+    coil_ticket_unref(t);
+    other_end();
+}
+
+/* ---- By hand ---------------------------------------------------------- */
+
+// It need not have begun: then `make` is not called at all.
+TEST(ticket_cancelled_before_it_arrives_never_begins)
+{
+    stage_open();
+    struct coil_ticket *t = submit(coil_port_here(), doubled);
+    CHECK(coil_ticket_cancel(t));
+    stage_passes(2);
+    CHECK_INT(wait_for(t).err, -ECANCELED);
+    CHECK_INT(stage_tasks(), 0);
+    CHECK_INT(args_freed, 1);
+    coil_ticket_unref(t);
+    stage_close();
+}
+
+TEST(ticket_of_a_loop_that_closes_is_refused)
+{
+    stage_open();
+    struct coil_port *port = coil_port_ref(coil_port_here());
+    struct coil_ticket *runs = submit(port, sleeps);
+    stage_passes(2);
+    struct coil_ticket *late = submit(port, sleeps);
+    stage_close();
+    CHECK_INT(wait_for(runs).err, -ECANCELED);
+    CHECK_INT(wait_for(late).err, COIL_ECLOSED);
+    struct coil_ticket *never = submit(port, sleeps);
+    CHECK_INT(wait_for(never).err, COIL_ECLOSED);
+    CHECK(!coil_ticket_cancel(never));
+    CHECK_INT(args_freed, 3);
+    coil_ticket_unref(runs);
+    coil_ticket_unref(late);
+    coil_ticket_unref(never);
+    coil_port_unref(port);
+}
+
+DEATH_TEST(ticket_waited_for_by_its_own_loop_aborts, "its own loop")
+{
+    stage_open();
+    wait_for(submit(coil_port_here(), sleeps));
+}
+
+DEATH_TEST(ticket_with_two_callbacks_aborts, "one callback")
+{
+    stage_open();
+    struct coil_ticket *t = submit(coil_port_here(), sleeps);
+    coil_ticket_on_done(t, called, NULL);
+    coil_ticket_on_done(t, called, NULL);
+}
+
+TEST(ticket_without_memory_frees_its_argument)
+{
+    stage_open();
+    struct coil_port *port = coil_port_here();
+    int *n = malloc(sizeof *n);
+    test_fail_allocation(1);
+    struct coil_ticket *t = coil_submit(port, &(struct coil_errand){
+        .make = doubled, .arg = n, .free_arg = free_arg });
+    test_fail_allocation(0);
+    CHECK(!t);
+    CHECK_INT(args_freed, 1);
+    stage_close();
+}
+
+/* ---- Storm ------------------------------------------------------------ */
+
+#define CLIENTS 4
+
+static atomic_long values, errors;
+
+static void *ask_many(void *arg)
+{
+    unsigned seed = (unsigned)(uintptr_t)arg;
+    for (int i = 0; i < (test_is_slow() ? 100 : 500); i++) {
+        seed = seed * 1103515245 + 12345;
+        struct coil_ticket *t = submit(other.port,
+                                       seed >> 16 & 1 ? doubled : sleeps);
+        if (!(seed >> 16 & 1) || seed >> 17 & 1)
+            coil_ticket_cancel(t);
+        struct coil_result r;
+        if (seed >> 18 & 3) {
+            CHECK_INT(coil_ticket_wait(t, COIL_NEVER, &r), 0);
+            if (r.err) {
+                CHECK(r.err == -ECANCELED || r.err == COIL_ECLOSED);
+                atomic_fetch_add(&errors, 1);
+            } else {
+                CHECK_INT(*(int *)r.value.p, 42);
+                free(r.value.p);
+                atomic_fetch_add(&values, 1);
+            }
+        }
+        coil_ticket_unref(t);
+    }
+    return NULL;
+}
+
+// Closing in the middle of it: no thread hangs and no argument is lost.
+TEST(ticket_storm_while_the_loop_closes)
+{
+    pthread_t threads[CLIENTS];
+    other_begin();
+    struct coil_port *port = coil_port_ref(other.port);
+    for (uintptr_t i = 0; i < CLIENTS; i++)
+        CHECK_INT(pthread_create(&threads[i], NULL, ask_many, (void *)i), 0);
+    usleep(5000);
+    struct coil_ticket *t = submit(other.port, end_main);
+    for (int i = 0; i < CLIENTS; i++)
+        pthread_join(threads[i], NULL);
+    pthread_join(other.thread, NULL);
+    coil_ticket_unref(t);
+    coil_port_unref(other.port);
+    coil_port_unref(port);
+    CHECK_INT(args_freed, CLIENTS * (test_is_slow() ? 100 : 500) + 1);
+}
