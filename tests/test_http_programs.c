@@ -291,3 +291,96 @@ TEST(programs_a_list_of_fetches_gives_results_in_argument_order)
     CHECK_INT(RUN_TO(n, listed), 0);
     CHECK_INT(n, REQUESTS);
 }
+
+/* ---- Deferreds with callbacks and errbacks, in a list (Twisted) --------- */
+
+struct fetched {
+    struct coil_response *response;
+    char steps[64]; /* what was called, in order, and with what */
+};
+
+static void note(struct fetched *it, const char *step, int64_t value)
+{
+    size_t len = strlen(it->steps);
+    snprintf(it->steps + len, sizeof it->steps - len, "%s %d, ", step,
+             (int)value);
+}
+
+static struct coil_future *handle_response(struct coil_future *done, void *arg)
+{
+    struct fetched *it = arg;
+    it->response = coil_future_pointer(done);
+    note(it, "handle", coil_response_status(it->response));
+    return coil_response_read(it->response); /* the chain pauses for it */
+}
+
+static struct coil_future *process_body(struct coil_future *done, void *arg)
+{
+    note(arg, "process", coil_future_int(done));
+    return coil_future_done_with(0, 10 * coil_future_int(done));
+}
+
+static struct coil_future *handle_error(struct coil_future *done, void *arg)
+{
+    note(arg, "error", coil_future_error(done) < 0);
+    return coil_future_done_with(0, -1);
+}
+
+static struct coil_future *free_response(void *arg)
+{
+    struct fetched *it = arg;
+    coil_response_free(it->response);
+    it->response = NULL;
+    return NULL;
+}
+
+struct chained {
+    STAGE;
+    struct fetched fetched[3];
+    struct coil_task *tasks[3];
+    int64_t results[3];
+};
+
+static const struct route chained_routes[] = {
+    { "/broken", { { .act = CLOSE } } },
+    { 0 },
+};
+
+static void chained(struct coil_coro *co)
+{
+    ASYNC(chained, my) {
+        CHECK_INT(origin_open(&my->origin, chained_routes), 0);
+        my->session = coil_session_new(NULL);
+        for (int i = 0; i < 3; i++) {
+            static const char *const paths[] = { "/delay/5/late", "/broken",
+                                                 "/delay/1/early" };
+            struct fetched *it = &my->fetched[i];
+            struct coil_future *f = coil_get(
+                my->session, origin_url(&my->origin, paths[i]));
+            f = coil_then(f, handle_response, it);
+            f = coil_then(f, process_body, it);
+            f = coil_catch(f, handle_error, it);
+            my->tasks[i] = coil_spawn(coil_finally(f, free_response, it));
+        }
+        AWAIT(coil_gather(my->tasks, 3));
+        for (; my->i < 3; my->i++)
+            AWAIT_TO(my->results[my->i], my->tasks[my->i]);
+        CHECK_STR(my->fetched[0].steps, "handle 200, process 13, ");
+        CHECK_STR(my->fetched[1].steps, "error 1, ");
+        CHECK_STR(my->fetched[2].steps, "handle 200, process 14, ");
+        CHECK_INT(my->results[0], 130);
+        CHECK_INT(my->results[1], -1);
+        CHECK_INT(my->results[2], 140);
+
+    FINALLY;
+        AWAIT(coil_session_close(my->session));
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+// Each handler is given what the one before returned; an error skips to the
+// next error handler; the list is gathered in its order.
+TEST(programs_a_list_of_chains_with_error_handlers)
+{
+    CHECK_INT(RUN(chained), 0);
+}
