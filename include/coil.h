@@ -32,6 +32,7 @@
  *   shield.h      one thing, whoever is cancelled
  *   as_completed.h  map.h: a loop over tasks as they end
  *   race.h        the first that succeeds
+ *   ticks.h       every so often
  *   then.h  link.h: what is to follow, said in advance
  *   semaphore.h   lock.h  event.h
  *   queue.h       items from hand to hand, until it is closed
@@ -83,6 +84,7 @@
 #include <coil/task.h>
 #include <coil/then.h>
 #include <coil/ticket.h>
+#include <coil/ticks.h>
 #include <coil/time.h>
 #include <coil/wait.h>
 #include <coil/wait_for.h>
