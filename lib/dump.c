@@ -2,9 +2,13 @@
 /*
  * dump.c: who waits where, on what, for how long.
  *
- *     crawl  (running)
- *     `-- fetch  crawl.c:31  awaits
- *         coil_get  session.c:88  recv fd 7, 1.204 s
+ *     - crawl  crawl.c:52  running
+ *         - fetch  crawl.c:31
+ *           coil_get  session.c:88  recv fd 7, 1.204 s
+ *           ~ lines  crawl.c:12  has yielded, 0.250 s
+ *
+ * Below a task stand its children; below a frame those it has called, and, with
+ * a tilde, the generators that it runs: where they yielded, or close.
  *
  * A frame has no room for its file and name; they are in the function. So the
  * function is asked: it is called with a line that it does not know, falls to
@@ -39,6 +43,31 @@ static __attribute__((format(printf, 2, 3))) void say(int fd,
     }
 }
 
+static struct coil_coro *callee(const struct coil_coro *co)
+{
+    if (!co->awaiting || co->awaiting & AWAITS_TAG)
+        return NULL;
+    struct coil_future *f = awaited_future(co);
+    if (kind_of(f) != KIND_CORO || !(f->flags & F_CALLED) ||
+        coil_future_done(f))
+        return NULL;
+    return coro_of(f);
+}
+
+/* Run by an iteration, whose turn it is not; the root of its chain of calls. */
+static bool is_generator(const struct coil_coro *co)
+{
+    return !(co->future.flags & (F_TASK | F_CALLED)) && co->future.waiters;
+}
+
+/* One that stands at its YIELD, or is delegated to by one that does. */
+static bool at_rest(const struct coil_coro *co)
+{
+    while (co->future.flags & F_CALLED)
+        co = (const struct coil_coro *)co->future.waiters;
+    return is_generator(co) && co->future.flags & F_GENERATOR;
+}
+
 /* What the innermost frame of a chain waits for. */
 static void describe(struct coil_coro *co, char *buf, size_t size)
 {
@@ -54,7 +83,7 @@ static void describe(struct coil_coro *co, char *buf, size_t size)
     } else {
         struct coil_future *f = awaited_future(co);
         if (coil_future_done(f)) {
-            snprintf(buf, size, "ready");
+            snprintf(buf, size, "%s", at_rest(co) ? "has yielded" : "ready");
         } else if (kind_of(f) == KIND_CORO) {
             snprintf(buf, size, "task %s", coili_name(coro_of(f)));
         } else if (kind_of(f) == KIND_CUSTOM) {
@@ -85,22 +114,22 @@ static const char *phase(const struct coil_coro *co)
     return co->future.flags & F_FINALLY ? " in FINALLY" : "";
 }
 
-static struct coil_coro *callee(const struct coil_coro *co)
+/* How many generators it stands below. */
+static int nesting(const struct coil_coro *co)
 {
-    if (!co->awaiting || co->awaiting & AWAITS_TAG)
-        return NULL;
-    struct coil_future *f = awaited_future(co);
-    if (kind_of(f) != KIND_CORO || !(f->flags & F_CALLED) ||
-        coil_future_done(f))
-        return NULL;
-    return coro_of(f);
+    int n = 0;
+    for (; !(co->future.flags & F_TASK) && co->future.waiters;
+         co = (const struct coil_coro *)co->future.waiters)
+        n += is_generator(co);
+    return n;
 }
 
 static void say_frame(int fd, int indent, struct coil_coro *co, bool first)
 {
     struct coil_loop *loop = coili_loop;
     const struct coil_site *site = coili_site(co);
-    say(fd, "%*s%s%s  %s:%d%s", indent * 4, "", first ? "- " : "  ",
+    say(fd, "%*s%s%s  %s:%d%s", indent * 4 + nesting(co) * 2, "",
+        first ? "- " : is_generator(co) ? "~ " : "  ",
         first ? coili_name(co) : site->name, site->file,
         source_line(co, site), phase(co));
     if (!callee(co)) {
@@ -136,7 +165,7 @@ void coil_dump(int fd)
          t = coil_task_next(t)) {
         int indent = depth(t);
         bool first = true;
-        for (struct coil_coro *co = &t->coro; co; co = callee(co)) {
+        for (struct coil_coro *co = &t->coro; co; co = coili_next_frame(co)) {
             say_frame(fd, indent, co, first);
             first = false;
         }

@@ -488,6 +488,9 @@ void coili_begin_cancelled(struct coil_coro *co, enum coil_cancel_reason why);
 
 void coili_frame_free(struct coil_coro *co);
 
+/* The frames of a task, one after the other, generators at rest among them. */
+struct coil_coro *coili_next_frame(struct coil_coro *co);
+
 /* Say what the program did wrong, naming coroutine and line, and abort. */
 _Noreturn __attribute__((cold)) void coili_misuse(struct coil_coro *co, const char *file, int line,
                             const char *what);

@@ -562,8 +562,8 @@ static struct coil_coro *frame_below(const struct coil_coro *co,
     return last;
 }
 
-/* The next frame of a task: downwards, then beside, then beside its caller. */
-static struct coil_coro *next_frame(struct coil_coro *co)
+/* Downwards, then beside, then beside its caller. */
+struct coil_coro *coili_next_frame(struct coil_coro *co)
 {
     struct coil_coro *next = frame_below(co, NULL);
     while (!next && !(co->future.flags & F_TASK) && co->future.waiters) {
@@ -577,7 +577,7 @@ static struct coil_coro *next_frame(struct coil_coro *co)
 /* The first child of any of a task's frames, from `co` on. */
 static struct coil_task *first_child(struct coil_coro *co)
 {
-    for (; co; co = next_frame(co)) {
+    for (; co; co = coili_next_frame(co)) {
         struct coili_nursery *n = coili_nursery_find(co);
         struct coil_task *t = n ? alive(n, n->tasks.next) : NULL;
         if (t)
@@ -598,7 +598,7 @@ struct coil_task *coil_task_next(struct coil_task *task)
         if (next || !n->owner)
             break;
         /* The nurseries of other frames, then the siblings of their task. */
-        next = first_child(next_frame(n->owner));
+        next = first_child(coili_next_frame(n->owner));
         struct coil_coro *co = root_of(n->owner);
         task = co->future.flags & F_TASK ? task_of(co) : NULL;
     }

@@ -1268,6 +1268,70 @@ DEATH_TEST(generator_that_delegates_for_a_wrong_kind_aborts,
     STAGE(reads_wrong_value);
 }
 
+/* ---- The await tree --------------------------------------------------- */
+
+COROUTINE(rests, struct hand *cleanup; struct coil_future *a, *b; int item;
+          bool more;)
+{
+    ASYNC(rests, my) {
+        my->a = CALL(wrapper, .depth = 1, .to = 9);
+        my->b = CALL(wrapper, .to = 9, .cleanup = my->cleanup);
+        NEXT(my->more, my->item, my->a);
+        FOR_AWAIT(my->item, my->b)
+            break;
+        AWAIT(coil_sleep(COIL_SECONDS(1000)));
+    }
+}
+
+/* What coil_dump() says, without files, lines and times. */
+static const char *dump(void)
+{
+    static char text[4096];
+    int fds[2];
+    CHECK_INT(pipe(fds), 0);
+    coil_dump(fds[1]);
+    close(fds[1]);
+    FILE *in = fdopen(fds[0], "r");
+    char line[512];
+    text[0] = '\0';
+    for (int n = 0; fgets(line, sizeof line, in); n++) {
+        if (n == 0)
+            continue;
+        char *colon = strrchr(line, ':');
+        char *name = strstr(line + strspn(line, " -~"), "  ");
+        CHECK(colon && name);
+        *name = '\0';
+        char *what = strchr(colon, ' '), *comma = strrchr(colon, ',');
+        if (comma)
+            *comma = '\0';
+        else
+            colon[strcspn(colon, "\n")] = '\0';
+        strcat(strcat(strcat(text, line), what ? what : ""), "\n");
+    }
+    fclose(in);
+    return text;
+}
+
+// Those at rest and those that close; each with all that it has called.
+TEST(generators_stand_in_the_await_tree)
+{
+    stage_open();
+    struct hand cleanup = { 0 };
+    struct coil_task *t = SPAWN(rests, .cleanup = &cleanup);
+    stage_passes(4);
+    CHECK_STR(dump(), "- rests  sleep\n"
+                      "  ~ wrapper\n"
+                      "    numbers in FINALLY  hand\n"
+                      "  ~ wrapper\n"
+                      "    wrapper\n"
+                      "    numbers  has yielded\n");
+    coil_task_cancel(t);
+    stage_passes(2);
+    hand_set(&cleanup, 0, 0);
+    CHECK_INT(stage_run(t), -ECANCELED);
+    stage_close();
+}
+
 /* ---- At every point --------------------------------------------------- */
 
 COROUTINE(everything_inside, int word; bool ran;)
