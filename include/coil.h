@@ -34,7 +34,7 @@
  *   race.h        the first that succeeds
  *   ticks.h       every so often
  *   then.h  link.h: what is to follow, said in advance
- *   semaphore.h   lock.h  event.h
+ *   semaphore.h   lock.h  event.h  condition.h  barrier.h
  *   queue.h       items from hand to hand, until it is closed
  *   waiters.h     the line they all stand in; for primitives of your own
  *   executor.h    blocking work, in threads
@@ -56,7 +56,9 @@
 #include <coil/alert.h>
 #include <coil/api.h>
 #include <coil/as_completed.h>
+#include <coil/barrier.h>
 #include <coil/cancel_scope.h>
+#include <coil/condition.h>
 #include <coil/coroutine.h>
 #include <coil/error.h>
 #include <coil/event.h>

@@ -50,6 +50,7 @@
 
 COIL_BEGIN_DECLS
 
+struct coil_condition;
 struct coil_coro;
 struct coil_lock;
 struct coil_semaphore;
@@ -520,13 +521,14 @@ COIL_END_DECLS
 /* ---- What belongs to this coroutine ----------------------------------- */
 
 /*
- * Acquire a lock or a permit of a semaphore, waiting for it, until this
- * coroutine ends; RELEASE gives it back before. To HOLD what it holds already,
- * and to RELEASE what it does not hold, aborts.
+ * Acquire a lock, that of a condition, or a permit of a semaphore, waiting for
+ * it, until this coroutine ends; RELEASE gives it back before. To HOLD what it
+ * holds already, and to RELEASE what it does not hold, aborts.
  */
 #define COIL_HOLD(x) \
     COILI_HOLD(_Generic((x), \
                         struct coil_semaphore *: coili_hold_semaphore, \
+                        struct coil_condition *: coili_hold_condition, \
                         struct coil_lock *: coili_hold_lock)(co, (x)))
 
 /*
@@ -810,6 +812,8 @@ COIL_API struct coil_future *coili_hold_semaphore(struct coil_coro *co,
                                                   struct coil_semaphore *sem);
 COIL_API struct coil_future *coili_hold_lock(struct coil_coro *co,
                                              struct coil_lock *lock);
+COIL_API struct coil_future *coili_hold_condition(struct coil_coro *co,
+                                                  struct coil_condition *cond);
 COIL_API bool coili_hold_failed(struct coil_coro *co);
 
 COIL_API void coili_gone(struct coil_future *future);

@@ -14,7 +14,11 @@
 
 COIL_BEGIN_DECLS
 
-/* In your memory; zero bytes to free. The fields are private. */
+/*
+ * In your memory; zero bytes to free. The fields are private, but a place of
+ * yours (waiters.h) may stand in `line` while it is locked: to be granted is to
+ * have the lock.
+ */
 struct coil_lock {
     struct coil_waiters line;
     bool locked;
