@@ -41,7 +41,7 @@
 
 struct waiter {
     struct coil_custom custom;
-    struct coili_list link;
+    struct coil_place place;
     struct coili_origin *origin;
     struct coili_lease *lease;
     uint64_t ticket;
@@ -51,7 +51,7 @@ struct waiter {
 
 static struct waiter *first_waiter(const struct coili_origin *o)
 {
-    return COILI_CONTAINER(o->line.next, struct waiter, link);
+    return COILI_CONTAINER(coil_line_first(&o->line), struct waiter, place);
 }
 
 static void attach(struct coili_origin **up, struct coili_origin *o)
@@ -124,7 +124,7 @@ static void requeue(struct coili_origin *o)
 {
     if (o->queued)
         heap_remove(o->pool, o);
-    if (!coili_list_empty(&o->line) &&
+    if (!coil_waiters_empty(&o->line) &&
         (has_room(o) || !coili_list_empty(&o->idle)))
         heap_insert(o->pool, o);
 }
@@ -208,7 +208,7 @@ static struct coili_origin *origin_new(struct coili_pool *p,
         .authority_len = (uint16_t)n,
     };
     coili_list_init(&o->idle);
-    coili_list_init(&o->line);
+    coil_waiters_init(&o->line);
     memcpy(o->host, host, len + 1);
     memcpy(o->host + len + 1, authority, n + 1);
     return o;
@@ -415,16 +415,21 @@ static struct waiter *waiter_of(struct coil_future *f)
     return COILI_CONTAINER(f, struct waiter, custom.future);
 }
 
-static void leave_line(struct waiter *w)
+/* The slot is his, and the next one's turn may have come. */
+static void granted(struct coil_place *place, void *conn)
 {
+    struct waiter *w = COILI_CONTAINER(place, struct waiter, place);
     coil_handle_cancel(&w->timer);
-    coili_list_remove(&w->link);
+    lend(conn, w->lease);
     requeue(w->origin);
+    coil_future_set_int(&w->custom.future, 0);
 }
 
 static void waiter_failed(struct waiter *w, int err)
 {
-    leave_line(w);
+    coil_handle_cancel(&w->timer);
+    coil_leave_line(&w->place);
+    requeue(w->origin);
     coil_future_set_error(&w->custom.future, err);
 }
 
@@ -445,8 +450,8 @@ static void waiter_start(struct coil_future *f)
     }
     struct coili_origin *o = w->origin;
     w->ticket = ++o->pool->tickets;
-    coili_list_append(&o->line, &w->link);
-    if (o->line.next == &w->link)
+    coil_line_up(&o->line, &w->place, granted);
+    if (coil_line_first(&o->line) == &w->place)
         requeue(o);
 }
 
@@ -495,10 +500,7 @@ static void serve(struct coili_pool *p)
                 return;
             assign(conn, o);
         }
-        struct waiter *w = first_waiter(o);
-        lend(conn, w->lease);
-        leave_line(w);
-        coil_future_set_int(&w->custom.future, 0);
+        coil_unpark_with(&o->line, conn);
     }
 }
 
@@ -546,7 +548,7 @@ void coili_lease_release(struct coili_lease *lease)
     coili_list_remove(&conn->link);
     coili_list_append(&p->idle, &conn->link);
     coili_list_append(conn->origin->idle.next, &conn->same); /* in front */
-    if (!coili_list_empty(&conn->origin->line))
+    if (!coil_waiters_empty(&conn->origin->line))
         requeue(conn->origin);
     if (p->first)
         serve(p);
@@ -578,7 +580,7 @@ void coili_pool_init(struct coili_pool *p, coil_call_fn *ended, void *arg)
 
 static void send_home(struct coili_origin *o)
 {
-    while (!coili_list_empty(&o->line))
+    while (!coil_waiters_empty(&o->line))
         waiter_failed(first_waiter(o), COIL_ECLOSED);
 }
 
