@@ -38,6 +38,7 @@
  *   queue.h       items from hand to hand, until it is closed
  *   waiters.h     the line they all stand in; for primitives of your own
  *   executor.h    blocking work, in threads
+ *   channel.h     a queue between loops and threads
  *   promise.h     ticket.h: a thread answers a loop, a loop a thread
  *   port.h        result.h: what these two are made of
  *   io.h          one operation on a descriptor
@@ -58,6 +59,7 @@
 #include <coil/as_completed.h>
 #include <coil/barrier.h>
 #include <coil/cancel_scope.h>
+#include <coil/channel.h>
 #include <coil/condition.h>
 #include <coil/coroutine.h>
 #include <coil/error.h>

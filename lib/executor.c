@@ -77,7 +77,10 @@ struct call {
     struct coil_custom custom;
     struct coil_executor *executor; /* NULL: the default one */
     struct job *job;
-    struct job lent; /* what `job` points at, unless it owns its argument */
+    union {
+        struct job lent;           /* what `job` points at, unless it owns */
+        coil_call_fn *free_result; /* its argument: then this */
+    };
 };
 
 static struct call *call_of(struct coil_future *f)
@@ -524,6 +527,14 @@ static void call_free(struct coil_future *f)
     coil_custom_free(call);
 }
 
+/* It came in time, but nobody took it. */
+static void call_dispose(struct coil_future *f)
+{
+    struct coil_result r = coil_future_result(f);
+    if (r.kind == COIL_RESULT_POINTER)
+        call_of(f)->free_result(r.value.p);
+}
+
 static void describe(const struct coil_future *f, char *buf, size_t size)
 {
     const struct call *call = COILI_CONTAINER(f, const struct call,
@@ -543,6 +554,14 @@ static const struct coil_future_class call_class = {
     .start = start,
     .cancel = cancel,
     .free = call_free,
+    .describe = describe,
+};
+static const struct coil_future_class giving_class = {
+    .name = "executor",
+    .start = start,
+    .cancel = cancel,
+    .free = call_free,
+    .dispose = call_dispose,
     .describe = describe,
 };
 
@@ -570,7 +589,9 @@ struct coil_future *coil_run_in_executor_take(struct coil_executor *e,
     struct job *job = calloc(1, sizeof *job);
     struct call *call = NULL;
     if (job)
-        call = coil_custom_new(&call_class, offsetof(struct call, lent));
+        call = coil_custom_new(what->free_result ? &giving_class : &call_class,
+                               offsetof(struct call, free_result) +
+                                   sizeof what->free_result);
     if (!call) {
         free(job);
         if (what->free_arg)
@@ -581,6 +602,7 @@ struct coil_future *coil_run_in_executor_take(struct coil_executor *e,
     job->owns = true;
     call->executor = e;
     call->job = job;
+    call->free_result = what->free_result;
     return &call->custom.future;
 }
 

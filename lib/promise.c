@@ -183,11 +183,18 @@ static void gone(struct coil_future *f)
     unref(p);
 }
 
+/* It was delivered, but nobody took it. */
+static void dispose(struct coil_future *f)
+{
+    free_value(promise_of(f));
+}
+
 static const struct coil_future_class promise_class = {
     .name = "promise",
     .start = start,
     .cancel = cancel,
     .free = gone,
+    .dispose = dispose,
 };
 
 struct coil_future *coil_promise_future(struct coil_promise *p)

@@ -426,6 +426,17 @@ TEST(executor_frees_an_argument_that_it_took)
     stage_close();
 }
 
+// It came in time, to a task whose value nobody fetches.
+TEST(executor_frees_a_result_that_nobody_took)
+{
+    stage_open();
+    struct coil_task *task = coil_spawn(send_parcel(NULL, NULL));
+    CHECK_INT(end_of(task), 0);
+    coil_task_drop(&task);
+    CHECK_INT(results_freed, 1);
+    stage_close();
+}
+
 TEST(executor_await_of_a_job_with_its_own_argument_ends_at_once)
 {
     struct gate gate = GATE_INIT;

@@ -168,6 +168,20 @@ TEST(promise_whose_future_is_dropped_is_abandoned)
     stage_close();
 }
 
+// Delivered to a task whose value nobody fetches.
+TEST(promise_value_that_nobody_takes_is_freed)
+{
+    stage_open();
+    struct coil_promise *promise = coil_promise_new(free_value);
+    struct coil_task *task = coil_spawn(coil_promise_future(promise));
+    set_it(promise);
+    drive(task);
+    CHECK_INT(freed, 0);
+    coil_task_drop(&task);
+    CHECK_INT(freed, 1);
+    stage_close();
+}
+
 TEST(promise_outlives_its_loop)
 {
     stage_open();

@@ -89,8 +89,8 @@ typedef struct coil_result coil_job_fn(void *arg);
  * Have `run(arg)` called in a thread. A NULL executor is the loop's own: made
  * at first use, ended when the loop closes.
  *
- * Result    what `run` returned. A pointer that nobody takes is lost: return it
- *           from an ASYNC_GIVES
+ * Result    what `run` returned. A pointer that nobody takes is lost; see
+ *           coil_run_in_executor_take(), and ASYNC_GIVES
  * Errors    what `run` returned, with its detail; COIL_ECLOSED after a
  *           shutdown; -EAGAIN no thread can be had; -ENOMEM; -ECANCELED it was
  *           not begun
@@ -110,15 +110,16 @@ struct coil_job {
     coil_job_fn *run;
     void *arg;
     coil_call_fn *free_arg;    /* NULL: nothing is to be freed */
-    coil_call_fn *free_result; /* of a pointer that came too late; or NULL */
+    coil_call_fn *free_result; /* of a pointer that nobody took; or NULL */
 };
 
 /*
  * The same, for an argument that is handed over: `free_arg(arg)` is called
  * exactly once, when `run` has returned or is not going to be called, in
  * whichever thread that is. When the await is cancelled it ends at once; a job
- * that had begun goes on, if need be when the loop has closed, and its result
- * goes to `free_result`, in the thread or in the loop.
+ * that had begun goes on, if need be when the loop has closed. A pointer that it
+ * returns and that nobody takes goes to `free_result`, in the thread or in the
+ * loop.
  *
  *     AWAIT(coil_run_in_executor_take(NULL, &(struct coil_job){
  *         .run = load, .arg = strdup(path), .free_arg = free }));

@@ -33,8 +33,7 @@ struct coil_promise;
  *
  * Result    NULL without memory
  * Lifetime  gives one reference. `free_value` is for a pointer that nobody
- *           waits for any more, and may be called in any thread; NULL: nothing
- *           is to be done
+ *           takes, and may be called in any thread; NULL: nothing is to be done
  */
 COIL_API COIL_NODISCARD struct coil_promise *
 coil_promise_new(coil_call_fn *free_value);
@@ -43,8 +42,7 @@ coil_promise_new(coil_call_fn *free_value);
  * The future of it, for its loop: once, before or after it is set. A second
  * time aborts. To cancel it does not stop whoever is going to set it.
  *
- * Result    what it is set to. As with a plain future a pointer that was
- *           delivered and that nobody takes is lost
+ * Result    what it is set to; a pointer that nobody takes is freed
  * Errors    COIL_EBROKEN the last reference was given back before; -ECANCELED,
  *           -ENOMEM, also for a NULL promise
  * Lifetime  shares the promise

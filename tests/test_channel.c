@@ -1,0 +1,547 @@
+// SPDX-License-Identifier: MIT
+// labels: core threads
+/*
+ * test_channel.c: items between coroutines, loops and threads. What everybody
+ * sent is what everybody received, whoever gave up in between.
+ */
+#include "gate.h"
+#include "stage.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <coil/channel.h>
+
+static void *number(intptr_t n)
+{
+    return (void *)n;
+}
+
+static atomic_int items_freed;
+
+static void count_freed(void *item)
+{
+    (void)item;
+    atomic_fetch_add(&items_freed, 1);
+}
+
+static struct coil_channel *channel(size_t capacity)
+{
+    struct coil_channel *ch = coil_channel_new(capacity, count_freed);
+    CHECK(ch);
+    return ch;
+}
+
+struct sends {
+    struct coil_coro coro;
+    struct coil_channel *channel;
+    intptr_t n;
+    int err;
+};
+
+static void sends(struct coil_coro *co)
+{
+    ASYNC(sends, my) {
+        TRY_AWAIT(my->err, coil_channel_send(my->channel, number(my->n)));
+        trace("s%d:%d", (int)my->n, my->err);
+    }
+}
+
+struct receives {
+    struct coil_coro coro;
+    struct coil_channel *channel;
+    int id, err;
+    void *item;
+};
+
+static void receives(struct coil_coro *co)
+{
+    ASYNC(receives, my) {
+        TRY_AWAIT_TO(my->err, my->item, coil_channel_receive(my->channel));
+        if (my->err)
+            trace("r%d:%d", my->id, my->err);
+        else
+            trace("r%d=%d", my->id, (int)(intptr_t)my->item);
+    }
+}
+
+/* ---- One loop --------------------------------------------------------- */
+
+TEST(channel_is_first_come_first_served)
+{
+    stage_open();
+    struct coil_channel *ch = channel(2);
+    for (int i = 1; i <= 4; i++)
+        SPAWN(sends, .channel = ch, .n = i);
+    stage_passes(2);
+    CHECK_TRACE("s1:0 s2:0");
+    CHECK_INT(coil_channel_count(ch), 2);
+    for (int i = 1; i <= 6; i++)
+        SPAWN(receives, .channel = ch, .id = i);
+    stage_passes(3);
+    CHECK_TRACE("r1=1 r2=2 r3=3 r4=4 s3:0 s4:0");
+    for (int i = 5; i <= 6; i++)
+        SPAWN(sends, .channel = ch, .n = i);
+    stage_passes(3);
+    CHECK_TRACE("s5:0 s6:0 r5=5 r6=6");
+    coil_channel_unref(ch);
+    stage_close();
+}
+
+TEST(channel_now_or_not_at_all)
+{
+    void *item = NULL;
+    struct coil_channel *ch = channel(2);
+    CHECK_INT(coil_channel_receive_nowait(ch, &item), -EAGAIN);
+    for (int i = 1; i <= 5; i++) { /* round the ring */
+        CHECK_INT(coil_channel_send_nowait(ch, number(i)), 0);
+        CHECK_INT(coil_channel_send_nowait(ch, number(i + 10)), 0);
+        CHECK_INT(coil_channel_send_nowait(ch, number(99)), -EAGAIN);
+        CHECK_INT(coil_channel_receive_nowait(ch, &item), 0);
+        CHECK(item == number(i));
+        CHECK_INT(coil_channel_receive_nowait(ch, &item), 0);
+        CHECK(item == number(i + 10));
+    }
+    CHECK_INT(coil_channel_send_nowait(ch, number(1)), 0);
+    coil_channel_close(ch);
+    coil_channel_close(ch);
+    CHECK_INT(coil_channel_send_nowait(ch, number(1)), COIL_ECLOSED);
+    CHECK_INT(coil_channel_receive_nowait(ch, &item), 0);
+    CHECK_INT(coil_channel_receive_nowait(ch, &item), COIL_EEND);
+    coil_channel_unref(ch);
+    coil_channel_unref(NULL);
+    CHECK_INT(items_freed, 0);
+}
+
+// Items that are in it are received; those that are not yet stay the sender's.
+TEST(channel_closed_is_drained)
+{
+    stage_open();
+    struct coil_channel *ch = channel(1);
+    SPAWN(sends, .channel = ch, .n = 1);
+    SPAWN(sends, .channel = ch, .n = 2);
+    stage_passes(1);
+    coil_channel_close(ch);
+    stage_passes(1);
+    CHECK_TRACE("s1:0 s2:-4099");
+    SPAWN(receives, .channel = ch, .id = 1);
+    SPAWN(receives, .channel = ch, .id = 2);
+    SPAWN(sends, .channel = ch, .n = 3);
+    stage_passes(2);
+    CHECK_TRACE("r1=1 r2:-4096 s3:-4099");
+    coil_channel_unref(ch);
+
+    ch = channel(1);
+    SPAWN(receives, .channel = ch, .id = 3);
+    stage_passes(1);
+    coil_channel_close(ch);
+    stage_passes(1);
+    CHECK_TRACE("r3:-4096");
+    coil_channel_unref(ch);
+    stage_close();
+}
+
+TEST(channel_frees_what_is_left_in_it)
+{
+    struct coil_channel *ch = channel(3);
+    for (int i = 0; i < 3; i++)
+        CHECK_INT(coil_channel_send_nowait(ch, number(i)), 0);
+    coil_channel_unref(coil_channel_ref(ch));
+    CHECK_INT(items_freed, 0);
+    coil_channel_unref(ch);
+    CHECK_INT(items_freed, 3);
+}
+
+struct reads {
+    struct coil_coro coro;
+    struct coil_channel *channel;
+    int stop_at;
+    void *item;
+};
+
+static void reads(struct coil_coro *co)
+{
+    ASYNC(reads, my) {
+        FOR_AWAIT(my->item, coil_channel_items(my->channel)) {
+            trace("%d", (int)(intptr_t)my->item);
+            if ((intptr_t)my->item == my->stop_at)
+                break;
+        }
+        trace("end");
+    }
+}
+
+TEST(channel_items_end_with_it)
+{
+    stage_open();
+    struct coil_channel *ch = channel(4);
+    SPAWN(reads, .channel = ch, .stop_at = 3);
+    stage_passes(1);
+    for (int i = 1; i <= 4; i++)
+        coil_channel_send_nowait(ch, number(i));
+    stage_passes(4);
+    CHECK_TRACE("1 2 3 end");
+    SPAWN(reads, .channel = ch);
+    stage_passes(2);
+    CHECK_TRACE("4");
+    coil_channel_close(ch);
+    stage_passes(3);
+    CHECK_TRACE("end");
+    coil_future_unref(coil_channel_receive(ch));
+    coil_drop(coil_channel_items(ch));
+    stage_close();
+    coil_channel_unref(ch);
+    CHECK_INT(test_heap_blocks(), 0); /* who was dropped gave its reference back */
+}
+
+/* ---- Cancelling ------------------------------------------------------- */
+
+TEST(channel_cancelled_in_line_leaves_it)
+{
+    stage_open();
+    struct coil_channel *ch = channel(1);
+    struct coil_task *a = SPAWN(receives, .channel = ch, .id = 1);
+    SPAWN(receives, .channel = ch, .id = 2);
+    stage_passes(1);
+    coil_task_cancel(a);
+    coil_channel_send_nowait(ch, number(7));
+    stage_passes(2);
+    CHECK_TRACE("r2=7");
+    coil_channel_send_nowait(ch, number(8));
+    struct coil_task *b = SPAWN(sends, .channel = ch, .n = 9);
+    stage_passes(1);
+    coil_task_cancel(b);
+    stage_passes(2);
+    SPAWN(receives, .channel = ch, .id = 3);
+    stage_passes(2);
+    CHECK_TRACE("r3=8");
+    CHECK_INT(coil_channel_count(ch), 0);
+    coil_channel_unref(ch);
+    stage_close();
+}
+
+// "Granted, then cancelled before it ran": its await returns the item.
+TEST(channel_item_granted_to_a_cancelled_receiver_is_delivered)
+{
+    stage_open();
+    struct coil_channel *ch = channel(1);
+    struct coil_task *a = SPAWN(receives, .channel = ch, .id = 1);
+    stage_passes(1);
+    coil_channel_send_nowait(ch, number(7));
+    coil_task_cancel(a);
+    stage_passes(2);
+    CHECK_TRACE("r1=7");
+    coil_channel_unref(ch);
+    stage_close();
+}
+
+// Received by a task whose value nobody fetched: the next one gets it.
+TEST(channel_item_that_nobody_took_is_the_first_again)
+{
+    stage_open();
+    struct coil_channel *ch = channel(2);
+    void *item = NULL;
+    coil_channel_send_nowait(ch, number(1));
+    coil_channel_send_nowait(ch, number(2));
+    struct coil_task *a = coil_spawn(coil_channel_receive(ch));
+    stage_passes(2);
+    CHECK_INT(coil_channel_count(ch), 1);
+    coil_task_drop(&a);
+    CHECK_INT(coil_channel_receive_nowait(ch, &item), 0);
+    CHECK(item == number(1));
+
+    a = coil_spawn(coil_channel_receive(ch));
+    stage_passes(2);
+    SPAWN(receives, .channel = ch, .id = 1);
+    stage_passes(1);
+    coil_task_drop(&a);
+    stage_passes(1);
+    CHECK_TRACE("r1=2");
+
+    coil_channel_send_nowait(ch, number(3));
+    a = coil_spawn(coil_channel_receive(ch));
+    stage_passes(2);
+    coil_channel_send_nowait(ch, number(4));
+    coil_channel_send_nowait(ch, number(5));
+    coil_task_drop(&a);
+    CHECK_INT(items_freed, 1); /* there was no room for it */
+    coil_channel_unref(ch);
+    CHECK_INT(items_freed, 3);
+    stage_close();
+}
+
+/* ---- Threads ---------------------------------------------------------- */
+
+TEST(channel_wait_has_a_time_out)
+{
+    void *item = number(5);
+    struct coil_channel *ch = channel(1);
+    CHECK_INT(coil_channel_receive_wait(ch, &item, COIL_MS(2)), -ETIMEDOUT);
+    CHECK_INT(coil_channel_receive_wait(ch, &item, 0), -ETIMEDOUT);
+    CHECK(item == number(5));
+    CHECK_INT(coil_channel_send_wait(ch, number(1), 0), 0);
+    CHECK_INT(coil_channel_send_wait(ch, number(2), COIL_MS(2)), -ETIMEDOUT);
+    CHECK_INT(coil_channel_receive_wait(ch, &item, COIL_NEVER), 0);
+    CHECK(item == number(1));
+    CHECK_INT(coil_channel_count(ch), 0);
+    coil_channel_close(ch);
+    CHECK_INT(coil_channel_receive_wait(ch, &item, COIL_NEVER), COIL_EEND);
+    CHECK_INT(coil_channel_send_wait(ch, item, COIL_NEVER), COIL_ECLOSED);
+    coil_channel_unref(ch);
+}
+
+struct blocks {
+    struct coil_coro coro;
+    struct coil_channel *channel;
+};
+
+static void blocks(struct coil_coro *co)
+{
+    ASYNC(blocks, my) {
+        void *item;
+        coil_channel_receive_wait(my->channel, &item, COIL_MS(1));
+    }
+}
+
+DEATH_TEST(channel_that_blocks_a_coroutine_aborts, "await the future instead")
+{
+    (void)RUN(blocks, .channel = channel(1));
+}
+
+DEATH_TEST(channel_without_any_room_aborts, "room for one item")
+{
+    (void)!coil_channel_new(0, NULL);
+}
+
+struct relay {
+    struct coil_coro coro;
+    struct coil_channel *from, *to;
+    void *item;
+};
+
+static void relay(struct coil_coro *co)
+{
+    ASYNC(relay, my) {
+        FOR_AWAIT(my->item, coil_channel_items(my->from)) {
+            AWAIT(coil_channel_send(my->to, my->item));
+        }
+
+    FINALLY;
+        coil_channel_close(my->to);
+    }
+}
+
+struct pair {
+    struct coil_channel *from, *to;
+};
+
+static void *run_relay(void *arg)
+{
+    struct pair *pair = arg;
+    CHECK_INT(RUN(relay, .from = pair->from, .to = pair->to), 0);
+    return NULL;
+}
+
+// thread -> loop -> loop -> thread, through channels with room for one.
+TEST(channel_passes_items_from_thread_to_loop_to_loop_to_thread)
+{
+    struct coil_channel *ch[3] = { channel(1), channel(1), channel(3) };
+    struct pair pairs[2] = { { ch[0], ch[1] }, { ch[1], ch[2] } };
+    pthread_t threads[2];
+    int n = test_is_slow() ? 200 : 2000, sent = 0, got = 0;
+    for (int i = 0; i < 2; i++)
+        CHECK_INT(pthread_create(&threads[i], NULL, run_relay, &pairs[i]), 0);
+    void *item;
+    while (got < n) {
+        if (sent < n && coil_channel_send_nowait(ch[0], number(sent)) == 0) {
+            if (++sent == n)
+                coil_channel_close(ch[0]);
+        } else if (coil_channel_receive_wait(ch[2], &item, COIL_MS(1)) == 0) {
+            CHECK_INT((intptr_t)item, got++); /* in order */
+        }
+    }
+    CHECK_INT(coil_channel_receive_wait(ch[2], &item, COIL_NEVER), COIL_EEND);
+    for (int i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    for (int i = 0; i < 3; i++)
+        coil_channel_unref(ch[i]);
+}
+
+// Either side may be the last to go.
+TEST(channel_outlives_the_loop_that_made_it)
+{
+    stage_open();
+    struct coil_channel *ch = channel(1);
+    SPAWN(sends, .channel = ch, .n = 1);
+    SPAWN(sends, .channel = ch, .n = 2);
+    stage_passes(1);
+    stage_close();
+    CHECK_TRACE("s1:0");
+    void *item;
+    CHECK_INT(coil_channel_receive_wait(ch, &item, COIL_NEVER), 0);
+    CHECK(item == number(1));
+    CHECK_INT(coil_channel_receive_wait(ch, &item, 0), -ETIMEDOUT);
+    coil_channel_unref(ch);
+}
+
+/* ---- Storm ------------------------------------------------------------ */
+
+static struct {
+    struct coil_channel *channel;
+    atomic_long sent, received, sum;
+    int each;
+} storm;
+
+static void *send_many(void *arg)
+{
+    unsigned seed = (unsigned)(uintptr_t)arg;
+    for (int i = 1; i <= storm.each; i++) {
+        seed = seed * 1103515245 + 12345;
+        int64_t patience = seed >> 16 & 1 ? COIL_NEVER : COIL_US(50);
+        int err = coil_channel_send_wait(storm.channel, number(i), patience);
+        if (err == 0) {
+            atomic_fetch_add(&storm.sent, 1);
+            atomic_fetch_add(&storm.sum, i);
+        } else {
+            CHECK_INT(err, -ETIMEDOUT);
+        }
+    }
+    return NULL;
+}
+
+static void received(void *item)
+{
+    atomic_fetch_add(&storm.received, 1);
+    atomic_fetch_sub(&storm.sum, (intptr_t)item);
+}
+
+static void *receive_many(void *arg)
+{
+    (void)arg;
+    void *item;
+    int err;
+    while ((err = coil_channel_receive_wait(storm.channel, &item,
+                                            COIL_US(50))) != COIL_EEND)
+        if (err == 0)
+            received(item);
+    return NULL;
+}
+
+struct stormy {
+    struct coil_coro coro;
+    struct coil_task *tasks[8];
+    int i, err, ends;
+};
+
+struct hasty {
+    struct coil_coro coro;
+    void *item;
+};
+
+static void hasty(struct coil_coro *co)
+{
+    ASYNC(hasty, my) {
+        AWAIT_TO(my->item, coil_channel_receive(storm.channel));
+        received(my->item);
+    }
+}
+
+/* Eight at once, cancelled at any moment. */
+static void stormy(struct coil_coro *co)
+{
+    ASYNC(stormy, my) {
+        while (my->ends == 0) {
+            for (my->i = 0; my->i < 8; my->i++)
+                my->tasks[my->i] = SPAWN(hasty);
+            AWAIT(coil_sleep(0));
+            AWAIT(coil_sleep(0));
+            for (my->i = 0; my->i < 8; my->i++)
+                coil_task_cancel(my->tasks[my->i]);
+            for (my->i = 0; my->i < 8; my->i++) {
+                CATCH_AWAIT(my->err, my->tasks[my->i]);
+                my->ends += my->err == COIL_EEND;
+                coil_task_drop(&my->tasks[my->i]);
+            }
+        }
+    }
+}
+
+static void *run_stormy(void *arg)
+{
+    (void)arg;
+    CHECK_INT(RUN(stormy), 0);
+    return NULL;
+}
+
+TEST(channel_storm_loses_and_doubles_nothing)
+{
+    pthread_t senders[3], receivers[4];
+    storm.channel = channel(4);
+    storm.each = test_is_slow() ? 300 : 3000;
+    for (uintptr_t i = 0; i < 3; i++)
+        CHECK_INT(pthread_create(&senders[i], NULL, send_many, (void *)i), 0);
+    for (int i = 0; i < 4; i++)
+        CHECK_INT(pthread_create(&receivers[i], NULL,
+                                 i < 2 ? receive_many : run_stormy, NULL), 0);
+    for (int i = 0; i < 3; i++)
+        pthread_join(senders[i], NULL);
+    coil_channel_close(storm.channel);
+    for (int i = 0; i < 4; i++)
+        pthread_join(receivers[i], NULL);
+    coil_channel_unref(storm.channel);
+    CHECK_INT(storm.sent, storm.received);
+    CHECK_INT(storm.sum, 0);
+    CHECK_INT(items_freed, 0);
+}
+
+/* ---- Memory ----------------------------------------------------------- */
+
+struct brief {
+    struct coil_coro coro;
+    struct coil_channel *channel;
+    void *item;
+};
+
+static void brief(struct coil_coro *co)
+{
+    ASYNC(brief, my) {
+        my->channel = coil_channel_new(1, NULL);
+        if (!my->channel)
+            FAIL(-ENOMEM);
+        AWAIT(coil_channel_send(my->channel, number(1)));
+        coil_channel_close(my->channel);
+        FOR_AWAIT(my->item, coil_channel_items(my->channel)) {
+            CHECK(my->item == number(1));
+        }
+
+    FINALLY;
+        coil_channel_unref(my->channel);
+    }
+}
+
+static int run_brief(void)
+{
+    return RUN(brief);
+}
+
+TEST(channel_survives_every_failed_allocation)
+{
+    test_every_allocation(run_brief);
+}
+
+TEST(channel_allocates_nothing_in_plain_threads)
+{
+    struct coil_channel *ch = channel(1);
+    void *item;
+    test_forbid_allocations(true);
+    coil_channel_send_wait(ch, number(1), COIL_NEVER);
+    coil_channel_send_wait(ch, number(1), COIL_US(10));
+    coil_channel_receive_wait(ch, &item, COIL_NEVER);
+    coil_channel_receive_wait(ch, &item, COIL_US(10));
+    coil_channel_close(ch);
+    test_forbid_allocations(false);
+    CHECK_INT(test_forbidden_allocations(), 0);
+    coil_channel_unref(ch);
+}
