@@ -46,7 +46,9 @@
  *   stream.h      buffered bytes over a connection
  *   receiver.h    sender.h  acceptor.h: what these two are made of
  *   signal.h      signals, awaited or as calls
+ *   context.h     what a task knows without being told
  *   loop.h        options, calls, several runs
+ *   exception.h   what went wrong where nobody was listening
  *   alert.h       a call that a signal handler may ask for
  *   error.h       time.h
  *
@@ -61,9 +63,11 @@
 #include <coil/cancel_scope.h>
 #include <coil/channel.h>
 #include <coil/condition.h>
+#include <coil/context.h>
 #include <coil/coroutine.h>
 #include <coil/error.h>
 #include <coil/event.h>
+#include <coil/exception.h>
 #include <coil/executor.h>
 #include <coil/future.h>
 #include <coil/group.h>

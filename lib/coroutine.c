@@ -78,6 +78,12 @@ static inline void put_back(struct coil_coro *co)
     coili_class_put(&coili_loop->alloc, block_of(t), co->future.size_class);
 }
 
+void coili_frame_unmake(struct coil_loop *loop, struct coil_coro *co)
+{
+    coili_class_put(&loop->alloc, block_of(task_of(co)),
+                    co->future.size_class);
+}
+
 static NOINLINE void report_and_free(struct coil_coro *co)
 {
     struct coil_future *f = &co->future;

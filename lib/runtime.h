@@ -187,6 +187,7 @@ enum scope_kind {
     SCOPE_FROM,
     SCOPE_GIVE,
     SCOPE_NAME,
+    SCOPE_CONTEXT,
     SCOPE_DROPPED /* in the head of the frame that was dropped */
 };
 
@@ -263,6 +264,11 @@ struct name_scope {
     char name[64];
 };
 
+struct context_scope {
+    struct coili_scope scope;
+    struct binding *bindings; /* of context.c; one reference */
+};
+
 /* ---- The loop --------------------------------------------------------- */
 
 struct ready_list {
@@ -296,7 +302,8 @@ struct coil_loop {
     const struct coil_site *asked;
     struct coil_options options;
     uint64_t passes;
-    bool stopping, running, closing;
+    unsigned contexts; /* tasks with bindings of context variables */
+    bool stopping, running, closing, reporting;
 
     pthread_mutex_t lock; /* guards what other threads touch: */
     struct ready_list remote;
@@ -471,6 +478,9 @@ static inline struct coil_task *coili_frame_make(struct coil_loop *loop,
     return t;
 }
 
+/* Give back one that stands in no list yet. */
+void coili_frame_unmake(struct coil_loop *loop, struct coil_coro *co);
+
 /* CALL in a thread without a loop: NULL after RUN has failed, else aborts. */
 struct coil_coro *coili_no_loop(void);
 
@@ -618,5 +628,13 @@ void coili_replace_by_failure(struct coil_coro *co, int err, uint32_t detail);
 
 /* It failed, and ends well all the same. */
 void coili_replace_by_zero(struct coil_coro *co);
+
+/* ---- Context variables ------------------------------------------------ */
+
+/* A new task sees what the running one does. False without memory. */
+bool coili_context_inherit(struct coil_loop *loop, struct coil_coro *to);
+
+/* A scope goes, and the bindings that nobody else sees. */
+void coili_context_over(struct coil_loop *loop, struct context_scope *scope);
 
 #endif

@@ -19,6 +19,7 @@ static const size_t scope_size[] = {
     [SCOPE_FROM] = sizeof(struct from_scope),
     [SCOPE_GIVE] = sizeof(struct give_scope),
     [SCOPE_NAME] = sizeof(struct name_scope),
+    [SCOPE_CONTEXT] = sizeof(struct context_scope),
 };
 
 void *coili_scope_push(struct coil_coro *co, enum scope_kind kind, size_t size)
@@ -52,6 +53,8 @@ void coili_scope_pop(struct coil_coro *co, struct coili_scope *scope)
         coili_nursery_release(&((struct children_scope *)scope)->nursery);
     else if (scope->kind == SCOPE_GIVE)
         let_go_of_giver(((struct give_scope *)scope)->giver);
+    else if (scope->kind == SCOPE_CONTEXT)
+        coili_context_over(coili_loop, (struct context_scope *)scope);
     coili_put(&coili_loop->alloc, scope, scope_size[scope->kind]);
 }
 

@@ -140,6 +140,11 @@ struct coil_coro *coili_spawn_frame(coil_step_fn *step, uint32_t size,
                                                handle);
     if (COILI_UNLIKELY(!t))
         return NULL;
+    if (COILI_UNLIKELY(loop->contexts) &&
+        !coili_context_inherit(loop, &t->coro)) {
+        coili_frame_unmake(loop, &t->coro);
+        return NULL;
+    }
     enter_nursery(loop, n, t);
     return &t->coro;
 }
@@ -172,7 +177,7 @@ static struct coil_task *spawn(struct coili_nursery *n, struct coil_future *f,
         return NULL;
     if (!n)
         n = nursery_now(loop);
-    if (!n) {
+    if (!n || (loop->contexts && !coili_context_inherit(loop, &t->coro))) {
         coil_drop(&t->coro.future);
         return NULL;
     }
@@ -603,32 +608,4 @@ struct coil_task *coil_task_next(struct coil_task *task)
         task = co->future.flags & F_TASK ? task_of(co) : NULL;
     }
     return next;
-}
-
-/* ---- Reporting -------------------------------------------------------- */
-
-void coili_report(const char *message, struct coil_coro *co, int err,
-                  uint32_t detail)
-{
-    struct coil_loop *loop = coili_loop;
-    const struct coil_site *site = co ? coili_site(co) : NULL;
-    struct coil_exception what = {
-        .message = message,
-        .name = co ? coili_name(co) : NULL,
-        .file = site ? site->file : NULL,
-        .line = site ? site->line : 0,
-        .err = err,
-        .detail = detail,
-    };
-    if (loop->options.on_exception) {
-        loop->options.on_exception(&what, loop->options.on_exception_arg);
-        return;
-    }
-    char words[128] = "";
-    if (err < 0)
-        coil_explain(err, detail, words, sizeof words);
-    fprintf(stderr, "coil: %s%s%s\n", message, err < 0 ? ": " : "", words);
-    if (site)
-        fprintf(stderr, "    in %s at %s:%d\n", what.name, what.file,
-                what.line);
 }

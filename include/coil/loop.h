@@ -18,6 +18,7 @@
  */
 
 #include <coil/api.h>
+#include <coil/exception.h>
 #include <coil/future.h>
 #include <coil/time.h>
 
@@ -25,18 +26,6 @@ COIL_BEGIN_DECLS
 
 struct coil_loop;
 struct coil_task;
-
-/* What went wrong where nobody was listening. */
-struct coil_exception {
-    const char *message; /* "task failed and nobody fetched its error" */
-    const char *name;    /* of the task or coroutine; may be NULL */
-    const char *file;    /* where it stood; may be NULL */
-    int line;
-    int err;
-    uint32_t detail;
-};
-
-typedef void coil_exception_fn(const struct coil_exception *what, void *arg);
 
 /*
  * How a loop is made. Start with COIL_OPTIONS_INIT; 0 means the default.
@@ -57,7 +46,7 @@ struct coil_options {
     int64_t close_ns;        /* to drain when closing; 10 s */
     void *arena;             /* memory comes from here, if given; see above */
     size_t arena_bytes;
-    coil_exception_fn *on_exception; /* NULL: a line on stderr */
+    coil_exception_fn *on_exception; /* see exception.h */
     void *on_exception_arg;
     unsigned resolver_threads; /* so many names looked up at once; 4 */
     unsigned resolver_names; /* kept or asked for, then others wait; 64 */
