@@ -261,7 +261,7 @@ TEST(embed_is_woken_for_signals)
 static void check_overflow(void)
 {
     enum { READERS = 200 };
-    static char bytes[READERS];
+    static char bytes[READERS], zeros[READERS];
     static struct coil_task *tasks[READERS];
     int fds[2];
     CHECK_INT(pipe(fds), 0);
@@ -269,7 +269,7 @@ static void check_overflow(void)
         tasks[i] = coil_spawn(coil_read(fds[0], &bytes[i], 1));
     for (int i = 0; i < 30; i++) // all are with the kernel
         coil_loop_pass(stage_loop, 0);
-    CHECK_INT(write(fds[1], bytes, READERS), READERS);
+    CHECK_INT(write(fds[1], zeros, READERS), READERS);
     for (int i = 0; i < READERS; i++)
         CHECK_INT(drive(tasks[i]), 0);
     close(fds[0]);
