@@ -447,6 +447,23 @@ static struct coil_coro *called(const struct coil_coro *co)
     return kind_of(f) == KIND_CORO && f->flags & F_CALLED ? coro_of(f) : NULL;
 }
 
+/* It was cancelled before its first step, and that has not come yet. */
+static bool is_skipping_its_block(const struct coil_coro *co)
+{
+    return co->line == LINE_FINALLY && !co->awaiting &&
+           co != coili_loop->current &&
+           (co->future.flags & (F_HANDLE | F_OWN_CANCEL | F_FINALLY)) ==
+               (F_HANDLE | F_OWN_CANCEL);
+}
+
+static void begin_after_all(struct coil_coro *co)
+{
+    co->future.state &= (uint8_t)QUIET;
+    co->future.result.u = 0;
+    flag_clear(&co->future, F_OWN_CANCEL);
+    co->line = 0;
+}
+
 unsigned coil_task_uncancel(struct coil_task *task)
 {
     /*
@@ -456,6 +473,8 @@ unsigned coil_task_uncancel(struct coil_task *task)
     struct coil_coro *co = &task->coro;
     for (; co && co->future.cancels; co = called(co))
         co->future.cancels--;
+    if (!task->coro.future.cancels && is_skipping_its_block(&task->coro))
+        begin_after_all(&task->coro);
     return task->coro.future.cancels;
 }
 

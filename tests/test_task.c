@@ -603,6 +603,21 @@ static void changes_its_mind(struct coil_coro *co)
     }
 }
 
+struct cleans_slowly {
+    struct coil_coro coro;
+    struct hand *op;
+};
+
+static void cleans_slowly(struct coil_coro *co)
+{
+    ASYNC(cleans_slowly, my) {
+        trace("not here");
+    FINALLY;
+        AWAIT(hand_op(my->op));
+        trace("cleaned");
+    }
+}
+
 // asyncio test_uncancel_resets_must_cancel.
 TEST(task_uncancelled_before_the_request_struck_goes_on)
 {
@@ -616,6 +631,45 @@ TEST(task_uncancelled_before_the_request_struck_goes_on)
     hand_set(&op, 0, 9);
     CHECK_INT(stage_run(t), 0);
     CHECK_INT(coil_future_int(coil_task_future(t)), 9);
+    stage_close();
+}
+
+// The same before the first step: it has not struck there either.
+TEST(task_uncancelled_before_its_first_step_begins)
+{
+    stage_open();
+    for (int requests = 1; requests < 4; requests++) {
+        struct hand op = { 0 };
+        struct coil_task *t = coil_spawn(hand_op(&op));
+        for (int i = 0; i < requests; i++)
+            coil_task_cancel(t);
+        for (int i = requests; i-- > 0;)
+            CHECK_INT(coil_task_uncancel(t), i);
+        CHECK_INT(coil_task_uncancel(t), 0);
+        stage_passes(1);
+        CHECK_INT(op.started, 1);
+        hand_set(&op, 0, 4);
+        CHECK_INT(stage_run(t), 0);
+        CHECK_INT(coil_future_int(coil_task_future(t)), 4);
+        coil_task_drop(&t);
+    }
+    stage_close();
+}
+
+// In its FINALLY it has struck: what is past cannot be taken back.
+TEST(task_uncancelled_in_the_finally_of_its_first_step_stays_cancelled)
+{
+    stage_open();
+    struct hand op = { 0 };
+    struct coil_task *t = coil_spawn(
+        CALL(cleans_slowly, .op = &op));
+    coil_task_cancel(t);
+    stage_passes(1);
+    CHECK_INT(coil_task_uncancel(t), 0);
+    stage_passes(1);
+    hand_set(&op, 0, 0);
+    CHECK_INT(stage_run(t), -ECANCELED);
+    CHECK_TRACE("cleaned");
     stage_close();
 }
 
