@@ -138,6 +138,65 @@ TEST(map_that_is_dropped_never_asks_its_source)
     stage_close();
 }
 
+static struct hand ops[4];
+
+static struct coil_future *by_hand(struct source *s, int i)
+{
+    static const char *const names[] = { "a", "b", "c", "d" };
+    (void)s;
+    return CALL(stays, .name = names[i], .op = &ops[i]);
+}
+
+// eventlet's GreenPile: next() waits for the next one only, and those behind it
+// go on meanwhile; imap_unordered gives what is there.
+TEST(map_waits_for_the_next_one_only)
+{
+    for (int ordered = 0; ordered < 2; ordered++) {
+        stage_open();
+        memset(ops, 0, sizeof ops);
+        struct source s = { .n = 4, .call = by_hand };
+        struct coil_task *t = coil_spawn(
+            CALL(maps, .source = &s, .limit = 3, .ordered = ordered));
+        stage_passes(3);
+        hand_set(&ops[1], 0, 11);
+        stage_passes(4);
+        CHECK_TRACE(ordered ? "b" : "b 11");
+        CHECK_INT(s.asked, ordered ? 3 : 4); /* unread, b keeps its place */
+        hand_set(&ops[0], 0, 10);
+        stage_passes(4);
+        CHECK_TRACE(ordered ? "a 10 11" : "a 10");
+        CHECK_INT(s.asked, 4);
+        hand_set(&ops[3], 0, 13);
+        hand_set(&ops[2], 0, 12);
+        CHECK_INT(stage_run(t), 0);
+        CHECK_TRACE(ordered ? "d c 12 13 ." : "d c 13 12 .");
+        stage_close();
+    }
+}
+
+// gevent's Pool.kill: who is cancelled takes along what runs for him.
+TEST(map_cancelled_while_it_waits_cancels_and_awaits_what_runs)
+{
+    for (int ordered = 0; ordered < 2; ordered++) {
+        stage_open();
+        memset(ops, 0, sizeof ops);
+        ops[1].on_cancel = HAND_LINGERS;
+        struct source s = { .n = 4, .call = by_hand };
+        struct coil_task *t = coil_spawn(
+            CALL(maps, .source = &s, .limit = 2, .ordered = ordered));
+        stage_passes(3);
+        coil_task_cancel(t);
+        stage_passes(4);
+        CHECK(!coil_task_done(t));
+        CHECK_INT(ops[0].cancels + ops[1].cancels, 2);
+        hand_set(&ops[1], -ECANCELED, 0);
+        CHECK_INT(stage_run(t), -ECANCELED);
+        CHECK_TRACE("a b");
+        CHECK_INT(s.asked, 2);
+        stage_close();
+    }
+}
+
 static int for_ever(int i)
 {
     return i == 0 ? 0 : 1000000;

@@ -363,6 +363,40 @@ TEST(gather_settled_waits_for_all_and_counts_failures)
     CHECK_INT(stage_reported.n, 0);
 }
 
+struct pairs {
+    struct coil_coro coro;
+    struct coil_task *t[4];
+    int i, err, value, failed;
+};
+
+static void pairs(struct coil_coro *co)
+{
+    ASYNC(pairs, my) {
+        for (my->i = 0; my->i < 4; my->i++)
+            my->t[my->i] = SPAWN(work, .id = my->i, .passes = 4 - my->i,
+                                 .err = my->i % 2 ? -my->i : 0);
+        AWAIT_TO(my->failed, coil_gather_settled(my->t, 4));
+        for (my->i = 0; my->i < 4; my->i++) {
+            TRY_AWAIT_TO(my->err, my->value, my->t[my->i]);
+            trace("(%d %d)", my->err, my->err ? 0 : my->value);
+        }
+        /* And then as Tornado does: the first error of the list. */
+        TRY_AWAIT(my->err, coil_gather(my->t, 4));
+        trace("%d of %d", my->err, my->failed);
+    }
+}
+
+// Twisted's DeferredList: a pair for each. Tornado's gen.multi: wait for all,
+// then fail with the first of the list; gather after gather_settled is that.
+TEST(gather_settled_gives_pairs_and_then_the_first_error)
+{
+    stage_open();
+    CHECK_INT(stage_run(SPAWN(pairs)), 0);
+    CHECK_TRACE("(0 0) (-1 0) (0 2) (-3 0) -1 of 2");
+    stage_close();
+    CHECK_INT(stage_reported.n, 0);
+}
+
 // Cancelled it still waits: whoever lent something to the tasks has it back.
 TEST(gather_settled_cancelled_waits_for_all)
 {
@@ -598,6 +632,18 @@ TEST(wait_that_ends_in_time_disarms_its_time_out)
     CHECK_INT(stage_run(w), 0);
     CHECK_INT(stage_timers(), 0);
     CHECK_TRACE("=1");
+    stage_close();
+}
+
+// asyncio merges duplicates into a set; here there is an array, and its length.
+TEST(wait_counts_a_task_as_often_as_it_is_given)
+{
+    stage_open();
+    struct coil_task *a = coil_spawn(CALL(work, .passes = 2));
+    struct coil_task *t[] = { a, a, a };
+    CHECK_INT(stage_run(await(coil_wait(t, 3, COIL_ALL_COMPLETED,
+                                        COIL_NEVER))), 0);
+    CHECK_TRACE("=3");
     stage_close();
 }
 
