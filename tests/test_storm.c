@@ -5,8 +5,8 @@
  * cancelled at whatever await it stands, in whatever pass that is.
  *
  * An actor is a random program: nested calls, children, generators, deadlines,
- * semaphores, locks, an event, sleeps, gather, wait_for, map, transfers over
- * pipes and sockets, and awaits of other actors, in circles and of ancestors
+ * semaphores, locks, an event, sleeps, gather, wait_for, map, races, shields,
+ * chains, transfers over pipes and sockets, and awaits of other actors, in circles and of ancestors
  * too. It may run into any deadlock: a request must get it out. At the end
  * every permit is back, every FINALLY ran exactly once, nothing is in flight.
  *
@@ -17,7 +17,10 @@
 #include <coil/event.h>
 #include <coil/io.h>
 #include <coil/lock.h>
+#include <coil/race.h>
 #include <coil/semaphore.h>
+#include <coil/shield.h>
+#include <coil/then.h>
 
 #include <fcntl.h>
 #include <stdint.h>
@@ -99,6 +102,9 @@ enum deed {
     READS_AS_COMPLETED,
     MAPS,
     WAITS_FOR,
+    RACES,
+    SHIELDS,
+    CHAINS,
     SETS_A_DEADLINE,
     TRANSFERS,
     ITERATES,
@@ -180,6 +186,24 @@ static struct coil_future *next_actor(void *arg)
 {
     struct actor *my = arg;
     return my->n-- > 0 ? an_actor(my->depth - 1) : NULL;
+}
+
+static struct coil_future *then_an_actor(struct coil_future *done, void *arg)
+{
+    struct actor *my = arg;
+    (void)done;
+    if (one_in(3))
+        coil_task_quiet(coil_spawn(an_actor(my->depth - 1)));
+    return one_in(2) ? an_actor(my->depth - 1) : NULL;
+}
+
+/* A chain over an actor, or over a task of somebody else's. */
+static struct coil_future *a_chain(struct actor *my, struct coil_task *task)
+{
+    struct coil_future *f = task ? coil_then(task, then_an_actor, my)
+                                 : an_actor(my->depth - 1);
+    f = coil_then_catch(f, then_an_actor, one_in(2) ? then_an_actor : NULL, my);
+    return one_in(2) ? coil_finally(f, next_actor, my) : f;
 }
 
 static struct coil_task *another(void)
@@ -302,6 +326,15 @@ static void actor(struct coil_coro *co)
             if (my->deed == WAITS_FOR)
                 TRY_AWAIT(my->err,
                           coil_wait_for(an_actor(my->depth - 1), some_time()));
+            if (my->deed == SHIELDS && one_in(2))
+                TRY_AWAIT(my->err, coil_shield(an_actor(my->depth - 1)));
+            else if (my->deed == SHIELDS && (my->task = another()))
+                TRY_AWAIT(my->err, coil_shield(my->task));
+            if (my->deed == CHAINS) {
+                my->n = 1;
+                my->task = one_in(2) ? another() : NULL;
+                TRY_AWAIT(my->err, a_chain(my, my->task));
+            }
             if (my->deed == MAPS) {
                 my->n = (int)chance(5);
                 FOR_AWAIT(my->task,
@@ -320,18 +353,28 @@ static void actor(struct coil_coro *co)
                 my->unused = an_actor(my->depth - 1);
             }
             if (my->deed == SPAWNS || my->deed == GATHERS ||
-                my->deed == WAITS || my->deed == READS_AS_COMPLETED)
+                my->deed == WAITS || my->deed == RACES ||
+                my->deed == READS_AS_COMPLETED)
                 spawn_some(my);
             if (my->deed == GATHERS && one_in(2))
                 TRY_AWAIT(my->err, coil_gather(my->t, (size_t)my->n));
             else if (my->deed == GATHERS)
                 AWAIT(coil_gather_settled(my->t, (size_t)my->n));
+            if (my->deed == RACES && one_in(2))
+                TRY_AWAIT(my->err, coil_race(my->t, (size_t)my->n));
+            else if (my->deed == RACES)
+                TRY_AWAIT(my->err, coil_staggered_race(next_actor, my,
+                                                       some_time(), NULL));
             if (my->deed == WAITS)
                 AWAIT(coil_wait(my->t, (size_t)my->n,
-                                (enum coil_wait_mode)chance(3), some_time()));
+                                (enum coil_wait_mode)chance(4), some_time()));
+            if (my->deed == WAITS && one_in(3))
+                AWAIT(coil_cancel_and_wait(my->t, (size_t)my->n));
             if (my->deed == READS_AS_COMPLETED) {
                 FOR_AWAIT(my->task,
-                          coil_as_completed(my->t, (size_t)my->n)) {
+                          coil_as_completed_within(
+                              my->t, (size_t)my->n,
+                              one_in(3) ? some_time() : COIL_NEVER)) {
                     TRY_AWAIT(my->err, my->task);
                     if (one_in(5))
                         break;
