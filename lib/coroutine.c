@@ -497,9 +497,8 @@ bool coili_failed_keep_slow(struct coil_coro *co, enum coili_kind kind,
 
 /* ---- Catching --------------------------------------------------------- */
 
-/* True: the task's own cancellation, which goes on to FINALLY. */
-static bool catch_unless_own(struct coil_coro *co, struct coili_end end,
-                             int *err)
+bool coili_catch_unless_own(struct coil_coro *co, struct coili_end end,
+                            int *err)
 {
     if (end.own && coili_failed_with(co, end))
         return true;
@@ -512,7 +511,7 @@ bool coili_caught(struct coil_coro *co, int *err)
     struct coil_future *f = awaited_done(co);
     co->awaiting = 0;
     if (state_of(f) == S_FAILED)
-        return catch_unless_own(co, coili_take_failure(co, f), err);
+        return coili_catch_unless_own(co, coili_take_failure(co, f), err);
     future_unref(f);
     *err = 0;
     return false;
@@ -523,7 +522,7 @@ bool coili_caught_keep(struct coil_coro *co, int *err, enum coili_kind kind,
 {
     struct coili_end end;
     if (!settle_keep(co, kind, file, line, &end))
-        return catch_unless_own(co, end, err);
+        return coili_catch_unless_own(co, end, err);
     *err = 0;
     return false;
 }

@@ -8,6 +8,16 @@
  */
 #include "finishers.h"
 
+void coili_finishers_poke(struct coili_finishers *list)
+{
+    if (!list->next)
+        return;
+    struct coil_future *next = list->next;
+    list->next = NULL;
+    coil_future_set_int(next, 0);
+    coil_future_unref(next);
+}
+
 static void ended(void *arg)
 {
     struct coili_finisher *it = arg;
@@ -20,12 +30,7 @@ static void ended(void *arg)
     else
         list->first = it;
     list->last = it;
-    if (list->next) {
-        struct coil_future *next = list->next;
-        list->next = NULL;
-        coil_future_set_int(next, 0);
-        coil_future_unref(next);
-    }
+    coili_finishers_poke(list);
 }
 
 void coili_finisher_watch(struct coili_finisher *it, struct coili_finishers *list,

@@ -39,6 +39,9 @@ struct coili_finisher *coili_finishers_pop(struct coili_finishers *list);
 /* Done when the list has grown. One at a time. */
 struct coil_future *coili_finishers_more(struct coili_finishers *list);
 
+/* Wake who waits for that: something else has changed. */
+void coili_finishers_poke(struct coili_finishers *list);
+
 /* Nobody waits for that any more. */
 void coili_finishers_forget(struct coili_finishers *list);
 

@@ -401,8 +401,9 @@ bool coili_next(struct coil_coro *co, struct coil_future *source, int line)
     return iter && !struck(co) && turn(co, iter, line);
 }
 
-bool coili_iter_failed_slow(struct coil_coro *co, enum coili_kind kind,
-                            const char *file, int line)
+/* True: an item that fits, or the end. Else `awaiting` is taken. */
+static bool settle_item(struct coil_coro *co, enum coili_kind kind,
+                        const char *file, int line, struct coili_end *end)
 {
     struct coil_future *f = awaited_future(co);
     if (state_of(f) == S_FAILED) {
@@ -410,20 +411,40 @@ bool coili_iter_failed_slow(struct coil_coro *co, enum coili_kind kind,
         if (iter)
             coili_scope_pop(co, &iter->scope);
         co->awaiting = 0;
-        return coili_failed_with(co, coili_take_failure(co, f));
+        *end = coili_take_failure(co, f);
+        return false;
     }
     if (state_of(f) || coili_fits_into(co, f, outcome_of(f), kind, file, line))
-        return false;
+        return true;
     co->awaiting = 0;
     f->state = S_PENDING;
-    return coili_failed_with(co, (struct coili_end){ .err = -EOVERFLOW });
+    *end = (struct coili_end){ .err = -EOVERFLOW };
+    return false;
+}
+
+bool coili_iter_failed_slow(struct coil_coro *co, enum coili_kind kind,
+                            const char *file, int line)
+{
+    struct coili_end end;
+    return !settle_item(co, kind, file, line, &end) &&
+           coili_failed_with(co, end);
+}
+
+bool coili_iter_caught(struct coil_coro *co, int *err, enum coili_kind kind,
+                       const char *file, int line)
+{
+    struct coili_end end;
+    if (!settle_item(co, kind, file, line, &end))
+        return coili_catch_unless_own(co, end, err);
+    *err = 0;
+    return false;
 }
 
 bool coili_iter_done_slow(struct coil_coro *co)
 {
     struct coil_future *f = awaited_future(co);
     if (!f)
-        return true; /* it failed, in FINALLY, where nothing jumps */
+        return true; /* it failed, and that was caught, or in FINALLY */
     co->awaiting = 0;
     struct iter_scope *iter = find_generator(co, f);
     if (iter)

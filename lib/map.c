@@ -9,6 +9,10 @@
  * Invariant: busy <= limit, where a slot is busy from the start of its task
  * until the consumer comes back for the next one. So what has ended and was not
  * read keeps its place, and a slow reader holds up the source.
+ *
+ * A source that is a generator may wait while tasks end. So a child of the map
+ * runs it, the feeder, and the tasks are children of that. It outlives all of
+ * them: when it has no more it waits until the map is over and cancels it.
  */
 #include <coil/map.h>
 
@@ -25,8 +29,11 @@ struct map {
     struct coil_coro coro;
     coil_source_fn *source;
     void *arg;
+    struct coil_future *generator; /* if there is no source; NULL: taken */
     size_t limit;
     bool ordered, exhausted;
+    int err;                  /* of the generator */
+    struct coil_future *room; /* for which the feeder waits */
     struct coili_finisher *slots; /* of a ring, if ordered */
     struct coili_finisher *unused; /* if not */
     size_t busy, oldest;
@@ -51,23 +58,86 @@ static struct coili_finisher *slots_new(struct map *my)
 
 static struct coili_finisher *free_slot(struct map *my)
 {
-    if (my->ordered)
-        return &my->slots[(my->oldest + my->busy) % my->limit];
+    if (my->ordered) /* the one that is read is busy, and before the oldest */
+        return &my->slots[(my->oldest + my->busy - (my->read != NULL)) %
+                          my->limit];
     struct coili_finisher *it = my->unused;
     my->unused = it->after;
     return it;
+}
+
+static void begin_call(struct map *my, struct coil_future *call)
+{
+    coili_finisher_watch(free_slot(my), &my->list, coil_spawn(call));
+    my->busy++;
 }
 
 static void fill_slots(struct map *my)
 {
     while (!my->exhausted && my->busy < my->limit) {
         struct coil_future *call = my->source(my->arg);
-        if (!call) {
+        if (call)
+            begin_call(my, call);
+        else
             my->exhausted = true;
-            break;
+    }
+}
+
+/* Done when a slot is free. */
+static struct coil_future *more_room(struct map *my)
+{
+    struct coil_future *room = coil_future_new();
+    if (!coil_future_done(room))
+        my->room = coil_future_ref(room);
+    return room;
+}
+
+static void tell_room(struct map *my)
+{
+    struct coil_future *room = my->room;
+    my->room = NULL;
+    if (room) {
+        coil_future_set_int(room, 0);
+        coil_future_unref(room);
+    }
+}
+
+struct feed {
+    struct coil_coro coro;
+    struct map *map;
+    struct coil_future *generator, *end, *call;
+    bool more;
+};
+
+/* Nothing goes wrong here: what does is noted, to be told at the right time. */
+static void feed(struct coil_coro *co)
+{
+    COIL_ASYNC(feed, my) {
+        my->end = coil_future_new(); /* now: at the end nothing must fail */
+        if (coil_future_done(my->end))
+            my->map->err = -ENOMEM;
+        while (my->map->err == 0) {
+            if (my->map->busy == my->map->limit) {
+                COIL_TRY_AWAIT(my->map->err, more_room(my->map));
+                continue;
+            }
+            if (my->map->generator) {
+                my->generator = my->map->generator;
+                my->map->generator = NULL;
+            }
+            COIL_TRY_NEXT(my->map->err, my->more, my->call, my->generator);
+            if (!my->more)
+                break;
+            begin_call(my->map, my->call);
         }
-        coili_finisher_watch(free_slot(my), &my->list, coil_spawn(call));
-        my->busy++;
+        my->map->exhausted = true;
+        coili_finishers_poke(&my->map->list);
+        if (!coil_future_done(my->end))
+            COIL_AWAIT(coil_future_ref(my->end));
+
+    COIL_FINALLY;
+        if (my->end)
+            coil_future_unref(my->end);
     }
 }
 
@@ -104,6 +174,7 @@ static void release_slot(struct map *my)
     }
     my->read = NULL;
     my->busy--;
+    tell_room(my);
 }
 
 static void map(struct coil_coro *co)
@@ -115,20 +186,32 @@ static void map(struct coil_coro *co)
         if (!my->slots)
             COIL_FAIL(-ENOMEM);
 
+        if (!my->source)
+            my->err = COIL_START(feed, .map = my);
+        my->exhausted = my->err < 0;
+
         for (;;) {
-            fill_slots(my);
-            if (my->busy == 0)
+            if (my->source)
+                fill_slots(my);
+            if (my->busy == 0 && my->exhausted)
                 break;
-            while (!readable(my)) {
+            if (!readable(my)) {
                 forget_order(my);
                 COIL_AWAIT(coili_finishers_more(&my->list));
+                continue;
             }
             my->read = read_slot(my);
             COIL_YIELD(my->read->task);
             release_slot(my);
         }
+        if (my->err)
+            COIL_FAIL(my->err);
 
     COIL_FINALLY;
+        if (my->generator)
+            coil_drop(my->generator);
+        if (my->room)
+            coil_future_unref(my->room);
         coili_finishers_forget(&my->list);
         for (size_t i = 0; my->slots && i < my->limit; i++)
             coili_finisher_unwatch(&my->slots[i]);
@@ -146,4 +229,25 @@ struct coil_future *coil_map_unordered(coil_source_fn *source, void *arg,
                                        size_t limit)
 {
     return COIL_CALL(map, .source = source, .arg = arg, .limit = limit);
+}
+
+static struct coil_future *map_over(struct coil_future *generator, size_t limit,
+                                    bool ordered)
+{
+    struct coil_future *f = COIL_CALL(map, .generator = generator,
+                                      .limit = limit, .ordered = ordered);
+    if (coil_future_done(f)) /* no memory */
+        coil_drop(generator);
+    return f;
+}
+
+struct coil_future *coil_map_over(struct coil_future *generator, size_t limit)
+{
+    return map_over(generator, limit, true);
+}
+
+struct coil_future *coil_map_over_unordered(struct coil_future *generator,
+                                            size_t limit)
+{
+    return map_over(generator, limit, false);
 }

@@ -447,6 +447,10 @@ struct coili_end coili_take_failure(struct coil_coro *co,
 /* An await ended so; true if that goes to FINALLY, false in FINALLY. */
 bool coili_failed_with(struct coil_coro *co, struct coili_end end);
 
+/* True: the task's own cancellation, which goes to FINALLY all the same. */
+bool coili_catch_unless_own(struct coil_coro *co, struct coili_end end,
+                            int *err);
+
 /* False: too large for the lvalue. A word of another kind aborts. */
 bool coili_fits_into(struct coil_coro *co, const struct coil_future *f,
                      unsigned state, enum coili_kind kind, const char *file,

@@ -321,6 +321,38 @@ TEST(generator_by_hand_of_one_that_is_cancelled_runs_its_finally)
     stage_close();
 }
 
+COROUTINE(tries, int fail; struct coil_future *gen; int item, err; bool more;
+          signed char small;)
+{
+    ASYNC(tries, my) {
+        my->gen = CALL(numbers, .to = 1, .fail = my->fail, .name = "gen");
+        my->err = 1;
+        do {
+            TRY_NEXT(my->err, my->more, my->item, my->gen);
+            trace("%d:%d", my->err, my->more);
+        } while (my->more);
+        my->gen = CALL(numbers, .from = 127, .to = 130, .name = "gen");
+        do {
+            TRY_NEXT(my->err, my->more, my->small, my->gen);
+            trace("%d:%d", my->err, my->more);
+        } while (my->err == 0);
+        NEXT(my->more, my->item, my->gen);
+        trace("%d", my->item);
+        coil_task_cancel(coil_task_current());
+        TRY_NEXT(my->err, my->more, my->item, my->gen);
+        trace("!");
+    }
+}
+
+// -75 is EOVERFLOW: that item is lost, and the generator goes on.
+TEST(generator_whose_error_is_caught)
+{
+    CHECK_INT(STAGE(tries), -ECANCELED);
+    CHECK_TRACE("0:1 ~gen 0:0 0:1 -75:0 129 ~gen");
+    CHECK_INT(STAGE(tries, .fail = -EIO), -ECANCELED);
+    CHECK_TRACE("0:1 ~gen -5:0 0:1 -75:0 129 ~gen");
+}
+
 COROUTINE(takes_in_finally, struct coil_future *gen; int item; bool more;
           int fail;)
 {

@@ -380,3 +380,248 @@ TEST(map_of_many_takes_the_memory_of_few)
         stage_close();
     }
 }
+
+/* ---- Over a generator ------------------------------------------------- */
+
+/* The calls of a source, one after the other. */
+struct calls {
+    struct coil_coro coro;
+    struct source *source;
+    int pause, fail_at, fail, p, n;
+    bool closed_only;
+    struct coil_future *call;
+};
+
+static void calls(struct coil_coro *co)
+{
+    ASYNC(calls, my) {
+        for (;; my->n++) {
+            for (my->p = my->pause; my->p > 0; my->p--)
+                AWAIT(coil_sleep(0));
+            if (my->fail && my->n == my->fail_at)
+                FAIL(my->fail);
+            my->call = next(my->source);
+            if (!my->call)
+                break;
+            YIELD(my->call);
+        }
+    FINALLY;
+        if (my->closed_only)
+            trace("~calls");
+    }
+}
+
+struct maps_over {
+    struct coil_coro coro;
+    struct source *source;
+    size_t limit;
+    bool ordered, quiet, closed_only;
+    int pause, slow, fail_at, fail, leave_after, p;
+    struct coil_task *task;
+    struct coil_future *generator;
+    int seen, id;
+};
+
+static void maps_over(struct coil_coro *co)
+{
+    ASYNC(maps_over, my) {
+        my->generator = CALL(calls, .source = my->source, .pause = my->pause,
+                             .fail_at = my->fail_at, .fail = my->fail,
+                             .closed_only = my->closed_only);
+        FOR_AWAIT(my->task, my->ordered
+                                ? coil_map_over(my->generator, my->limit)
+                                : coil_map_over_unordered(my->generator,
+                                                          my->limit)) {
+            CHECK(coil_task_done(my->task));
+            AWAIT_TO(my->id, my->task);
+            if (!my->quiet)
+                trace("%d", my->id);
+            my->seen++;
+            for (my->p = my->slow; my->p > 0; my->p--)
+                AWAIT(coil_sleep(0));
+            if (my->seen == my->leave_after)
+                break;
+        }
+        RETURN(my->seen);
+
+    FINALLY;
+        if (!my->quiet)
+            trace(".");
+    }
+}
+
+TEST(map_over_a_generator_in_both_orders)
+{
+    stage_open();
+    struct source s = { .n = 8, .passes = backwards };
+    struct coil_task *t = SPAWN(maps_over, .source = &s, .limit = 4,
+                                .ordered = true);
+    CHECK_INT(stage_run(t), 0);
+    CHECK_TRACE("0 1 2 3 4 5 6 7 .");
+    CHECK_INT(s.most, 4);
+    s = (struct source){ .n = 4, .passes = backwards };
+    t = SPAWN(maps_over, .source = &s, .limit = 4);
+    CHECK_INT(stage_run(t), 0);
+    CHECK_TRACE("3 2 1 0 .");
+    stage_close();
+}
+
+// A slow source, a slow reader, or neither: all of them, never too many.
+TEST(map_over_a_generator_keeps_its_bound)
+{
+    for (int kind = 0; kind < 8; kind++)
+        for (size_t limit = 1; limit <= 5; limit++)
+            for (int n = 0; n <= 8; n++) {
+                stage_open();
+                struct source s = { .n = n, .passes = backwards };
+                struct coil_task *t = SPAWN(
+                    maps_over, .source = &s, .limit = limit,
+                    .ordered = kind & 1, .pause = kind & 2, .slow = kind & 4,
+                    .quiet = true);
+                CHECK_INT(stage_run(t), 0);
+                CHECK_INT(coil_future_int(coil_task_future(t)), n);
+                CHECK(s.most <= (int)limit);
+                CHECK_INT(s.over, n);
+                CHECK_INT(stage_reported.n, 0);
+                stage_close();
+            }
+}
+
+struct checks_lazy_over {
+    struct coil_coro coro;
+    struct source *source;
+    bool ordered;
+    struct coil_task *task;
+    int read, i;
+};
+
+static void checks_lazy_over(struct coil_coro *co)
+{
+    ASYNC(checks_lazy_over, my) {
+        FOR_AWAIT(my->task,
+                  my->ordered
+                      ? coil_map_over(CALL(calls, .source = my->source), 3)
+                      : coil_map_over_unordered(
+                            CALL(calls, .source = my->source), 3)) {
+            my->read++;
+            for (my->i = 0; my->i < 10; my->i++)
+                AWAIT(coil_sleep(0));
+            CHECK_INT(my->source->asked,
+                      my->read + 2 < 9 ? my->read + 2 : 9);
+            CHECK_INT(my->source->running, 0);
+        }
+    }
+}
+
+TEST(map_over_a_generator_runs_it_only_when_there_is_room)
+{
+    for (int ordered = 0; ordered < 2; ordered++) {
+        stage_open();
+        struct source s = { .n = 9, .passes = NULL };
+        struct coil_task *t = SPAWN(checks_lazy_over, .source = &s,
+                                    .ordered = ordered);
+        CHECK_INT(stage_run(t), 0);
+        stage_close();
+    }
+}
+
+// What began before is run and read first.
+TEST(map_over_a_generator_ends_with_its_error)
+{
+    for (int kind = 0; kind < 4; kind++) {
+        stage_open();
+        struct source s = { .n = 9, .passes = backwards };
+        struct coil_task *t = SPAWN(maps_over, .source = &s, .limit = 3,
+                                    .ordered = kind & 1, .pause = kind & 2,
+                                    .fail_at = 4, .fail = -EIO, .quiet = true);
+        CHECK_INT(stage_run(t), -EIO);
+        struct maps_over *frame = coil_task_frame(t);
+        CHECK_INT(frame->seen, 4);
+        CHECK_INT(stage_reported.n, 0);
+        stage_close();
+    }
+}
+
+// The generator is closed, and what runs is cancelled.
+TEST(map_over_a_generator_left_early_closes_it)
+{
+    stage_open();
+    struct source s = { .n = 99, .passes = backwards };
+    struct coil_task *t = SPAWN(maps_over, .source = &s, .limit = 4,
+                                .leave_after = 2, .closed_only = true);
+    CHECK_INT(stage_run(t), 0);
+    CHECK_TRACE("3 2 ~calls .");
+    CHECK_INT(s.running, 0);
+
+    t = SPAWN(maps_over, .source = &s, .limit = 4, .pause = 1,
+              .closed_only = true, .quiet = true);
+    stage_passes(3);
+    coil_task_cancel(t);
+    CHECK_INT(stage_run(t), -ECANCELED);
+    CHECK_TRACE("~calls");
+    CHECK_INT(s.running, 0);
+    CHECK_INT(stage_reported.n, 0);
+    stage_close();
+}
+
+TEST(map_over_a_generator_that_is_never_asked_runs_its_finally)
+{
+    stage_open();
+    struct source s = { .n = 9 };
+    coil_drop(coil_map_over(CALL(calls, .source = &s, .closed_only = true), 3));
+    stage_passes(4);
+    CHECK_TRACE("~calls");
+    struct coil_task *t = SPAWN(maps_over, .source = &s, .limit = 0,
+                                .closed_only = true, .quiet = true);
+    CHECK_INT(stage_run(t), -EINVAL);
+    CHECK_TRACE("~calls");
+    CHECK_INT(s.asked, 0);
+    CHECK_INT(stage_reported.n, 0);
+    stage_close();
+}
+
+TEST(map_over_a_generator_is_cancelled_at_every_point)
+{
+    for (int kind = 0; kind < 8; kind++) {
+        bool over = false;
+        for (int point = 0; !over; point++) {
+            stage_open();
+            struct source s = { .n = 9, .passes = backwards };
+            struct coil_task *t = SPAWN(
+                maps_over, .source = &s, .limit = 3, .ordered = kind & 1,
+                .pause = kind & 2, .slow = kind & 4, .quiet = true,
+                .closed_only = true);
+            stage_passes(point);
+            over = !coil_task_cancel(t);
+            CHECK_INT(stage_run(t), over ? 0 : -ECANCELED);
+            CHECK_INT(s.running, 0);
+            if (point)
+                CHECK_TRACE("~calls");
+            stage_close();
+            CHECK_INT(stage_reported.n, 0);
+        }
+    }
+}
+
+static int over_both(void)
+{
+    int err = coil_loop_new(&stage_loop, stage_options());
+    for (int ordered = 0; err == 0 && ordered < 2; ordered++) {
+        struct source s = { .n = 5, .passes = backwards };
+        struct coil_task *t = SPAWN(maps_over, .source = &s, .limit = 2,
+                                    .ordered = ordered, .pause = 1,
+                                    .quiet = true);
+        CHECK_INT(coil_run_until(stage_loop, t), 0);
+        err = coil_future_error(coil_task_future(t));
+        CHECK_INT(s.running, 0);
+        coil_task_drop(&t);
+    }
+    if (stage_loop)
+        stage_close();
+    return err;
+}
+
+TEST(map_over_a_generator_without_memory)
+{
+    test_every_allocation(over_both);
+}

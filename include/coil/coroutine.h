@@ -480,6 +480,24 @@ COIL_END_DECLS
     } while (0)
 
 /*
+ * The same, but the outcome, 0 or the error, lands in the int `err`, as for
+ * TRY_AWAIT_TO: not this task's own cancellation. After an error there is no
+ * more; an item that did not fit (-EOVERFLOW) is lost, the next one is not.
+ */
+#define COIL_TRY_NEXT(err, more, item, generator) \
+    do { \
+        if (coili_next(co, (generator), __LINE__)) { \
+            return; \
+        case __LINE__:; \
+        } \
+        if (coili_iter_caught(co, &(err), COILI_KIND(item), __FILE__, \
+                              __LINE__)) \
+            goto coil_again; \
+        if (((more) = !coili_iter_done(co))) \
+            (item) = COILI_TAKE(item); \
+    } while (0)
+
+/*
  * What the YIELD_TO at which a generator stands is going to get when it is run
  * next; a plain YIELD drops it, a second SEND replaces it. No await, no memory.
  * To a generator that this coroutine does not run aborts: that is over, is
@@ -589,6 +607,8 @@ COIL_END_DECLS
 #define YIELD_FROM_TO(lvalue, generator) COIL_YIELD_FROM_TO(lvalue, generator)
 #define FOR_AWAIT(item, source) COIL_FOR_AWAIT(item, source)
 #define NEXT(more, item, generator) COIL_NEXT(more, item, generator)
+#define TRY_NEXT(err, more, item, generator) \
+    COIL_TRY_NEXT(err, more, item, generator)
 #define SEND(generator, v) COIL_SEND(generator, v)
 #define CLOSE(generator) COIL_CLOSE(generator)
 #define HOLD(x) COIL_HOLD(x)
@@ -793,6 +813,9 @@ COIL_API bool coili_iter_wait(struct coil_coro *co, int id);
 COIL_API bool coili_iter_failed_slow(struct coil_coro *co,
                                      enum coili_kind kind, const char *file,
                                      int line);
+COIL_API bool coili_iter_caught(struct coil_coro *co, int *err,
+                                enum coili_kind kind, const char *file,
+                                int line);
 COIL_API bool coili_iter_done_slow(struct coil_coro *co);
 COIL_API void coili_iter_end(struct coil_coro *co, int id);
 COIL_API bool coili_next(struct coil_coro *co, struct coil_future *source,

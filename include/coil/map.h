@@ -37,6 +37,28 @@ COIL_API COIL_NODISCARD struct coil_future *coil_map(coil_source_fn *source,
 COIL_API COIL_NODISCARD struct coil_future *
 coil_map_unordered(coil_source_fn *source, void *arg, size_t limit);
 
+/*
+ * The same for calls that a generator yields: a source that may await, a queue
+ * or the lines of a file, say. It is asked for the next call while there is
+ * room, and beside the tasks that run.
+ *
+ *     FOR_AWAIT(my->call, ...)                // in urls()
+ *         YIELD(CALL(fetch, .url = ...));
+ *
+ *     FOR_AWAIT(my->task, coil_map_over_unordered(CALL(urls), 100)) { ... }
+ *
+ * Result    yields struct coil_task *, valid until the next turn of the loop
+ * Errors    -EINVAL for limit 0; that of the generator, when all the calls that
+ *           it gave before were run and yielded
+ * Lifetime  takes the generator and each struct coil_future * that it yields;
+ *           leaving the loop closes the one and cancels the others
+ * Source    gevent Pool.imap over a generator
+ */
+COIL_API COIL_NODISCARD struct coil_future *
+coil_map_over(struct coil_future *generator, size_t limit);
+COIL_API COIL_NODISCARD struct coil_future *
+coil_map_over_unordered(struct coil_future *generator, size_t limit);
+
 COIL_END_DECLS
 
 #endif

@@ -12,8 +12,8 @@
 enum word { CALL, CALL_IN, SPAWN, START, RUN, RUN_WITH, RUN_TO, ASYNC,
             ASYNC_GIVES, FINALLY, RETURN, FAIL, FAIL_WITH, RETURN_AWAIT,
             AWAIT_TO, TRY_AWAIT, TRY_AWAIT_TO, CATCH_AWAIT, JOIN, YIELD,
-            YIELD_TO, YIELD_FROM, YIELD_FROM_TO, FOR_AWAIT, NEXT, SEND, CLOSE,
-            HOLD, HOLD_WITH, RELEASE, WITHIN };
+            YIELD_TO, YIELD_FROM, YIELD_FROM_TO, FOR_AWAIT, NEXT, TRY_NEXT,
+            SEND, CLOSE, HOLD, HOLD_WITH, RELEASE, WITHIN };
 
 struct numbers {
     struct coil_coro coro;
@@ -30,6 +30,7 @@ void numbers(struct coil_coro *co)
         COIL_YIELD_FROM(COIL_CALL(numbers));
         COIL_YIELD_FROM_TO(my->n, COIL_CALL(numbers));
         COIL_NEXT(my->n, my->n, my->next);
+        COIL_TRY_NEXT(my->n, my->n, my->n, my->next);
         COIL_SEND(my->next, 1);
         COIL_CLOSE(my->next);
     }
