@@ -34,7 +34,7 @@
  *   race.h        the first that succeeds
  *   ticks.h       every so often
  *   then.h  link.h: what is to follow, said in advance
- *   semaphore.h   lock.h  event.h  condition.h  barrier.h
+ *   semaphore.h   lock.h  event.h  condition.h  barrier.h  limiter.h
  *   queue.h       items from hand to hand, until it is closed
  *   waiters.h     the line they all stand in; for primitives of your own
  *   executor.h    blocking work, in threads
@@ -73,6 +73,7 @@
 #include <coil/group.h>
 #include <coil/io.h>
 #include <coil/link.h>
+#include <coil/limiter.h>
 #include <coil/lock.h>
 #include <coil/loop.h>
 #include <coil/map.h>

@@ -776,6 +776,7 @@ static bool drain(struct coil_coro *co, int line)
 /* Holds are released and all else that belongs to the coroutine ends. */
 static void end_scopes(struct coil_coro *co)
 {
+    struct coil_loop *loop = coili_loop;
     struct coili_scope *scope, *next;
     for (scope = co->scopes; scope; scope = next) {
         next = scope->next;
@@ -784,7 +785,9 @@ static void end_scopes(struct coil_coro *co)
         if (scope->kind == SCOPE_HOLD && scope->on) {
             struct hold_scope *hold = (struct hold_scope *)scope;
             scope->on = 0;
+            loop->releasing = co;
             hold->release(hold->object);
+            loop->releasing = NULL;
         }
         coili_scope_pop(co, scope);
     }

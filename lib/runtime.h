@@ -282,6 +282,7 @@ struct coil_loop {
     struct coil_coro *current;
     struct coil_coro *resume; /* the trampoline's next */
     struct coil_coro *ended;  /* a task whose last step returns just now */
+    struct coil_coro *releasing; /* what it held, at its end; or NULL */
     int budget;               /* awaits that need not suspend */
     int idle_passes;          /* since the ring was entered */
     int64_t now;              /* as of the last look at the clock */

@@ -543,9 +543,12 @@ const char *coil_task_name(const struct coil_task *task)
 struct coil_task *coil_task_current(void)
 {
     struct coil_loop *loop = coili_loop;
-    if (!loop || !loop->current)
+    struct coil_coro *co = loop ? loop->current : NULL;
+    if (loop && !co)
+        co = loop->releasing;
+    if (!co)
         return NULL;
-    struct coil_coro *co = root_of(loop->current);
+    co = root_of(co);
     return co->future.flags & F_TASK ? task_of(co) : NULL;
 }
 

@@ -52,6 +52,7 @@ COIL_BEGIN_DECLS
 
 struct coil_condition;
 struct coil_coro;
+struct coil_limiter;
 struct coil_lock;
 struct coil_semaphore;
 struct coil_task;
@@ -539,13 +540,15 @@ COIL_END_DECLS
 /* ---- What belongs to this coroutine ----------------------------------- */
 
 /*
- * Acquire a lock, that of a condition, or a permit of a semaphore, waiting for
- * it, until this coroutine ends; RELEASE gives it back before. To HOLD what it
- * holds already, and to RELEASE what it does not hold, aborts.
+ * Acquire a lock, that of a condition, a permit of a semaphore or a token of a
+ * limiter, waiting for it, until this coroutine ends; RELEASE gives it back
+ * before. To HOLD what it holds already, and to RELEASE what it does not hold,
+ * aborts.
  */
 #define COIL_HOLD(x) \
     COILI_HOLD(_Generic((x), \
                         struct coil_semaphore *: coili_hold_semaphore, \
+                        struct coil_limiter *: coili_hold_limiter, \
                         struct coil_condition *: coili_hold_condition, \
                         struct coil_lock *: coili_hold_lock)(co, (x)))
 
@@ -835,6 +838,8 @@ COIL_API struct coil_future *coili_hold_semaphore(struct coil_coro *co,
                                                   struct coil_semaphore *sem);
 COIL_API struct coil_future *coili_hold_lock(struct coil_coro *co,
                                              struct coil_lock *lock);
+COIL_API struct coil_future *coili_hold_limiter(struct coil_coro *co,
+                                                struct coil_limiter *limiter);
 COIL_API struct coil_future *coili_hold_condition(struct coil_coro *co,
                                                   struct coil_condition *cond);
 COIL_API bool coili_hold_failed(struct coil_coro *co);

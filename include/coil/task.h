@@ -108,7 +108,8 @@ COIL_API int coil_task_set_name(struct coil_task *task, const char *name);
 COIL_API const char *coil_task_name(const struct coil_task *task);
 
 /*
- * The task that runs now; NULL in a plain callback and outside.
+ * The task that runs now; NULL in a plain callback and outside. In a release
+ * function of HOLD_WITH it is the task that held.
  *
  * Source    asyncio.current_task()
  */
