@@ -32,8 +32,8 @@ struct coil_link {
  * Lifetime  lends `link` until it was called or undone; shares `future`
  * Source    gevent Greenlet.link(), link_value(), link_exception()
  */
-COIL_API void coil_link(struct coil_link *link, struct coil_future *future,
-                        coil_link_fn *ok, coil_link_fn *failed, void *arg);
+COIL_API void coil_link_to(struct coil_link *link, struct coil_future *future,
+                           coil_link_fn *ok, coil_link_fn *failed, void *arg);
 
 /*
  * Withdraw it.
