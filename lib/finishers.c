@@ -33,8 +33,9 @@ static void ended(void *arg)
     coili_finishers_poke(list);
 }
 
-void coili_finisher_watch(struct coili_finisher *it, struct coili_finishers *list,
-                           struct coil_task *task)
+void coili_finisher_watch(struct coili_finisher *it,
+                          struct coili_finishers *list,
+                          struct coil_task *task)
 {
     *it = (struct coili_finisher){ .list = list, .task = task };
     coil_future_ref(coil_task_future(task)); /* it may outlive its spawner */

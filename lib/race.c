@@ -3,9 +3,8 @@
  * race.c: the first that succeeds is taken.
  *
  * Invariant: when a race ends, nobody runs any more. A loser that is only asked
- * to end still holds what it was lent; who cancels and goes on, as `asyncio.wait
- * (FIRST_COMPLETED)` and a loop over task.cancel() does, has written into freed
- * sockets.
+ * to end still holds what it was lent: who waits for the first, cancels the
+ * others and goes on takes it away from under them.
  *
  * A race of tasks borrows them, as gather does. A staggered race makes its own:
  * they are children of its coroutine, so that to return is to cancel and await

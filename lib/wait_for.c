@@ -55,8 +55,8 @@ struct coil_future *coil_wait_for_task(struct coil_task *task,
 {
     struct coil_future *f = COIL_CALL(wait_for, .task = task,
                                       .duration_ns = duration_ns);
-    if (!coil_future_done(f))
-        coil_future_ref(coil_task_future(task)); /* it may outlive its spawner */
+    if (!coil_future_done(f)) /* it may outlive its spawner */
+        coil_future_ref(coil_task_future(task));
     return f;
 }
 

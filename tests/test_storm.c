@@ -6,9 +6,10 @@
  *
  * An actor is a random program: nested calls, children, generators, deadlines,
  * semaphores, locks, an event, sleeps, gather, wait_for, map, races, shields,
- * chains, transfers over pipes and sockets, and awaits of other actors, in circles and of ancestors
- * too. It may run into any deadlock: a request must get it out. At the end
- * every permit is back, every FINALLY ran exactly once, nothing is in flight.
+ * chains, transfers over pipes and sockets, and awaits of other actors, in
+ * circles and of ancestors too. It may run into any deadlock: a request must
+ * get it out. At the end every permit is back, every FINALLY ran exactly once,
+ * nothing is in flight.
  *
  *     STORM_SEED=12345 build/tests/test_storm --run storm_loses_nothing
  */

@@ -73,6 +73,58 @@ TEST(wait_for_returns_the_value_that_comes_with_the_time_out)
     stage_close();
 }
 
+struct will_not_end {
+    struct coil_coro coro;
+    struct hand *op;
+    int err;
+};
+
+static void will_not_end(struct coil_coro *co)
+{
+    ASYNC(will_not_end, my) {
+        CATCH_AWAIT(my->err, hand_op(my->op));
+        trace("caught%d", my->err);
+        AWAIT(coil_sleep(0));
+        RETURN(7);
+    }
+}
+
+// asyncio: what a task returns that caught the cancellation is returned.
+TEST(wait_for_returns_what_a_task_returns_that_caught_its_cancellation)
+{
+    static const int64_t durations[] = { COIL_MS(1), 0 };
+    for (int i = 0; i < 2; i++) {
+        stage_open();
+        struct hand op = { 0 };
+        struct coil_task *t = SPAWN(will_not_end, .op = &op);
+        stage_passes(1);
+        CHECK_INT(stage_run(await(coil_wait_for(t, durations[i]))), 0);
+        CHECK_TRACE("caught-125 =7");
+        CHECK_INT(stage_timers(), 0);
+        stage_close();
+    }
+}
+
+// Each further request reaches the inner one; the first one says why it ends.
+TEST(wait_for_cancelled_twice_asks_the_inner_twice)
+{
+    stage_open();
+    struct hand op = { .on_cancel = HAND_LINGERS };
+    struct coil_task *a = stay("a", &op);
+    struct coil_task *w = await(coil_wait_for(a, COIL_SECONDS(3600)));
+    stage_passes(1);
+    coil_task_cancel(w);
+    coil_task_cancel(w);
+    CHECK_INT(op.cancels, 2);
+    stage_passes(2);
+    CHECK(!coil_task_done(w));
+    hand_set(&op, -ECANCELED, 0);
+    CHECK_INT(stage_run(w), -ECANCELED);
+    CHECK_TRACE("a");
+    CHECK_INT(stage_timers(), 0);
+    stage_close();
+}
+
 TEST(wait_for_returns_the_error_that_comes_with_the_time_out)
 {
     stage_open();

@@ -26,8 +26,9 @@ struct coil_link {
 
 /*
  * Have ok(done, arg) or failed(done, arg) called by the loop once the future is
- * done; at once (that is, soon) if it is done already. Either may be NULL. Calls
- * are made in the order of registration. Of a task: coil_task_future(task).
+ * done; at once (that is, soon) if it is done already. Either may be NULL.
+ * Calls are made in the order of registration. Of a task: its
+ * coil_task_future().
  *
  * Lifetime  lends `link` until it was called or undone; shares `future`
  * Source    gevent Greenlet.link(), link_value(), link_exception()

@@ -19,7 +19,7 @@ COIL_BEGIN_DECLS
 
 /*
  * Wait until one of the tasks has ended well; then cancel the others, and wait
- * until they have ended.
+ * until they have ended. For calls there is coil_staggered_race().
  *
  * Result    the index of the winner, which has the value; of those done
  *           already the first in the array. One that succeeds although the

@@ -93,8 +93,8 @@ COIL_API COIL_NODISCARD struct coil_future *
 coil_finally_future(struct coil_future *future, coil_source_fn *fn, void *arg);
 
 /*
- * Complete the plain future `dst` with what `x` ends with. If `dst` is cancelled
- * meanwhile, `x` is; if this is cancelled, both are.
+ * Complete the plain future `dst` with what `x` ends with. If `dst` is
+ * cancelled meanwhile, `x` is; if this is cancelled, both are.
  *
  * Result    0 once `dst` is done
  * Errors    -ECANCELED, -ENOMEM: never those of `x`, which `dst` has

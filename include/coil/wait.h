@@ -8,7 +8,7 @@
  *     gather         all of them, or the first error
  *     wait           all, or the first to end, to fail or to succeed; no errors
  *
- * as_completed.h, map.h and wait_for.h are made the same way. They borrow tasks, and keep them until they are done, also when the spawner
+ * They borrow tasks, and keep them until they are done, also when the spawner
  * is over before. An array of futures is taken in their place: each becomes a
  * task, a child of the running coroutine.
  */
@@ -89,7 +89,8 @@ coil_wait(struct coil_task *const *tasks, size_t n, enum coil_wait_mode mode,
 
 /*
  * Ask all to end, at once, and wait until they have. Their errors stay with
- * them; one that succeeded all the same keeps its value. Cancelled it just ends.
+ * them; one that succeeded all the same keeps its value. Cancelled it just
+ * ends.
  *
  * Result    n
  * Errors    -ENOMEM: they were asked, but nothing waits for them
