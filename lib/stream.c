@@ -569,6 +569,71 @@ struct coil_future *coil_stream_read_until(struct coil_stream *stream,
                      .buf = buf, .size = size);
 }
 
+struct lines {
+    struct coil_coro coro;
+    struct coil_stream *stream;
+    size_t limit, there, scanned, size;
+    struct coil_line line; /* its text: a block of `size` bytes */
+};
+
+/* Make a line of the first `n` bytes; without memory they stay unread. */
+static int take_line(struct lines *my, size_t n)
+{
+    if (n + 1 > my->size) {
+        size_t size = my->size ? my->size : 128;
+        while (size < n + 1)
+            size *= 2;
+        char *text = coil_alloc(size);
+        if (!text)
+            return -ENOMEM;
+        coil_free(my->line.text, my->size);
+        my->line.text = text;
+        my->size = size;
+    }
+    my->line.len = take(my->stream, my->line.text, n);
+    my->line.text[n] = '\0';
+    return 0;
+}
+
+static void lines(struct coil_coro *co)
+{
+    COIL_ASYNC(lines, my) {
+        for (;;) {
+            COIL_AWAIT_TO(my->there,
+                          coil_stream_fill(my->stream, my->scanned + 1));
+            char *data;
+            size_t n = coil_stream_peek(my->stream, &data);
+            if (n > my->limit)
+                n = my->limit;
+            char *found = n > my->scanned ? memchr(data + my->scanned, '\n',
+                                                   n - my->scanned)
+                                          : NULL;
+            bool last = my->there <= my->scanned;
+            if (!found && !last) {
+                if (n == my->limit)
+                    COIL_FAIL(COIL_ELIMIT);
+                my->scanned = n;
+                continue;
+            }
+            if (n == 0)
+                break;
+            int err = take_line(my, found ? (size_t)(found - data) + 1 : n);
+            if (err < 0)
+                COIL_FAIL(err);
+            my->scanned = 0;
+            COIL_YIELD(&my->line);
+        }
+
+    COIL_FINALLY;
+        coil_free(my->line.text, my->size);
+    }
+}
+
+struct coil_future *coil_stream_lines(struct coil_stream *stream, size_t limit)
+{
+    return COIL_CALL(lines, .stream = stream, .limit = limit);
+}
+
 /* ---- connect ---------------------------------------------------------- */
 
 struct stream_connect {

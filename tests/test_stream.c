@@ -603,6 +603,196 @@ TEST(stream_read_until_is_limited_by_what_fill_can_show)
     close_all();
 }
 
+/* ---- lines ------------------------------------------------------------ */
+
+struct reads_lines {
+    struct coil_coro coro;
+    size_t limit;
+    const char *until; /* leaves at this line */
+    struct coil_line *line;
+    int n;
+};
+
+static void reads_lines(struct coil_coro *co)
+{
+    ASYNC(reads_lines, my) {
+        FOR_AWAIT(my->line, coil_stream_lines(s, my->limit)) {
+            CHECK_INT(my->line->text[my->line->len], 0);
+            my->n++;
+            for (size_t i = 0; i < my->line->len; i++)
+                if (my->line->text[i] == '\n' || !my->line->text[i])
+                    my->line->text[i] = my->line->text[i] ? '$' : '0';
+            trace("%s", my->line->text);
+            if (my->until && !strcmp(my->line->text, my->until))
+                break;
+        }
+        RETURN(my->n);
+    }
+}
+
+static void peer_gives(const char *bytes, size_t n)
+{
+    CHECK_INT(write(wire.b, bytes, n), n);
+}
+
+static void peer_ends(void)
+{
+    CHECK_INT(shutdown(wire.b, SHUT_WR), 0);
+}
+
+// Wherever the network cuts. A NUL byte is a byte; the last line has no end.
+TEST(stream_lines_of_what_was_cut_anywhere)
+{
+    static const char text[] = "one\n\nt\0wo\r\nthe last";
+    for (size_t cut = 0; cut < sizeof text; cut++) {
+        open_stream();
+        struct coil_task *t = SPAWN(reads_lines, .limit = 64);
+        if (cut)
+            peer_gives(text, cut);
+        stage_passes(5);
+        if (cut < sizeof text - 1)
+            peer_gives(text + cut, sizeof text - 1 - cut);
+        peer_ends();
+        CHECK_INT(task_int(t), 4);
+        CHECK_TRACE("one$ $ t0wo\r$ the last");
+        CHECK(coil_stream_at_end(s));
+        close_all();
+    }
+}
+
+TEST(stream_lines_one_byte_at_a_time)
+{
+    open_tiny();
+    struct coil_task *t = SPAWN(reads_lines, .limit = 400);
+    char long_line[400];
+    memset(long_line, 'x', sizeof long_line - 1);
+    long_line[sizeof long_line - 1] = '\n';
+    for (size_t i = 0; i < sizeof long_line; i++) {
+        peer_gives(long_line + i, 1);
+        stage_passes(2);
+    }
+    peer_says("y\n");
+    peer_ends();
+    CHECK_INT(task_int(t), 2);
+    close_all();
+}
+
+TEST(stream_lines_of_nothing)
+{
+    open_stream();
+    peer_ends();
+    CHECK_INT(task_int(SPAWN(reads_lines, .limit = 64)), 0);
+    close_all();
+}
+
+// asyncio's `async for line in reader` reads on after a break, too.
+TEST(stream_lines_leave_what_comes_behind)
+{
+    open_stream();
+    peer_says("head\n\nbody\nmore\n");
+    CHECK_INT(task_int(SPAWN(reads_lines, .limit = 64, .until = "$")), 2);
+    CHECK_TRACE("head$ $");
+    char *data;
+    CHECK_INT(coil_stream_peek(s, &data), 10);
+    CHECK(memcmp(data, "body\nmore\n", 10) == 0);
+    CHECK_INT(task_int(SPAWN(reads_lines, .limit = 64, .until = "body$")), 1);
+    CHECK_TRACE("body$");
+    peer_ends();
+    CHECK_INT(task_int(SPAWN(reads_lines, .limit = 64)), 1);
+    CHECK_TRACE("more$");
+    close_all();
+}
+
+// One of exactly the limit is none too long; that stays unread.
+TEST(stream_lines_are_limited)
+{
+    for (int ended = 0; ended < 2; ended++) {
+        open_stream();
+        peer_gives("123456789\n1234567890\n", ended ? 20 : 21);
+        if (ended)
+            peer_ends();
+        CHECK_INT(task_int(SPAWN(reads_lines, .limit = 10)), COIL_ELIMIT);
+        CHECK_TRACE("123456789$");
+        char *data;
+        CHECK_INT(coil_stream_peek(s, &data), ended ? 10 : 11);
+        close_all();
+    }
+    open_stream();
+    peer_says("x");
+    CHECK_INT(task_int(SPAWN(reads_lines)), COIL_ELIMIT);
+    close_all();
+}
+
+TEST(stream_lines_end_with_the_error_of_the_stream)
+{
+    open_stream();
+    close_stream();
+    s = coil_stream_new(tcp_listen(&(struct sockaddr_in){ 0 }, 1));
+    CHECK(s != NULL);
+    int err = (int)task_int(SPAWN(reads_lines, .limit = 64));
+    CHECK_INT(err, -ENOTCONN);
+    CHECK_INT(wait_int(coil_stream_close(s)), 0);
+    stage_close();
+}
+
+// No byte is lost: what was not yielded is there.
+TEST(stream_lines_cancelled_at_every_point_lose_nothing)
+{
+    static const char text[] = "ab\nab\nabab\n\ncde";
+    enum { PART = (sizeof text - 1) / 3 };
+    _Static_assert(PART * 3 == sizeof text - 1, "three parts");
+    bool over = false;
+    for (int point = 0; !over; point++) {
+        open_stream();
+        struct coil_task *t = SPAWN(reads_lines, .limit = 64);
+        size_t sent = 0;
+        for (int i = 0; i < point; i++) {
+            if (i % 3 == 1 && sent < sizeof text - 1) {
+                peer_gives(text + sent, PART);
+                sent += PART;
+            } else if (i % 3 == 1) {
+                peer_ends();
+            }
+            stage_passes(1);
+        }
+        over = !coil_task_cancel(t);
+        CHECK_INT(stage_run(t), over ? 0 : -ECANCELED);
+        if (sent < sizeof text - 1)
+            peer_gives(text + sent, sizeof text - 1 - sent);
+        peer_ends();
+        task_int(SPAWN(reads_lines, .limit = 64));
+        CHECK_TRACE("ab$ ab$ abab$ $ cde");
+        close_all();
+    }
+}
+
+static int lines_without_memory(void)
+{
+    int err = coil_loop_new(&stage_loop, stage_options());
+    if (err < 0)
+        return err;
+    struct pair pair = unix_pair();
+    s = coil_stream_new(pair.a);
+    if (s) {
+        CHECK_INT(send(pair.b, "one\ntwo\n", 8, 0), 8);
+        close(pair.b);
+        err = (int)task_int(SPAWN(reads_lines, .limit = 64));
+        coil_stream_drop(s);
+    } else {
+        close(pair.a);
+        close(pair.b);
+        err = -ENOMEM;
+    }
+    stage_trace[0] = '\0';
+    stage_close();
+    return err < 0 ? err : 0;
+}
+
+TEST(stream_lines_without_memory)
+{
+    test_every_allocation(lines_without_memory);
+}
+
 /* ---- Cancelled reads -------------------------------------------------- */
 
 static struct coil_future *read_of_kind(int kind, char *buf)

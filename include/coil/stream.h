@@ -123,6 +123,31 @@ COIL_API COIL_NODISCARD struct coil_future *
 coil_stream_read_until(struct coil_stream *stream, char separator, void *buf,
                        size_t size);
 
+/* A line; a NUL byte follows its last one. */
+struct coil_line {
+    char *text;
+    size_t len;
+};
+
+/*
+ * The lines of a stream, one after the other: a source for FOR_AWAIT. Each ends
+ * with its newline, as from getline(3); the last one may have none. What comes
+ * behind a line is left to whoever reads next: to leave the loop loses nothing.
+ *
+ *     FOR_AWAIT(my->line, coil_stream_lines(my->peer, 4096))
+ *         fwrite(my->line->text, 1, my->line->len, stdout);
+ *
+ * Units     limit: bytes of the longest line, with its newline
+ * Result    yields struct coil_line *, until the peer has ended; it is the
+ *           loop's, text and all, and valid until its next turn
+ * Errors    COIL_ELIMIT: a line is longer than `limit` or COIL_STREAM_FILL_MAX,
+ *           and stays unread; as fill
+ * Lifetime  lends the stream while the loop runs
+ * Source    async for line in StreamReader
+ */
+COIL_API COIL_NODISCARD struct coil_future *
+coil_stream_lines(struct coil_stream *stream, size_t limit);
+
 /*
  * Write all of it. Writes of several tasks go out one after the other. One
  * that is cancelled may have sent a part of its bytes: then all later ones fail
