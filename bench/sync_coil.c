@@ -6,6 +6,7 @@
  *
  * Errors are awaited and end the program: AWAIT ends the coroutine with them.
  */
+#include <coil/condition.h>
 #include <coil/coroutine.h>
 #include <coil/event.h>
 #include <coil/group.h>
@@ -162,7 +163,7 @@ static void queue_100(long n)
     check(RUN(consumer, .n = n, .limit = 100));
 }
 
-/* ---- 1000 waiters, woken at once: event --------------------------------- */
+/* ---- 1000 waiters, woken at once: event, condition ---------------------- */
 
 struct eventful {
     struct coil_coro coro;
@@ -206,6 +207,53 @@ static void eventful(struct coil_coro *co)
 static void event(long n)
 {
     check(RUN(eventful, .n = n));
+}
+
+struct crowd {
+    struct coil_coro coro;
+    struct coil_condition condition;
+    long n, i, waiting;
+};
+
+struct member {
+    struct coil_coro coro;
+    struct crowd *crowd;
+    long left;
+};
+
+static void member(struct coil_coro *co)
+{
+    ASYNC(member, my) {
+        for (; my->left > 0; my->left--) {
+            HOLD(&my->crowd->condition);
+            my->crowd->waiting++;
+            AWAIT(coil_condition_wait(&my->crowd->condition));
+            RELEASE(&my->crowd->condition);
+        }
+    }
+}
+
+static void crowd(struct coil_coro *co)
+{
+    ASYNC(crowd, my) {
+        coil_condition_init(&my->condition, NULL);
+        for (my->i = 0; my->i < 1000; my->i++)
+            check(START(member, .crowd = my, .left = my->n / 1000));
+        for (my->i = 0; my->i < my->n / 1000; my->i++) {
+            while (my->waiting < 1000)
+                AWAIT(coil_sleep(0));
+            my->waiting = 0;
+            HOLD(&my->condition);
+            coil_condition_notify_all(&my->condition);
+            RELEASE(&my->condition);
+        }
+        JOIN();
+    }
+}
+
+static void condition(long n)
+{
+    check(RUN(crowd, .n = n));
 }
 
 /* ---- 1000 children: group, gather --------------------------------------- */
@@ -326,6 +374,7 @@ int main(int argc, char **argv)
     measure(&b, "queue_1", queue_1);
     measure(&b, "queue_100", queue_100);
     measure(&b, "event", event);
+    measure(&b, "condition", condition);
     measure(&b, "group", group);
     measure(&b, "gather", gather);
     measure(&b, "generator", generator);

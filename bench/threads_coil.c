@@ -7,6 +7,7 @@
  * ping and submit differ in who waits: in ping two loops call each other, in
  * submit a plain thread blocks until a coroutine has run in the loop.
  */
+#include <coil/channel.h>
 #include <coil/coroutine.h>
 #include <coil/event.h>
 #include <coil/executor.h>
@@ -223,6 +224,67 @@ static void submit(long n)
     other_end();
 }
 
+/* ---- channel ------------------------------------------------------------ */
+
+struct producer {
+    struct coil_coro coro;
+    struct coil_channel *channel;
+    long n, i;
+};
+
+static void producer(struct coil_coro *co)
+{
+    ASYNC(producer, my) {
+        for (my->i = 0; my->i < my->n; my->i++)
+            AWAIT(coil_channel_send(my->channel, (void *)(intptr_t)my->i));
+        coil_channel_close(my->channel);
+    }
+}
+
+struct consumer {
+    struct coil_coro coro;
+    struct coil_channel *channel;
+    void *item;
+    long received;
+};
+
+static void consumer(struct coil_coro *co)
+{
+    ASYNC(consumer, my) {
+        FOR_AWAIT(my->item, coil_channel_items(my->channel)) {
+            total += (intptr_t)my->item;
+            my->received++;
+        }
+        RETURN(my->received);
+    }
+}
+
+struct sending {
+    struct coil_channel *channel;
+    long n;
+};
+
+static void *send_all(void *arg)
+{
+    struct sending *all = arg;
+    check(RUN(producer, .channel = all->channel, .n = all->n));
+    return NULL;
+}
+
+static void channel(long n)
+{
+    struct sending all = { coil_channel_new(100, NULL), n };
+    pthread_t thread;
+    long received = 0;
+    if (!all.channel || pthread_create(&thread, NULL, send_all, &all))
+        die("no channel or no thread");
+    check(RUN_TO(received, consumer, .channel = all.channel));
+    pthread_join(thread, NULL);
+    coil_channel_unref(all.channel);
+    if (received != n)
+        die("%ld of %ld items", received, n);
+}
+
 int main(int argc, char **argv)
 {
     struct bench b = bench_options(argc, argv);
@@ -236,6 +298,7 @@ int main(int argc, char **argv)
     measure(&b, "executor_1000", executor_1000);
     measure(&b, "ping", ping);
     measure(&b, "submit", submit);
+    measure(&b, "channel", channel);
     coil_executor_free(executor);
     return 0;
 }
