@@ -30,8 +30,13 @@
 _Static_assert(LARGE + 16 <= CHUNK_FIRST, "a chunk holds any block carved");
 
 struct coili_chunk {
-    struct coili_chunk *next, **prev;
+    struct coili_chunk *next;
+    union {
+        size_t bytes;              /* of a chunk that is carved */
+        struct coili_chunk **prev; /* of a block of its own */
+    } u;
 };
+_Static_assert(sizeof(struct coili_chunk) == 16, "blocks are aligned to 16");
 
 static size_t class_size(unsigned cls)
 {
@@ -59,6 +64,7 @@ void coili_alloc_init(struct coili_alloc *a, void *arena, size_t arena_bytes)
     uintptr_t start = ((uintptr_t)arena + 15) & ~(uintptr_t)15;
     uintptr_t end = (uintptr_t)arena + arena_bytes;
     a->from_arena = 1;
+    a->arena = start;
     a->bump = (char *)start;
     a->bump_end = end > start ? (char *)end : (char *)start;
 }
@@ -78,7 +84,7 @@ void coili_alloc_move(struct coili_alloc *to, struct coili_alloc *from)
 {
     *to = *from;
     if (to->large)
-        to->large->prev = &to->large;
+        to->large->u.prev = &to->large;
 }
 
 /* What is left of the old chunk serves the largest class it can hold. */
@@ -102,6 +108,7 @@ static int new_chunk(struct coili_alloc *a)
         return 0;
     recycle_rest(a);
     c->next = a->chunks;
+    c->u.bytes = bytes;
     a->chunks = c;
     a->taken += bytes;
     a->bump = (char *)c + 16;
@@ -129,9 +136,9 @@ static void *large_get(struct coili_alloc *a, size_t size)
     if (!c)
         return NULL;
     c->next = a->large;
-    c->prev = &a->large;
+    c->u.prev = &a->large;
     if (c->next)
-        c->next->prev = &c->next;
+        c->next->u.prev = &c->next;
     a->large = c;
     a->taken += size;
     return c + 1;
@@ -140,9 +147,9 @@ static void *large_get(struct coili_alloc *a, size_t size)
 static void large_put(struct coili_alloc *a, void *p, size_t size)
 {
     struct coili_chunk *c = (struct coili_chunk *)p - 1;
-    *c->prev = c->next;
+    *c->u.prev = c->next;
     if (c->next)
-        c->next->prev = c->prev;
+        c->next->u.prev = c->u.prev;
     a->taken -= size;
     free(c);
 }
@@ -169,6 +176,21 @@ void coili_class_put_slow(struct coili_alloc *a, void *p, unsigned cls)
     f->dead = COILI_DEAD;
     f->next = a->free[cls];
     a->free[cls] = f;
+}
+
+bool coili_alloc_owns(const struct coili_alloc *a, const void *p)
+{
+    uintptr_t at = (uintptr_t)p;
+    if (a->from_arena)
+        return at >= a->arena && at < (uintptr_t)a->bump_end;
+    for (const struct coili_chunk *c = a->chunks; c; c = c->next)
+        if (at - (uintptr_t)c < c->u.bytes)
+            return true;
+    /* What is asked for stands near the beginning of its block. */
+    for (const struct coili_chunk *c = a->large; c; c = c->next)
+        if (at - (uintptr_t)c < 64)
+            return true;
+    return false;
 }
 
 void *coili_get(struct coili_alloc *a, size_t size)

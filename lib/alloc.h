@@ -6,6 +6,7 @@
  * alloc.h: memory of one loop, in size classes. The essay is in alloc.c.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -45,6 +46,7 @@ struct coili_alloc {
     struct coili_chunk *large; /* blocks from malloc, to be freed at the end */
     size_t chunk_bytes;
     size_t taken;              /* from the system or of the arena */
+    uintptr_t arena; /* where it begins */
     int from_arena;
 };
 
@@ -89,6 +91,9 @@ static inline void coili_class_put(struct coili_alloc *a, void *p, unsigned cls)
     f->next = a->free[cls];
     a->free[cls] = f;
 }
+
+/* Whether this is memory of this allocator's. Looks through all of it. */
+bool coili_alloc_owns(const struct coili_alloc *a, const void *p);
 
 /* The same by size, also above the largest class. */
 void *coili_get(struct coili_alloc *a, size_t size);

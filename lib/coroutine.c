@@ -219,6 +219,8 @@ static NOINLINE bool await_pending(struct coil_loop *loop,
 {
     if (COILI_UNLIKELY(loop->current != co))
         coili_misuse(co, NULL, 0, "an await outside the running coroutine");
+    if (COILI_UNLIKELY(loop->debug))
+        coili_debug_owner(loop, f);
     switch (kind_of(f)) {
     case KIND_PASS:
         return !struck(co) && await_pass(loop, co, line);
@@ -255,6 +257,8 @@ static NOINLINE bool await_task_pending(struct coil_loop *loop,
     struct coil_future *f = &task->coro.future;
     if (COILI_UNLIKELY(loop->current != co))
         coili_misuse(co, NULL, 0, "an await outside the running coroutine");
+    if (COILI_UNLIKELY(loop->debug))
+        coili_debug_owner(loop, f);
     if (COILI_UNLIKELY(!(f->flags & F_TASK)))
         coili_misuse(co, NULL, line, "a task handle is used after its end");
     struct coil_coro *at = co;

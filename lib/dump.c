@@ -98,9 +98,8 @@ static void describe(struct coil_coro *co, char *buf, size_t size)
     }
 }
 
-static int source_line(const struct coil_coro *co, const struct coil_site *site)
+int coili_source_line(int32_t line, const struct coil_site *site)
 {
-    int32_t line = co->line;
     if (line < 0)
         return -1 - line;
     return line > 0 && line < LINE_LEAST ? line : site->line;
@@ -131,7 +130,7 @@ static void say_frame(int fd, int indent, struct coil_coro *co, bool first)
     say(fd, "%*s%s%s  %s:%d%s", indent * 4 + nesting(co) * 2, "",
         first ? "- " : is_generator(co) ? "~ " : "  ",
         first ? coili_name(co) : site->name, site->file,
-        source_line(co, site), phase(co));
+        coili_source_line(co->line, site), phase(co));
     if (!callee(co)) {
         char what[128];
         describe(co, what, sizeof what);

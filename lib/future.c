@@ -187,6 +187,8 @@ void coili_gone(struct coil_future *f)
         return;
     }
     struct coil_loop *loop = coili_need_loop();
+    if (COILI_UNLIKELY(loop->debug))
+        coili_debug_owner(loop, f);
     switch (kind_of(f)) {
     case KIND_CUSTOM:
         if (!f->state && goes_on(f))
@@ -206,6 +208,9 @@ void coili_gone(struct coil_future *f)
             f->result.e.error != -ECANCELED)
             coili_report("future failed and nobody fetched its error", NULL,
                          f->result.e.error, f->result.e.detail);
+        if (COILI_UNLIKELY(loop->debug) && !f->state &&
+            kind_of(f) == KIND_PLAIN)
+            coili_debug_dropped();
         /* Of a pending one: calls; who awaits it holds a reference. */
         coili_wake_waiters(loop, f);
         coili_class_put(&loop->alloc, f, f->size_class);
@@ -229,9 +234,12 @@ static bool settle(struct coil_future *f, unsigned state, uint64_t result)
         coili_fatal("a future was completed twice");
     }
     coili_check(kind_of(f) != KIND_CORO, "a coroutine completes itself");
+    struct coil_loop *loop = coili_need_loop();
+    if (COILI_UNLIKELY(loop->debug))
+        coili_debug_owner(loop, f);
     f->state = (uint8_t)state;
     f->result.u = result;
-    coili_wake_waiters(coili_need_loop(), f);
+    coili_wake_waiters(loop, f);
     if (f->refs == 0)
         coili_gone(f);
     return true;

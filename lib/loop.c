@@ -33,6 +33,8 @@
 
 #include "runtime.h"
 
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+
 #define PASSES_WITHOUT_ENTER 64
 #define BUDGET 1024 /* awaits of what is done that go on without a pass */
 #define SLEEP_MOST COIL_SECONDS(86400)
@@ -227,14 +229,19 @@ static void fill_dead_stack(void)
  * Run a coroutine and whatever it resumes, until all have suspended. A step
  * says how it ended: `current` is taken back, and `resume` is who goes on.
  */
-static inline void run_steps(struct coil_loop *loop, struct coil_coro *co)
+static ALWAYS_INLINE void run_steps(struct coil_loop *loop,
+                                    struct coil_coro *co, bool timed)
 {
     for (;;) {
+        int32_t line = timed ? co->line : 0;
+        int64_t began = timed ? coil_now() : 0;
         loop->current = co;
         co->step(co);
         if (COILI_UNLIKELY(loop->current))
             coili_misuse(co, NULL, 0,
                          "`return` in the block of a coroutine: use RETURN");
+        if (timed)
+            coili_debug_step(loop, co, line, began);
         fill_dead_stack();
         if (loop->ended) {
             struct coil_coro *ended = loop->ended;
@@ -258,10 +265,8 @@ static void run_handle(struct coil_handle *h)
     fn(arg); /* may free or reuse the handle */
 }
 
-static void run_batch(struct coil_loop *loop)
+static ALWAYS_INLINE void run_all(struct coil_loop *loop, bool timed)
 {
-    if (!loop->ready.head)
-        return;
     loop->batch = loop->ready;
     ready_init(&loop->ready);
     loop->stack_base = (uintptr_t)__builtin_frame_address(0);
@@ -270,15 +275,35 @@ static void run_batch(struct coil_loop *loop)
         if (waiter & 1) {
             struct coil_handle *h = (struct coil_handle *)(waiter - 1);
             loop->batch.head = h->next;
+            coil_call_fn *fn = h->fn;
+            int64_t began = timed ? coil_now() : 0;
             run_handle(h);
+            if (timed)
+                coili_debug_call(loop, fn, began);
         } else {
             struct coil_coro *co = (struct coil_coro *)waiter;
             loop->batch.head = co->next;
             loop->budget = BUDGET;
-            run_steps(loop, co);
+            run_steps(loop, co, timed);
         }
     }
     loop->stack_base = 0;
+}
+
+/* Each step and call is timed. */
+static __attribute__((noinline)) void run_batch_in_debug(struct coil_loop *loop)
+{
+    run_all(loop, true);
+}
+
+static void run_batch(struct coil_loop *loop)
+{
+    if (!loop->ready.head)
+        return;
+    if (COILI_UNLIKELY(loop->debug))
+        run_batch_in_debug(loop);
+    else
+        run_all(loop, false);
 }
 
 /* A sleeping coroutine is resumed, a handle is called. */
@@ -402,6 +427,8 @@ int coil_run_until(struct coil_loop *loop, struct coil_task *task)
 
 void coil_loop_stop(struct coil_loop *loop)
 {
+    coili_check(!loop->debug || loop == coili_loop,
+                "coil_loop_stop in another thread than that of the loop");
     loop->stopping = true;
 }
 
@@ -463,6 +490,10 @@ static void fill_options(struct coil_options *o,
     coili_check((o->recv_buffers & (o->recv_buffers - 1)) == 0 &&
                     o->recv_buffers <= 32768,
                 "options.recv_buffers is a power of two, at most 32768");
+    o->debug = o->debug || coili_debug_wanted();
+    coili_check(o->slow_step_ns >= 0, "options.slow_step_ns is not negative");
+    if (!o->slow_step_ns)
+        o->slow_step_ns = COIL_MS(100);
     coili_check(o->close_ns >= 0, "options.close_ns is not negative");
     if (!o->close_ns)
         o->close_ns = COIL_SECONDS(10);
@@ -491,6 +522,7 @@ int coil_loop_new(struct coil_loop **out, const struct coil_options *options)
     memset(loop, 0, sizeof *loop);
     coili_alloc_move(&loop->alloc, &alloc);
     loop->options = filled;
+    loop->debug = filled.debug;
     loop->timers.alloc = &loop->alloc;
     loop->table = &coili_ring;
     ready_init(&loop->ready);

@@ -304,7 +304,7 @@ struct coil_loop {
     struct coil_options options;
     uint64_t passes;
     unsigned contexts; /* tasks with bindings of context variables */
-    bool stopping, running, closing, reporting;
+    bool stopping, running, closing, reporting, debug;
 
     pthread_mutex_t lock; /* guards what other threads touch: */
     struct ready_list remote;
@@ -515,6 +515,25 @@ const char *coili_name(struct coil_coro *co);
 
 void coili_report(const char *message, struct coil_coro *co, int err,
                   uint32_t detail);
+
+/* The line of a frame that is to go on at `line`. */
+int coili_source_line(int32_t line, const struct coil_site *site);
+
+/* ---- Debug mode ------------------------------------------------------- */
+
+/* The environment asks for it. */
+bool coili_debug_wanted(void);
+
+/* Report a step, resumed at `line`, and a call that took too long. */
+void coili_debug_step(struct coil_loop *loop, struct coil_coro *co,
+                      int32_t line, int64_t began);
+void coili_debug_call(struct coil_loop *loop, coil_call_fn *fn, int64_t began);
+
+/* Abort if it is not of this loop. */
+void coili_debug_owner(struct coil_loop *loop, const struct coil_future *f);
+
+/* Report that nobody will know what becomes of a future. */
+void coili_debug_dropped(void);
 
 /* ---- Children --------------------------------------------------------- */
 

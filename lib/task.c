@@ -430,12 +430,17 @@ bool coili_cancel(struct coil_coro *co, enum coil_cancel_reason reason)
 bool coil_task_cancel_reason(struct coil_task *task,
                              enum coil_cancel_reason reason)
 {
+    if (coil_task_done(task))
+        return false;
+    struct coil_loop *loop = coili_need_loop();
+    if (COILI_UNLIKELY(loop->debug))
+        coili_debug_owner(loop, &task->coro.future);
     return coili_cancel(&task->coro, reason);
 }
 
 bool coil_task_cancel(struct coil_task *task)
 {
-    return coili_cancel(&task->coro, COIL_CANCEL_USER);
+    return coil_task_cancel_reason(task, COIL_CANCEL_USER);
 }
 
 /* The frame that this one has called and waits for; or NULL. */

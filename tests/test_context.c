@@ -270,9 +270,11 @@ TEST(context_gives_its_memory_back)
     stage_open();
     struct coil_task *t = COIL_SPAWN(many, .i = 9900);
     CHECK_INT(stage_run(t), 0);
+    coil_task_drop(&t);
     size_t before = memory();
     t = COIL_SPAWN(many);
     CHECK_INT(stage_run(t), 0);
+    coil_task_drop(&t);
     CHECK_INT(memory(), before);
     stage_close();
 }
