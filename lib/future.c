@@ -208,7 +208,7 @@ void coili_gone(struct coil_future *f)
             f->result.e.error != -ECANCELED)
             coili_report("future failed and nobody fetched its error", NULL,
                          f->result.e.error, f->result.e.detail);
-        if (COILI_UNLIKELY(loop->debug) && !f->state &&
+        if (COILI_UNLIKELY(loop->debug) && !f->state && !f->waiters &&
             kind_of(f) == KIND_PLAIN)
             coili_debug_dropped();
         /* Of a pending one: calls; who awaits it holds a reference. */
