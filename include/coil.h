@@ -36,6 +36,7 @@
  *   then.h  link.h: what is to follow, said in advance
  *   semaphore.h   lock.h  event.h  condition.h  barrier.h  limiter.h
  *   queue.h       items from hand to hand, until it is closed
+ *   select.h      one of several gets, puts and tasks
  *   waiters.h     the line they all stand in; for primitives of your own
  *   executor.h    blocking work, in threads
  *   channel.h     a queue between loops and threads
@@ -85,6 +86,7 @@
 #include <coil/ready.h>
 #include <coil/receiver.h>
 #include <coil/result.h>
+#include <coil/select.h>
 #include <coil/semaphore.h>
 #include <coil/sender.h>
 #include <coil/shield.h>

@@ -11,6 +11,8 @@
  *     getters wait     only if the ring is empty and nobody waits to put
  *     putters wait     only if the ring is full and nobody waits to get
  *
+ * (but for one select, which may wait for both: it is not served by itself.)
+ *
  * What was handed over may come back: its future is gone, and nobody took the
  * item. It returns to its old place, even above the limit; a ticket says where.
  * So that this, and all but a put, needs no memory, every put makes room
@@ -264,8 +266,7 @@ static int give(struct coil_queue *q, void *item)
     return 0;
 }
 
-int coil_queue_turn_get(struct coil_queue_turn *turn, struct coil_queue *q,
-                        coil_granted_fn *granted)
+int coil_queue_turn_get(struct coil_queue_turn *turn, struct coil_queue *q)
 {
     struct coili_queued it;
     turn->queue = q;
@@ -273,25 +274,28 @@ int coil_queue_turn_get(struct coil_queue_turn *turn, struct coil_queue *q,
     int err = take(q, &it);
     if (err == 0)
         receive(turn, it);
-    else if (err == -EAGAIN && granted)
-        coil_line_up(&q->getters, &turn->place, granted);
     return err;
 }
 
-int coil_queue_turn_put(struct coil_queue_turn *turn, struct coil_queue *q,
-                        coil_granted_fn *granted)
+int coil_queue_turn_put(struct coil_queue_turn *turn, struct coil_queue *q)
 {
     turn->queue = q;
     turn->puts = true;
     turn->holds = false;
-    int err = give(q, turn->item);
-    if (err != -EAGAIN || !granted)
-        return err;
-    if (q->n + q->reserved >= q->room && grow(q) < 0)
-        return -ENOMEM;
-    q->reserved++;
-    coil_line_up(&q->putters, &turn->place, granted);
-    return -EAGAIN;
+    return give(q, turn->item);
+}
+
+int coil_queue_turn_wait(struct coil_queue_turn *turn, coil_granted_fn *granted)
+{
+    struct coil_queue *q = turn->queue;
+    if (turn->puts) {
+        if (q->n + q->reserved >= q->room && grow(q) < 0)
+            return -ENOMEM;
+        q->reserved++;
+    }
+    coil_line_up(turn->puts ? &q->putters : &q->getters, &turn->place,
+                 granted);
+    return 0;
 }
 
 void coil_queue_turn_give_up(struct coil_queue_turn *turn)
@@ -357,20 +361,26 @@ static void put(struct coil_place *place, void *queue)
 static void get_start(struct coil_future *f)
 {
     struct op *op = op_of(f);
-    int err = coil_queue_turn_get(&op->turn, op->turn.queue, got);
+    int err = coil_queue_turn_get(&op->turn, op->turn.queue);
     if (err == 0)
         coil_future_set_pointer(f, op->turn.item);
-    else if (err != -EAGAIN)
+    else if (err == -EAGAIN)
+        coil_queue_turn_wait(&op->turn, got); /* of a get: cannot fail */
+    else
         coil_future_set_error(f, err);
 }
 
 static void put_start(struct coil_future *f)
 {
     struct op *op = op_of(f);
-    int err = coil_queue_turn_put(&op->turn, op->turn.queue, put);
-    if (err == 0)
+    int err = coil_queue_turn_put(&op->turn, op->turn.queue);
+    if (err == 0) {
         coil_future_set_int(f, 0);
-    else if (err != -EAGAIN)
+        return;
+    }
+    if (err == -EAGAIN)
+        err = coil_queue_turn_wait(&op->turn, put);
+    if (err < 0)
         coil_future_set_error(f, err);
 }
 

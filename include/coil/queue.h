@@ -176,19 +176,26 @@ struct coil_queue_turn {
 };
 
 /*
- * Get or put now, or, if `granted` is given, stand in line.
+ * Get or put now.
  *
  * Result    0: done, `item` is got or put
- * Errors    -EAGAIN: not now, and in line if so asked; else as _nowait
- * Lifetime  lends `turn` and `queue` until it was granted or given up, and of a
- *           get until the item was taken or put back
+ * Errors    -EAGAIN: not now; else as the _nowait functions
+ * Lifetime  lends `queue` and, of a get, `turn` until the item was taken or put
+ *           back
  */
 COIL_API int coil_queue_turn_get(struct coil_queue_turn *turn,
-                                 struct coil_queue *queue,
-                                 coil_granted_fn *granted);
+                                 struct coil_queue *queue);
 COIL_API int coil_queue_turn_put(struct coil_queue_turn *turn,
-                                 struct coil_queue *queue,
-                                 coil_granted_fn *granted);
+                                 struct coil_queue *queue);
+
+/*
+ * Stand in line, after -EAGAIN and before anything else is done to the queue.
+ *
+ * Errors    -ENOMEM, of a put
+ * Lifetime  lends `turn` until it was granted or given up
+ */
+COIL_API int coil_queue_turn_wait(struct coil_queue_turn *turn,
+                                  coil_granted_fn *granted);
 
 /* Leave the line, if it stands in one. */
 COIL_API void coil_queue_turn_give_up(struct coil_queue_turn *turn);
