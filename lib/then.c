@@ -74,10 +74,15 @@ struct then {
     int err;
 };
 
+/* NULL if the link is to end with what it was given. */
 static struct coil_future *handle(struct then *my)
 {
     coil_then_fn *fn = my->err ? my->failed : my->ok;
-    return fn ? fn(coil_task_future(my->up.task), my->arg) : NULL;
+    if (!fn)
+        return NULL;
+    struct coil_future *done = coil_task_future(my->up.task);
+    struct coil_future *next = fn(done, my->arg);
+    return next == done ? NULL : next;
 }
 
 static void then(struct coil_coro *co)

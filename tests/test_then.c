@@ -6,6 +6,7 @@
  */
 #include "work.h"
 
+#include <coil/shield.h>
 #include <coil/then.h>
 
 #include <stdlib.h>
@@ -130,6 +131,24 @@ TEST(then_handler_that_returns_null_passes_on_what_it_was_given)
     CHECK_TRACE("seen =3 seen =-5");
     stage_close();
     CHECK_INT(stage_reported.n, 0);
+}
+
+static struct coil_future *gives_back(struct coil_future *done, void *arg)
+{
+    (void)arg;
+    return done;
+}
+
+// Twisted's `return result`, and `return failure`.
+TEST(then_handler_may_return_what_it_was_given)
+{
+    stage_open();
+    struct coil_future *f = CALL(work, .id = 3);
+    CHECK_INT(stage_run(await(coil_then(f, gives_back, NULL))), 0);
+    f = CALL(work, .err = -EIO);
+    CHECK_INT(stage_run(await(coil_catch(f, gives_back, NULL))), 0);
+    CHECK_TRACE("=3 =-5");
+    stage_close();
 }
 
 // Twisted: a callback that returns a Deferred pauses the chain.
@@ -336,6 +355,39 @@ TEST(then_cancelled_cancels_what_it_waits_for_at_the_moment)
         stage_passes(3);
         CHECK_INT(stage_tasks(), 0);
     }
+    stage_close();
+}
+
+// As every await of a task does; who does not want that shields it.
+TEST(then_cancelled_cancels_the_task_it_follows_unless_that_is_shielded)
+{
+    for (int shielded = 0; shielded < 2; shielded++) {
+        stage_open();
+        struct hand op = { 0 };
+        struct coil_task *a = stay("a", &op);
+        struct coil_task *t = await(
+            shielded ? coil_then(coil_shield(a), plus_one, "not")
+                     : coil_then(a, plus_one, "not"));
+        stage_passes(3);
+        coil_task_cancel(t);
+        CHECK_INT(stage_run(t), -ECANCELED);
+        CHECK_INT(op.cancels, !shielded);
+        CHECK_TRACE(shielded ? "" : "a");
+        stage_close();
+        stage_trace[0] = '\0';
+    }
+}
+
+// Twisted's addTimeout: a deadline around the whole of it.
+TEST(then_chain_may_be_given_a_time)
+{
+    stage_open();
+    struct hand op = { 0 };
+    struct coil_future *f = coil_then(CALL(work), asks, &op);
+    f = coil_wait_for(coil_then(f, plus_one, "not"), COIL_MS(1));
+    CHECK_INT(stage_run(await(coil_catch(f, mends, NULL))), 0);
+    CHECK_TRACE("asks asked mends-110 =100");
+    CHECK_INT(op.cancels, 1);
     stage_close();
 }
 
@@ -560,6 +612,21 @@ TEST(chain_cancels_its_source_when_the_plain_future_is_cancelled)
     CHECK_INT(stage_run(a), -ECANCELED);
     coil_future_unref(dst);
     CHECK_TRACE("a");
+    stage_close();
+}
+
+TEST(chain_that_is_dropped_cancels_both)
+{
+    stage_open();
+    int begun = 0, over = 0;
+    struct coil_future *dst = coil_future_new();
+    struct coil_future *f = CALL(work, .begun = &begun, .over = &over);
+    coil_drop(coil_chain(f, dst));
+    stage_passes(3);
+    CHECK(coil_future_cancelled(dst));
+    CHECK_INT(begun, 0);
+    CHECK_INT(over, 1);
+    coil_future_unref(dst);
     stage_close();
 }
 

@@ -38,8 +38,8 @@ COIL_BEGIN_DECLS
  *
  * Result    what the link is to end with: a CALL, a future that is done
  *           (coil_future_done_with(0, n), coil_future_done_pointer(p)) or one
- *           that is not: the chain pauses until it is. NULL: the link ends with
- *           what it was given
+ *           that is not: the chain pauses until it is. NULL or `done` itself:
+ *           the link ends with what it was given
  * Lifetime  views `done`, until the future that it returned is done
  */
 typedef struct coil_future *coil_then_fn(struct coil_future *done, void *arg);
