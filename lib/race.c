@@ -49,7 +49,7 @@ static struct race *race_of(struct coil_future *f)
     return COILI_CONTAINER(f, struct race, custom.future);
 }
 
-/* Why nobody has won: none, if all were cancelled, is as good as another. */
+/* Why nobody has won: the first error, but rather one that no cancel made. */
 static struct coil_future *why(struct coil_future *first,
                                struct coil_future *failed)
 {
