@@ -305,6 +305,26 @@ TEST(shield_in_a_wait_for_times_out_and_lets_the_inner_go_on)
     stage_close();
 }
 
+// gevent's AsyncResult.get(timeout): who gives up does not cancel the result,
+// for which others may wait.
+TEST(shield_of_a_plain_future_leaves_it_pending)
+{
+    stage_open();
+    struct coil_future *f = coil_future_new();
+    struct coil_task *other = await(coil_future_ref(f));
+    struct coil_future *mine = coil_shield(coil_future_ref(f));
+    CHECK_INT(stage_run(await(coil_wait_for(mine, COIL_MS(1)))), 0);
+    CHECK_TRACE("=-110");
+    CHECK(!coil_future_done(f));
+    coil_future_set_int(f, 3);
+    CHECK_INT(stage_run(other), 0);
+    CHECK_TRACE("=3");
+    coil_future_unref(f);
+    stage_passes(2);
+    CHECK_INT(stage_tasks(), 0);
+    stage_close();
+}
+
 static int freed;
 
 static void count_and_free(void *memory)
