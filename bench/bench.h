@@ -103,6 +103,7 @@ struct bench {
     const char *peer; /* who is measured, as bench/run names it */
     double seconds;   /* of one repetition */
     int repetitions;
+    const char *only; /* this row; NULL: all */
 };
 
 /* What one operation of a row took, in ns. */
@@ -110,7 +111,7 @@ struct sample {
     double cpu, wall;
 };
 
-static inline struct sample sample(void (*loop)(long n), long n)
+static inline struct sample take_sample(void (*loop)(long n), long n)
 {
     int64_t wall = now_ns(), cpu = cpu_ns();
     loop(n);
@@ -130,11 +131,13 @@ static inline void measure(const struct bench *b, const char *row,
     int repetitions = b->repetitions < 64 ? b->repetitions : 64;
     long n = 1000;
 
+    if (b->only && strcmp(row, b->only) != 0)
+        return;
     do
         n *= 2;
-    while (sample(loop, n).wall * (double)n < b->seconds * 1e9 / 2);
+    while (take_sample(loop, n).wall * (double)n < b->seconds * 1e9 / 2);
     for (int i = 0; i < repetitions; i++) {
-        struct sample s = sample(loop, n);
+        struct sample s = take_sample(loop, n);
         cpu[i] = s.cpu;
         wall[i] = s.wall;
     }
@@ -147,15 +150,19 @@ static inline void measure(const struct bench *b, const char *row,
     fflush(stdout);
 }
 
-/* `--quick` for short repetitions; anything else is refused. */
+/* `--quick` for short repetitions, `--row ROW` for one row, as for perf. */
 static inline struct bench bench_options(int argc, char **argv)
 {
-    struct bench b = { "", 0.05, 7 };
+    struct bench b = { "", 0.05, 7, NULL };
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--quick") != 0)
-            die("usage: %s [--quick]", argv[0]);
-        b.seconds = 0.01;
-        b.repetitions = 5;
+        if (strcmp(argv[i], "--quick") == 0) {
+            b.seconds = 0.01;
+            b.repetitions = 5;
+        } else if (strcmp(argv[i], "--row") == 0 && i + 1 < argc) {
+            b.only = argv[++i];
+        } else {
+            die("usage: %s [--quick] [--row ROW]", argv[0]);
+        }
     }
     return b;
 }
