@@ -39,6 +39,7 @@
  *   select.h      one of several gets, puts and tasks
  *   waiters.h     the line they all stand in; for primitives of your own
  *   executor.h    blocking work, in threads
+ *   process_pool.h  functions in child processes
  *   channel.h     a queue between loops and threads
  *   promise.h     ticket.h: a thread answers a loop, a loop a thread
  *   port.h        result.h: what these two are made of
@@ -80,6 +81,7 @@
 #include <coil/map.h>
 #include <coil/net.h>
 #include <coil/port.h>
+#include <coil/process_pool.h>
 #include <coil/promise.h>
 #include <coil/queue.h>
 #include <coil/race.h>

@@ -67,6 +67,8 @@ static const char *words_for_code(int err, uint32_t detail)
     int code = COIL_DETAIL_CODE(detail);
     if (err == COIL_ERESOLVE)
         return code ? gai_strerror(code) : "";
+    if (err == COIL_EBROKEN && code < 0) /* of a child: its signal */
+        return sigdescr_np(-code) ? sigdescr_np(-code) : "";
     coil_words_fn *words = atomic_load_explicit(&more_words,
                                                 memory_order_acquire);
     return words ? words(err, detail) : "";
