@@ -276,12 +276,15 @@ struct watch {
     struct coil_coro coro;
     struct worker *worker;
     bool on;
+    int err;
 };
 
 static void watch(struct coil_coro *co)
 {
     COIL_ASYNC(watch, my) {
-        COIL_AWAIT(coil_poll(my->worker->pidfd, POLLIN));
+        COIL_TRY_AWAIT(my->err, coil_poll(my->worker->pidfd, POLLIN));
+        if (my->err)
+            COIL_RETURN(0);
         int code = reap(my->worker);
         if (!my->worker->leaving)
             break_pool(my->worker->pool, COIL_EBROKEN,
@@ -290,9 +293,9 @@ static void watch(struct coil_coro *co)
     COIL_FINALLY;
         /* Cancelled, since the loop closes, or without memory to wait. */
         if (my->on && my->worker->pid) {
-            break_pool(my->worker->pool, -ECANCELED, 0);
+            break_pool(my->worker->pool, my->err ? my->err : -ECANCELED, 0);
             kill_worker(my->worker);
-            COIL_AWAIT(coil_poll(my->worker->pidfd, POLLIN));
+            COIL_TRY_AWAIT(my->err, coil_poll(my->worker->pidfd, POLLIN));
             if (my->worker->pid)
                 reap(my->worker);
         }

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Functions that block: ten threads download, and the loop keeps its beat.
+ *
+ *     ./build/samples/14_threads PORT PATH...      # of a server on this machine
+ *
+ * Prints "arrived: PATH" for each, and the sums of bytes and beats.
+ */
+#define _POSIX_C_SOURCE 200809L /* dprintf */
+#include <arpa/inet.h>
+#include <coil.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static struct coil_channel *arrived;
+static int port;
+
+static struct coil_result download(void *path) /* in a thread */
+{
+    struct sockaddr_in addr = { .sin_family = AF_INET,
+                                .sin_port = htons((uint16_t)port),
+                                .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    char buf[4096];
+    ssize_t n = -1, bytes = 0;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (connect(fd, (struct sockaddr *)&addr, sizeof addr) == 0 &&
+        dprintf(fd, "GET %s HTTP/1.0\r\n\r\n", (char *)path) > 0)
+        while ((n = read(fd, buf, sizeof buf)) > 0)
+            bytes += n;
+    int err = n < 0 ? -errno : 0;
+    close(fd);
+    coil_channel_send_wait(arrived, path, COIL_NEVER);
+    return err ? coil_result_error(err) : coil_result_int(bytes);
+}
+
+struct all {
+    struct coil_coro coro;
+    char **paths, *path;
+    struct coil_executor *executor;
+    struct coil_task *jobs[100];
+    int i, n, seen, beats, err, bytes, sum;
+};
+
+static void all(struct coil_coro *co)
+{
+    ASYNC(all, my) {
+        my->executor = coil_executor_new(&(struct coil_executor_options){
+            .size = sizeof(struct coil_executor_options), .threads = 10 });
+        if (!my->executor)
+            FAIL(-ENOMEM);
+        for (; my->n < 100 && my->paths[my->n]; my->n++)
+            my->jobs[my->n] = coil_spawn(coil_run_in_executor(
+                my->executor, download, my->paths[my->n]));
+        while (my->seen < my->n) {
+            TRY_AWAIT_TO(my->err, my->path, coil_wait_for(
+                coil_channel_receive(arrived), COIL_MS(10)));
+            if (my->err == -ETIMEDOUT)
+                my->beats++;
+            else if (++my->seen)
+                printf("arrived: %s\n", my->path);
+        }
+        for (; my->i < my->n; my->i++, my->sum += my->bytes)
+            AWAIT_TO(my->bytes, my->jobs[my->i]); /* or its error */
+        printf("%d bytes, %d beats meanwhile\n", my->sum, my->beats);
+
+    FINALLY;
+        coil_executor_free(my->executor); /* its jobs have ended by now */
+    }
+}
+
+int main(int argc, char **argv)
+{
+    port = argc > 2 ? atoi(argv[1]) : 0;
+    arrived = coil_channel_new(100, NULL); /* no thread waits for the loop */
+    int err = port && arrived ? RUN(all, .paths = argv + 2) : -EINVAL;
+    coil_channel_unref(arrived);
+    return err < 0 ? fprintf(stderr, "%s\n", coil_strerror(err)), 1 : 0;
+}
