@@ -13,6 +13,8 @@
 #include <poll.h>
 #include <pthread.h>
 #include <regex.h>
+#include <sched.h>
+#include <spawn.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -1728,6 +1730,87 @@ TEST(loop_guard_of_forks_without_a_loop)
     open_loop();
     coil_loop_close(loop);
     fork_and_run();
+}
+
+/* What an executed child sees of our descriptors: it prints its own. */
+static size_t spawn_and_list(char *text, size_t size)
+{
+    int out[2];
+    posix_spawn_file_actions_t actions;
+    char *argv[] = { "ls", "-l", "/proc/self/fd", NULL };
+    pid_t child;
+    CHECK_INT(pipe2(out, O_CLOEXEC), 0);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, out[1], 1);
+    CHECK_INT(posix_spawnp(&child, "ls", &actions, NULL, argv, environ), 0);
+    posix_spawn_file_actions_destroy(&actions);
+    close(out[1]);
+    size_t n = 0;
+    ssize_t got;
+    while ((got = read(out[0], text + n, size - 1 - n)) > 0)
+        n += (size_t)got;
+    text[n] = '\0';
+    close(out[0]);
+    int status;
+    CHECK_INT(waitpid(child, &status, 0), child);
+    CHECK_INT(WEXITSTATUS(status), 0);
+    return n;
+}
+
+// A ring in another program's hands would live as long as that.
+TEST(loop_is_not_inherited_by_what_is_executed)
+{
+    static char text[16384];
+    skip_under_valgrind();
+    open_loop();
+    CHECK(coil_loop_fd(loop) >= 0);
+    pass();
+    CHECK(loop_descriptors() >= 3);
+    CHECK(spawn_and_list(text, sizeof text) > 0);
+    CHECK(strstr(text, "pipe"));
+    CHECK(!strstr(text, "io_uring"));
+    CHECK(!strstr(text, "eventfd"));
+    coil_loop_close(loop);
+}
+
+static atomic_bool calls_end;
+static void call_nothing(void *arg)
+{
+    atomic_store((atomic_bool *)arg, true);
+}
+
+static void *call_all_the_time(void *arg)
+{
+    struct coil_handle handle = { 0 };
+    while (!atomic_load(&calls_end)) {
+        atomic_bool made = false;
+        coil_call_soon_threadsafe(arg, &handle, call_nothing, &made);
+        while (!atomic_load(&made))
+            sched_yield();
+    }
+    return NULL;
+}
+
+// The other thread may be in the middle of a call: the child has no part in it.
+TEST(loop_forked_while_another_thread_calls)
+{
+    pthread_t thread;
+    skip_under_valgrind();
+    open_loop();
+    CHECK_INT(pthread_create(&thread, NULL, call_all_the_time, loop), 0);
+    for (int i = 0; i < 20; i++) {
+        coil_loop_pass(loop, COIL_SECONDS(10));
+        pid_t child = fork();
+        if (child == 0)
+            child_with_a_loop_of_its_own();
+        for (int n = 0; n < 10; n++)
+            pass();
+        check_child(child);
+    }
+    atomic_store(&calls_end, true);
+    while (pthread_tryjoin_np(thread, NULL) != 0)
+        pass();
+    coil_loop_close(loop);
 }
 
 /* --- All tasks -------------------------------------------------------------*/

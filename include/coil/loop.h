@@ -13,8 +13,15 @@
  * coroutine and closes it. A program with a main loop of its own uses
  * coil_loop_new, coil_run_until and coil_loop_close.
  *
- * A loop belongs to the thread that made it; only coil_call_soon_threadsafe
- * may come from others.
+ * A loop belongs to the thread that made it; only coil_call_soon_threadsafe and
+ * coil_alert_raise (alert.h) may come from others.
+ *
+ * After fork() the child has no loop: what it has copies of, loop, tasks and
+ * futures, is the parent's and is not to be touched. It may make a loop of its
+ * own; if it was forked in a coroutine or a call it must not return from there:
+ * it ends, or executes. The parent's loop goes on untouched. What is executed,
+ * after fork() or by posix_spawn(), inherits no descriptor of coil's and no
+ * signal handler, and no signal is blocked for it.
  */
 
 #include <coil/api.h>
