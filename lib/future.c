@@ -301,6 +301,9 @@ bool coil_future_cancel(struct coil_future *f)
 {
     if (f->state & STATE_MASK)
         return false;
+    struct coil_loop *loop = coili_need_loop();
+    if (COILI_UNLIKELY(loop->debug))
+        coili_debug_owner(loop, f);
     switch (kind_of(f)) {
     case KIND_CORO:
         coili_check(f->flags & (F_TASK | F_CALLED),

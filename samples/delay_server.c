@@ -12,7 +12,7 @@
  * reads GET and HEAD without a body, keeps connections, answers 4xx to what it
  * does not understand and closes then.
  */
-#define _POSIX_C_SOURCE 200809L /* sigprocmask */
+#define _POSIX_C_SOURCE 200809L
 
 #include <coil.h>
 #include <errno.h>
@@ -22,7 +22,6 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/resource.h>
-#include <sys/signalfd.h>
 
 enum { LINE_MAX_BYTES = 4096, LINES_MAX = 100 };
 
@@ -295,10 +294,8 @@ static void accept_all(struct coil_coro *co)
 
 struct serve {
     struct coil_coro coro;
-    int signals;
     uint16_t port;
     struct coil_listener *listener;
-    struct signalfd_siginfo signal;
     int err;
 };
 
@@ -317,7 +314,7 @@ static void serve(struct coil_coro *co)
         /* When we are over, so are our children, and theirs. */
         if (START(accept_all, .listener = my->listener) < 0)
             FAIL(-ENOMEM);
-        AWAIT(coil_read(my->signals, &my->signal, sizeof my->signal));
+        AWAIT(coil_signal(SIGTERM)); /* for SIGINT there is RUN */
 
     FINALLY;
         if (my->listener)
@@ -352,22 +349,10 @@ int main(int argc, char **argv)
         setrlimit(RLIMIT_NOFILE, &files);
     }
 
-    sigset_t stop;
-    sigemptyset(&stop);
-    sigaddset(&stop, SIGINT);
-    sigaddset(&stop, SIGTERM);
-    sigprocmask(SIG_BLOCK, &stop, NULL);
-    int signals = signalfd(-1, &stop, SFD_CLOEXEC);
-    if (signals < 0) {
-        perror("signalfd");
-        return 1;
-    }
-
     struct coil_options options = COIL_OPTIONS_INIT;
     options.on_exception = on_exception;
-    int err = RUN_WITH(&options, serve, .signals = signals,
-                       .port = (uint16_t)port);
-    if (err < 0)
+    int err = RUN_WITH(&options, serve, .port = (uint16_t)port);
+    if (err < 0 && err != -EINTR)
         fprintf(stderr, "delay_server: %s\n", coil_strerror(err));
-    return err < 0;
+    return err < 0 && err != -EINTR;
 }
