@@ -37,6 +37,7 @@
  *   semaphore.h   lock.h  event.h  condition.h  barrier.h  limiter.h
  *   queue.h       items from hand to hand, until it is closed
  *   select.h      one of several gets, puts and tasks
+ *   task_pool.h   tasks, at most so many at once
  *   waiters.h     the line they all stand in; for primitives of your own
  *   executor.h    blocking work, in threads
  *   process_pool.h  functions in child processes
@@ -95,6 +96,7 @@
 #include <coil/signal.h>
 #include <coil/stream.h>
 #include <coil/task.h>
+#include <coil/task_pool.h>
 #include <coil/then.h>
 #include <coil/ticket.h>
 #include <coil/ticks.h>
