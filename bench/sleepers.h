@@ -17,7 +17,7 @@
 struct sleepers {
     long tasks;
     int64_t due_ns; /* when the first of them wakes */
-    int64_t start_ns, spawned_ns;
+    int64_t start_ns, start_cpu_ns, spawned_cpu_ns;
     int64_t empty_bytes, asleep_bytes;
 };
 
@@ -40,6 +40,7 @@ static inline struct sleepers sleepers_begin(int argc, char **argv)
         die("usage: %s [--tasks N] [--seconds S]", argv[0]);
     s.empty_bytes = resident_bytes();
     s.start_ns = now_ns();
+    s.start_cpu_ns = cpu_ns();
     s.due_ns = s.start_ns + (int64_t)(seconds * 1e9);
     return s;
 }
@@ -53,7 +54,7 @@ static inline int64_t sleepers_due(const struct sleepers *s, long i)
 /* To be called when the last task sleeps. */
 static inline void sleepers_all_asleep(struct sleepers *s)
 {
-    s->spawned_ns = now_ns();
+    s->spawned_cpu_ns = cpu_ns();
     s->asleep_bytes = resident_bytes();
     if (now_ns() >= s->due_ns)
         die("some were awake before all slept: give more --seconds");
@@ -69,7 +70,8 @@ static inline void sleepers_end(const struct sleepers *s, const char *peer,
            "spawn_ns=%.1f cpu_s=%.3f wall_s=%.3f\n",
            peer, s->tasks, (double)(s->asleep_bytes - s->empty_bytes) / n,
            (double)(peak_bytes() - s->empty_bytes) / n,
-           (double)(s->spawned_ns - s->start_ns) / n, (double)cpu_ns() / 1e9,
+           (double)(s->spawned_cpu_ns - s->start_cpu_ns) / n,
+           (double)cpu_ns() / 1e9,
            (double)(now_ns() - s->start_ns) / 1e9);
 }
 
