@@ -51,8 +51,8 @@ struct coil_race_log {
  *           when the one before has failed
  * Result    the winner's, and what it owns goes along
  * Errors    all have failed: that of the first one that was not cancelled.
- *           -EINVAL if the source had none; -ECANCELED, when all have ended: one
- *           that succeeds on the way is disposed of
+ *           -EINVAL if the source had none; -ECANCELED once all have ended,
+ *           where one that succeeds on the way is disposed of
  * Lifetime  lends `arg` and `log` (which may be NULL) until it is done
  * Source    asyncio.staggered.staggered_race(); RFC 8305, happy eyeballs
  */
