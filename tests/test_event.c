@@ -3,7 +3,7 @@
 /*
  * test_event.c: set() lets everybody go who waits, whatever comes after it.
  */
-#include "stage.h"
+#include "interleave.h"
 
 #include <coil/event.h>
 
@@ -140,4 +140,96 @@ TEST(event_set_then_cancelled_is_seen_and_the_next_await_is_struck)
     CHECK_TRACE("5");
     CHECK_INT(then.started, 0);
     stage_close();
+}
+
+/* ---- All interleavings ---------------------------------------------------- */
+
+enum { TASKS = 3 };
+
+static struct {
+    struct coil_event event;
+    struct coil_task *t[TASKS];
+    bool waits[TASKS]; /* it is in line, as far as a model can tell */
+    bool goes[TASKS], went[TASKS];
+    int started;
+} world;
+
+struct sees {
+    struct coil_coro coro;
+    int id;
+};
+
+static void sees(struct coil_coro *co)
+{
+    ASYNC(sees, my) {
+        if (coil_event_is_set(&world.event))
+            world.goes[my->id] = true;
+        else
+            world.waits[my->id] = true;
+        AWAIT(coil_event_wait(&world.event));
+        world.went[my->id] = true;
+        AWAIT(coil_sleep(0));
+    }
+}
+
+static void begin(void)
+{
+    memset(&world, 0, sizeof world);
+    coil_event_init(&world.event);
+}
+
+enum { START = 1, SET, CLEAR, CANCEL };
+
+static bool act(int action)
+{
+    switch (action) {
+    case START:
+        if (world.started == TASKS)
+            return false;
+        world.t[world.started] = coil_spawn(CALL(sees, .id = world.started));
+        world.started++;
+        return true;
+    case SET:
+        if (coil_event_is_set(&world.event))
+            return false;
+        for (int i = 0; i < TASKS; i++)
+            world.goes[i] |= world.waits[i];
+        coil_event_set(&world.event);
+        return true;
+    case CLEAR:
+        if (!coil_event_is_set(&world.event))
+            return false;
+        coil_event_clear(&world.event);
+        return true;
+    default:
+        if (action - CANCEL >= world.started)
+            return false;
+        world.waits[action - CANCEL] = false;
+        return coil_task_cancel(world.t[action - CANCEL]);
+    }
+}
+
+// Who waited when it was set, and was not cancelled before that, has seen it;
+// nobody else has; who waits still can be cancelled.
+static void end(void)
+{
+    stage_passes(5);
+    for (int i = 0; i < world.started; i++) {
+        CHECK_INT(world.went[i], world.goes[i]);
+        coil_task_cancel(world.t[i]);
+    }
+    stage_passes(3);
+    for (int i = 0; i < world.started; i++) {
+        CHECK(coil_task_done(world.t[i]));
+        coil_task_drop(&world.t[i]);
+    }
+    CHECK(coil_waiters_empty(&world.event.line));
+}
+
+TEST(event_is_missed_by_nobody_in_any_interleaving)
+{
+    size_t n = interleave(&(struct interleave){
+        .actions = CANCEL + TASKS - 1, .length = 6, .begin = begin,
+        .act = act, .end = end });
+    CHECK(n > 300);
 }

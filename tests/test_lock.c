@@ -3,7 +3,7 @@
 /*
  * test_lock.c: handed over in the order of arrival, never lost in a cancel.
  */
-#include "stage.h"
+#include "interleave.h"
 
 #include <coil/lock.h>
 
@@ -123,41 +123,75 @@ DEATH_TEST(lock_released_that_nobody_holds_aborts,
     coil_lock_release(&l);
 }
 
-// Each of three tasks cancelled at each pass, alone and in pairs, while the
-// lock is released from outside at each pass: nobody hangs, it is free again.
+/* ---- All interleavings ---------------------------------------------------- */
+
+enum { TASKS = 3 };
+
+static struct {
+    struct world w;
+    struct coil_task *t[TASKS];
+    int started;
+    bool ours;
+} all;
+
+static void begin(void)
+{
+    memset(&all, 0, sizeof all);
+    stage_trace[0] = '\0';
+    coil_lock_init(&all.w.lock);
+}
+
+enum { START = 1, TAKE, RELEASE_IT, CANCEL };
+
+static bool act(int action)
+{
+    switch (action) {
+    case START:
+        if (all.started == TASKS)
+            return false;
+        all.t[all.started] = lock(&all.w, all.started, all.started % 2);
+        all.started++;
+        return true;
+    case TAKE:
+        if (coil_lock_acquire_nowait(&all.w.lock) < 0)
+            return false;
+        CHECK(!all.w.inside);
+        return all.ours = all.w.inside = true;
+    case RELEASE_IT:
+        if (!all.ours)
+            return false;
+        all.ours = all.w.inside = false;
+        coil_lock_release(&all.w.lock);
+        return true;
+    default:
+        return action - CANCEL < all.started &&
+               coil_task_cancel(all.t[action - CANCEL]);
+    }
+}
+
+// One is inside at a time (locks() checks it), in the order of arrival; nobody
+// hangs; every FINALLY runs once; it is free in the end.
+static void end(void)
+{
+    if (all.ours)
+        act(RELEASE_IT);
+    stage_passes(10);
+    for (int i = 0; i < all.started; i++) {
+        CHECK(coil_task_done(all.t[i]));
+        coil_task_drop(&all.t[i]);
+    }
+    for (const char *id = stage_trace; *id && id[1]; id += 2)
+        CHECK(id[0] < id[2]);
+    CHECK_INT(all.w.finals, all.started);
+    CHECK(!coil_lock_locked(&all.w.lock));
+    CHECK(coil_waiters_empty(&all.w.lock.line));
+    stage_trace[0] = '\0';
+}
+
 TEST(lock_is_lost_in_no_interleaving)
 {
-    enum { TASKS = 3, PASSES = 8 };
-    stage_open();
-    for (int release = 0; release < PASSES; release++)
-        for (int first = 0; first < TASKS * PASSES; first++)
-            for (int second = 0; second < TASKS * PASSES; second++) {
-                struct world w = { .finals = 0 };
-                coil_lock_init(&w.lock);
-                CHECK_INT(coil_lock_acquire_nowait(&w.lock), 0);
-                struct coil_task *t[TASKS];
-                for (int i = 0; i < TASKS; i++)
-                    t[i] = lock(&w, i, i % 2);
-                test_note("release at %d, cancel %d at %d, %d at %d", release,
-                          first % TASKS, first / TASKS, second % TASKS,
-                          second / TASKS);
-                for (int pass = 0; pass < PASSES; pass++) {
-                    if (pass == first / TASKS)
-                        coil_task_cancel(t[first % TASKS]);
-                    if (pass == release)
-                        coil_lock_release(&w.lock);
-                    if (pass == second / TASKS)
-                        coil_task_cancel(t[second % TASKS]);
-                    stage_passes(1);
-                }
-                for (int i = 0; i < TASKS; i++) {
-                    CHECK_INT(coil_run_until(stage_loop, t[i]), 0);
-                    coil_task_drop(&t[i]);
-                }
-                CHECK_INT(w.finals, TASKS);
-                CHECK(!coil_lock_locked(&w.lock));
-                CHECK(coil_waiters_empty(&w.lock.line));
-                stage_trace[0] = '\0';
-            }
-    stage_close();
+    size_t n = interleave(&(struct interleave){
+        .actions = CANCEL + TASKS - 1, .length = 6, .begin = begin,
+        .act = act, .end = end });
+    CHECK(n > 300);
 }

@@ -5,7 +5,7 @@
  * before it ran" is the bug that every library has shipped here: it is replayed
  * by name, and then by trying all interleavings of a small world.
  */
-#include "stage.h"
+#include "interleave.h"
 
 #include <coil/semaphore.h>
 
@@ -259,69 +259,116 @@ TEST(semaphore_bounds_how_many_are_inside)
     stage_close();
 }
 
-/*
- * All interleavings of a small world: three tasks that HOLD one permit, which
- * is free from the start or released later; between any two passes up to two
- * of these things happen: nothing, a release, the cancel of one of the three.
- */
-enum { WORLD_TASKS = 3, WORLD_PASSES = 5, EVENTS = 2 + WORLD_TASKS };
-
-static void act(int event, struct coil_semaphore *sem, struct coil_task **t,
-                int *permits)
+// Value 0, or somebody waits: a newcomer would.
+TEST(semaphore_is_locked_while_it_has_no_permit_or_somebody_waits)
 {
-    if (event == 1 && *permits == 0) {
-        coil_semaphore_release(sem);
-        ++*permits;
-    } else if (event >= 2) {
-        coil_task_cancel(t[event - 2]);
+    stage_open();
+    struct coil_semaphore sem;
+    coil_semaphore_init(&sem, 1);
+    CHECK(!coil_semaphore_locked(&sem));
+    take(&sem, 1);
+    take(&sem, 2);
+    take(&sem, 3);
+    stage_passes(1);
+    for (int i = 0; i < 2; i++) {
+        CHECK(coil_semaphore_locked(&sem));
+        coil_semaphore_release(&sem); /* to who waits */
+        CHECK(coil_semaphore_locked(&sem));
+        stage_passes(1);
+    }
+    coil_semaphore_release(&sem);
+    CHECK(!coil_semaphore_locked(&sem));
+    CHECK_TRACE("1 2 3");
+    stage_close();
+}
+
+/* ---- All interleavings ---------------------------------------------------- */
+
+enum { TASKS = 3 };
+
+static struct {
+    struct coil_semaphore sem;
+    struct coil_task *t[TASKS];
+    int started, permits; /* permits: those that there are in all */
+    int inside, most, finals;
+    bool bounded;
+} world;
+
+static void begin(void)
+{
+    bool bounded = world.bounded;
+    memset(&world, 0, sizeof world);
+    world.bounded = bounded;
+    if (bounded) {
+        coil_semaphore_init_bounded(&world.sem, 1);
+        CHECK_INT(coil_semaphore_acquire_nowait(&world.sem), 0);
+    } else {
+        coil_semaphore_init(&world.sem, 0);
     }
 }
 
-static void replay(unsigned script, int at_start)
+enum { START = 1, RELEASE_ONE, CANCEL };
+
+static bool act(int action)
 {
-    struct coil_semaphore sem;
-    int inside = 0, most = 0, finals = 0, permits = at_start;
-    coil_semaphore_init(&sem, (size_t)at_start);
-    struct coil_task *t[WORLD_TASKS];
-    for (int i = 0; i < WORLD_TASKS; i++)
-        t[i] = coil_spawn(CALL(holds, .sem = &sem, .passes = i % 2,
-                               .inside = &inside, .most = &most,
-                               .finals = &finals));
-    for (int pass = 0; pass < WORLD_PASSES; pass++) {
-        act((int)(script % EVENTS), &sem, t, &permits);
-        script /= EVENTS;
-        if (pass < 2) { /* two things between the same passes */
-            act((int)(script % EVENTS), &sem, t, &permits);
-            script /= EVENTS;
-        }
-        stage_passes(1);
+    switch (action) {
+    case START:
+        if (world.started == TASKS)
+            return false;
+        world.t[world.started] = coil_spawn(
+            CALL(holds, .sem = &world.sem, .passes = world.started % 2,
+                 .inside = &world.inside, .most = &world.most,
+                 .finals = &world.finals));
+        world.started++;
+        return true;
+    case RELEASE_ONE:
+        if (world.permits == (world.bounded ? 1 : 2))
+            return false;
+        world.permits++;
+        coil_semaphore_release(&world.sem);
+        return true;
+    default:
+        return action - CANCEL < world.started &&
+               coil_task_cancel(world.t[action - CANCEL]);
     }
-    if (!permits)
-        coil_semaphore_release(&sem);
-    for (int i = 0; i < WORLD_TASKS; i++) {
-        CHECK_INT(coil_run_until(stage_loop, t[i]), 0);
-        coil_task_drop(&t[i]);
-    }
-    CHECK_INT(finals, WORLD_TASKS);
-    CHECK_INT(coil_semaphore_value(&sem), 1);
-    CHECK(coil_waiters_empty(&sem.line));
-    CHECK(most <= 1);
-    CHECK_INT(inside, 0);
 }
 
 // However releases and cancels fall between the passes, no permit is lost and
 // none is made, nobody hangs, every FINALLY runs once.
+static void end(void)
+{
+    CHECK(coil_semaphore_value(&world.sem) == 0 ||
+          coil_waiters_empty(&world.sem.line));
+    if (!world.permits)
+        act(RELEASE_ONE);
+    stage_passes(10);
+    for (int i = 0; i < world.started; i++) {
+        CHECK(coil_task_done(world.t[i]));
+        coil_task_drop(&world.t[i]);
+    }
+    CHECK_INT(world.finals, world.started);
+    CHECK_INT(coil_semaphore_value(&world.sem), world.permits);
+    CHECK(coil_waiters_empty(&world.sem.line));
+    CHECK(world.most <= world.permits);
+    CHECK_INT(world.inside, 0);
+}
+
+static size_t all_interleavings(bool bounded)
+{
+    world.bounded = bounded;
+    return interleave(&(struct interleave){ .actions = CANCEL + TASKS - 1,
+                                            .length = 7,
+                                            .begin = begin,
+                                            .act = act,
+                                            .end = end });
+}
+
 TEST(semaphore_loses_no_permit_in_any_interleaving)
 {
-    stage_open();
-    unsigned scripts = 1;
-    for (int i = 0; i < WORLD_PASSES + 2; i++)
-        scripts *= EVENTS;
-    unsigned step = test_is_slow() ? 37 : 1;
-    for (int at_start = 0; at_start < 2; at_start++)
-        for (unsigned script = 0; script < scripts; script += step) {
-            test_note("script %u, %d permits at the start", script, at_start);
-            replay(script, at_start);
-        }
-    stage_close();
+    CHECK(all_interleavings(false) > 300);
+}
+
+TEST(semaphore_bounded_loses_no_permit_in_any_interleaving)
+{
+    CHECK(all_interleavings(true) > 300);
 }
