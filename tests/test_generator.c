@@ -4,7 +4,7 @@
  * test_generator.c: generators run by hand, answered, and delegated to.
  *
  * What FOR_AWAIT does to a plain one stands in test_coroutine.c and
- * test_scope.c, with the other words of coroutine.h and the closing of children.
+ * test_scope.c, with the other words of coroutine.h and the end of children.
  */
 #include "stage.h"
 
@@ -230,8 +230,9 @@ COROUTINE(sends_too_early, struct coil_future *gen;)
 
 // asyncio: TypeError: can't send non-None value to a just-started generator.
 DEATH_TEST(generator_that_has_not_begun_and_is_sent_to_aborts,
-           "SEND at ([0-9]+)\ncoil: SEND to a generator that this coroutine has "
-           "not begun, or that is over\n    in sends_too_early at .*:\\1$")
+           "SEND at ([0-9]+)\n"
+           "coil: SEND to a generator that this coroutine has not begun, or "
+           "that is over\n    in sends_too_early at .*:\\1$")
 {
     STAGE(sends_too_early);
 }
@@ -715,6 +716,35 @@ TEST(generator_is_closed_by_one_that_is_cancelled)
     CHECK_TRACE("~gen closed");
 }
 
+COROUTINE(yields_a_request,)
+{
+    ASYNC(yields_a_request, my) {
+        coil_task_cancel(coil_task_current());
+        YIELD(1);
+    }
+}
+
+COROUTINE(closes_after_a_request, struct coil_future *gen; int item, err;
+          bool more;)
+{
+    ASYNC(closes_after_a_request, my) {
+        my->gen = CALL(yields_a_request);
+        NEXT(my->more, my->item, my->gen);
+        CATCH_AWAIT(my->err, coil_sleep(0));
+        CHECK_INT(my->err, -ECANCELED);
+        CLOSE(my->gen);
+        AWAIT(coil_sleep(0));
+        trace("on");
+    }
+}
+
+// One that the generator met before, and that was caught, is no news.
+TEST(generator_that_is_closed_does_not_hand_on_an_old_request)
+{
+    CHECK_INT(STAGE(closes_after_a_request), 0);
+    CHECK_TRACE("on");
+}
+
 COROUTINE(closes_in_finally, struct hand *cleanup, *then;
           struct coil_future *gen; int item, err; bool more;)
 {
@@ -1102,7 +1132,7 @@ COROUTINE(reads_at_rest, int item, err;)
 }
 
 // And is not used up by an item that passes it.
-TEST(generator_whose_deadline_strikes_while_the_inner_one_yields_times_out_later)
+TEST(generator_whose_deadline_strikes_at_an_inner_yield_times_out_later)
 {
     CHECK_INT(STAGE(reads_at_rest), -ETIMEDOUT);
     CHECK_TRACE("1 2");
@@ -1204,7 +1234,8 @@ TEST(generator_that_delegates_to_a_failed_call_fails)
 }
 
 DEATH_TEST(generator_that_delegates_in_a_task_aborts,
-           "YIELD_FROM in a coroutine that no FOR_AWAIT runs\n    in wrapper at ")
+           "YIELD_FROM in a coroutine that no FOR_AWAIT runs\n"
+           "    in wrapper at ")
 {
     STAGE(wrapper, .to = 1);
 }
@@ -1227,7 +1258,8 @@ COROUTINE(reads_an_await, int item;)
 
 // A coroutine that a generator awaits is none.
 DEATH_TEST(generator_that_delegates_and_is_awaited_aborts,
-           "YIELD_FROM in a coroutine that no FOR_AWAIT runs\n    in wrapper at ")
+           "YIELD_FROM in a coroutine that no FOR_AWAIT runs\n"
+           "    in wrapper at ")
 {
     STAGE(reads_an_await);
 }
@@ -1274,7 +1306,8 @@ COROUTINE(reads_twice, int item;)
 }
 
 DEATH_TEST(generator_that_delegates_to_one_in_a_loop_aborts,
-           "a generator is used twice, or after its end\n    in delegates_twice at ")
+           "a generator is used twice, or after its end\n"
+           "    in delegates_twice at ")
 {
     STAGE(reads_twice);
 }
@@ -1412,7 +1445,7 @@ COROUTINE(everything, struct coil_future *a, *b; int item, i; bool more;)
 
 static int in_time, in_trouble;
 
-// Whatever it does just then: each cleanup runs once, and before the consumer's.
+// Whatever it does then: each cleanup runs once, and before the consumer's.
 TEST(generator_is_cancelled_at_every_point)
 {
     for (int point = 0; in_time == 0; point++) {

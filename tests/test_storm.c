@@ -109,6 +109,7 @@ enum deed {
     SETS_A_DEADLINE,
     TRANSFERS,
     ITERATES,
+    ITERATES_BY_HAND,
     AWAITS_ANOTHER,
     CANCELS,
     DROPS,
@@ -125,15 +126,18 @@ struct actor {
     char in[24], out[24];
     long moved;
     struct coil_task *t[3], *task;
-    struct coil_future *unused;
+    struct coil_future *unused, *gen;
+    bool more;
 };
 
 static struct coil_future *an_actor(int depth);
 
 struct counts {
     struct coil_coro coro;
-    int i, n, depth;
-    bool over;
+    int i, n, depth, heard;
+    int64_t value;
+    bool over, more;
+    struct coil_future *inner;
 };
 
 static void counts(struct coil_coro *co)
@@ -146,13 +150,53 @@ static void counts(struct coil_coro *co)
                 AWAIT(coil_sleep(0));
             if (one_in(6) && my->depth > 0)
                 AWAIT(an_actor(my->depth - 1));
-            YIELD(my->i);
+            if (one_in(2))
+                YIELD_TO(my->heard, my->i);
+            else
+                YIELD(my->i);
+            if (one_in(3) && my->depth > 0) {
+                my->inner = MAKE(counts, .n = 3, .depth = my->depth - 1);
+                if (one_in(2)) {
+                    NEXT(my->more, my->heard, my->inner);
+                    if (!my->more)
+                        continue;
+                }
+                YIELD_FROM_TO(my->value, my->inner);
+                CHECK_INT(my->value, 3);
+            }
         }
+        RETURN(my->n);
+
     FINALLY;
         CHECK(!my->over);
         my->over = true;
         if (one_in(2))
             AWAIT(coil_sleep(0));
+        world.over++;
+    }
+}
+
+/* The calls of a map that is over a generator. */
+struct makes_actors {
+    struct coil_coro coro;
+    int n, depth;
+    bool over;
+};
+
+static void makes_actors(struct coil_coro *co)
+{
+    ASYNC(makes_actors, my) {
+        for (; my->n > 0; my->n--) {
+            if (one_in(2))
+                AWAIT(coil_sleep(0));
+            YIELD(an_actor(my->depth));
+        }
+        if (one_in(3))
+            FAIL(-EIO);
+
+    FINALLY;
+        CHECK(!my->over);
+        my->over = true;
         world.over++;
     }
 }
@@ -324,6 +368,29 @@ static void actor(struct coil_coro *co)
                         break;
                 }
             }
+            if (my->deed == ITERATES_BY_HAND) {
+                my->gen = MAKE(counts, .n = 5, .depth = my->depth - 1);
+                for (my->i = 0; my->i < 4; my->i++) {
+                    if (one_in(2))
+                        NEXT(my->more, my->item, my->gen);
+                    else
+                        TRY_NEXT(my->err, my->more, my->item, my->gen);
+                    if (!my->more)
+                        break;
+                    if (one_in(2))
+                        SEND(my->gen, my->i);
+                    if (one_in(3))
+                        AWAIT(coil_sleep(0));
+                }
+                if (my->more && one_in(3)) {
+                    CLOSE(my->gen);
+                } else if (my->more && one_in(2)) {
+                    FOR_AWAIT(my->item, my->gen) {
+                        if (one_in(4))
+                            break;
+                    }
+                }
+            }
             if (my->deed == WAITS_FOR)
                 TRY_AWAIT(my->err,
                           coil_wait_for(an_actor(my->depth - 1), some_time()));
@@ -343,6 +410,21 @@ static void actor(struct coil_coro *co)
                               ? coil_map(next_actor, my, 1 + chance(3))
                               : coil_map_unordered(next_actor, my,
                                                    1 + chance(3))) {
+                    TRY_AWAIT(my->err, my->task);
+                    if (one_in(6))
+                        break;
+                }
+            }
+            if (my->deed == MAPS && one_in(2)) {
+                FOR_AWAIT(my->task,
+                          my->steps % 2
+                              ? coil_map_over(MAKE(makes_actors, .n = 4,
+                                                   .depth = my->depth - 1),
+                                              1 + chance(3))
+                              : coil_map_over_unordered(
+                                    MAKE(makes_actors, .n = 4,
+                                         .depth = my->depth - 1),
+                                    1 + chance(3))) {
                     TRY_AWAIT(my->err, my->task);
                     if (one_in(6))
                         break;
