@@ -136,7 +136,7 @@ static void grant(struct coili_list *here, struct coili_list *link, int err)
     else if (coil_port_is_here(place->port))
         coili_list_append(here, link);
     else if (!coil_port_post(place->port, &place->post, arrived))
-        coili_fatal("a channel's future was detached, and its loop has closed");
+        coili_fatal("a loop has closed, and left its place in a channel");
 }
 
 /* Locked. False: it is full. */
@@ -189,10 +189,18 @@ static int receive_now(struct coil_channel *ch, struct coili_list *here,
 
 struct op {
     struct coil_custom custom;
+    struct coili_list sibling; /* of those that wait in this loop; else zero */
     struct coil_channel *channel;
     bool sends;
     struct place place;
 };
+
+/* Of this thread's loop. A port is that of one loop, and of no other process. */
+static _Thread_local struct {
+    struct coil_port *port;
+    struct coili_list waiting;
+    struct coil_handle at_close;
+} ours;
 
 static struct op *op_of(struct coil_future *f)
 {
@@ -202,6 +210,7 @@ static struct op *op_of(struct coil_future *f)
 static void end(struct op *op, int err)
 {
     struct coil_future *f = &op->custom.future;
+    coili_list_remove(&op->sibling);
     if (err < 0)
         coil_future_set_error(f, err);
     else if (op->sends)
@@ -242,19 +251,42 @@ static void start(struct coil_future *f)
     unlock(ch, &here);
     if (err != -EAGAIN)
         end(op, err);
+    else
+        coili_list_append(&ours.waiting, &op->sibling);
+}
+
+/* False: it was granted, and its post is on the way. */
+static bool leave_line(struct op *op)
+{
+    pthread_mutex_lock(&op->channel->lock);
+    bool waits = !op->place.granted;
+    if (waits)
+        coili_list_remove(&op->place.link);
+    pthread_mutex_unlock(&op->channel->lock);
+    return waits;
 }
 
 static void cancel(struct coil_future *f)
 {
-    struct op *op = op_of(f);
-    pthread_mutex_lock(&op->channel->lock);
-    bool granted = op->place.granted;
-    if (!granted)
-        coili_list_remove(&op->place.link);
-    pthread_mutex_unlock(&op->channel->lock);
-    if (!granted)
-        coil_future_set_error(f, -ECANCELED);
-    /* else its post is on the way */
+    if (leave_line(op_of(f)))
+        end(op_of(f), -ECANCELED);
+}
+
+/* The loop closes: what still waits was detached. It has no memory any more. */
+static void end_all(void *arg)
+{
+    struct coili_list *link;
+    (void)arg;
+    ours.port = NULL;
+    while ((link = coili_list_first(&ours.waiting))) {
+        struct op *op = COILI_CONTAINER(link, struct op, sibling);
+        coili_list_remove(link);
+        if (!leave_line(op))
+            continue;
+        if (op->sends && op->channel->free_item)
+            op->channel->free_item(op->place.item);
+        end(op, -ECANCELED);
+    }
 }
 
 static void gone(struct coil_future *f)
@@ -306,6 +338,12 @@ static struct op *op_new(struct coil_channel *ch,
     struct op *op = port ? coil_custom_new(cls, sizeof *op) : NULL;
     if (!op)
         return NULL;
+    if (ours.port != port) {
+        ours.port = port;
+        coili_list_init(&ours.waiting);
+        ours.at_close = (struct coil_handle){ 0 };
+        coil_call_at_close(&ours.at_close, end_all, NULL);
+    }
     op->channel = coil_channel_ref(ch);
     op->place.port = port;
     return op;

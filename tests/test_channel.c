@@ -386,6 +386,31 @@ TEST(channel_outlives_the_loop_that_made_it)
     coil_channel_unref(ch);
 }
 
+// Nobody awaits it, so nothing but the loop's end can end it.
+TEST(channel_detached_send_ends_with_its_loop)
+{
+    for (int i = 0; i < 2; i++) {
+        struct coil_channel *ch = channel(1);
+        stage_open();
+        CHECK_INT(coil_channel_send_nowait(ch, number(1)), 0);
+        coil_future_detach(coil_channel_send(ch, number(2)));
+        coil_future_detach(coil_channel_send(ch, number(3)));
+        void *item;
+        CHECK_INT(coil_channel_receive_nowait(ch, &item), 0);
+        stage_close();
+        CHECK_INT(items_freed, i * 2 + 1); /* the third */
+        coil_channel_unref(ch);
+        CHECK_INT(items_freed, i * 2 + 2);
+    }
+    struct coil_channel *ch = channel(1);
+    stage_open();
+    coil_future_detach(coil_channel_receive(ch));
+    stage_close();
+    CHECK_INT(coil_channel_send_nowait(ch, number(1)), 0);
+    CHECK_INT(coil_channel_count(ch), 1);
+    coil_channel_unref(ch);
+}
+
 /* ---- Storm ------------------------------------------------------------ */
 
 static struct {

@@ -57,7 +57,8 @@ COIL_API void coil_channel_unref(struct coil_channel *channel);
  *
  * Result    0
  * Errors    COIL_ECLOSED; -ECANCELED, -ENOMEM: the item is still yours
- * Lifetime  takes `item`, if it ends well; shares the channel until then
+ * Lifetime  takes `item`, if it ends well; shares the channel until then. That
+ *           of one that was detached goes to `free_item` if the loop closes
  * Source    asyncio Queue.put()
  */
 COIL_API COIL_NODISCARD struct coil_future *
