@@ -5,7 +5,7 @@
  *     threads_c [--quick]
  *
  * What somebody would write who needs no loop: whoever waits sleeps in
- * pthread_cond_wait(). Rows, in ns per operation, wall clock and CPU of all
+ * pthread_cond_wait(), and is woken when the mutex is free again. Rows, in ns per operation, wall clock and CPU of all
  * threads together:
  *
  *   executor_1     have a thread of 4 do a trivial job, and wait for it
@@ -34,8 +34,8 @@ static void mail(struct mailbox *m, long value)
     pthread_mutex_lock(&m->mutex);
     m->value = value;
     m->full = true;
-    pthread_cond_signal(&m->changed);
     pthread_mutex_unlock(&m->mutex);
+    pthread_cond_signal(&m->changed);
 }
 
 static long receive(struct mailbox *m)
@@ -60,6 +60,8 @@ static pthread_t thread(void *(*run)(void *), void *arg)
 }
 
 // --- executor ---------------------------------------------------------------
+
+enum { WORKERS = 4 };
 
 struct job {
     struct job *next;
@@ -91,8 +93,11 @@ static void *worker(void *arg)
         pthread_mutex_unlock(&pool.mutex);
         job->result = job->run(job->argument);
         pthread_mutex_lock(&pool.mutex);
-        if (--pool.open == 0)
-            pthread_cond_signal(&pool.is_done);
+        if (--pool.open > 0)
+            continue;
+        pthread_mutex_unlock(&pool.mutex);
+        pthread_cond_signal(&pool.is_done);
+        pthread_mutex_lock(&pool.mutex);
     }
     return NULL;
 }
@@ -102,15 +107,20 @@ OPAQUE static long increment(long argument)
     return argument + 1;
 }
 
-static void give(struct job *job, long argument)
+/* Put `n` jobs in line; wake as many workers as have something to do. */
+static void give(struct job *jobs, long n)
 {
-    *job = (struct job){ .run = increment, .argument = argument };
+    for (long i = 0; i < n; i++)
+        jobs[i] = (struct job){ .next = i + 1 < n ? &jobs[i + 1] : NULL,
+                                .run = increment,
+                                .argument = i };
     pthread_mutex_lock(&pool.mutex);
-    *pool.end = job;
-    pool.end = &job->next;
-    pool.open++;
-    pthread_cond_signal(&pool.has_job);
+    *pool.end = jobs;
+    pool.end = &jobs[n - 1].next;
+    pool.open += n;
     pthread_mutex_unlock(&pool.mutex);
+    for (long i = 0; i < n && i < WORKERS; i++)
+        pthread_cond_signal(&pool.has_job);
 }
 
 static void wait_for_all(void)
@@ -125,8 +135,7 @@ static void executor(long n, long at_once)
 {
     static struct job jobs[1000];
     for (; n > 0; n -= at_once) {
-        for (long i = 0; i < at_once; i++)
-            give(&jobs[i], i);
+        give(jobs, at_once);
         wait_for_all();
         for (long i = 0; i < at_once; i++)
             total += jobs[i].result;
@@ -188,9 +197,10 @@ static void *produce(void *arg)
         while (c->filled == ROOM)
             pthread_cond_wait(&c->has_room, &c->mutex);
         c->items[(c->head + c->filled) % ROOM] = i;
-        if (c->filled++ == 0)
-            pthread_cond_signal(&c->has_item);
+        bool was_empty = c->filled++ == 0;
         pthread_mutex_unlock(&c->mutex);
+        if (was_empty)
+            pthread_cond_signal(&c->has_item);
     }
     return NULL;
 }
@@ -206,9 +216,10 @@ static void channel(long n)
             pthread_cond_wait(&c.has_item, &c.mutex);
         total += c.items[c.head];
         c.head = (c.head + 1) % ROOM;
-        if (c.filled-- == ROOM)
-            pthread_cond_signal(&c.has_room);
+        bool was_full = c.filled-- == ROOM;
         pthread_mutex_unlock(&c.mutex);
+        if (was_full)
+            pthread_cond_signal(&c.has_room);
     }
     pthread_join(other, NULL);
 }
@@ -217,7 +228,7 @@ int main(int argc, char **argv)
 {
     struct bench b = bench_options(argc, argv);
     b.peer = "c";
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < WORKERS; i++)
         thread(worker, NULL); // until the process ends
     measure(&b, "executor_1", executor_1);
     measure(&b, "executor_1000", executor_1000);
