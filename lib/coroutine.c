@@ -52,6 +52,8 @@ struct coil_coro *coili_frame_new(coil_step_fn *step, uint32_t size)
         return NULL;
     t->owner = NULL;
     coili_list_append(&loop->unstarted, &t->siblings);
+    if (COILI_UNLIKELY(loop->debug))
+        coili_debug_made(loop, &t->coro);
     return &t->coro;
 }
 

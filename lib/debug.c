@@ -4,7 +4,9 @@
  *
  * A step that takes long: everybody else waits meanwhile, and nobody says why.
  * A future that is completed by the wrong thread: its waiters run there, or are
- * lost. A future that is dropped while it is pending: nobody will be told.
+ * lost. A future that is dropped while it is pending: nobody will be told. A
+ * coroutine that was never awaited: known when the loop closes, when nobody
+ * remembers who has made it.
  * Looking for them has a price, so it is done only if options.debug or the
  * environment asks for it; where it is not, one compare in ways that are slow
  * anyway is left of it, and none in a step.
@@ -76,7 +78,30 @@ void coili_debug_owner(struct coil_loop *loop, const struct coil_future *f)
                  "coil_call_soon_threadsafe() is the way there");
 }
 
-/* ---- Lost futures ----------------------------------------------------- */
+/* ---- Lost ------------------------------------------------------------- */
+
+/* A frame that has not begun is in no list: two of its words are free. */
+void coili_debug_made(struct coil_loop *loop, struct coil_coro *co)
+{
+    struct coil_coro *maker = loop->current;
+    if (!maker)
+        return;
+    const struct coil_site *site = coili_site(maker);
+    co->next = (uintptr_t)site;
+    co->since = (uint32_t)coili_source_line(maker->line, site);
+}
+
+void coili_debug_never_awaited(struct coil_coro *co)
+{
+    const struct coil_site *maker = (const struct coil_site *)co->next;
+    char message[256];
+    co->next = 0;
+    if (maker)
+        snprintf(message, sizeof message,
+                 "a coroutine was never awaited; made by %s, after %s:%u",
+                 maker->name, maker->file, (unsigned)co->since);
+    coili_report(maker ? message : "a coroutine was never awaited", co, 0, 0);
+}
 
 void coili_debug_dropped(void)
 {

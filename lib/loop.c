@@ -568,7 +568,10 @@ static bool adopt_unstarted(struct coil_loop *loop)
     while ((link = coili_list_first(&loop->unstarted))) {
         struct coil_task *t = COILI_CONTAINER(link, struct coil_task,
                                               siblings);
-        coili_report("a coroutine was never awaited", &t->coro, 0, 0);
+        if (loop->debug)
+            coili_debug_never_awaited(&t->coro);
+        else
+            coili_report("a coroutine was never awaited", &t->coro, 0, 0);
         coili_adopt(loop, &t->coro);
     }
     return any;

@@ -532,6 +532,10 @@ void coili_debug_call(struct coil_loop *loop, coil_call_fn *fn, int64_t began);
 /* Abort if it is not of this loop. */
 void coili_debug_owner(struct coil_loop *loop, const struct coil_future *f);
 
+/* Note who has made a frame, and report one that was never awaited. */
+void coili_debug_made(struct coil_loop *loop, struct coil_coro *co);
+void coili_debug_never_awaited(struct coil_coro *co);
+
 /* Report that nobody will know what becomes of a future. */
 void coili_debug_dropped(void);
 

@@ -359,3 +359,34 @@ TEST(debug_names_a_coroutine_that_was_never_awaited)
     stage_close();
     CHECK(reported("a coroutine was never awaited", "callee", callee_line));
 }
+
+struct forgetful {
+    struct coil_coro coro;
+};
+
+static int forgetful_line;
+
+static void forgetful(struct coil_coro *co)
+{
+    COIL_ASYNC(forgetful, my) {
+        (void)my;
+        forgetful_line = __LINE__ + 1;
+        COIL_AWAIT(coil_sleep(0));
+        forget(NULL);
+        COIL_AWAIT(COIL_CALL(callee)); // what was noted does no harm
+        COIL_AWAIT(COIL_SPAWN(callee));
+    }
+}
+
+TEST(debug_names_who_has_made_a_coroutine_that_was_never_awaited)
+{
+    char made[300];
+    open_in_debug();
+    CHECK_INT(stage_run(COIL_SPAWN(forgetful)), 0);
+    stage_close();
+    snprintf(made, sizeof made,
+             "a coroutine was never awaited; made by forgetful, after %s:%d",
+             __FILE__, forgetful_line);
+    made[sizeof reports[0].message - 1] = '\0';
+    CHECK(reported(made, "callee", callee_line));
+}

@@ -40,7 +40,7 @@ struct coil_task;
  * In debug mode, which the environment's COIL_DEBUG=1 switches on as well, these
  * are told to the exception handler: a step or call that took longer than
  * slow_step_ns, with the line it was resumed at; a future that is dropped while
- * it is pending. And these abort: to complete, cancel, await or drop a future or
+ * it is pending; by whom a coroutine was made that was never awaited. And these abort: to complete, cancel, await or drop a future or
  * a task of another thread's loop, where that can be known (those in place, and
  * those that are done, it cannot); to stop another thread's loop. Each step and
  * call costs two looks at the clock.
