@@ -102,6 +102,7 @@
 #include <coil/ticks.h>
 #include <coil/time.h>
 #include <coil/wait.h>
+#include <coil/waiters.h>
 #include <coil/wait_for.h>
 
 #endif
