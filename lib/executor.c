@@ -350,10 +350,10 @@ void coil_executor_free(struct coil_executor *e)
 }
 
 void coil_executor_stats(struct coil_executor *e,
-                         struct coil_executor_stats *out)
+                         struct coil_executor_counters *out)
 {
     pthread_mutex_lock(&e->lock);
-    *out = (struct coil_executor_stats){ .threads = e->threads,
+    *out = (struct coil_executor_counters){ .threads = e->threads,
                                          .idle = e->idle,
                                          .waiting = e->waiting };
     pthread_mutex_unlock(&e->lock);

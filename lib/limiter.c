@@ -226,9 +226,9 @@ void coil_limiter_resize(struct coil_limiter *l, size_t total)
 }
 
 void coil_limiter_stats(const struct coil_limiter *l,
-                        struct coil_limiter_stats *out)
+                        struct coil_limiter_counters *out)
 {
-    *out = (struct coil_limiter_stats){
+    *out = (struct coil_limiter_counters){
         .total = l->total,
         .borrowed = l->borrowed,
         .available = available(l) ? l->total - l->borrowed : 0,

@@ -76,9 +76,9 @@ static struct coil_executor *pool(unsigned threads)
     return e;
 }
 
-static struct coil_executor_stats stats_of(struct coil_executor *e)
+static struct coil_executor_counters stats_of(struct coil_executor *e)
 {
-    struct coil_executor_stats stats;
+    struct coil_executor_counters stats;
     coil_executor_stats(e, &stats);
     return stats;
 }

@@ -8,9 +8,9 @@
 
 #include <coil/limiter.h>
 
-static struct coil_limiter_stats ask(const struct coil_limiter *l)
+static struct coil_limiter_counters ask(const struct coil_limiter *l)
 {
-    struct coil_limiter_stats stats;
+    struct coil_limiter_counters stats;
     coil_limiter_stats(l, &stats);
     return stats;
 }
@@ -19,7 +19,7 @@ static struct coil_limiter_stats ask(const struct coil_limiter *l)
 static void check(const struct coil_limiter *l, const char *expected)
 {
     char text[64];
-    struct coil_limiter_stats s = ask(l);
+    struct coil_limiter_counters s = ask(l);
     snprintf(text, sizeof text, "%zu %zu %zu %zu", s.total, s.borrowed,
              s.available, s.waiting);
     CHECK_STR(text, expected);
@@ -417,7 +417,7 @@ static bool act(int action)
 // Nobody waits while a token is there; in the end all are back.
 static void end(void)
 {
-    struct coil_limiter_stats s = ask(&world.limiter);
+    struct coil_limiter_counters s = ask(&world.limiter);
     CHECK(s.available == 0 || s.waiting == 0);
     CHECK_INT(s.waiting, coil_waiters_count(&world.limiter.line));
     if (world.total == 0)

@@ -142,13 +142,13 @@ coil_run_in_executor_take(struct coil_executor *executor,
 COIL_API int coil_set_default_executor(struct coil_executor *executor);
 
 /* Counters, asked for by any thread. */
-struct coil_executor_stats {
+struct coil_executor_counters {
     unsigned threads; /* there are */
     unsigned idle;    /* of them */
     unsigned waiting; /* jobs in line */
 };
 COIL_API void coil_executor_stats(struct coil_executor *executor,
-                                  struct coil_executor_stats *out);
+                                  struct coil_executor_counters *out);
 
 COIL_END_DECLS
 

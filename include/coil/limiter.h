@@ -73,13 +73,13 @@ COIL_API void coil_limiter_release_for(struct coil_limiter *limiter,
  */
 COIL_API void coil_limiter_resize(struct coil_limiter *limiter, size_t total);
 
-struct coil_limiter_stats {
+struct coil_limiter_counters {
     size_t total, borrowed;
     size_t available; /* to be had without waiting */
     size_t waiting;
 };
 COIL_API void coil_limiter_stats(const struct coil_limiter *limiter,
-                                 struct coil_limiter_stats *out);
+                                 struct coil_limiter_counters *out);
 
 COIL_END_DECLS
 
