@@ -120,6 +120,24 @@ TEST(task_pool_begins_in_the_order_of_the_spawns)
     stage_close();
 }
 
+// One that has not made its first step, so is not in line yet, is before us.
+TEST(task_pool_newcomer_overtakes_nobody)
+{
+    stage_open();
+    struct coil_task_pool pool;
+    struct coil_future *f[2];
+    coil_task_pool_init(&pool, 0);
+    f[0] = coil_task_pool_spawn(&pool, CALL(job, .id = 1));
+    coil_task_pool_resize(&pool, 1);
+    f[1] = coil_task_pool_spawn(&pool, CALL(job, .id = 2));
+    CHECK(!coil_future_done(f[1]));
+    stage_passes(9);
+    CHECK_TRACE("1 2");
+    for (int i = 0; i < 2; i++)
+        coil_future_unref(f[i]);
+    stage_close();
+}
+
 TEST(task_pool_resized_begins_as_many_as_there_is_room_for)
 {
     stage_open();
