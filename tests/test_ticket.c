@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <coil/ticket.h>
+#include <coil/wait_for.h>
 
 static atomic_int args_freed, results_freed;
 
@@ -134,7 +135,7 @@ static void other_end(void)
     other.gate.there = 0;
 }
 
-static struct coil_result wait_for(struct coil_ticket *t)
+static struct coil_result result_of(struct coil_ticket *t)
 {
     struct coil_result r;
     CHECK_INT(coil_ticket_wait(t, COIL_NEVER, &r), 0);
@@ -147,7 +148,7 @@ TEST(ticket_brings_the_result_to_another_thread)
 {
     other_begin();
     struct coil_ticket *t = submit(other.port, doubled);
-    struct coil_result r = wait_for(t);
+    struct coil_result r = result_of(t);
     CHECK_INT(r.kind, COIL_RESULT_POINTER);
     CHECK_INT(*(int *)r.value.p, 42);
     CHECK(coil_ticket_done(t));
@@ -157,10 +158,10 @@ TEST(ticket_brings_the_result_to_another_thread)
     CHECK_INT(args_freed, 1);
     CHECK_INT(results_freed, 0);
     t = submit(other.port, fails);
-    CHECK_INT(wait_for(t).err, -EIO);
+    CHECK_INT(result_of(t).err, -EIO);
     coil_ticket_unref(t);
     t = submit(other.port, nothing);
-    CHECK_INT(wait_for(t).err, -ENOMEM);
+    CHECK_INT(result_of(t).err, -ENOMEM);
     coil_ticket_unref(t);
     coil_ticket_unref(NULL);
     other_end();
@@ -192,7 +193,7 @@ TEST(ticket_wait_has_a_time_out_and_cancel_ends_the_task)
     CHECK(!coil_ticket_done(t));
     CHECK(coil_ticket_cancel(t));
     CHECK(coil_ticket_cancel(t) || coil_ticket_done(t));
-    CHECK_INT(wait_for(t).err, -ECANCELED);
+    CHECK_INT(result_of(t).err, -ECANCELED);
     coil_ticket_unref(t);
     other_end();
 }
@@ -212,7 +213,7 @@ TEST(ticket_callback_is_called_once_it_is_done)
     gate_await(&gate, 1);
     coil_ticket_unref(t);
     t = submit(other.port, fails);
-    wait_for(t);
+    result_of(t);
     coil_ticket_on_done(t, called, &gate);
     CHECK_INT(gate_there(&gate), 2);
     coil_ticket_unref(t);
@@ -228,7 +229,7 @@ TEST(ticket_cancelled_before_it_arrives_never_begins)
     struct coil_ticket *t = submit(coil_port_here(), doubled);
     CHECK(coil_ticket_cancel(t));
     stage_passes(2);
-    CHECK_INT(wait_for(t).err, -ECANCELED);
+    CHECK_INT(result_of(t).err, -ECANCELED);
     CHECK_INT(stage_tasks(), 0);
     CHECK_INT(args_freed, 1);
     coil_ticket_unref(t);
@@ -243,10 +244,10 @@ TEST(ticket_of_a_loop_that_closes_is_refused)
     stage_passes(2);
     struct coil_ticket *late = submit(port, sleeps);
     stage_close();
-    CHECK_INT(wait_for(runs).err, -ECANCELED);
-    CHECK_INT(wait_for(late).err, COIL_ECLOSED);
+    CHECK_INT(result_of(runs).err, -ECANCELED);
+    CHECK_INT(result_of(late).err, COIL_ECLOSED);
     struct coil_ticket *never = submit(port, sleeps);
-    CHECK_INT(wait_for(never).err, COIL_ECLOSED);
+    CHECK_INT(result_of(never).err, COIL_ECLOSED);
     CHECK(!coil_ticket_cancel(never));
     CHECK_INT(args_freed, 3);
     coil_ticket_unref(runs);
@@ -258,7 +259,7 @@ TEST(ticket_of_a_loop_that_closes_is_refused)
 DEATH_TEST(ticket_waited_for_by_its_own_loop_aborts, "its own loop")
 {
     stage_open();
-    wait_for(submit(coil_port_here(), sleeps));
+    result_of(submit(coil_port_here(), sleeps));
 }
 
 DEATH_TEST(ticket_with_two_callbacks_aborts, "one callback")
@@ -332,4 +333,48 @@ TEST(ticket_storm_while_the_loop_closes)
     coil_port_unref(other.port);
     coil_port_unref(port);
     CHECK_INT(args_freed, CLIENTS * (test_is_slow() ? 100 : 500) + 1);
+}
+
+/* ---- Memory ----------------------------------------------------------- */
+
+struct asks_itself {
+    struct coil_coro coro;
+    struct coil_ticket *ticket;
+    struct coil_result result;
+};
+
+static struct coil_future *naps(void *arg)
+{
+    (void)arg;
+    return coil_wait_for(coil_sleep(0), COIL_SECONDS(60));
+}
+
+static void asks_itself(struct coil_coro *co)
+{
+    ASYNC(asks_itself, my) {
+        struct coil_port *port = coil_port_here();
+        if (port)
+            my->ticket = coil_submit(port, &(struct coil_errand){
+                .make = naps });
+        if (!my->ticket)
+            FAIL(-ENOMEM);
+        while (!coil_ticket_done(my->ticket))
+            AWAIT(coil_sleep(0));
+        coil_ticket_wait(my->ticket, 0, &my->result);
+        if (my->result.err)
+            FAIL(my->result.err);
+
+    FINALLY;
+        coil_ticket_unref(my->ticket);
+    }
+}
+
+static int ask_itself(void)
+{
+    return RUN(asks_itself);
+}
+
+TEST(ticket_survives_every_failed_allocation)
+{
+    test_every_allocation(ask_itself);
 }
