@@ -26,6 +26,7 @@
 #include <coil/wait.h>
 
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -187,10 +188,14 @@ void coil_call_soon_threadsafe(struct coil_loop *loop, struct coil_handle *h,
     h->where = WHERE_REMOTE;
     bool first = !loop->remote.head;
     ready_push(&loop->remote, (uintptr_t)h | 1);
-    /* Inside the lock: the loop cannot be closed before we are through. */
     if (first)
-        loop->table->wake(loop->backend);
+        __atomic_fetch_add(&loop->wakers, 1, __ATOMIC_RELAXED);
     pthread_mutex_unlock(&loop->lock);
+    if (!first)
+        return;
+    /* Outside of the lock, which who is woken wants first of all. */
+    loop->table->wake(loop->backend);
+    __atomic_fetch_sub(&loop->wakers, 1, __ATOMIC_RELEASE);
 }
 
 static void take_remote(struct coil_loop *loop)
@@ -652,9 +657,11 @@ void coil_loop_close(struct coil_loop *loop)
     }
     call_at_close(loop);
 
-    /* Whoever called from another thread is out of the lock after this. */
+    /* Whoever called from another thread is out of it after this. */
     pthread_mutex_lock(&loop->lock);
     pthread_mutex_unlock(&loop->lock);
+    while (__atomic_load_n(&loop->wakers, __ATOMIC_ACQUIRE) > 0)
+        sched_yield();
     pthread_mutex_destroy(&loop->lock);
     loop->table->close(loop->backend);
     drop_timers(loop);

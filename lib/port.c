@@ -6,10 +6,11 @@
  *     post(a) --> [a] -- wakes --.
  *     post(b) --> [a b]          '--> deliver(): a, b
  *
- * Only the first post of a batch wakes the loop. The lock is held meanwhile, so
- * that it cannot close in between; closing takes the same lock to shut the door.
- * From then on a post is refused, and its owner, who may be the last that knows
- * of it, clears up.
+ * Only the first post of a batch wakes the loop. That is a system call, and who
+ * is woken by it wants the lock first of all: so it is made outside of the lock,
+ * counted, and who closes waits for those that make it (a channel there and back
+ * takes a third of the time). Then the door is shut: a post is refused, and its
+ * owner, who may be the last that knows of it, clears up.
  *
  * A child process of fork() has neither the loop nor its threads: it forgets
  * the port of its parent.
@@ -17,6 +18,7 @@
 #include <coil/port.h>
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -24,6 +26,7 @@
 
 struct coil_port {
     atomic_size_t refs;
+    atomic_size_t callers;   /* who have posted, and are to wake the loop */
     pthread_mutex_t lock;
     pthread_cond_t posted;   /* for a loop that closes */
     struct coil_loop *loop;  /* guarded by it, as all up to `expected`; */
@@ -99,19 +102,22 @@ bool coil_port_post(struct coil_port *port, struct coil_post *post,
     post->next = NULL;
     post->fn = fn;
     pthread_mutex_lock(&port->lock);
-    bool open = port->loop != NULL;
-    if (open) {
-        bool first = !port->first;
+    struct coil_loop *loop = port->loop;
+    bool first = loop && !port->first;
+    if (loop) {
         *port->end = post;
         port->end = &post->next;
-        if (first) {
-            coil_call_soon_threadsafe(port->loop, &port->handle, arrived,
-                                      port);
-            pthread_cond_signal(&port->posted);
-        }
+    }
+    if (first) {
+        atomic_fetch_add_explicit(&port->callers, 1, memory_order_relaxed);
+        pthread_cond_signal(&port->posted);
     }
     pthread_mutex_unlock(&port->lock);
-    return open;
+    if (first) {
+        coil_call_soon_threadsafe(loop, &port->handle, arrived, port);
+        atomic_fetch_sub_explicit(&port->callers, 1, memory_order_release);
+    }
+    return loop != NULL;
 }
 
 void coil_port_expect(struct coil_port *port)
@@ -127,20 +133,33 @@ void coil_port_met(struct coil_port *port)
 
 /* ---- Opening and closing ---------------------------------------------- */
 
+/* Locked, and so that nobody is about to call the loop. */
+static void wait_for_callers(struct coil_port *port)
+{
+    while (atomic_load_explicit(&port->callers, memory_order_acquire) > 0) {
+        pthread_mutex_unlock(&port->lock);
+        sched_yield();
+        pthread_mutex_lock(&port->lock);
+    }
+}
+
 /* What is delivered here may lead to more. */
 static void close_port(void *arg)
 {
     struct coil_port *port = arg;
     pthread_mutex_lock(&port->lock);
+    wait_for_callers(port);
     while (port->first || port->expected > 0) {
         while (!port->first)
             pthread_cond_wait(&port->posted, &port->lock);
+        wait_for_callers(port);
         struct coil_post *first = take(port);
         /* Inside the lock: whoever posts next wants the handle. */
         coil_handle_cancel(&port->handle);
         pthread_mutex_unlock(&port->lock);
         deliver(first);
         pthread_mutex_lock(&port->lock);
+        wait_for_callers(port);
     }
     port->loop = NULL;
     pthread_mutex_unlock(&port->lock);
@@ -156,6 +175,7 @@ static struct coil_port *port_new(void)
     if (!port)
         return NULL;
     atomic_init(&port->refs, 1);
+    atomic_init(&port->callers, 0);
     pthread_mutex_init(&port->lock, NULL);
     pthread_cond_init(&port->posted, NULL);
     port->loop = coil_loop_current();

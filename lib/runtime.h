@@ -308,6 +308,7 @@ struct coil_loop {
 
     pthread_mutex_t lock; /* guards what other threads touch: */
     struct ready_list remote;
+    unsigned wakers; /* who have let go of the lock, and wake the loop */
 };
 
 extern _Thread_local struct coil_loop *coili_loop;
