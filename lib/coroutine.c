@@ -367,6 +367,13 @@ struct coili_end coili_take_failure(struct coil_coro *co, struct coil_future *f)
     return end;
 }
 
+int coil_block_error(const struct coil_coro *co)
+{
+    const struct coil_future *f = &co->future;
+    bool failed = f->flags & F_FINALLY && outcome_of(f) == S_FAILED;
+    return failed ? f->result.e.error : 0;
+}
+
 _Thread_local uint32_t coili_run_detail;
 
 uint32_t coil_last_detail(void)

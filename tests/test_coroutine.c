@@ -871,6 +871,49 @@ static void check_ending(enum ending how, bool waits, int err, const char *word)
     CHECK_STR(said, word);
 }
 
+struct knows {
+    struct coil_coro coro;
+    int fails;
+    int64_t within;
+    bool cancels;
+    int *block, *knew; // what it was in the block and in FINALLY
+};
+
+static void knows(struct coil_coro *co)
+{
+    ASYNC(knows, my) {
+        if (my->within)
+            WITHIN(my->within);
+        if (my->cancels)
+            coil_task_cancel(coil_task_current());
+        AWAIT(coil_sleep(my->within || my->cancels ? FOR_EVER : 0));
+        *my->block = coil_block_error(co);
+        if (my->fails)
+            FAIL(my->fails);
+
+    FINALLY;
+        *my->knew = coil_block_error(co);
+        AWAIT(coil_sleep(0));
+        CHECK_INT(coil_block_error(co), *my->knew);
+    }
+}
+
+// To commit or to roll back.
+TEST(coroutine_finally_knows_how_the_block_ended)
+{
+    int block = 1, knew = 1;
+    CHECK_INT(RUN(knows, .block = &block, .knew = &knew), 0);
+    CHECK_INT(block, 0);
+    CHECK_INT(knew, 0);
+    CHECK_INT(RUN(knows, .fails = -EIO, .block = &block, .knew = &knew), -EIO);
+    CHECK_INT(block, 0);
+    CHECK_INT(knew, -EIO);
+    CHECK_INT(RUN(knows, .within = COIL_MS(1), .knew = &knew), -ETIMEDOUT);
+    CHECK_INT(knew, -ETIMEDOUT);
+    CHECK_INT(RUN(knows, .cancels = true, .knew = &knew), -ECANCELED);
+    CHECK_INT(knew, -ECANCELED);
+}
+
 // However it ends, FINALLY has run, and once.
 TEST(coroutine_runs_its_finally_exactly_once)
 {

@@ -1106,6 +1106,15 @@ COIL_API void coil_release(struct coil_coro *co, void *object);
 COIL_API void coil_drop(struct coil_future *future);
 
 /*
+ * In FINALLY: the error with which the block has ended, or 0; so to roll back,
+ * or to commit. -ECANCELED if it was cancelled, -ETIMEDOUT if it was late.
+ * Outside of FINALLY 0.
+ *
+ * Source    what __aexit__() is told
+ */
+COIL_API int coil_block_error(const struct coil_coro *co);
+
+/*
  * The detail of the error that the running coroutine was given last, valid
  * until its next await; after RUN, of the error that it returned.
  */
