@@ -39,7 +39,7 @@
 struct coil_channel {
     atomic_size_t refs;
     pthread_mutex_t lock;
-    struct coili_list senders, receivers; /* guarded by it, as all that follows */
+    struct coili_list senders, receivers; /* guarded by it, as what follows */
     bool closed;
     size_t first, n, capacity;
     coil_call_fn *free_item;
@@ -195,7 +195,7 @@ struct op {
     struct place place;
 };
 
-/* Of this thread's loop. A port is that of one loop, and of no other process. */
+/* Of this thread's loop. A port is that of one loop, in one process. */
 static _Thread_local struct {
     struct coil_port *port;
     struct coili_list waiting;

@@ -209,7 +209,7 @@ struct shutdown {
 
 static void is_shut_down(struct coil_post *post);
 
-/* Locked. They wait for their posts: a port that closes does not refuse them. */
+/* Locked. Their loops wait for these posts: none is refused. */
 static void tell_shutdowns(struct coil_executor *e)
 {
     struct coili_list *link;
@@ -309,7 +309,8 @@ coil_executor_new(const struct coil_executor_options *given)
     struct coil_executor_options o = COIL_EXECUTOR_OPTIONS_INIT;
     if (given) {
         coili_check(given->size == sizeof o,
-                    "options begin with their size: COIL_EXECUTOR_OPTIONS_INIT");
+                    "options begin with their size: "
+                    "COIL_EXECUTOR_OPTIONS_INIT");
         o = *given;
     }
     struct coil_executor *e = calloc(1, sizeof *e);
@@ -361,7 +362,7 @@ void coil_executor_stats(struct coil_executor *e,
 
 /* ---- The default one -------------------------------------------------- */
 
-/* Of this thread's loop. A port is that of one loop, and of no other process. */
+/* Of this thread's loop. A port is that of one loop, in one process. */
 static _Thread_local struct {
     struct coil_port *port;
     struct coil_executor *executor;

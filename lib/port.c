@@ -7,10 +7,10 @@
  *     post(b) --> [a b]          '--> deliver(): a, b
  *
  * Only the first post of a batch wakes the loop. That is a system call, and who
- * is woken by it wants the lock first of all: so it is made outside of the lock,
- * counted, and who closes waits for those that make it (a channel there and back
- * takes a third of the time). Then the door is shut: a post is refused, and its
- * owner, who may be the last that knows of it, clears up.
+ * is woken wants the lock first of all: so it is made outside of the lock and
+ * counted, and who closes waits for those that make it (a channel there and
+ * back takes a third of the time). Then the door is shut: a post is refused,
+ * and its owner, who may be the last that knows of it, clears up.
  *
  * A child process of fork() has neither the loop nor its threads: it forgets
  * the port of its parent.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * process_pool.c: children that answer requests, and what happens when one dies.
+ * process_pool.c: children that answer requests, and what if one dies.
  *
  *     line of calls --> serve() --- socket ---> child: fn(request, reply)
  *                         one per child, one request at a time
@@ -17,8 +17,8 @@
  *
  * watch() alone knows that a child has ended, reaps it, and says what it died
  * of. serve() never waits for a process, only for its socket: an end of that
- * means that the child dies, or has to (a function may have closed it), so it is
- * killed, which changes nothing for one that is dead.
+ * means that the child dies, or has to (a function may have closed it). So it
+ * is killed, which changes nothing for one that is dead.
  *
  * Both are tasks of the loop. The last of them to end closes the pool.
  */
@@ -172,7 +172,12 @@ static _Noreturn void run_child(const struct worker *w, int fd, pid_t parent)
 
 static void kill_worker(const struct worker *w)
 {
-    if (w->pid)
+    if (!w->pid)
+        return;
+    /* By pid it might be another one by now, where SIGCHLD is ignored. */
+    if (w->pidfd >= 0)
+        syscall(SYS_pidfd_send_signal, w->pidfd, SIGKILL, NULL, 0);
+    else
         kill(w->pid, SIGKILL);
 }
 

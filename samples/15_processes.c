@@ -55,7 +55,7 @@ static void all(struct coil_coro *co)
 {
     static const char *const ways[] = { "serial", "threads", "processes" };
     ASYNC(all, my) {
-        my->err = coil_process_pool_new(&my->pool, NULL); /* before any thread */
+        my->err = coil_process_pool_new(&my->pool, NULL); /* before threads */
         if (my->err)
             FAIL(my->err);
         for (; my->way < 3; my->way++) {

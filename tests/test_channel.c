@@ -193,7 +193,7 @@ TEST(channel_items_end_with_it)
     coil_drop(coil_channel_items(ch));
     stage_close();
     coil_channel_unref(ch);
-    CHECK_INT(test_heap_blocks(), 0); /* who was dropped gave its reference back */
+    CHECK_INT(test_heap_blocks(), 0); /* no reference is left */
 }
 
 /* ---- Cancelling ------------------------------------------------------- */

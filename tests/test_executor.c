@@ -149,7 +149,7 @@ static struct coil_result at_home(void *arg)
     return coil_result_int(coil_loop_current() == NULL);
 }
 
-// So that `top -H` and gdb tell threads apart, and signals go where they should.
+// So `top -H` and gdb tell threads apart, and signals go where they should.
 TEST(executor_names_its_threads_and_blocks_their_signals)
 {
     char name[64];
@@ -327,7 +327,8 @@ TEST(executor_job_in_line_is_withdrawn)
     struct coil_executor *e = pool(1);
     stage_open();
     struct coil_task *first = coil_spawn(coil_run_in_executor(e, stops, &gate));
-    struct coil_task *second = coil_spawn(coil_run_in_executor(e, stops, &gate));
+    struct coil_task *second = coil_spawn(
+        coil_run_in_executor(e, stops, &gate));
     stage_passes(1);
     gate_await(&gate, 1);
     coil_task_cancel(second);

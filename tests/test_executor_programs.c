@@ -184,7 +184,7 @@ TEST(programs_ten_threads_download_and_the_loop_keeps_its_beat)
     CHECK_INT(most_blocked, THREADS);
 }
 
-/* ---- Primes: serial, threads, processes ----------------------------------- */
+/* ---- Primes: serial, threads, processes --------------------------------- */
 
 #define PARTS 12
 #define BELOW 20000

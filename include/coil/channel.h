@@ -68,7 +68,8 @@ coil_channel_send(struct coil_channel *channel, void *item);
  * Receive in a coroutine, waiting for an item.
  *
  * Result    the item
- * Errors    COIL_EEND closed, and nothing is in it any more; -ECANCELED, -ENOMEM
+ * Errors    COIL_EEND closed, and nothing is in it any more; -ECANCELED,
+ *           -ENOMEM
  * Lifetime  gives the item. One that nobody takes is the first in the channel
  *           again, and goes to `free_item` if that has filled up meanwhile
  * Source    asyncio Queue.get()

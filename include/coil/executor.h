@@ -117,9 +117,9 @@ struct coil_job {
  * The same, for an argument that is handed over: `free_arg(arg)` is called
  * exactly once, when `run` has returned or is not going to be called, in
  * whichever thread that is. When the await is cancelled it ends at once; a job
- * that had begun goes on, if need be when the loop has closed. A pointer that it
- * returns and that nobody takes goes to `free_result`, in the thread or in the
- * loop.
+ * that had begun goes on, if need be when the loop has closed. A pointer that
+ * it returns and that nobody takes goes to `free_result`, in the thread or in
+ * the loop.
  *
  *     AWAIT(coil_run_in_executor_take(NULL, &(struct coil_job){
  *         .run = load, .arg = strdup(path), .free_arg = free }));

@@ -18,14 +18,15 @@
  * made (fork, not exec): its functions and its data are there, nothing that was
  * changed later, and no loop.
  *
- * Threads are not copied, and whatever lock one of them held stays locked in the
- * children: make the pool before any threads, or let its functions do without
- * what threads of yours may have locked. malloc() is safe.
+ * Threads are not copied, and whatever lock one of them held stays locked in
+ * the children: make the pool before any threads, or let its functions do
+ * without what threads of yours may have locked. malloc() is safe.
  *
  * A child has the standard descriptors and its own end of a socket, no others.
- * Signals do what they do by default, except for SIGINT, which is ignored: Ctrl-C
- * goes to the whole group, and the parent decides what becomes of its children.
- * It ends with _exit(), and when the parent's thread that made the pool does.
+ * Signals do what they do by default, except for SIGINT, which is ignored:
+ * Ctrl-C goes to the whole group, and the parent decides what becomes of its
+ * children. A child ends with _exit(), and is killed when the parent's thread
+ * that made the pool ends.
  *
  * One child that dies breaks the pool, as in Python: all jobs there are and all
  * that come later fail with COIL_EBROKEN, and the other children are killed.
