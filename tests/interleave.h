@@ -31,10 +31,11 @@
  * end() no task is left, no timer, no report, and no block of memory (where
  * each is a malloc of its own: COIL_DEBUG, sanitizers).
  *
- * A case that fails says its sequence; the second argument of --run's note is
- * what to put into INTERLEAVE=... to replay it alone:
+ * A case that fails says which sequence it was, so that it can be replayed
+ * alone. The second line says how many there are:
  *
  *     INTERLEAVE=1,0,3 build/tests/test_lock --no-fork CASE
+ *     INTERLEAVE_COUNT=1 build/tests/test_lock --no-fork CASE
  */
 #include "stage.h"
 

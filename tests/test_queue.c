@@ -463,6 +463,25 @@ TEST(queue_get_with_a_deadline_takes_an_item_or_none)
     stage_close();
 }
 
+// An item that comes when the deadline has passed, but has not struck yet.
+TEST(queue_item_in_the_pass_of_the_deadline_is_not_lost)
+{
+    stage_open();
+    struct coil_queue q;
+    coil_queue_init(&q, 2);
+    struct coil_task *t = coil_spawn(CALL(in_time, .queue = &q));
+    stage_passes(1);
+    int64_t due = coil_now() + COIL_MS(2);
+    while (coil_now() < due)
+        ;
+    fill(&q, some, 1);
+    CHECK_INT(stage_run(t), 0);
+    CHECK_TRACE("0 21");
+    CHECK(coil_queue_empty(&q));
+    coil_queue_fini(&q);
+    stage_close();
+}
+
 /* ---- Iteration ------------------------------------------------------------ */
 
 struct eats {

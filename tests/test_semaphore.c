@@ -282,6 +282,45 @@ TEST(semaphore_is_locked_while_it_has_no_permit_or_somebody_waits)
     stage_close();
 }
 
+struct in_time {
+    struct coil_coro coro;
+    struct coil_semaphore *sem;
+    int err;
+};
+
+static void in_time(struct coil_coro *co)
+{
+    ASYNC(in_time, my) {
+        TRY_AWAIT(my->err, coil_wait_for(coil_semaphore_acquire(my->sem),
+                                         COIL_MS(1)));
+        trace("%s", my->err == -ETIMEDOUT ? "late" : "in");
+    }
+}
+
+// Granted in the pass in which the deadline strikes: it has the permit. Late:
+// it has none. There is nothing in between.
+TEST(semaphore_acquire_with_a_deadline_has_a_permit_or_none)
+{
+    for (int granted = 0; granted < 2; granted++) {
+        stage_open();
+        struct coil_semaphore sem;
+        coil_semaphore_init(&sem, 0);
+        struct coil_task *t = coil_spawn(CALL(in_time, .sem = &sem));
+        stage_passes(1);
+        int64_t due = coil_now() + COIL_MS(2);
+        while (coil_now() < due)
+            ;
+        if (granted)
+            coil_semaphore_release(&sem);
+        CHECK_INT(stage_run(t), 0);
+        if (!granted)
+            coil_semaphore_release(&sem);
+        CHECK_TRACE(granted ? "in" : "late");
+        CHECK_INT(coil_semaphore_value(&sem), granted ? 0 : 1);
+        stage_close();
+    }
+}
+
 /* ---- All interleavings ---------------------------------------------------- */
 
 enum { TASKS = 3 };
