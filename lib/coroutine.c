@@ -75,7 +75,7 @@ static inline void put_back(struct coil_coro *co)
     if (co->future.flags & F_IN_PLACE)
         return;
     struct coil_task *t = task_of(co);
-    flag_clear(&co->future, F_TASK); /* who uses the handle now is told, mostly */
+    flag_clear(&co->future, F_TASK); /* who uses the handle now is told */
     coili_list_remove(&t->siblings);
     coili_class_put(&coili_loop->alloc, block_of(t), co->future.size_class);
 }

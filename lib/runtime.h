@@ -199,7 +199,7 @@ struct coili_scope {
     int32_t id;     /* an iteration: its line */
 };
 
-/* What asked its coroutine to end; and was taken back when the block was over. */
+/* It has asked its coroutine to end; and that was taken back with the block. */
 enum { STRUCK = 1, STRUCK_AND_OVER };
 
 struct children_scope {
@@ -508,8 +508,9 @@ void coili_frame_free(struct coil_coro *co);
 struct coil_coro *coili_next_frame(struct coil_coro *co);
 
 /* Say what the program did wrong, naming coroutine and line, and abort. */
-_Noreturn __attribute__((cold)) void coili_misuse(struct coil_coro *co, const char *file, int line,
-                            const char *what);
+_Noreturn __attribute__((cold)) void
+coili_misuse(struct coil_coro *co, const char *file, int line,
+             const char *what);
 
 /* The name of its function, or the one it was given. */
 const char *coili_name(struct coil_coro *co);

@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "check.h"
 #include "list.h"
 
 /* ---- The line --------------------------------------------------------- */
@@ -44,6 +45,7 @@ size_t coil_waiters_count(const struct coil_waiters *line)
 void coil_line_up(struct coil_waiters *line, struct coil_place *place,
                   coil_granted_fn *granted)
 {
+    coili_check(line->prev, "a line is used before its _init");
     place->granted = granted;
     place->link.next = line;
     place->link.prev = line->prev;

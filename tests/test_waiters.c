@@ -462,3 +462,12 @@ TEST(waiters_lose_no_turn_in_any_interleaving)
         .end = end });
     CHECK(n > 2000);
 }
+
+// Zero bytes are no free lock: said, and not found out by a crash.
+DEATH_TEST(waiters_of_a_line_without_init_abort,
+           "a line is used before its _init")
+{
+    stage_open();
+    static struct coil_waiters line;
+    stage_run(coil_spawn(coil_park(&line, "nothing", NULL, NULL)));
+}

@@ -20,7 +20,10 @@
 
 COIL_BEGIN_DECLS
 
-/* In your memory; zero bytes to free. The fields but `lock` are private. */
+/*
+ * In your memory; begun by its _init, and there is nothing to free. The fields
+ * but `lock` are private.
+ */
 struct coil_condition {
     struct coil_lock *lock;
     struct coil_waiters line;

@@ -11,7 +11,10 @@
 
 COIL_BEGIN_DECLS
 
-/* In your memory; zero bytes to free. The fields are private. */
+/*
+ * In your memory; begun by its _init, and there is nothing to free. The fields
+ * are private.
+ */
 struct coil_event {
     struct coil_waiters line;
     bool set;

@@ -23,8 +23,8 @@ COIL_BEGIN_DECLS
 struct coili_borrower;
 
 /*
- * In your memory; zero bytes to free once all tokens are back. The fields are
- * private.
+ * In your memory; begun by its _init; nothing to free once all tokens are back.
+ * The fields are private.
  */
 struct coil_limiter {
     struct coil_waiters line;

@@ -15,9 +15,9 @@
 COIL_BEGIN_DECLS
 
 /*
- * In your memory; zero bytes to free. The fields are private, but a place of
- * yours (waiters.h) may stand in `line` while it is locked: to be granted is to
- * have the lock.
+ * In your memory; begun by its _init, and there is nothing to free. The fields
+ * are private, but a place of yours (waiters.h) may stand in `line` while it is
+ * locked: to be granted is to have the lock.
  */
 struct coil_lock {
     struct coil_waiters line;

@@ -37,13 +37,14 @@ struct coil_task;
 /*
  * How a loop is made. Start with COIL_OPTIONS_INIT; 0 means the default.
  *
- * In debug mode, which the environment's COIL_DEBUG=1 switches on as well, these
+ * In debug mode, which COIL_DEBUG=1 in the environment switches on as well, these
  * are told to the exception handler: a step or call that took longer than
  * slow_step_ns, with the line it was resumed at; a future that is dropped while
- * it is pending; by whom a coroutine was made that was never awaited. And these abort: to complete, cancel, await or drop a future or
- * a task of another thread's loop, where that can be known (those in place, and
- * those that are done, it cannot); to stop another thread's loop. Each step and
- * call costs two looks at the clock.
+ * it is pending; by whom a coroutine was made that was never awaited. And these
+ * abort: to complete, cancel, await or drop a future or a task of another
+ * thread's loop, where that can be known (of those in place, and of those that
+ * are done, it cannot); to stop another thread's loop. Each step and call costs
+ * two looks at the clock.
  *
  * An arena is for what coil allocates. What is not in it: the rings, which are
  * the kernel's; the shared receive buffers, recv_buffers * recv_buffer_bytes

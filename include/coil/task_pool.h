@@ -21,7 +21,10 @@ COIL_BEGIN_DECLS
 
 struct coili_pooled;
 
-/* In your memory; zero bytes to free. The fields are private. */
+/*
+ * In your memory; begun by its _init, and there is nothing to free. The fields
+ * are private.
+ */
 struct coil_task_pool {
     struct coil_waiters line, joiners;
     struct coili_pooled *members;
