@@ -776,7 +776,7 @@ static bool drain(struct coil_coro *co, int line)
         reason = (enum coil_cancel_reason)(co->future.flags >> REASON_SHIFT);
         coili_cancel_closing(co, reason);
     }
-    if (!must_cancel(co) && coili_group_ends_early(co))
+    if (!must_cancel(co) && coili_group_has_asked(co))
         coili_nursery_cancel_rest(n);
     else
         coili_nursery_cancel(n, reason);

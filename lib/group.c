@@ -9,13 +9,18 @@
  *
  *     the first child fails --> its error is kept; the others and the block are
  *                               cancelled (reason: group)
- *     the block ends ---------> LINE_JOIN: children are waited for
+ *     the block ends ---------> LINE_JOIN: children are waited for; what it has
+ *                               returned stays, if the group is cancelled now
+ *     the block fails --------> its error is the first, children are cancelled
  *     all have ended ---------> the kept error is what the coroutine ends with;
  *                               an outer cancellation then strikes its caller's
  *                               next await
  *
  * As in asyncio the error of a child beats a cancellation from outside, which is
  * not forgotten for that.
+ *
+ * Children are asked to end once, be it here or by drain(): a second request
+ * would cut the FINALLY short that the first one has led to.
  */
 #include <coil/group.h>
 
@@ -43,10 +48,25 @@ static bool ends_early(const struct coil_group *group)
     return group->error || group->cancelled;
 }
 
-/* The block has not come to its end, or waits there for children. */
+/* The block has not come to its end, or waits there; then drain() does. */
 static bool in_block(const struct coil_coro *co)
 {
     return co->line < LINE_OVER && !(co->future.flags & F_FINALLY);
+}
+
+/* All that is in it is asked to end, and what is left of the block. */
+static void end_early(struct coil_coro *co)
+{
+    struct group_scope *scope = find_group(co);
+    struct coili_nursery *n = coili_nursery_find(co);
+    if (!in_block(co) || scope->group->asked)
+        return;
+    scope->group->asked = true;
+    coili_nursery_cancel(n, COIL_CANCEL_GROUP);
+    if (co->line != LINE_JOIN)
+        coili_strike(co, &scope->scope, COIL_CANCEL_GROUP);
+    else if (n->awaited)
+        coili_last_child_ended(coili_loop, n); /* go on, to drain() */
 }
 
 bool coili_group_enter(struct coil_coro *co, struct coil_group *group)
@@ -70,26 +90,25 @@ bool coili_group_enter(struct coil_coro *co, struct coil_group *group)
     group->inside = co;
     n->group = 1;
     if (group->cancelled)
-        coili_strike(co, &scope->scope, COIL_CANCEL_GROUP);
+        end_early(co);
     return false;
 }
 
 /* ---- Ending early ----------------------------------------------------- */
 
-/* All that is in it is asked to end, and what is left of the block. */
-static void end_early(struct coil_coro *co)
+/* The block itself has failed: that came first. */
+static bool block_failed(const struct coil_coro *co)
 {
-    struct group_scope *scope = find_group(co);
-    coili_nursery_cancel(coili_nursery_find(co), COIL_CANCEL_GROUP);
-    if (in_block(co) && !scope->scope.on)
-        coili_strike(co, &scope->scope, COIL_CANCEL_GROUP);
+    const struct coil_future *f = &co->future;
+    return outcome_of(f) == S_FAILED && f->result.e.error != -ECANCELED;
 }
 
 void coili_group_child_failed(struct coili_nursery *n, struct coil_coro *child)
 {
     struct coil_group *group = find_group(n->owner)->group;
     struct coil_future *f = &child->future;
-    if (f->result.e.error == -ECANCELED || group->error)
+    if (f->result.e.error == -ECANCELED || group->error ||
+        block_failed(n->owner))
         return;
     group->error = f->result.e.error;
     group->detail = f->result.e.detail;
@@ -106,10 +125,10 @@ void coil_group_cancel(struct coil_group *group)
         end_early(group->inside);
 }
 
-bool coili_group_ends_early(const struct coil_coro *co)
+bool coili_group_has_asked(const struct coil_coro *co)
 {
     const struct group_scope *scope = find_group(co);
-    return scope && ends_early(scope->group);
+    return scope && scope->group->asked;
 }
 
 /* ---- The end ---------------------------------------------------------- */
@@ -139,9 +158,9 @@ void coili_group_over(struct coil_coro *co)
     coili_scope_pop(co, &scope->scope);
     if (group->error) {
         struct coil_future *f = &co->future;
-        if (f->flags & F_OWN_CANCEL && f->flags & F_CALLED)
-            request((struct coil_coro *)f->waiters,
-                          f->flags >> REASON_SHIFT);
+        /* Who is closed as a generator was not asked by anybody. */
+        if (f->flags & F_OWN_CANCEL && f->flags & F_CALLED && f->cancels)
+            request((struct coil_coro *)f->waiters, f->flags >> REASON_SHIFT);
         flag_clear(f, F_OWN_CANCEL);
         coili_replace_by_failure(co, group->error, group->detail);
     } else if (alone) {

@@ -645,7 +645,7 @@ void coili_group_child_failed(struct coili_nursery *n, struct coil_coro *child);
 bool coili_group_joins(const struct coil_coro *co);
 
 /* Its children have been asked to end. */
-bool coili_group_ends_early(const struct coil_coro *co);
+bool coili_group_has_asked(const struct coil_coro *co);
 
 /* The group alone has ended it early. */
 void coili_group_ended_block(struct coil_coro *co);

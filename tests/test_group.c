@@ -283,6 +283,68 @@ TEST(group_whose_block_fails_cancels_its_children)
     stage_trace[0] = '\0';
 }
 
+// The first error is that of the block: a child that fails because it is
+// cancelled does not take its place, and is reported.
+TEST(group_whose_block_fails_keeps_that_error)
+{
+    struct child one[] = { { .name = "a", .hand = &a, .fails_late = -EIO } };
+    struct team team = { .children = one, .n = 1, .body = &body,
+                         .fails = -ENOENT };
+    struct coil_task *t = begin(&team);
+    hand_set(&body, 0, 0);
+    stage_passes(5);
+    CHECK_TRACE("a over boss -2 -1");
+    CHECK_INT(stage_reported.n, 1);
+    CHECK_INT(stage_reported.err, -EIO);
+    end(t);
+    stage_trace[0] = '\0';
+}
+
+// A second request would cut the FINALLY short that the first one has led to.
+TEST(group_asks_its_children_once)
+{
+    for (int how = 0; how < 4; how++) {
+        struct child two[] = {
+            { .name = "a", .hand = &a, .fails_late = -EIO },
+            { .name = "b", .hand = &b, .cleanup = &c }
+        };
+        struct team team = { .children = two, .n = 2, .body = &body,
+                             .fails = how == 0 ? -ENOENT : 0 };
+        struct coil_task *t = begin(&team);
+        a.on_cancel = HAND_LINGERS;
+        if (how == 0)
+            hand_set(&body, 0, 0); /* the block fails */
+        else if (how == 1)
+            coil_group_cancel(&group);
+        else if (how == 2)
+            coil_task_cancel(t);
+        else
+            hand_set(&body, 0, 0); /* it waits for them, and is cancelled */
+        stage_passes(2);
+        if (how == 3)
+            coil_group_cancel(&group);
+        stage_passes(2);
+        CHECK_INT(c.started, 1);
+        hand_set(&a, 0, 0); /* the other one fails, while b cleans up */
+        stage_passes(2);
+        CHECK_INT(c.cancels, 0);
+        coil_group_cancel(&group);
+        CHECK_INT(c.cancels, 0);
+        hand_set(&c, 0, 0);
+        stage_passes(5);
+        CHECK_TRACE(how == 0   ? "a b over boss -2 -1"
+                    : how == 2 ? "a b over boss -5 -1 then -125"
+                               : "a b over boss -5 -1");
+        if (how == 2) {
+            CHECK_INT(stage_run(t), 0);
+            stage_close();
+        } else {
+            end(t);
+        }
+        stage_trace[0] = '\0';
+    }
+}
+
 /* ---- Cancelled from outside ------------------------------------------- */
 
 TEST(group_cancelled_from_outside_cancels_its_children)
@@ -399,12 +461,62 @@ TEST(group_cancel_ends_all_of_it_without_an_error)
         coil_group_cancel(&group);
         CHECK_INT(a.cancels, 1);
         stage_passes(5);
-        /* In its end the body had returned: but it was cut short. */
-        CHECK_TRACE("a b over boss 0 0");
+        CHECK_TRACE(where ? "a b over boss 0 7" : "a b over boss 0 0");
         coil_group_cancel(&group); /* it is over */
         end(t);
         CHECK_TRACE("then 0");
     }
+}
+
+// What the block has returned is not lost for that.
+TEST(group_cancelled_after_return_keeps_what_it_returned)
+{
+    reset();
+    stage_open();
+    freed = 0;
+    struct coil_task *t = coil_spawn(CALL(gives, .hand = &a));
+    stage_passes(3);
+    struct gives *frame = coil_task_frame(t);
+    coil_group_cancel(&frame->group);
+    CHECK_INT(stage_run(t), 0);
+    CHECK_INT(freed, 0);
+    free(coil_future_pointer(coil_task_future(t)));
+    CHECK_INT(coil_task_cancelling(t), 0);
+    stage_close();
+    CHECK_INT(freed, 0);
+    stage_trace[0] = '\0';
+}
+
+// It has children already: they are in the group, too.
+struct late_group {
+    struct coil_coro coro;
+    struct coil_group group;
+};
+
+static void late_group(struct coil_coro *co)
+{
+    ASYNC(late_group, my) {
+        START(child, .name = "a", .hand = &a);
+        AWAIT(coil_sleep(0));
+        coil_group_cancel(&my->group);
+        GROUP(&my->group);
+        CHECK_INT(a.cancels, 1);
+        START(child, .name = "b", .hand = &b);
+        AWAIT(coil_sleep(0));
+        trace("not reached");
+    }
+}
+
+TEST(group_cancelled_before_it_is_entered_by_who_has_children)
+{
+    reset();
+    stage_open();
+    struct coil_task *t = coil_spawn(CALL(late_group));
+    CHECK_INT(stage_run(t), 0);
+    CHECK_TRACE("a b"); /* b goes straight to its FINALLY */
+    CHECK_INT(b.started, 0);
+    CHECK_INT(coil_task_cancelling(t), 0);
+    stage_close();
 }
 
 TEST(group_cancelled_before_it_is_entered)
@@ -761,6 +873,114 @@ TEST(group_in_a_cancel_scope)
 }
 
 /* ---- Waiting in the block --------------------------------------------- */
+
+/* ---- In a generator --------------------------------------------------- */
+
+// Yields in a group, then awaits, then yields again.
+struct yields {
+    struct coil_coro coro;
+    struct coil_group *group;
+    int fails_late;
+};
+
+static void yields(struct coil_coro *co)
+{
+    ASYNC(yields, my) {
+        GROUP(my->group);
+        START(child, .name = "a", .hand = &a, .fails = -EIO,
+              .fails_late = my->fails_late);
+        YIELD(1);
+        trace("on");
+        YIELD(2);
+        AWAIT(hand_op(&b));
+        YIELD(3);
+
+    FINALLY;
+        trace("over");
+    }
+}
+
+struct reads {
+    struct coil_coro coro;
+    struct coil_future *gen;
+    int item, err, closes, fails_late;
+    bool more;
+};
+
+static void reads(struct coil_coro *co)
+{
+    ASYNC(reads, my) {
+        my->gen = CALL(yields, .group = &group, .fails_late = my->fails_late);
+        NEXT(my->more, my->item, my->gen);
+        trace("%d", my->item);
+        CATCH_AWAIT(my->err, hand_op(&body));
+        if (my->closes) {
+            CLOSE(my->gen);
+            trace("closed");
+        }
+        for (my->err = 0; my->err == 0 && my->more;) {
+            TRY_NEXT(my->err, my->more, my->item, my->gen);
+            trace("%d", my->err ? my->err : my->item);
+        }
+        AWAIT(hand_op(&then));
+    }
+}
+
+struct calls_reads {
+    struct coil_coro coro;
+    int err;
+};
+
+static void calls_reads(struct coil_coro *co)
+{
+    ASYNC(calls_reads, my) {
+        TRY_AWAIT(my->err, CALL(reads, .closes = 1, .fails_late = -EIO));
+        trace("%d", my->err);
+        AWAIT(coil_sleep(0));
+        trace("went on");
+    }
+}
+
+// It is at rest when the child fails: its next await is struck, and its error
+// is that of the group. The consumer was not cancelled.
+TEST(group_in_a_generator_at_rest_is_struck_at_its_next_await)
+{
+    reset();
+    stage_open();
+    struct coil_task *t = coil_spawn(CALL(reads));
+    stage_passes(4);
+    hand_set(&a, 0, 0);
+    stage_passes(2);
+    CHECK_TRACE("1 a");
+    hand_set(&body, 0, 0);
+    stage_passes(3);
+    CHECK_TRACE("on 2 over -5");
+    CHECK_INT(b.started, 0);
+    hand_set(&then, 0, 0);
+    CHECK_INT(stage_run(t), 0);
+    CHECK_INT(coil_task_cancelling(t), 0);
+    stage_close();
+}
+
+// A child fails while it is closed: an error of CLOSE, and no cancellation of
+// who closes it. One that was caught before does not strike again.
+TEST(group_in_a_generator_that_is_closed_fails_the_close)
+{
+    for (unsigned cancelled = 0; cancelled < 2; cancelled++) {
+        reset();
+        stage_open();
+        struct coil_task *t = coil_spawn(CALL(calls_reads));
+        stage_passes(4);
+        if (cancelled)
+            coil_task_cancel(t);
+        else
+            hand_set(&body, 0, 0);
+        CHECK_INT(stage_run(t), 0);
+        CHECK_TRACE("1 a over -5 went on");
+        CHECK_INT(coil_task_cancelling(t), cancelled);
+        stage_close();
+    }
+}
 
 struct joins {
     struct coil_coro coro;
