@@ -154,14 +154,17 @@ int coil_cancel_scope_set_deadline(struct coil_cancel_scope *scope,
         return -EALREADY;
     struct cancel_scope *s = scope->inside;
     if (s) {
+        bool due = s->handle.where == WHERE_READY;
         bool armed = coil_handle_cancel(&s->handle);
         /* Where a timer was there is room for another one. */
         if (deadline != COIL_NEVER && arm(s, deadline) < 0) {
-            coili_check(!armed, "a timer has no room where one was");
+            coili_check(!armed || due, "a timer has no room where one was");
+            if (due)
+                coil_call_soon(&s->handle, late, s);
             return -ENOMEM;
         }
     }
-    scope->deadline = deadline;
+    scope->deadline = deadline ? deadline : -1; /* 0: there is none */
     return 0;
 }
 
@@ -276,6 +279,11 @@ bool coili_cancel_scopes_struck(struct coil_coro *co)
             coili_scope_pop(co, scope);
     }
     return take_back(co, s);
+}
+
+unsigned coili_cancels_of_others(const struct coil_coro *co)
+{
+    return others(co, strikes(co));
 }
 
 bool coili_is_late(const struct coil_coro *co)

@@ -628,6 +628,9 @@ bool coili_cancel_scopes_struck(struct coil_coro *co);
 /* True if the request that stands is that of a scope of this coroutine. */
 bool coili_is_late(const struct coil_coro *co);
 
+/* The requests to end that are not of its own scopes. */
+unsigned coili_cancels_of_others(const struct coil_coro *co);
+
 /* True where every await fails: inside of a scope that was cancelled. */
 bool coili_in_cancelled_scope(const struct coil_coro *co);
 

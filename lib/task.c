@@ -476,7 +476,10 @@ unsigned coil_task_uncancel(struct coil_task *task)
      * the request, is this task's own cancellation. must_cancel() knows better.
      */
     struct coil_coro *co = &task->coro;
-    for (; co && co->future.cancels; co = called(co))
+    if (co->future.cancels)
+        co->future.cancels--;
+    /* Frames that were called later count, beside, what their own scopes ask. */
+    while ((co = called(co)) && coili_cancels_of_others(co))
         co->future.cancels--;
     if (!task->coro.future.cancels && is_skipping_its_block(&task->coro))
         begin_after_all(&task->coro);

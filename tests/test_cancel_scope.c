@@ -1001,6 +1001,43 @@ TEST(cancel_scope_that_is_cancelled_is_not_late_as_well)
     stage_trace[0] = '\0';
 }
 
+// No memory for the timer: the deadline that is due already stays.
+TEST(cancel_scope_deadline_that_is_due_stays_if_it_cannot_be_moved)
+{
+    struct coil_task *t = begin_around("a", "");
+    stage_passes(3);
+    CHECK_INT(coil_cancel_scope_set_deadline(&scope, 1), 0);
+    test_fail_allocations_from(1);
+    while (coil_alloc(64)) /* what the loop has in store */
+        continue;
+    CHECK_INT(coil_cancel_scope_set_deadline(&scope,
+                                             coil_now() + COIL_SECONDS(60)),
+              -ENOMEM);
+    test_fail_allocations_from(0);
+    CHECK_INT(coil_cancel_scope_deadline(&scope), 1);
+    stage_passes(4);
+    CHECK_TRACE("block:over ended -110 -1");
+    end_around(t, 0);
+    stage_trace[0] = '\0';
+}
+
+// 0 is a time as any other; not that there is none.
+TEST(cancel_scope_deadline_of_0_has_passed)
+{
+    for (int inside = 0; inside < 2; inside++) {
+        struct coil_task *t = begin_around("a", "");
+        if (inside)
+            stage_passes(3);
+        CHECK_INT(coil_cancel_scope_set_deadline(&scope, 0), 0);
+        CHECK(coil_cancel_scope_deadline(&scope) < coil_now());
+        stage_passes(5);
+        CHECK(coil_cancel_scope_expired(&scope));
+        CHECK_TRACE("block:over ended -110 -1");
+        end_around(t, 0);
+        stage_trace[0] = '\0';
+    }
+}
+
 struct two_scopes {
     struct coil_coro coro;
     struct coil_cancel_scope *outer, *inner;
@@ -1104,6 +1141,62 @@ TEST(cancel_scope_cancelled_at_every_moment_of_a_grant)
         end_around(t, 0);
         stage_trace[0] = '\0';
     }
+}
+
+// Is late, gets its value all the same, and takes back a request of before.
+struct takes_back {
+    struct coil_coro coro;
+    struct hand *hand;
+    int64_t value;
+};
+
+static void takes_back(struct coil_coro *co)
+{
+    ASYNC(takes_back, my) {
+        CANCEL_SCOPE(&scope);
+        AWAIT_TO(my->value, hand_op(my->hand));
+        CHECK_INT(coil_task_uncancel(coil_task_current()), 1);
+        trace("value %d", (int)my->value);
+        AWAIT(hand_op(my->hand));
+        trace("not reached");
+    }
+}
+
+struct was_cancelled {
+    struct coil_coro coro;
+    struct hand *hand;
+    int err;
+};
+
+static void was_cancelled(struct coil_coro *co)
+{
+    ASYNC(was_cancelled, my) {
+        CATCH_AWAIT(my->err, hand_op(my->hand));
+        trace("caught %d", my->err);
+        TRY_AWAIT(my->err, CALL(takes_back, .hand = my->hand));
+        trace("ended %d", my->err);
+    }
+}
+
+// What is taken back was asked of the task, not of a scope further down.
+TEST(cancel_scope_below_is_not_taken_back_with_an_older_request)
+{
+    scope = (struct coil_cancel_scope){ 0 };
+    hand = (struct hand){ 0 };
+    stage_open();
+    struct coil_task *t = coil_spawn(CALL(was_cancelled, .hand = &hand));
+    stage_passes(2);
+    coil_task_cancel(t);
+    coil_task_cancel(t);
+    stage_passes(2);
+    CHECK_TRACE("caught -125");
+    hand.on_cancel = HAND_SUCCEEDS;
+    hand.value = 3;
+    coil_cancel_scope_cancel(&scope);
+    CHECK_INT(stage_run(t), 0);
+    CHECK_TRACE("value 3 ended -125");
+    CHECK_INT(coil_task_cancelling(t), 1);
+    stage_close();
 }
 
 struct in_finally {
