@@ -44,6 +44,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -681,13 +682,17 @@ static bool ring_wait(struct coili_backend *b, int64_t timeout_ns)
 
 /* ---- Waking ----------------------------------------------------------- */
 
-/* A poll lends no buffer: it may still be armed when the ring is closed. */
+/*
+ * A poll lends no buffer: it may still be armed when the ring is closed. So it
+ * is armed again to the last, and is one of those in flight, whatever `ending`
+ * says.
+ */
 static int wake_arm(struct coili_backend *b)
 {
     b->wake_op.opcode = COILI_OP_POLL;
     b->wake_op.fd = b->wake_fd;
     b->wake_op.arg = POLLIN;
-    return ring_submit(b, &b->wake_op);
+    return begin(b, &b->wake_op);
 }
 
 static void empty(int eventfd)
@@ -704,16 +709,16 @@ static void woken(struct coili_op *op, int res, unsigned flags)
     (void)res;
     (void)flags;
     empty(b->wake_fd);
-    if (!b->ending)
-        wake_arm(b); /* Cannot fail: it takes the slot it has just left. */
+    wake_arm(b); /* Cannot fail: it takes the slot it has just left. */
 }
 
+/* Not by write(), in which a thread may end that was cancelled: it is counted. */
 static void fill(int eventfd)
 {
     uint64_t one = 1;
-    ssize_t n;
+    long n;
     do {
-        n = write(eventfd, &one, sizeof one);
+        n = syscall(SYS_write, eventfd, &one, sizeof one);
     } while (n < 0 && errno == EINTR);
 }
 
@@ -1024,6 +1029,9 @@ static void ring_forked(struct coili_backend *b)
     close(b->wake_fd);
     if (b->event_fd >= 0)
         close(b->event_fd);
+    /* A handler of the parent's that is left here may wake: nobody. */
+    b->wake_fd = -1;
+    __atomic_store_n(&b->event_fd, -1, __ATOMIC_RELEASE);
 }
 
 const struct coili_backend_table coili_ring = {

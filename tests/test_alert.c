@@ -4,12 +4,16 @@
  * test_alert.c: calls asked for where no lock may be taken; and calls at the
  * close of a loop.
  */
+#include "peer.h"
 #include "stage.h"
 
 #include <pthread.h>
 #include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <coil/acceptor.h>
 #include <coil/alert.h>
 
 static struct coil_alert alert;
@@ -200,4 +204,56 @@ DEATH_TEST(alert_call_at_close_asked_for_twice_aborts, "a handle is in use")
     stage_open();
     coil_call_at_close(&a, note, "a");
     coil_call_at_close(&a, note, "a");
+}
+
+/* ---- While the loop ends ---------------------------------------------- */
+
+static void raise_on_report(const struct coil_exception *what, void *arg)
+{
+    (void)what;
+    coil_alert_raise(arg);
+}
+
+// What wakes a loop is counted as flying: if it lands when nothing is begun any
+// more it must not be counted twice, or the loop never ends.
+TEST(alert_raised_while_the_loop_ends_does_not_keep_it)
+{
+    struct coil_options options = COIL_OPTIONS_INIT;
+    options.on_exception = raise_on_report;
+    options.on_exception_arg = &alert;
+    struct sockaddr_in addr;
+    int listening = tcp_listen(&addr, 1);
+    struct coil_loop *loop;
+    CHECK_INT(coil_loop_new(&loop, &options), 0);
+    coil_alert_init(&alert, count, NULL);
+    struct coil_acceptor *acceptor;
+    CHECK_INT(coil_acceptor_open(&acceptor, listening), 0);
+    coil_future_detach(coil_acceptor_next(acceptor));
+    coil_loop_pass(loop, 0);
+    coil_loop_close(loop); /* tells that `listening` was left: see above */
+    close(listening);
+}
+
+// The descriptor that wakes the parent may be another file in the child, whose
+// handlers are its parent's.
+TEST(alert_raised_in_a_forked_child_writes_nowhere)
+{
+    stage_open();
+    coil_alert_init(&alert, count, NULL);
+    pid_t pid = fork();
+    if (pid == 0) {
+        int fds[8], n = 0;
+        for (int i = 0; i < 8; i++)
+            fds[i] = eventfd(0, EFD_NONBLOCK);
+        coil_alert_raise(&alert);
+        uint64_t times;
+        for (int i = 0; i < 8; i++)
+            n += read(fds[i], &times, sizeof times) > 0;
+        _exit(n);
+    }
+    int status = -1;
+    CHECK_INT(waitpid(pid, &status, 0), pid);
+    CHECK_INT(status, 0);
+    coil_alert_fini(&alert);
+    stage_close();
 }

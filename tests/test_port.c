@@ -210,6 +210,28 @@ TEST(port_loses_nothing_when_the_loop_closes_under_it)
     }
 }
 
+/* A cancellation that was asked for strikes in write(2), and whatever else. */
+static void *post_cancelled(void *arg)
+{
+    struct coil_post *post = arg;
+    pthread_cancel(pthread_self());
+    CHECK(coil_port_post(storm.port, post, landed));
+    return NULL; /* it may have ended before */
+}
+
+// Or the loop that it was about to wake would wait for it for ever.
+TEST(port_posted_to_by_a_thread_that_is_cancelled)
+{
+    pthread_t thread;
+    test_timeout(5);
+    stage_open();
+    storm.port = coil_port_here();
+    struct coil_post *post = malloc(sizeof *post);
+    CHECK_INT(pthread_create(&thread, NULL, post_cancelled, post), 0);
+    pthread_join(thread, NULL);
+    stage_close();
+    CHECK_INT(storm.delivered, 1);
+}
 static int a_port(void)
 {
     struct coil_loop *loop;
