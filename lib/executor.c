@@ -20,6 +20,9 @@
  * threads as there may be. (Python counts idle threads with a semaphore; here
  * both numbers stand under one lock, so that none is made too many.)
  *
+ * A job that has run keeps the executor's memory until its loop has been told:
+ * who awaits it may cancel or dump it meanwhile, and others free the executor.
+ *
  * Each thread joins the one that ended before it; who waits for the end joins
  * the last. So nobody has to be told of single threads.
  */
@@ -28,6 +31,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +46,7 @@
 #define THREADS_MOST 32
 
 struct coil_executor {
+    atomic_size_t refs; /* its owner's; jobs and shutdowns not yet told */
     pthread_mutex_t lock;
     pthread_cond_t work;  /* there is a job, or it is closing */
     pthread_cond_t ended; /* the last thread is about to end */
@@ -107,6 +112,22 @@ static void dispose(struct job *job)
         job->what.free_result(job->result.value.p);
 }
 
+static void unref(struct coil_executor *e)
+{
+    if (atomic_fetch_sub_explicit(&e->refs, 1, memory_order_acq_rel) > 1)
+        return;
+    pthread_cond_destroy(&e->work);
+    pthread_cond_destroy(&e->ended);
+    pthread_mutex_destroy(&e->lock);
+    free(e);
+}
+
+static struct coil_executor *ref(struct coil_executor *e)
+{
+    atomic_fetch_add_explicit(&e->refs, 1, memory_order_relaxed);
+    return e;
+}
+
 /* Of one that owns its argument. */
 static void job_free(struct job *job)
 {
@@ -121,6 +142,7 @@ static void arrived(struct coil_post *post)
     struct job *job = COILI_CONTAINER(post, struct job, post);
     struct call *call = job->call;
     struct coil_result result = job->result;
+    unref(job->executor);
     if (!job->owns) {
         coil_port_met(job->port);
     } else {
@@ -143,12 +165,13 @@ static void run(struct job *job)
         free_arg(job);
 }
 
-/* The executor may be gone from here on: the job is not counted any more. */
+/* The executor may be freed from here on: the job is not counted any more. */
 static void give_back(struct job *job)
 {
     if (coil_port_post(job->port, &job->post, arrived))
         return;
     dispose(job); /* only one that owns its argument outlives its loop */
+    unref(job->executor);
     job_free(job);
 }
 
@@ -191,14 +214,6 @@ static void join_before(struct coil_executor *e)
     }
 }
 
-static void destroy(struct coil_executor *e)
-{
-    pthread_cond_destroy(&e->work);
-    pthread_cond_destroy(&e->ended);
-    pthread_mutex_destroy(&e->lock);
-    free(e);
-}
-
 struct shutdown {
     struct coil_custom custom;
     struct coil_post post;
@@ -228,7 +243,7 @@ static void thread_end(struct coil_executor *e)
     if (--e->threads == 0 && e->orphaned) {
         pthread_mutex_unlock(&e->lock);
         pthread_detach(pthread_self());
-        destroy(e);
+        unref(e);
         return;
     }
     e->before = pthread_self();
@@ -239,9 +254,13 @@ static void thread_end(struct coil_executor *e)
     pthread_mutex_unlock(&e->lock);
 }
 
+/* Whose thread this is. */
+static _Thread_local const struct coil_executor *employer;
+
 static void *work(void *arg)
 {
     struct coil_executor *e = arg;
+    employer = e;
     pthread_mutex_lock(&e->lock);
     char name[32];
     snprintf(name, sizeof name, "%s-%u", e->name, ++e->made);
@@ -316,6 +335,7 @@ coil_executor_new(const struct coil_executor_options *given)
     struct coil_executor *e = calloc(1, sizeof *e);
     if (!e)
         return NULL;
+    atomic_init(&e->refs, 1);
     pthread_mutex_init(&e->lock, NULL);
     pthread_cond_init(&e->work, NULL);
     pthread_cond_init(&e->ended, NULL);
@@ -337,17 +357,24 @@ static void wait_ended(struct coil_executor *e, bool but_owned)
     join_before(e);
 }
 
+static void check_employer(const struct coil_executor *e)
+{
+    coili_check(e != employer, "an executor is freed or shut down in one of "
+                               "its own threads, which would wait for itself");
+}
+
 void coil_executor_free(struct coil_executor *e)
 {
     if (!e)
         return;
+    check_employer(e);
     pthread_mutex_lock(&e->lock);
     coili_check(e->lent == 0 && e->waiting == 0,
                 "an executor is freed with jobs that somebody awaits: "
                 "coil_executor_shutdown() waits for them");
     wait_ended(e, false);
     pthread_mutex_unlock(&e->lock);
-    destroy(e);
+    unref(e);
 }
 
 void coil_executor_stats(struct coil_executor *e,
@@ -401,7 +428,7 @@ static void free_preset(void *arg)
     bool left = e->orphaned = e->threads > 0;
     pthread_mutex_unlock(&e->lock);
     if (!left)
-        destroy(e);
+        unref(e);
 }
 
 static void set_preset(struct coil_port *port, struct coil_executor *e,
@@ -463,7 +490,7 @@ static int submit(struct call *call, struct job *job)
     struct coil_executor *e = call->executor;
     if (!e && !(e = default_executor(port)))
         return -ENOMEM;
-    job->executor = e;
+    job->executor = ref(e);
     job->call = call;
     job->port = port;
     if (job->owns)
@@ -623,6 +650,7 @@ static void is_shut_down(struct coil_post *post)
     pthread_mutex_lock(&e->lock);
     join_before(e);
     pthread_mutex_unlock(&e->lock);
+    unref(e);
     coil_future_set_int(&s->custom.future, 0);
 }
 
@@ -630,7 +658,9 @@ static void shutdown_start(struct coil_future *f)
 {
     struct shutdown *s = shutdown_of(f);
     struct coil_executor *e = s->executor;
+    check_employer(e);
     coil_port_expect(s->port);
+    ref(e);
     pthread_mutex_lock(&e->lock);
     e->closing = true;
     pthread_cond_broadcast(&e->work);

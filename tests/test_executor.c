@@ -10,6 +10,7 @@
 #include "gate.h"
 #include "stage.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -811,4 +812,76 @@ TEST(executor_job_mallocs_nothing)
     CHECK_INT(test_forbidden_allocations(), 0);
     coil_executor_free(e);
     stage_close();
+}
+
+/* ---- Who frees it ------------------------------------------------------ */
+
+static void *close_it(void *arg)
+{
+    stage_open();
+    shut_down(arg);
+    stage_close();
+    return NULL;
+}
+
+// Shutting down waits until results are on their way, not until their loops
+// have looked: who awaits them may do anything meanwhile.
+TEST(executor_may_be_gone_before_a_loop_is_told_of_its_job)
+{
+    static char text[128];
+    int n = 1;
+    pthread_t thread;
+    struct coil_loop *loop;
+    struct coil_executor *e = pool(1);
+    stage_open();
+    loop = stage_loop;
+    struct coil_task *lent = coil_spawn(coil_run_in_executor(e, twice, &n));
+    struct coil_task *owned = coil_spawn(coil_run_in_executor_take(
+        e, &(struct coil_job){ .run = itself, .arg = text }));
+    stage_passes(1);
+    CHECK_INT(__real_pthread_create(&thread, NULL, close_it, e), 0);
+    pthread_join(thread, NULL);
+    stage_loop = loop;
+    int null = open("/dev/null", O_WRONLY);
+    coil_dump(null);
+    close(null);
+    coil_task_cancel(lent);
+    coil_task_cancel(owned);
+    CHECK_INT(end_of(lent), 0); /* it was done */
+    CHECK_INT(end_of(owned), -ECANCELED);
+    stage_close();
+}
+
+static struct coil_result frees_it(void *arg)
+{
+    coil_executor_free(arg);
+    return coil_result_int(0);
+}
+
+static struct coil_result shuts_it_down(void *arg)
+{
+    close_it(arg);
+    return coil_result_int(0);
+}
+
+static void in_its_own_thread(coil_job_fn *fn)
+{
+    struct coil_executor *e = pool(1);
+    stage_open();
+    coil_future_detach(coil_run_in_executor_take(
+        e, &(struct coil_job){ .run = fn, .arg = e }));
+    test_timeout(5);
+    for (;;)
+        coil_loop_pass(stage_loop, COIL_NEVER);
+}
+
+// It would wait for itself.
+DEATH_TEST(executor_freed_in_its_own_thread_aborts, "its own threads")
+{
+    in_its_own_thread(frees_it);
+}
+
+DEATH_TEST(executor_shut_down_in_its_own_thread_aborts, "its own threads")
+{
+    in_its_own_thread(shuts_it_down);
 }

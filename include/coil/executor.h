@@ -60,7 +60,8 @@ coil_executor_new(const struct coil_executor_options *options);
 
 /*
  * Take no more jobs, wait until all that were given have ended, and their
- * threads too. Cannot be cancelled. NULL: the loop's default executor.
+ * threads too. Cannot be cancelled; in one of its own threads it aborts. NULL:
+ * the loop's default executor.
  *
  *     AWAIT(coil_executor_shutdown(my->executor));
  *     coil_executor_free(my->executor);
@@ -76,7 +77,8 @@ coil_executor_shutdown(struct coil_executor *executor);
 /*
  * Free it. Blocks until its threads have ended; they are idle, unless jobs run
  * whose await has ended (coil_run_in_executor_take). Jobs that somebody still
- * awaits abort: shut it down first.
+ * awaits abort: shut it down first. So does one of its own threads, which would
+ * wait for itself.
  *
  * Lifetime  takes; NULL is harmless
  */
