@@ -25,6 +25,7 @@
 #include <coil/process_pool.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -92,7 +93,7 @@ struct coil_process_pool {
     bool closing;
     bool orphaned;    /* nobody has it: the last task frees it */
     unsigned running; /* tasks */
-    size_t message_max;
+    size_t message_max, room; /* the latter a multiple of 16 */
     unsigned n;
     struct worker workers[];
 };
@@ -152,7 +153,7 @@ static _Noreturn void run_child(const struct worker *w, int fd, pid_t parent)
     reset_signals();
     close_but(fd);
     char *request = w->buffer + HEAD;
-    char *reply = request + w->pool->message_max + HEAD;
+    char *reply = request + w->pool->room + HEAD;
     for (;;) {
         struct request_head head;
         receive_all(fd, (char *)&head, sizeof head);
@@ -253,7 +254,7 @@ static void pool_free(struct coil_process_pool *p)
 {
     for (unsigned i = 0; i < p->n; i++)
         if (p->workers[i].buffer)
-            coil_free(p->workers[i].buffer, 2 * (HEAD + p->message_max));
+            coil_free(p->workers[i].buffer, 2 * (HEAD + p->room));
     coil_free(p, sizeof *p + p->n * sizeof *p->workers);
 }
 
@@ -441,6 +442,7 @@ static void leave(struct worker *w, int err)
         kill_worker(w);
     else if (!w->leaving)
         break_pool(p, err ? err : -ECANCELED, 0);
+    shutdown(w->fd, SHUT_RDWR); /* whoever was forked has a copy */
     close(w->fd);
     task_over(p);
 }
@@ -471,6 +473,37 @@ static void serve(struct coil_coro *co)
 
 /* ---- Making ----------------------------------------------------------- */
 
+/* Where a standard descriptor belongs, nobody reads or writes a socket. */
+static int above_standard(int fd)
+{
+    if (fd > 2)
+        return fd;
+    int above = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    int err = errno;
+    close(fd);
+    return above < 0 ? -err : above;
+}
+
+static void close_if(int fd)
+{
+    if (fd >= 0)
+        close(fd);
+}
+
+static int socket_pair(int fds[2])
+{
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
+        return -errno;
+    for (int i = 0; i < 2; i++)
+        fds[i] = above_standard(fds[i]);
+    if (fds[0] >= 0 && fds[1] >= 0)
+        return 0;
+    int err = fds[0] < 0 ? fds[0] : fds[1];
+    close_if(fds[0]);
+    close_if(fds[1]);
+    return err;
+}
+
 /* In the child it does not return. The parent's handlers do not run in it. */
 static pid_t fork_child(const struct worker *w, int fd)
 {
@@ -489,8 +522,9 @@ static pid_t fork_child(const struct worker *w, int fd)
 static int child_begin(struct worker *w)
 {
     int fds[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
-        return -errno;
+    int err = socket_pair(fds);
+    if (err < 0)
+        return err;
     pid_t pid = fork_child(w, fds[1]);
     close(fds[1]);
     if (pid < 0) {
@@ -511,8 +545,7 @@ static void child_end(struct worker *w)
     kill_worker(w);
     reap(w);
     close(w->fd);
-    if (w->pidfd >= 0)
-        close(w->pidfd);
+    close_if(w->pidfd);
 }
 
 /* Without memory it is dropped, and its FINALLY finds that it is not `on`. */
@@ -547,7 +580,7 @@ static int serve_begin(struct worker *w)
 static int worker_begin(struct worker *w)
 {
     struct coil_process_pool *p = w->pool;
-    w->buffer = coil_alloc(2 * (HEAD + p->message_max));
+    w->buffer = coil_alloc(2 * (HEAD + p->room));
     if (!w->buffer)
         return -ENOMEM;
     int err = child_begin(w);
@@ -622,7 +655,8 @@ int coil_process_pool_new(struct coil_process_pool **out,
     ((struct closing *)p->closed)->pool = p;
     coili_list_init(&p->line);
     coil_waiters_init(&p->idle);
-    p->message_max = (most + 15) & ~(size_t)15;
+    p->message_max = most;
+    p->room = (most + 15) & ~(size_t)15;
     p->n = n;
     for (unsigned i = 0; i < n; i++) {
         p->workers[i].pool = p;

@@ -105,6 +105,14 @@ static int64_t too_much(const void *request, size_t len, void *reply,
     return (int64_t)size + 1;
 }
 
+static int64_t says(const void *request, size_t len, void *reply, size_t size)
+{
+    char words[16] = "fifteen letters";
+    if (write(0, words, 16) > 0 || write(1, words, 16) > 0)
+        return -EIO;
+    return doubled(request, len, reply, size);
+}
+
 /* What a child must not have: descriptors, a loop, handlers, a mask. */
 static int64_t what_it_has(const void *request, size_t len, void *reply,
                            size_t size)
@@ -580,4 +588,58 @@ TEST(process_pool_survives_every_failed_allocation)
 {
     test_timeout(100);
     test_every_allocation(run_modest);
+}
+
+// Another child of the parent's has copies of its sockets, and lives on.
+TEST(process_pool_closes_whoever_holds_its_sockets)
+{
+    stage_open();
+    struct coil_process_pool *p = pool(2);
+    CHECK_INT(end_of(run(p, doubled, 1)), 0);
+    pid_t pid = fork();
+    if (pid == 0)
+        for (;;)
+            pause();
+    test_timeout(5);
+    shut(p);
+    kill(pid, SIGKILL);
+    CHECK_INT(waitpid(pid, NULL, 0), pid);
+    stage_close();
+}
+
+// The parent's end takes the number of a standard descriptor, which stays open.
+TEST(process_pool_of_a_daemon_without_standard_descriptors)
+{
+    stage_open();
+    int copies[2] = { dup(0), dup(1) };
+    close(0);
+    close(1);
+    struct coil_process_pool *p = pool(3);
+    CHECK_INT(end_of(run(p, says, 1)), 0); /* and not into its socket */
+    test_timeout(5);
+    shut(p);
+    for (int i = 0; i < 2; i++) {
+        dup2(copies[i], i);
+        close(copies[i]);
+    }
+    stage_close();
+}
+
+// The bound is the one that was given, whatever is allocated.
+TEST(process_pool_bound_is_exact)
+{
+    char in[16];
+    struct coil_process_pool_options o = COIL_PROCESS_POOL_OPTIONS_INIT;
+    o.workers = 1;
+    o.message_bytes_max = 10;
+    stage_open();
+    struct coil_process_pool *p = NULL;
+    CHECK_INT(coil_process_pool_new(&p, &o), 0);
+    for (int n = 9; n <= 12; n++) {
+        struct coil_task *task = coil_spawn(coil_process_pool_run(
+            p, echo, "0123456789abcdef", (size_t)n, in, sizeof in));
+        CHECK_INT(end_of(task), n <= 10 ? 0 : COIL_ELIMIT);
+    }
+    shut(p);
+    stage_close();
 }
