@@ -34,8 +34,16 @@ struct coil_promise {
     struct coil_post post;
     coil_call_fn *free_value;
     struct coil_future *waiting; /* the loop's, as the rest */
+    struct coili_list sibling;   /* of those that wait in this loop */
     bool has_future, delivered;
 };
+
+/* Of this thread's loop. A port is that of one loop, in one process. */
+static _Thread_local struct {
+    struct coil_port *port;
+    struct coili_list waiting;
+    struct coil_handle at_close;
+} ours;
 
 struct awaited {
     struct coil_custom custom;
@@ -86,11 +94,18 @@ static void deliver(struct coil_promise *p, struct coil_future *f)
     coil_future_set_result(f, p->result);
 }
 
+static struct coil_future *stop_waiting(struct coil_promise *p)
+{
+    struct coil_future *f = p->waiting;
+    p->waiting = NULL;
+    coili_list_remove(&p->sibling);
+    return f;
+}
+
 static void arrived(struct coil_post *post)
 {
     struct coil_promise *p = COILI_CONTAINER(post, struct coil_promise, post);
-    struct coil_future *f = p->waiting;
-    p->waiting = NULL;
+    struct coil_future *f = stop_waiting(p);
     if (f)
         deliver(p, f);
     unref(p);
@@ -154,6 +169,39 @@ static bool abandon(struct coil_promise *p)
     return pending;
 }
 
+static void cancel(struct coil_future *f)
+{
+    struct coil_promise *p = promise_of(f);
+    if (!abandon(p))
+        return; /* it arrives soon */
+    stop_waiting(p);
+    coil_future_set_error(f, -ECANCELED);
+}
+
+/* The loop closes: what still waits was detached. It has no memory any more. */
+static void end_all(void *arg)
+{
+    struct coili_list *link;
+    (void)arg;
+    ours.port = NULL;
+    while ((link = coili_list_first(&ours.waiting))) {
+        coili_list_remove(link);
+        cancel(COILI_CONTAINER(link, struct coil_promise, sibling)->waiting);
+    }
+}
+
+static void wait_for(struct coil_promise *p, struct coil_future *f)
+{
+    if (ours.port != p->port) {
+        ours.port = p->port;
+        coili_list_init(&ours.waiting);
+        ours.at_close = (struct coil_handle){ 0 };
+        coil_call_at_close(&ours.at_close, end_all, NULL);
+    }
+    p->waiting = f;
+    coili_list_append(&ours.waiting, &p->sibling);
+}
+
 static void start(struct coil_future *f)
 {
     struct coil_promise *p = promise_of(f);
@@ -163,16 +211,7 @@ static void start(struct coil_future *f)
     if (set)
         deliver(p, f); /* the post finds nobody waiting */
     else
-        p->waiting = f;
-}
-
-static void cancel(struct coil_future *f)
-{
-    struct coil_promise *p = promise_of(f);
-    if (!abandon(p))
-        return; /* it arrives soon */
-    p->waiting = NULL;
-    coil_future_set_error(f, -ECANCELED);
+        wait_for(p, f);
 }
 
 static void gone(struct coil_future *f)
