@@ -378,3 +378,53 @@ TEST(ticket_survives_every_failed_allocation)
 {
     test_every_allocation(ask_itself);
 }
+
+/* What it gives is freed with its future, unless somebody took it. */
+struct gives {
+    struct coil_coro coro;
+};
+
+static int given_freed;
+
+static void free_given(void *p)
+{
+    free(p);
+    given_freed++;
+}
+
+static void gives(struct coil_coro *co)
+{
+    ASYNC_GIVES(gives, my, free_given) {
+        RETURN(malloc(8));
+    }
+}
+
+static struct coil_future *give(void *arg)
+{
+    (void)arg;
+    return CALL(gives);
+}
+
+// The result is whose the ticket is, and not its task's any more.
+TEST(ticket_result_of_a_coroutine_that_gives)
+{
+    stage_open();
+    for (int taken = 0; taken < 2; taken++) {
+        struct coil_ticket *t = coil_submit(
+            coil_port_here(), &(struct coil_errand){ .make = give,
+                                                     .free_result = free_given });
+        while (!coil_ticket_done(t))
+            coil_loop_pass(stage_loop, COIL_NEVER);
+        CHECK_INT(given_freed, 0);
+        struct coil_result r;
+        if (taken) {
+            CHECK_INT(coil_ticket_wait(t, 0, &r), 0);
+            memset(r.value.p, 1, 8);
+            free_given(r.value.p);
+        }
+        coil_ticket_unref(t);
+        CHECK_INT(given_freed, 1);
+        given_freed = 0;
+    }
+    stage_close();
+}
