@@ -533,5 +533,11 @@ void coili_from_over(struct coil_coro *co)
     if (!from)
         return;
     from->root->leaf = co;
+    if (from->root->scope.on && !coil_future_failed(awaited_future(co))) {
+        /* Closed, and its group has taken that for its own request. */
+        future_unref(awaited_future(co));
+        co->awaiting = (uintptr_t)&coili_cancelled;
+        flag_set(&co->future, F_MUST_CANCEL);
+    }
     coili_scope_pop(co, &from->scope);
 }

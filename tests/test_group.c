@@ -926,6 +926,46 @@ static void reads(struct coil_coro *co)
     }
 }
 
+struct delegates {
+    struct coil_coro coro;
+    struct coil_future *inner;
+};
+
+static void delegates(struct coil_coro *co)
+{
+    ASYNC(delegates, my) {
+        my->inner = CALL(yields, .group = &group);
+        YIELD_FROM(my->inner);
+        trace("not reached");
+        YIELD(4);
+    }
+}
+
+struct leaves {
+    struct coil_coro coro;
+    int item;
+};
+
+static void leaves(struct coil_coro *co)
+{
+    ASYNC(leaves, my) {
+        FOR_AWAIT(my->item, CALL(delegates)) {
+            coil_group_cancel(&group);
+            break;
+        }
+    }
+}
+
+// The group of the inner one ends well; the outer one is closed all the same.
+TEST(group_cancelled_in_a_generator_that_is_closed_does_not_keep_it_going)
+{
+    reset();
+    stage_open();
+    CHECK_INT(stage_run(coil_spawn(CALL(leaves))), 0);
+    CHECK_TRACE("a over");
+    stage_close();
+}
+
 struct calls_reads {
     struct coil_coro coro;
     int err;
