@@ -26,6 +26,12 @@
 
 /* ---- Striking --------------------------------------------------------- */
 
+/* Who asked before, and has not struck yet, is not to be forgotten. */
+uint16_t coili_cancels_met(struct coil_coro *co)
+{
+    return (uint16_t)(co->future.cancels - must_cancel(co));
+}
+
 void coili_strike(struct coil_coro *co, struct coili_scope *scope,
                   enum coil_cancel_reason reason)
 {
@@ -57,7 +63,7 @@ static struct cancel_scope *push(struct coil_coro *co)
     struct cancel_scope *s = coili_scope_push(co, SCOPE_CANCEL, sizeof *s);
     if (s) {
         s->co = co;
-        s->scope.entry = (uint16_t)co->future.cancels;
+        s->scope.entry = coili_cancels_met(co);
     }
     return s;
 }

@@ -85,7 +85,7 @@ bool coili_group_enter(struct coil_coro *co, struct coil_group *group)
         co->awaiting = (uintptr_t)coil_future_nomem();
         return coili_failed(co);
     }
-    scope->scope.entry = (uint16_t)co->future.cancels;
+    scope->scope.entry = coili_cancels_met(co);
     scope->group = group;
     group->inside = co;
     n->group = 1;

@@ -634,6 +634,9 @@ unsigned coili_cancels_of_others(const struct coil_coro *co);
 /* True where every await fails: inside of a scope that was cancelled. */
 bool coili_in_cancelled_scope(const struct coil_coro *co);
 
+/* For scope.entry: the requests that it has met. */
+uint16_t coili_cancels_met(struct coil_coro *co);
+
 /* One of them asks its coroutine to end. */
 void coili_strike(struct coil_coro *co, struct coili_scope *scope,
                   enum coil_cancel_reason reason);

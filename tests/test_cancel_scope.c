@@ -7,6 +7,7 @@
 #include "stage.h"
 
 #include <coil/cancel_scope.h>
+#include <coil/group.h>
 #include <coil/semaphore.h>
 
 /* ---- WITHIN ----------------------------------------------------------- */
@@ -1197,6 +1198,65 @@ TEST(cancel_scope_below_is_not_taken_back_with_an_older_request)
     CHECK_TRACE("value 3 ended -125");
     CHECK_INT(coil_task_cancelling(t), 1);
     stage_close();
+}
+
+struct enters_late {
+    struct coil_coro coro;
+    struct hand *hand;
+    struct coil_group group;
+    bool in_group;
+};
+
+static void enters_late(struct coil_coro *co)
+{
+    ASYNC(enters_late, my) {
+        AWAIT(hand_op(my->hand));
+        trace("value");
+        if (my->in_group) {
+            coil_group_cancel(&my->group);
+            GROUP(&my->group);
+        } else {
+            coil_cancel_scope_cancel(&scope);
+            CANCEL_SCOPE(&scope);
+        }
+        AWAIT(coil_sleep(0));
+        trace("not reached");
+    }
+}
+
+struct calls_enters_late {
+    struct coil_coro coro;
+    struct hand *hand;
+    bool in_group;
+    int err;
+};
+
+static void calls_enters_late(struct coil_coro *co)
+{
+    ASYNC(calls_enters_late, my) {
+        TRY_AWAIT(my->err, CALL(enters_late, .hand = my->hand,
+                                .in_group = my->in_group));
+        trace("not reached");
+    }
+}
+
+// A request that is still to strike is no old one: both strike at once, and
+// the scope takes back only its own. asyncio's timeout() swallows both.
+TEST(cancel_scope_entered_before_a_request_strikes_leaves_that_alone)
+{
+    for (int in_group = 0; in_group < 2; in_group++) {
+        hand = (struct hand){ .on_cancel = HAND_SUCCEEDS };
+        scope = (struct coil_cancel_scope){ 0 };
+        stage_open();
+        struct coil_task *t = coil_spawn(CALL(calls_enters_late, .hand = &hand,
+                                              .in_group = in_group));
+        stage_passes(2);
+        coil_task_cancel(t);
+        CHECK_INT(stage_run(t), -ECANCELED);
+        CHECK_TRACE("value");
+        CHECK_INT(coil_task_cancelling(t), 1);
+        stage_close();
+    }
 }
 
 struct in_finally {
