@@ -276,7 +276,8 @@ bool coili_close(struct coil_coro *co, struct coil_future *source, int line)
                                      "does not run, or that is over");
     struct coil_coro *next = coro_of(source);
     if (iter) {
-        iter->scope.entry = (uint16_t)source->cancels;
+        /* Those of its own scopes are taken back meanwhile. */
+        iter->scope.entry = (uint16_t)coili_cancels_of_others(next);
         next = strike(iter);
     } else {
         if (!(source->flags & F_IN_PLACE))

@@ -926,6 +926,59 @@ static void reads(struct coil_coro *co)
     }
 }
 
+// Yields in a group, and waits in its FINALLY.
+struct cleans_up {
+    struct coil_coro coro;
+};
+
+static void cleans_up(struct coil_coro *co)
+{
+    ASYNC(cleans_up, my) {
+        GROUP(&group);
+        YIELD(1);
+
+    FINALLY;
+        AWAIT(hand_op(&c));
+        trace("over");
+    }
+}
+
+struct closes {
+    struct coil_coro coro;
+    struct coil_future *gen;
+    int item;
+    bool more;
+};
+
+static void closes(struct coil_coro *co)
+{
+    ASYNC(closes, my) {
+        my->gen = CALL(cleans_up);
+        NEXT(my->more, my->item, my->gen);
+        coil_group_cancel(&group);
+        CLOSE(my->gen);
+        trace("closed");
+        AWAIT(hand_op(&then));
+        trace("not reached");
+    }
+}
+
+// Its group has asked it before, and takes that back; who closes it is asked
+// now, and that is not the same request.
+TEST(group_cancelled_in_a_generator_leaves_the_cancellation_of_its_close_alone)
+{
+    reset();
+    stage_open();
+    struct coil_task *t = coil_spawn(CALL(closes));
+    stage_passes(3);
+    CHECK_INT(c.started, 1);
+    coil_task_cancel(t);
+    CHECK_INT(stage_run(t), -ECANCELED);
+    CHECK_TRACE("over closed");
+    CHECK_INT(then.started, 0);
+    stage_close();
+}
+
 struct delegates {
     struct coil_coro coro;
     struct coil_future *inner;
