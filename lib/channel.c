@@ -297,24 +297,29 @@ static void gone(struct coil_future *f)
 }
 
 /*
- * Nobody took what it had received: it is the first again. If meanwhile another
- * item has its place there is nowhere to go for it.
+ * It was received, and nobody took it: it is the first again. If meanwhile
+ * another item has its place there is nowhere to go for it.
  */
+static void unlock_with(struct coil_channel *ch, struct coili_list *here,
+                        void *item)
+{
+    bool kept = ch->n < ch->capacity;
+    if (kept && !coili_list_empty(&ch->receivers))
+        put(ch, here, item);
+    else if (kept)
+        push_front(ch, item);
+    unlock(ch, here);
+    if (!kept && ch->free_item)
+        ch->free_item(item);
+}
+
 static void put_back(struct coil_future *f)
 {
     struct coil_channel *ch = op_of(f)->channel;
-    void *item = coil_future_pointer(f);
     struct coili_list here;
     coili_list_init(&here);
     pthread_mutex_lock(&ch->lock);
-    bool kept = ch->n < ch->capacity;
-    if (kept && !coili_list_empty(&ch->receivers))
-        put(ch, &here, item);
-    else if (kept)
-        push_front(ch, item);
-    unlock(ch, &here);
-    if (!kept && ch->free_item)
-        ch->free_item(item);
+    unlock_with(ch, &here, coil_future_pointer(f));
 }
 
 static const struct coil_future_class send_class = {
@@ -401,25 +406,35 @@ struct coil_future *coil_channel_items(struct coil_channel *ch)
 
 /* ---- In a plain thread ------------------------------------------------ */
 
-static void place_init(struct place *place)
+struct wait {
+    struct coil_channel *channel;
+    bool sends;
+    struct place place;
+};
+
+/* Locked. The thread was cancelled: as if it had never stood in line. */
+static void wait_ended(void *arg)
 {
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    *place = (struct place){ .port = NULL };
-    pthread_cond_init(&place->told, &attr);
-    pthread_condattr_destroy(&attr);
+    struct wait *w = arg;
+    struct coili_list here;
+    coili_list_init(&here);
+    coili_list_remove(&w->place.link);
+    pthread_cond_destroy(&w->place.told);
+    if (w->place.granted && !w->sends && w->place.err == 0)
+        unlock_with(w->channel, &here, w->place.item);
+    else
+        unlock(w->channel, &here);
 }
 
-/* Locked. In line until it is granted, or so late that it leaves. */
-static int wait_in(struct coili_list *line, struct place *place,
-                   struct coil_channel *ch, int64_t timeout)
+/* In line until it is granted, or so late that it leaves. */
+static int wait_granted(struct wait *w, int64_t timeout)
 {
+    struct place *place = &w->place;
+    struct coil_channel *ch = w->channel;
     int64_t now = coil_now();
     int64_t at = timeout > INT64_MAX - now ? INT64_MAX : now + timeout;
     struct timespec deadline = { .tv_sec = at / 1000000000,
                                  .tv_nsec = at % 1000000000 };
-    coili_list_append(line, &place->link);
     while (!place->granted) {
         int late = timeout == COIL_NEVER
                        ? pthread_cond_wait(&place->told, &ch->lock)
@@ -433,6 +448,29 @@ static int wait_in(struct coili_list *line, struct place *place,
     return place->err;
 }
 
+/* Locked, before and after. */
+static int wait_in_line(struct coil_channel *ch, bool sends, void **item,
+                        int64_t timeout)
+{
+    struct wait w = { .channel = ch, .sends = sends };
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&w.place.told, &attr);
+    pthread_condattr_destroy(&attr);
+    if (sends)
+        w.place.item = *item;
+    coili_list_append(sends ? &ch->senders : &ch->receivers, &w.place.link);
+    int err;
+    pthread_cleanup_push(wait_ended, &w);
+    err = wait_granted(&w, timeout);
+    pthread_cleanup_pop(0);
+    pthread_cond_destroy(&w.place.told);
+    if (!sends && err == 0)
+        *item = w.place.item;
+    return err;
+}
+
 static void check_plain(void)
 {
     coili_check(!coil_task_current(),
@@ -444,17 +482,12 @@ int coil_channel_send_wait(struct coil_channel *ch, void *item, int64_t timeout)
     check_plain();
     struct coili_list here;
     coili_list_init(&here);
-    struct place place;
     pthread_mutex_lock(&ch->lock);
     int err = send_now(ch, &here, item);
     if (err == -EAGAIN && timeout <= 0)
         err = -ETIMEDOUT;
-    if (err == -EAGAIN) {
-        place_init(&place);
-        place.item = item;
-        err = wait_in(&ch->senders, &place, ch, timeout);
-        pthread_cond_destroy(&place.told);
-    }
+    if (err == -EAGAIN)
+        err = wait_in_line(ch, true, &item, timeout);
     unlock(ch, &here);
     return err;
 }
@@ -465,18 +498,12 @@ int coil_channel_receive_wait(struct coil_channel *ch, void **item,
     check_plain();
     struct coili_list here;
     coili_list_init(&here);
-    struct place place;
     pthread_mutex_lock(&ch->lock);
     int err = receive_now(ch, &here, item);
     if (err == -EAGAIN && timeout <= 0)
         err = -ETIMEDOUT;
-    if (err == -EAGAIN) {
-        place_init(&place);
-        err = wait_in(&ch->receivers, &place, ch, timeout);
-        pthread_cond_destroy(&place.told);
-        if (err == 0)
-            *item = place.item;
-    }
+    if (err == -EAGAIN)
+        err = wait_in_line(ch, false, item, timeout);
     unlock(ch, &here);
     return err;
 }

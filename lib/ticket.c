@@ -175,15 +175,23 @@ static int wait_until(struct coil_ticket *t, int64_t timeout)
     return 0;
 }
 
+/* A thread that is cancelled meanwhile leaves no lock behind. */
+static void unlock(void *lock)
+{
+    pthread_mutex_unlock(lock);
+}
+
 int coil_ticket_wait(struct coil_ticket *t, int64_t timeout,
                      struct coil_result *out)
 {
     pthread_mutex_lock(&t->lock);
     coili_check(t->done || timeout <= 0 || !coil_port_is_here(t->port),
                 "a loop's thread waits for its own loop");
-    int err = 0;
-    if (!t->done)
-        err = timeout > 0 ? wait_until(t, timeout) : -ETIMEDOUT;
+    int err = t->done ? 0 : -ETIMEDOUT;
+    pthread_cleanup_push(unlock, &t->lock);
+    if (!t->done && timeout > 0)
+        err = wait_until(t, timeout);
+    pthread_cleanup_pop(0);
     if (err == 0 && out) {
         *out = t->result;
         t->taken = true;

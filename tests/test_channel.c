@@ -411,6 +411,45 @@ TEST(channel_detached_send_ends_with_its_loop)
     coil_channel_unref(ch);
 }
 
+static void *waits(void *arg)
+{
+    void *item;
+    (void)coil_channel_receive_wait(arg, &item, COIL_NEVER);
+    return NULL;
+}
+
+static void *waits_to_send(void *arg)
+{
+    (void)coil_channel_send_wait(arg, number(9), COIL_NEVER);
+    return NULL;
+}
+
+static void cancel_in_line(struct coil_channel *ch, void *(*fn)(void *))
+{
+    pthread_t thread;
+    void *end;
+    CHECK_INT(pthread_create(&thread, NULL, fn, ch), 0);
+    usleep(1000);
+    pthread_cancel(thread);
+    pthread_join(thread, &end);
+    CHECK(end == PTHREAD_CANCELED);
+}
+
+// It leaves neither a lock nor its place behind.
+TEST(channel_thread_that_is_cancelled_leaves_the_line)
+{
+    struct coil_channel *ch = channel(1);
+    void *item;
+    test_timeout(5);
+    cancel_in_line(ch, waits);
+    CHECK_INT(coil_channel_send_nowait(ch, number(1)), 0);
+    CHECK_INT(coil_channel_count(ch), 1);
+    cancel_in_line(ch, waits_to_send);
+    CHECK_INT(coil_channel_receive_nowait(ch, &item), 0);
+    CHECK_INT(coil_channel_count(ch), 0);
+    coil_channel_unref(ch);
+}
+
 /* ---- Storm ------------------------------------------------------------ */
 
 static struct {

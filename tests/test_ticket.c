@@ -428,3 +428,32 @@ TEST(ticket_result_of_a_coroutine_that_gives)
     }
     stage_close();
 }
+
+static void *waits_for_it(void *arg)
+{
+    coil_ticket_wait(arg, COIL_NEVER, NULL);
+    return NULL;
+}
+
+// The loop that finishes it would wait for the lock for ever.
+TEST(ticket_waited_for_by_a_thread_that_is_cancelled)
+{
+    pthread_t thread;
+    void *end;
+    test_timeout(5);
+    stage_open();
+    struct coil_ticket *t = coil_submit(
+        coil_port_here(), &(struct coil_errand){ .make = give });
+    CHECK_INT(pthread_create(&thread, NULL, waits_for_it, t), 0);
+    usleep(1000);
+    pthread_cancel(thread);
+    pthread_join(thread, &end);
+    CHECK(end == PTHREAD_CANCELED);
+    while (!coil_ticket_done(t))
+        coil_loop_pass(stage_loop, COIL_NEVER);
+    struct coil_result r;
+    CHECK_INT(coil_ticket_wait(t, 0, &r), 0);
+    free_given(r.value.p);
+    coil_ticket_unref(t);
+    stage_close();
+}

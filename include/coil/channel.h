@@ -89,7 +89,8 @@ coil_channel_items(struct coil_channel *channel);
 
 /*
  * The same in a plain thread, which blocks. In a coroutine, whose loop it would
- * stop, each of the two aborts.
+ * stop, each of the two aborts. A thread that is cancelled meanwhile leaves the
+ * line, and its item is still its own.
  *
  * Units     nanoseconds; 0 or less: not at all; COIL_NEVER
  * Result    0, and *item is set
