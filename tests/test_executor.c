@@ -852,6 +852,32 @@ TEST(executor_may_be_gone_before_a_loop_is_told_of_its_job)
     stage_close();
 }
 
+static void *open_later(void *gate)
+{
+    usleep(10000);
+    gate_open(gate, -1);
+    return NULL;
+}
+
+// Their loop has closed: nobody could shut it down for them.
+TEST(executor_freed_runs_what_was_left_in_line)
+{
+    struct gate gate = GATE_INIT;
+    pthread_t thread;
+    struct coil_executor *e = pool(1);
+    stage_open();
+    coil_future_detach(send_parcel(e, &gate));
+    coil_future_detach(send_parcel(e, &gate));
+    gate_await(&gate, 1);
+    stage_close();
+    CHECK_INT(stats_of(e).waiting, 1);
+    CHECK_INT(__real_pthread_create(&thread, NULL, open_later, &gate), 0);
+    coil_executor_free(e);
+    pthread_join(thread, NULL);
+    CHECK_INT(args_freed, 2);
+    CHECK_INT(results_freed, 2);
+}
+
 static struct coil_result frees_it(void *arg)
 {
     coil_executor_free(arg);
