@@ -114,6 +114,7 @@ struct coili_backend {
     struct coili_op *queue, **queue_end;
     struct coili_op *closing; /* op.len others are to land before each */
     bool ending;              /* nothing but a close is begun any more */
+    bool woken;               /* and the loop has not been told by wait() */
     struct coili_op *missed; /* their cancel requests are to be repeated */
     int64_t missed_at;       /* when they may be */
     unsigned enter_flags;
@@ -267,6 +268,9 @@ static void prepare(struct io_uring_sqe *sqe, const struct coili_op *op)
         break;
     case COILI_OP_POLL:
         io_uring_prep_poll_add(sqe, op->fd, op->arg);
+        break;
+    case COILI_OP_POLL_MULTI:
+        io_uring_prep_poll_multishot(sqe, op->fd, op->arg);
         break;
     case COILI_OP_ACCEPT_MULTI:
         io_uring_prep_multishot_accept(sqe, op->fd, NULL, NULL, (int)op->arg);
@@ -626,13 +630,13 @@ static void ring_harvest(struct coili_backend *b)
 static bool ring_eager(struct coili_backend *b)
 {
     unsigned flags = IO_URING_READ_ONCE(*b->ring.sq.kflags);
-    if (unsubmitted(b) || b->queue ||
+    if (unsubmitted(b) || b->queue || b->woken ||
         flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW))
         return true;
     if (io_uring_cq_ready(&b->ring))
         ring_harvest(b);
-    /* What that has begun, waking's poll too, must not wait for luck. */
-    return unsubmitted(b) || b->queue;
+    /* What that has begun, and who has woken us, must not wait for luck. */
+    return unsubmitted(b) || b->queue || b->woken;
 }
 
 /*
@@ -666,8 +670,9 @@ static bool ring_wait(struct coili_backend *b, int64_t timeout_ns)
         retry_queue(b);
     if (IO_URING_READ_ONCE(*b->ring.sq.kflags) & IORING_SQ_CQ_OVERFLOW)
         b->stats.overflows++;
-    if (io_uring_cq_ready(&b->ring) || b->queue)
+    if (io_uring_cq_ready(&b->ring) || b->queue || b->woken)
         timeout_ns = 0;
+    b->woken = false; /* whoever waits looks next what it was woken for */
     if (timeout_ns == 0 && b->stats.in_flight == 1 && !ring_eager(b))
         return false; /* nothing flies but the poll for wake() */
     int err = RUNNING_ON_VALGRIND ? enter_patiently(b, timeout_ns)
@@ -677,19 +682,22 @@ static bool ring_wait(struct coili_backend *b, int64_t timeout_ns)
                 "io_uring_enter failed: the loop is in the wrong thread, or "
                 "its ring was closed");
     ring_harvest(b);
+    b->woken = false;
     return true;
 }
 
 /* ---- Waking ----------------------------------------------------------- */
 
 /*
+ * One poll hears all calls: armed anew each time it costs the loop an enter.
+ *
  * A poll lends no buffer: it may still be armed when the ring is closed. So it
  * is armed again to the last, and is one of those in flight, whatever `ending`
  * says.
  */
 static int wake_arm(struct coili_backend *b)
 {
-    b->wake_op.opcode = COILI_OP_POLL;
+    b->wake_op.opcode = COILI_OP_POLL_MULTI;
     b->wake_op.fd = b->wake_fd;
     b->wake_op.arg = POLLIN;
     return begin(b, &b->wake_op);
@@ -707,9 +715,10 @@ static void woken(struct coili_op *op, int res, unsigned flags)
     struct coili_backend *b = COILI_CONTAINER(op, struct coili_backend,
                                               wake_op);
     (void)res;
-    (void)flags;
+    b->woken = true;
     empty(b->wake_fd);
-    wake_arm(b); /* Cannot fail: it takes the slot it has just left. */
+    if (!(flags & COILI_CQE_MORE)) /* the completion queue had overflowed */
+        wake_arm(b); /* Cannot fail: it takes the slot it has just left. */
 }
 
 /* Not by write(), in which a thread may end that was cancelled: it is counted. */

@@ -28,6 +28,7 @@ enum coili_opcode {
     COILI_OP_CLOSE, /* of the others on the descriptor: see submit() */
     COILI_OP_SHUTDOWN,
     COILI_OP_POLL,
+    COILI_OP_POLL_MULTI,   /* completes once per arrival */
     COILI_OP_ACCEPT_MULTI, /* completes once per connection */
     COILI_OP_RECV_MULTI    /* completes once per buffer of the shared ring */
 };

@@ -1599,6 +1599,46 @@ TEST(ring_hears_every_call_of_another_thread_on_older_kernels)
     }
 }
 
+// The kernel ends the poll that hears all calls when it finds no room for one of
+// its completions.
+TEST(ring_hears_other_threads_after_an_overflow)
+{
+    struct coil_task *tasks[64];
+    stage_open_with((struct coil_options){ .entries = 8, .cq_entries = 8 });
+    struct pair pair = unix_pair();
+    struct waker w = { .loop = stage_loop, .rounds = 10 };
+    for (int round = 0; round < 10; round++) {
+        struct coil_handle early = { 0 }, late = { 0 };
+        for (int i = 0; i < 64; i++)
+            tasks[i] = coil_spawn(coil_poll(pair.a, POLLIN));
+        stage_passes(2);
+        if (round % 2)
+            coil_call_soon_threadsafe(stage_loop, &early, on_call, &w);
+        CHECK_INT(write(pair.b, "x", 1), 1);
+        if (round % 2 == 0)
+            coil_call_soon_threadsafe(stage_loop, &late, on_call, &w);
+        for (int i = 0; i < 64; i++) {
+            stage_run(tasks[i]);
+            coil_task_drop(&tasks[i]);
+        }
+        while (atomic_load(&w.called) <= round)
+            coil_loop_pass(stage_loop, COIL_NEVER);
+        char c;
+        CHECK_INT(read(pair.a, &c, 1), 1);
+    }
+    struct coil_stats stats;
+    coil_loop_stats(stage_loop, &stats);
+    CHECK(stats.overflows > 0);
+    pthread_t thread;
+    w = (struct waker){ .loop = stage_loop, .rounds = 100 };
+    CHECK_INT(pthread_create(&thread, NULL, wake_often, &w), 0);
+    while (atomic_load(&w.called) < w.rounds)
+        coil_loop_pass(stage_loop, COIL_NEVER);
+    CHECK_INT(pthread_join(thread, NULL), 0);
+    close_pair(pair);
+    stage_close();
+}
+
 // On an older kernel the completion of a wake-up shows while tasks are ready.
 // Taken then, it must not be forgotten when they are not ready any more.
 TEST(ring_wake_up_that_comes_while_tasks_are_ready_is_not_lost)
