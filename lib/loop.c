@@ -374,7 +374,8 @@ static inline void pass(struct coil_loop *loop, int64_t timeout_ns)
 
 static void check_owner(const struct coil_loop *loop)
 {
-    coili_check(loop == coili_loop, "a loop belongs to the thread that made it");
+    coili_check(loop == coili_loop,
+                "a loop belongs to the thread that made it");
     coili_check(!loop->stack_base, "a pass inside a pass");
 }
 

@@ -721,7 +721,7 @@ static void woken(struct coili_op *op, int res, unsigned flags)
         wake_arm(b); /* Cannot fail: it takes the slot it has just left. */
 }
 
-/* Not by write(), in which a thread may end that was cancelled: it is counted. */
+/* Not by write(), in which a thread that was cancelled ends: it is counted. */
 static void fill(int eventfd)
 {
     uint64_t one = 1;
@@ -746,8 +746,8 @@ static void ring_wake(struct coili_backend *b)
 /* ---- Sleeping elsewhere ----------------------------------------------- */
 
 /*
- * The ring's own descriptor will not do: with DEFER_TASKRUN newer kernels do not
- * wake who sleeps on it when work comes. They signal an eventfd that was
+ * The ring's own descriptor will not do: with DEFER_TASKRUN newer kernels do
+ * not wake who sleeps on it when work comes. They signal an eventfd that was
  * registered; also for what was harvested long ago. So it is emptied before
  * each sleep, and what has come by then shows in the ring.
  */

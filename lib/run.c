@@ -2,14 +2,14 @@
 /*
  * run.c: from main() into a coroutine and back.
  *
- * RUN makes a loop, runs one coroutine on it and closes it; RUN_ON runs one on a
- * loop that is there. They are macros around a call of the coroutine, which must
- * be made between two functions: begin, when there is a loop but nothing runs,
- * and end, which is given the coroutine.
+ * RUN makes a loop, runs one coroutine on it and closes it; RUN_ON runs one on
+ * a loop that is there. They are macros around a call of the coroutine, which
+ * must be made between two functions: begin, when there is a loop but nothing
+ * runs, and end, which is given the coroutine.
  *
  * Ctrl-C: the first SIGINT cancels the main task, which may clean up; the next
- * one ends the process, for a cleanup that hangs. A main task that was cancelled
- * for this reason alone gives -EINTR. It is not for those who have an answer of
+ * one ends the process, for a cleanup that hangs. A main task that was
+ * cancelled for this reason alone gives -EINTR. It is not for those who have an answer of
  * their own: another disposition than the default one, a listener (signal.h), a
  * thread that is not the main one.
  */

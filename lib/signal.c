@@ -280,7 +280,7 @@ static void unlisten(struct coili_listener *l)
     leave(l);
 }
 
-/* Handlers are left when the loop closes: of all others a task was the owner. */
+/* Handlers are left when the loop closes: all others had a task as owner. */
 static void hub_close(void *arg)
 {
     struct hub *hub = arg;
@@ -482,8 +482,8 @@ static void handler_call(void *arg)
 
 static void handler_heard(struct coili_listener *l, uint64_t arrived)
 {
-    struct coil_signal_handler *h = COILI_CONTAINER(l, struct coil_signal_handler,
-                                                    listener);
+    struct coil_signal_handler *h =
+        COILI_CONTAINER(l, struct coil_signal_handler, listener);
     (void)arrived;
     if (!h->called)
         coil_call_soon(&h->call, handler_call, h);

@@ -1599,8 +1599,8 @@ TEST(ring_hears_every_call_of_another_thread_on_older_kernels)
     }
 }
 
-// The kernel ends the poll that hears all calls when it finds no room for one of
-// its completions.
+// The kernel ends the poll that hears all calls when it finds no room for one
+// of its completions.
 TEST(ring_hears_other_threads_after_an_overflow)
 {
     struct coil_task *tasks[64];

@@ -411,8 +411,8 @@ TEST(ticket_result_of_a_coroutine_that_gives)
     stage_open();
     for (int taken = 0; taken < 2; taken++) {
         struct coil_ticket *t = coil_submit(
-            coil_port_here(), &(struct coil_errand){ .make = give,
-                                                     .free_result = free_given });
+            coil_port_here(),
+            &(struct coil_errand){ .make = give, .free_result = free_given });
         while (!coil_ticket_done(t))
             coil_loop_pass(stage_loop, COIL_NEVER);
         CHECK_INT(given_freed, 0);

@@ -77,9 +77,9 @@ coil_executor_shutdown(struct coil_executor *executor);
 /*
  * Free it. Blocks until its threads have ended; they are idle, unless there are
  * jobs that own their argument (coil_run_in_executor_take), of which nobody may
- * know any more: those are run. Jobs whose argument is lent abort: somebody still
- * awaits them, so shut it down first. So does one of its own threads, which would
- * wait for itself.
+ * know any more: those are run. Jobs whose argument is lent abort: somebody
+ * still awaits them, so shut it down first. So does one of its own threads,
+ * which would wait for itself.
  *
  * Lifetime  takes; NULL is harmless
  */

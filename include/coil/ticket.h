@@ -56,7 +56,7 @@ coil_submit(struct coil_port *port, const struct coil_errand *errand);
 
 /*
  * Block this thread until it is done. In the loop's own thread, which would
- * wait for itself, it aborts unless it is done. A thread may be cancelled in it.
+ * wait for itself, it aborts unless it is done. A thread may be cancelled here.
  *
  * Units     nanoseconds; 0 or less: not at all; COIL_NEVER
  * Result    0: *out holds what it ended with, value or error, each time the
