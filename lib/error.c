@@ -7,6 +7,7 @@
  */
 #include <coil/error.h>
 
+#include <errno.h>
 #include <netdb.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -40,6 +41,8 @@ const char *coil_strerror(int err)
     case COIL_ENOTREADY:
         return "The task ended before it was ready";
     }
+    if (err == -ETIMEDOUT)
+        return "Timed out"; /* most are no connections */
     if (err >= 0)
         return "Success";
     const char *words = err > -4096 ? strerrordesc_np(-err) : NULL;
@@ -78,7 +81,11 @@ const char *coil_explain(int err, uint32_t detail, char *buf, size_t size)
 {
     const char *phase = coil_phase_name(COIL_DETAIL_PHASE(detail));
     const char *more = words_for_code(err, detail);
-    snprintf(buf, size, "%s%s%s%s%s", phase, *phase ? ": " : "",
-             coil_strerror(err), *more ? ": " : "", more);
+    int status = err == COIL_EBROKEN ? COIL_DETAIL_CODE(detail) : 0;
+    char number[32] = "";
+    if (status > 0) /* of a child that has ended by itself */
+        snprintf(number, sizeof number, ": exit status %d", status);
+    snprintf(buf, size, "%s%s%s%s%s%s", phase, *phase ? ": " : "",
+             coil_strerror(err), *more ? ": " : "", more, number);
     return buf;
 }

@@ -22,6 +22,7 @@
 #include <coil/wait_for.h>
 
 #include "finishers.h"
+#include "check.h"
 #include "list.h"
 
 /* ---- Tasks ------------------------------------------------------------ */
@@ -41,6 +42,8 @@ struct race {
     size_t n, left, winner;
     bool cancelled;
     bool asking, at_once;
+    struct coil_handle later; /* asks, if it may not at once */
+    bool deferred;
     struct racer *racers; /* n of them */
 };
 
@@ -63,6 +66,7 @@ static struct coil_future *why(struct coil_future *first,
 static void end(struct race *r)
 {
     struct coil_future *f = &r->custom.future, *failed = NULL;
+    coil_handle_cancel(&r->later);
     for (size_t i = 0; i < r->n; i++) {
         struct racer *it = &r->racers[i];
         struct coil_future *task = coil_task_future(it->task);
@@ -138,18 +142,33 @@ static void race_start(struct coil_future *f)
     }
 }
 
+/* Races that cancel one another right now, each on the stack of the one above. */
+static _Thread_local unsigned depth;
+
+static void cancel_racers(void *arg)
+{
+    struct race *r = arg;
+    r->deferred = false;
+    r->at_once |= r->cancelled;
+    depth++;
+    /* None is left to ask: then it ends as if nothing had been asked. */
+    r->cancelled |= ask(r);
+    depth--;
+    if (r->at_once)
+        end(r);
+}
+
 static void race_cancel(struct coil_future *f)
 {
     struct race *r = race_of(f);
-    if (r->asking) {
+    if (r->asking || r->deferred) {
         r->at_once = true;
-        return;
+    } else if (depth == COILI_DEPTH_MOST) {
+        r->deferred = true;
+        coil_call_soon(&r->later, cancel_racers, r);
+    } else {
+        cancel_racers(r);
     }
-    r->at_once |= r->cancelled;
-    /* None is left to ask: then it ends as if nothing had been asked. */
-    r->cancelled |= ask(r);
-    if (r->at_once)
-        end(r);
 }
 
 static void race_free(struct coil_future *f)

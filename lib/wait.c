@@ -21,6 +21,7 @@
 
 #include <coil/coroutine.h>
 
+#include "check.h"
 #include "list.h"
 
 enum watch_kind {
@@ -45,9 +46,10 @@ struct watch {
     enum watch_kind kind;
     bool cancelled;
     bool cancelling, again; /* while it cancels its tasks */
+    bool deferred;
     size_t n, left;
     int64_t timeout_ns;
-    struct coil_handle timer;
+    struct coil_handle timer; /* or, deferred, cancels its tasks */
     struct watched *watched; /* n of them */
 };
 
@@ -201,6 +203,27 @@ static void watch_start(struct coil_future *f)
     }
 }
 
+/* Gathers that cancel one another right now, each on the stack of the one above. */
+static _Thread_local unsigned depth;
+
+static void cancel_tasks(void *arg)
+{
+    struct watch *w = arg;
+    w->deferred = false;
+    w->again |= w->cancelled;
+    w->cancelling = true;
+    depth++;
+    for (size_t i = 0; i < w->n; i++) {
+        coil_task_quiet(w->watched[i].task);
+        w->cancelled |= coil_task_cancel(w->watched[i].task);
+    }
+    depth--;
+    w->cancelling = false;
+    /* None was left to cancel: then it ends as if nothing had been asked. */
+    if (w->cancelled && (w->kind == GATHER || w->again))
+        finish(w);
+}
+
 static void watch_cancel(struct coil_future *f)
 {
     struct watch *w = watch_of(f);
@@ -209,20 +232,15 @@ static void watch_cancel(struct coil_future *f)
         finish(w);
         return;
     }
-    if (w->cancelling) { /* one of them awaits this gather's owner */
+    if (w->cancelling || w->deferred) {
+        /* One of them awaits this gather's owner. */
         w->again = true;
-        return;
+    } else if (depth == COILI_DEPTH_MOST) {
+        w->deferred = true;
+        coil_call_soon(&w->timer, cancel_tasks, w);
+    } else {
+        cancel_tasks(w);
     }
-    w->again = w->cancelled;
-    w->cancelling = true;
-    for (size_t i = 0; i < w->n; i++) {
-        coil_task_quiet(w->watched[i].task);
-        w->cancelled |= coil_task_cancel(w->watched[i].task);
-    }
-    w->cancelling = false;
-    /* None was left to cancel: then it ends as if nothing had been asked. */
-    if (w->cancelled && (w->kind == GATHER || w->again))
-        finish(w);
 }
 
 static void watch_free(struct coil_future *f)

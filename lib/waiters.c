@@ -22,6 +22,9 @@
 #include "check.h"
 #include "list.h"
 
+/* A frame begins with zero bytes, so this is the mistake to make. */
+#define NOT_INIT "a lock, a queue or the like is used before its _init"
+
 /* ---- The line --------------------------------------------------------- */
 
 void coil_waiters_init(struct coil_waiters *line)
@@ -45,7 +48,7 @@ size_t coil_waiters_count(const struct coil_waiters *line)
 void coil_line_up(struct coil_waiters *line, struct coil_place *place,
                   coil_granted_fn *granted)
 {
-    coili_check(line->prev, "a line is used before its _init");
+    coili_check(line->prev, NOT_INIT);
     place->granted = granted;
     place->link.next = line;
     place->link.prev = line->prev;
@@ -75,13 +78,17 @@ static struct coil_place *place_of(struct coil_waiters *link)
 
 struct coil_place *coil_line_first(const struct coil_waiters *line)
 {
-    return coil_waiters_empty(line) ? NULL : place_of(line->next);
+    if (coil_waiters_empty(line))
+        return NULL;
+    coili_check(line->next, NOT_INIT);
+    return place_of(line->next);
 }
 
 bool coil_unpark_with(struct coil_waiters *line, void *value)
 {
     if (coil_waiters_empty(line))
         return false;
+    coili_check(line->next, NOT_INIT);
     struct coil_place *place = place_of(line->next);
     unlink_place(place);
     place->granted(place, value);

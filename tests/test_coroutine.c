@@ -3271,7 +3271,7 @@ DEATH_TEST(coroutine_run_with_another_frame_header_aborts,
 
 DEATH_TEST(coroutine_called_without_a_loop_aborts, "this thread has no loop")
 {
-    (void)CALL(work);
+    coil_drop(CALL(work));
 }
 
 DEATH_TEST(coroutine_spawned_without_a_loop_aborts, "this thread has no loop")

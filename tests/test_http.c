@@ -1296,7 +1296,7 @@ static void black_hole(struct coil_coro *co)
                                       .url = my->url,
                                       .timeouts = my->limits }));
         CHECK_ERR(my->err, -ETIMEDOUT, COIL_PHASE_CONNECT);
-        CHECK_STR(explained(my->err), "connect: Connection timed out");
+        CHECK_STR(explained(my->err), "connect: Timed out");
 
     FINALLY;
         AWAIT(coil_session_close(my->session));

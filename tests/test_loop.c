@@ -2150,3 +2150,21 @@ TEST(loop_dump_to_a_closed_descriptor_is_harmless)
     coil_dump(-1);
     coil_loop_close(loop);
 }
+
+// A time-out that was meant for ever must not strike at once.
+TEST(loop_durations_beyond_what_can_be_are_for_ever)
+{
+    static const int64_t constants[] = { COIL_SECONDS(1e300), COIL_MS(1.5),
+                                         COIL_SECONDS(-1e300) };
+    volatile double huge = 1e300, none = 0.0;
+    CHECK(constants[0] == COIL_NEVER);
+    CHECK(constants[1] == 1500000);
+    CHECK(constants[2] == -COIL_NEVER);
+    CHECK(COIL_SECONDS(huge) == COIL_NEVER);
+    CHECK(COIL_MS(huge * 1e300) == COIL_NEVER); /* infinite */
+    CHECK(COIL_US(-huge) == -COIL_NEVER);
+    CHECK(COIL_SECONDS(none / none) == 0); /* not a number */
+    int i = 3;
+    CHECK(COIL_SECONDS(i++) == 3000000000);
+    CHECK_INT(i, 4);
+}

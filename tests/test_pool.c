@@ -635,7 +635,7 @@ static void waits(struct coil_coro *co)
         AWAIT(coil_sleep(COIL_MS(5)));
         TRY_AWAIT(my->err, GET("/late"));
         CHECK_ERR(my->err, -ETIMEDOUT, COIL_PHASE_POOL);
-        CHECK_STR(explained(my->err), "pool: Connection timed out");
+        CHECK_STR(explained(my->err), "pool: Timed out");
         my->second = SPAWN(fetch, .session = my->session,
                            .request = { .url = "http://nobody.invalid:81/" });
         AWAIT(coil_sleep(0));

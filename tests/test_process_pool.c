@@ -367,7 +367,11 @@ static void check_broken(coil_process_fn *fn, int code)
 
 TEST(process_pool_breaks_with_a_child_that_exits)
 {
+    char words[128];
     check_broken(exits, 3);
+    coil_explain(COIL_EBROKEN, COIL_DETAIL(COIL_PHASE_NONE, 3), words,
+                 sizeof words);
+    CHECK(strstr(words, "exit status 3"));
 }
 
 TEST(process_pool_breaks_with_a_child_that_is_killed)

@@ -584,3 +584,43 @@ TEST(race_survives_every_failed_allocation)
 {
     test_every_allocation(racing);
 }
+
+/* ---- Depth -------------------------------------------------------------- */
+
+static void races_down(struct coil_coro *co);
+
+struct races_down {
+    struct coil_coro coro;
+    int depth;
+    struct coil_task *task;
+};
+
+static void races_down(struct coil_coro *co)
+{
+    ASYNC(races_down, my) {
+        if (my->depth == 0)
+            AWAIT(coil_sleep(COIL_SECONDS(3600)));
+        my->task = SPAWN(races_down, .depth = my->depth - 1);
+        AWAIT(coil_race(&my->task, 1));
+    }
+}
+
+static void *run_races_down(void *arg)
+{
+    struct coil_loop *loop;
+    CHECK_INT(coil_loop_new(&loop, NULL), 0);
+    struct coil_task *t = coil_spawn(CALL(races_down, .depth = 20000));
+    for (int i = 0; i < 20010; i++)
+        coil_loop_pass(loop, 0);
+    coil_task_cancel(t);
+    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_future_error(coil_task_future(t)), -ECANCELED);
+    coil_loop_close(loop);
+    return arg;
+}
+
+// A race cancels races, as deep as they go; the C stack must not.
+TEST(race_nested_deeply_is_cancelled_on_a_small_stack)
+{
+    work_on_small_stack(run_races_down);
+}

@@ -903,3 +903,35 @@ TEST(wait_combinators_survive_two_cancels)
                 }
     stage_close();
 }
+
+/* ---- Depth -------------------------------------------------------------- */
+
+struct nested {
+    struct coil_coro coro;
+    struct coil_future *future;
+    int depth, err;
+};
+
+static void nested(struct coil_coro *co)
+{
+    ASYNC(nested, my) {
+        my->future = coil_sleep(COIL_SECONDS(3600));
+        for (; my->depth > 0; my->depth--)
+            my->future = coil_gather(&my->future, 1);
+        TRY_AWAIT(my->err, coil_wait_for(my->future, COIL_MS(1)));
+        CHECK_INT(my->err, -ETIMEDOUT);
+    }
+}
+
+static void *run_nested(void *arg)
+{
+    CHECK_INT(RUN(nested, .depth = 20000), 0);
+    return arg;
+}
+
+// Each gather cancels what is in it, which may be another one: a recursion that
+// must not be as deep as the gathers are.
+TEST(gather_nested_deeply_is_cancelled_on_a_small_stack)
+{
+    work_on_small_stack(run_nested);
+}

@@ -6,6 +6,13 @@
  */
 #include "interleave.h"
 
+#include <coil/barrier.h>
+#include <coil/event.h>
+#include <coil/limiter.h>
+#include <coil/lock.h>
+#include <coil/queue.h>
+#include <coil/semaphore.h>
+#include <coil/task_pool.h>
 #include <coil/waiters.h>
 
 struct gate {
@@ -463,11 +470,106 @@ TEST(waiters_lose_no_turn_in_any_interleaving)
     CHECK(n > 2000);
 }
 
-// Zero bytes are no free lock: said, and not found out by a crash.
-DEATH_TEST(waiters_of_a_line_without_init_abort,
-           "a line is used before its _init")
+/* ---- Without _init ------------------------------------------------------ */
+
+// A frame begins with zero bytes, which are no lock that is free: it is said
+// so, and not found out by a crash, or by an item that is lost.
+static void use_zero(int what)
 {
+    static struct coil_lock lock;
+    static struct coil_event event;
+    static struct coil_semaphore semaphore;
+    static struct coil_barrier barrier;
+    static struct coil_queue queue;
+    static struct coil_task_pool pool;
+    static struct coil_limiter limiter;
+    void *item;
     stage_open();
-    static struct coil_waiters line;
-    stage_run(coil_spawn(coil_park(&line, "nothing", NULL, NULL)));
+    struct coil_future *f = NULL;
+    switch (what) {
+    case 0:
+        coil_queue_put_nowait(&queue, &queue);
+        break;
+    case 1:
+        coil_queue_get_nowait(&queue, &item);
+        break;
+    case 2:
+        coil_event_set(&event);
+        break;
+    case 3:
+        f = coil_lock_acquire(&lock);
+        break;
+    case 4:
+        f = coil_event_wait(&event);
+        break;
+    case 5:
+        f = coil_semaphore_acquire(&semaphore);
+        break;
+    case 6:
+        f = coil_barrier_wait(&barrier);
+        break;
+    case 7:
+        f = coil_task_pool_join(&pool);
+        break;
+    case 8:
+        f = coil_queue_get(&queue);
+        break;
+    case 9:
+        f = coil_limiter_acquire_for(&limiter, &limiter);
+        break;
+    }
+    if (f)
+        stage_run(coil_spawn(f));
+}
+
+#define BEFORE_INIT "a lock, a queue or the like is used before its _init"
+
+DEATH_TEST(waiters_queue_put_without_init_aborts, BEFORE_INIT)
+{
+    use_zero(0);
+}
+
+DEATH_TEST(waiters_queue_get_now_without_init_aborts, BEFORE_INIT)
+{
+    use_zero(1);
+}
+
+DEATH_TEST(waiters_event_set_without_init_aborts, BEFORE_INIT)
+{
+    use_zero(2);
+}
+
+DEATH_TEST(waiters_lock_without_init_aborts, BEFORE_INIT)
+{
+    use_zero(3);
+}
+
+DEATH_TEST(waiters_event_without_init_aborts, BEFORE_INIT)
+{
+    use_zero(4);
+}
+
+DEATH_TEST(waiters_semaphore_without_init_aborts, BEFORE_INIT)
+{
+    use_zero(5);
+}
+
+DEATH_TEST(waiters_barrier_without_init_aborts, BEFORE_INIT)
+{
+    use_zero(6);
+}
+
+DEATH_TEST(waiters_task_pool_without_init_aborts, BEFORE_INIT)
+{
+    use_zero(7);
+}
+
+DEATH_TEST(waiters_queue_get_without_init_aborts, BEFORE_INIT)
+{
+    use_zero(8);
+}
+
+DEATH_TEST(waiters_limiter_without_init_aborts, BEFORE_INIT)
+{
+    use_zero(9);
 }

@@ -14,6 +14,8 @@
  */
 #include "stage.h"
 
+#include <pthread.h>
+
 struct work {
     struct coil_coro coro;
     int id, passes, err;
@@ -134,6 +136,18 @@ static inline struct coil_future *next(void *arg)
     return CALL(work, .id = i, .passes = s->passes ? s->passes(i) : 0,
                 .err = s->err ? s->err(i) : 0, .begun = &s->begun,
                 .over = &s->over, .running = &s->running, .most = &s->most);
+}
+
+/* In a thread of its own: what is deep must not be deep on the C stack. */
+static inline void work_on_small_stack(void *(*fn)(void *))
+{
+    pthread_attr_t attr;
+    pthread_t thread;
+    CHECK_INT(pthread_attr_init(&attr), 0);
+    CHECK_INT(pthread_attr_setstacksize(&attr, (size_t)512 * 1024), 0);
+    CHECK_INT(pthread_create(&thread, &attr, fn, NULL), 0);
+    CHECK_INT(pthread_join(thread, NULL), 0);
+    pthread_attr_destroy(&attr);
 }
 
 #endif

@@ -28,12 +28,17 @@
  * that has to wait returns from the function; the loop calls it again and the
  * block goes on behind the await: a switch over line numbers (Duff's device).
  *
- * What follows from it, each caught loudly:
- *   - what must outlive an await is a field; a local is lost there;
+ * What follows from it:
+ *   - what must outlive an await is a field; a local is lost there (gcc tells of
+ *     some at -O1, clang of some with -Wconditional-uninitialized, and a build
+ *     with COIL_DEBUG spoils the rest);
+ * and, caught loudly:
  *   - no `switch` of your own around an await (aborts at the first resume);
  *   - one await a line (does not compile otherwise);
- *   - no `return` in the block: RETURN(v), FAIL(err) (aborts);
- *   - a frame of at most COIL_FRAME_MAX bytes (does not compile otherwise).
+ *   - no `return` in the block: RETURN(v), FAIL(err) (aborts); a `break` or
+ *     `continue` that is in no loop ends the block, as RETURN(0) would;
+ *   - a frame of at most COIL_FRAME_MAX bytes (does not compile otherwise);
+ *   - ASYNC names its own function (gcc at -O1 and clang refuse another).
  *
  * Whatever a coroutine starts is its child. When its block ends, for whatever
  * reason, children that still run are cancelled and awaited, then FINALLY
@@ -113,7 +118,10 @@ COIL_END_DECLS
 
 /*
  * Run it concurrently, as a child of this coroutine. Its first step is queued
- * behind what is ready.
+ * behind what is ready. What still runs when this block ends is cancelled then:
+ * JOIN() waits for it, and so does the end of a group's block (group.h). The
+ * frame is kept until this coroutine is over: in a loop without end START, or
+ * drop the handle.
  *
  * Result    a struct coil_task *, to be awaited any number of times; without
  *           memory one that has failed with -ENOMEM
@@ -204,6 +212,9 @@ COIL_END_DECLS
     static const struct coil_site coil_site = { \
         __FILE__, #T, __LINE__, (void (*)(void))(free_fn) \
     }; \
+    if (__builtin_constant_p(__builtin_strcmp(__func__, #T)) && \
+        __builtin_strcmp(__func__, #T) != 0) \
+        coili_function_of_another_name(); \
     for (struct T *my = (struct T *)(void *)co; my; \
          my = coili_leave(co, &coil_site)) \
         if (co->future.state) \
@@ -454,7 +465,7 @@ COIL_END_DECLS
 /*
  * By hand: one item of a generator that is kept in a field. `more` is true and
  * the item is stored; or the generator is over, `more` is false, and the field
- * holds nothing any more. The first NEXT makes it this coroutine's; an error of
+ * is void: another NEXT aborts. The first NEXT makes it this coroutine's; an error of
  * it is one of this coroutine, as with AWAIT.
  *
  *     my->numbers = CALL(countdown, .n = 5);
@@ -781,6 +792,10 @@ COIL_API void coili_run_on_begin(struct coil_loop *loop, uint32_t abi);
 COIL_API int coili_run_on_end(struct coil_future *main, enum coili_kind kind,
                               void *result);
 
+/* There is none: only a call to it is said to be wrong. */
+void coili_function_of_another_name(void)
+    __attribute__((error("ASYNC must name the function that it stands in")));
+
 COIL_API void *coili_leave(struct coil_coro *co, const struct coil_site *site);
 COIL_API void coili_body_over_slow(struct coil_coro *co);
 COIL_API void coili_in_finally(struct coil_coro *co);
@@ -977,7 +992,7 @@ static inline void *coili_take_pointer(struct coil_coro *co)
  * Inlined where it stands, so that the compiler writes the arguments straight
  * into the frame: a copy out of line stalls on store forwarding.
  */
-static inline __attribute__((always_inline)) struct coil_future *
+COIL_NODISCARD static inline __attribute__((always_inline)) struct coil_future *
 coili_call(struct coil_coro *co, size_t size, const void *args)
 {
     if (!co)

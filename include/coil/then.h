@@ -33,8 +33,9 @@ COIL_BEGIN_DECLS
 
 /*
  * A handler. `done` has a value, or an error: ask it with coil_future_int(),
- * _pointer(), _double() or _error(). What it spawns is a child of its link, and
- * ends with it.
+ * _pointer(), _double() or _error(). To ask for a pointer that is freed with its
+ * future is to take it: free it, or hand it on by a coroutine of your own
+ * (ASYNC_GIVES). What a handler spawns is a child of its link, and ends with it.
  *
  * Result    what the link is to end with: a CALL, a future that is done
  *           (coil_future_done_with(0, n), coil_future_done_pointer(p)) or one

@@ -13,10 +13,14 @@
 
 COIL_BEGIN_DECLS
 
-/* Durations in nanoseconds; the argument may be a fraction: 1.5. */
-#define COIL_SECONDS(s) ((int64_t)((double)(s) * 1e9))
-#define COIL_MS(ms) ((int64_t)((double)(ms) * 1e6))
-#define COIL_US(us) ((int64_t)((double)(us) * 1e3))
+/*
+ * Durations in nanoseconds; the argument may be a fraction: 1.5. What is longer
+ * than an int64_t holds, 292 years, is COIL_NEVER; what is no number is 0. Of
+ * constants they are constants.
+ */
+#define COIL_SECONDS(s) COILI_NS((double)(s) * 1e9)
+#define COIL_MS(ms) COILI_NS((double)(ms) * 1e6)
+#define COIL_US(us) COILI_NS((double)(us) * 1e3)
 
 /* A deadline that never comes. */
 #define COIL_NEVER INT64_MAX
@@ -28,6 +32,20 @@ COIL_BEGIN_DECLS
  * Source    asyncio loop.time(); clock_gettime(2), CLOCK_MONOTONIC
  */
 COIL_API int64_t coil_now(void);
+
+/* Private. */
+#define COILI_IN_RANGE(ns, otherwise) \
+    ((ns) >= 9223372036854775807.0 ? INT64_MAX \
+     : (ns) <= -9223372036854775807.0 ? -INT64_MAX \
+     : (ns) == (ns) ? (otherwise) : 0)
+#define COILI_NS(ns) \
+    (__builtin_constant_p(ns) ? COILI_IN_RANGE(ns, (int64_t)(ns)) \
+                              : coili_ns(ns))
+
+static inline int64_t coili_ns(double ns)
+{
+    return COILI_IN_RANGE(ns, (int64_t)ns);
+}
 
 COIL_END_DECLS
 
