@@ -465,8 +465,8 @@ COIL_END_DECLS
 /*
  * By hand: one item of a generator that is kept in a field. `more` is true and
  * the item is stored; or the generator is over, `more` is false, and the field
- * is void: another NEXT aborts. The first NEXT makes it this coroutine's; an error of
- * it is one of this coroutine, as with AWAIT.
+ * is void: another NEXT aborts. The first NEXT makes it this coroutine's; an
+ * error of it is one of this coroutine, as with AWAIT.
  *
  *     my->numbers = CALL(countdown, .n = 5);
  *     NEXT(my->more, my->first, my->numbers);
