@@ -9,8 +9,7 @@
  * names the rule. Bad input never does: it is an error number.
  */
 
-#include <stdio.h>
-#include <stdlib.h>
+#include <coil/api.h>
 
 #define COILI_LIKELY(x) __builtin_expect(!!(x), 1)
 #define COILI_UNLIKELY(x) __builtin_expect(!!(x), 0)
@@ -24,10 +23,7 @@
             coili_fatal(what); \
     } while (0)
 
-static inline _Noreturn __attribute__((cold)) void coili_fatal(const char *what)
-{
-    fprintf(stderr, "coil: %s\n", what);
-    abort();
-}
+/* Says what, and which coroutine runs, after which line; and aborts. */
+COIL_API _Noreturn __attribute__((cold)) void coili_fatal(const char *what);
 
 #endif

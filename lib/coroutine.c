@@ -33,6 +33,8 @@
 #include <float.h>
 #include <limits.h>
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "runtime.h"
@@ -897,6 +899,11 @@ const struct coil_site *coili_site(struct coil_coro *co)
     co->step(co);
     co->line = line;
     return loop->asked;
+}
+
+void coili_fatal(const char *what)
+{
+    coili_misuse(coili_loop ? coili_loop->current : NULL, NULL, 0, what);
 }
 
 void coili_misuse(struct coil_coro *co, const char *file, int line,
