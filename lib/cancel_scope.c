@@ -109,10 +109,8 @@ bool coili_within(struct coil_coro *co, int64_t duration)
     if (!s)
         return no_memory(co);
     int64_t now = coil_now();
-    if (arm(s, duration > INT64_MAX - now ? INT64_MAX : now + duration) == 0)
-        return false;
-    coili_scope_pop(co, &s->scope);
-    return no_memory(co);
+    int64_t deadline = duration > INT64_MAX - now ? INT64_MAX : now + duration;
+    return arm(s, deadline) < 0 && no_memory(co);
 }
 
 /* ---- Scopes ----------------------------------------------------------- */
@@ -132,8 +130,7 @@ bool coili_cancel_scope_enter(struct coil_coro *co,
         coili_strike(co, &s->scope, COIL_CANCEL_USER);
     } else if (coil_cancel_scope_deadline(scope) != COIL_NEVER &&
                arm(s, scope->deadline) < 0) {
-        coili_scope_pop(co, &s->scope);
-        return no_memory(co);
+        return no_memory(co); /* it goes with the block */
     }
     s->object = scope;
     scope->inside = s;
@@ -269,10 +266,7 @@ enum coili_verdict coili_cancel_scopes_over(struct coil_coro *co)
         if (may_strike(scope) && scope->on != STRUCK_AND_OVER)
             end_scope(co, scope);
     }
-    struct coil_future *f = &co->future;
-    bool alone = take_back(co, s) && outcome_of(f) == S_FAILED &&
-                 f->result.e.error == -ECANCELED && f->flags & F_OWN_CANCEL;
-    return alone ? s.by : NOBODY;
+    return take_back(co, s) && co->future.flags & F_OWN_CANCEL ? s.by : NOBODY;
 }
 
 bool coili_cancel_scopes_struck(struct coil_coro *co)

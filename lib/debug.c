@@ -105,6 +105,6 @@ void coili_debug_never_awaited(struct coil_coro *co)
 
 void coili_debug_dropped(void)
 {
-    coili_report("a future was dropped while it was pending", coili_loop->current,
-                 0, 0);
+    coili_report("a future was dropped while it was pending",
+                 coili_loop->current, 0, 0);
 }

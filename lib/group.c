@@ -16,8 +16,8 @@
  *                               an outer cancellation then strikes its caller's
  *                               next await
  *
- * As in asyncio the error of a child beats a cancellation from outside, which is
- * not forgotten for that.
+ * As in asyncio the error of a child beats a cancellation from outside, which
+ * is not forgotten for that.
  *
  * Children are asked to end once, be it here or by drain(): a second request
  * would cut the FINALLY short that the first one has led to.
@@ -51,7 +51,7 @@ static bool ends_early(const struct coil_group *group)
 /* The block has not come to its end, or waits there; then drain() does. */
 static bool in_block(const struct coil_coro *co)
 {
-    return co->line < LINE_OVER && !(co->future.flags & F_FINALLY);
+    return co->line < LINE_OVER;
 }
 
 /* All that is in it is asked to end, and what is left of the block. */
@@ -118,8 +118,6 @@ void coili_group_child_failed(struct coili_nursery *n, struct coil_coro *child)
 
 void coil_group_cancel(struct coil_group *group)
 {
-    if (group->over || ends_early(group))
-        return;
     group->cancelled = true;
     if (group->inside)
         end_early(group->inside);

@@ -644,7 +644,7 @@ void coili_strike(struct coil_coro *co, struct coili_scope *scope,
 /* It leaves its coroutine's list. */
 void coili_cancel_scope_gone(struct cancel_scope *scope);
 
-/* A child of a group has failed; its error is the group's if it is the first. */
+/* A child of a group has failed; if it is the first, so has the group. */
 void coili_group_child_failed(struct coili_nursery *n, struct coil_coro *child);
 
 /* The block has come to its end, but children of its group have not. */

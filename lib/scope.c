@@ -2,8 +2,8 @@
 /*
  * scope.c: what belongs to a coroutine until it is over.
  *
- * Children, deadlines, a group, holds, iterations and a name hang in one list on
- * the frame, newest first. Most coroutines have none, and pay 8 bytes for that.
+ * Children, deadlines, a group, holds, iterations and a name hang in one list
+ * on the frame, newest first. Most coroutines have none, and pay 8 bytes for that.
  */
 #include <errno.h>
 #include <string.h>

@@ -478,7 +478,7 @@ unsigned coil_task_uncancel(struct coil_task *task)
     struct coil_coro *co = &task->coro;
     if (co->future.cancels)
         co->future.cancels--;
-    /* Frames that were called later count, beside, what their own scopes ask. */
+    /* Frames called later count, beside, what their own scopes ask. */
     while ((co = called(co)) && coili_cancels_of_others(co))
         co->future.cancels--;
     if (!task->coro.future.cancels && is_skipping_its_block(&task->coro))

@@ -1003,23 +1003,30 @@ TEST(cancel_scope_that_is_cancelled_is_not_late_as_well)
 }
 
 // No memory for the timer: the deadline that is due already stays.
-TEST(cancel_scope_deadline_that_is_due_stays_if_it_cannot_be_moved)
+TEST(cancel_scope_deadline_stays_if_it_cannot_be_moved)
 {
-    struct coil_task *t = begin_around("a", "");
-    stage_passes(3);
-    CHECK_INT(coil_cancel_scope_set_deadline(&scope, 1), 0);
-    test_fail_allocations_from(1);
-    while (coil_alloc(64)) /* what the loop has in store */
-        continue;
-    CHECK_INT(coil_cancel_scope_set_deadline(&scope,
-                                             coil_now() + COIL_SECONDS(60)),
-              -ENOMEM);
-    test_fail_allocations_from(0);
-    CHECK_INT(coil_cancel_scope_deadline(&scope), 1);
-    stage_passes(4);
-    CHECK_TRACE("block:over ended -110 -1");
-    end_around(t, 0);
-    stage_trace[0] = '\0';
+    for (int due = 0; due < 2; due++) {
+        struct coil_task *t = begin_around("a", "");
+        stage_passes(3);
+        if (due)
+            CHECK_INT(coil_cancel_scope_set_deadline(&scope, 1), 0);
+        int64_t before = coil_cancel_scope_deadline(&scope);
+        test_fail_allocations_from(1);
+        while (coil_alloc(64)) /* what the loop has in store */
+            continue;
+        CHECK_INT(coil_cancel_scope_set_deadline(&scope,
+                                                 coil_now() + COIL_SECONDS(60)),
+                  -ENOMEM);
+        test_fail_allocations_from(0);
+        CHECK_INT(coil_cancel_scope_deadline(&scope), before);
+        stage_passes(4);
+        CHECK_TRACE(due ? "block:over ended -110 -1" : "");
+        if (!due)
+            hand_set(&hand, 0, 0);
+        stage_passes(3);
+        end_around(t, 0);
+        stage_trace[0] = '\0';
+    }
 }
 
 // 0 is a time as any other; not that there is none.
@@ -1037,6 +1044,210 @@ TEST(cancel_scope_deadline_of_0_has_passed)
         end_around(t, 0);
         stage_trace[0] = '\0';
     }
+}
+
+// In FINALLY a request strikes one await, whatever the block was in.
+TEST(cancel_scope_that_is_over_strikes_no_second_await_in_finally)
+{
+    struct coil_task *t = begin_around("a.cc", "");
+    stage_passes(3);
+    coil_cancel_scope_cancel(&scope);
+    stage_passes(3);
+    CHECK_INT(hand.started, 2);
+    coil_task_cancel(t);
+    stage_passes(3);
+    CHECK_INT(hand.started, 3);
+    CHECK_INT(hand.cancels, 2);
+    hand_set(&hand, 0, 0);
+    stage_passes(3);
+    CHECK_TRACE("block:fc-125 block:fc0 block:over ended -125 -1");
+    end_around(t, 0);
+    stage_trace[0] = '\0';
+}
+
+TEST(cancel_scope_that_is_late_or_over_has_no_deadline_to_move)
+{
+    struct coil_task *t = begin_around("ca", "");
+    stage_passes(3);
+    hand.on_cancel = HAND_LINGERS;
+    coil_cancel_scope_set_deadline(&scope, 1);
+    stage_passes(2);
+    CHECK(coil_cancel_scope_expired(&scope));
+    CHECK_INT(coil_cancel_scope_set_deadline(&scope, COIL_NEVER), -EALREADY);
+    CHECK(!coil_cancel_scope_cancel(&scope));
+    hand_set(&hand, 0, 0);
+    stage_passes(4);
+    end_around(t, 0);
+    stage_trace[0] = '\0';
+
+    t = begin_around("r", "");
+    stage_passes(4);
+    CHECK_INT(coil_cancel_scope_set_deadline(&scope, COIL_NEVER), -EALREADY);
+    end_around(t, 0);
+    stage_trace[0] = '\0';
+}
+
+// Catches a request, and awaits once more.
+struct catches {
+    struct coil_coro coro;
+    struct hand *hand;
+    struct coil_cancel_scope *scope;
+    int64_t within;
+    int err;
+};
+
+static void catches(struct coil_coro *co)
+{
+    ASYNC(catches, my) {
+        if (my->scope)
+            CANCEL_SCOPE(my->scope);
+        if (my->within)
+            WITHIN(my->within);
+        CATCH_AWAIT(my->err, hand_op(my->hand));
+        CHECK_INT(my->err, -ECANCELED);
+        AWAIT(hand_op(my->hand));
+    }
+}
+
+struct has_catching_child {
+    struct coil_coro coro;
+    struct coil_group *group;
+    struct hand *hand;
+};
+
+static void has_catching_child(struct coil_coro *co)
+{
+    ASYNC(has_catching_child, my) {
+        GROUP(my->group);
+        START(catches, .hand = my->hand);
+        AWAIT(coil_sleep(COIL_SECONDS(60)));
+    }
+}
+
+// A scope somewhere else that was cancelled: no concern of who is in another
+// one, of a deadline, or of a group.
+TEST(cancel_scope_strikes_again_only_in_its_own_block)
+{
+    for (int what = 0; what < 3; what++) {
+        struct coil_cancel_scope other = { 0 };
+        struct coil_group group = { 0 };
+        struct hand op = { 0 };
+        struct coil_task *t = begin_around("a", "");
+        hand.on_cancel = HAND_LINGERS;
+        stage_passes(3);
+        coil_cancel_scope_cancel(&scope);
+        struct coil_task *second =
+            what == 2 ? coil_spawn(CALL(has_catching_child, .hand = &op,
+                                        .group = &group))
+                      : coil_spawn(CALL(catches, .hand = &op,
+                                        .scope = what == 0 ? &other : NULL,
+                                        .within = what == 1 ? -1 : 0));
+        stage_passes(4);
+        if (what == 0)
+            coil_task_cancel(second);
+        else if (what == 2)
+            coil_group_cancel(&group);
+        stage_passes(4);
+        CHECK_INT(op.started, 2);
+        CHECK_INT(op.cancels, 1);
+        hand_set(&op, 0, 0);
+        CHECK_INT(stage_run(second), 0);
+        hand_set(&hand, -ECANCELED, 0);
+        stage_passes(4);
+        end_around(t, 0);
+        stage_trace[0] = '\0';
+    }
+}
+
+struct group_then_scope {
+    struct coil_coro coro;
+    struct coil_group *group;
+    struct hand *hand;
+    int err;
+};
+
+static void group_then_scope(struct coil_coro *co)
+{
+    ASYNC(group_then_scope, my) {
+        GROUP(my->group);
+        CATCH_AWAIT(my->err, hand_op(my->hand));
+        CANCEL_SCOPE(&scope);
+        AWAIT(hand_op(my->hand));
+    }
+}
+
+struct calls_group_then_scope {
+    struct coil_coro coro;
+    struct coil_group group;
+    struct hand *hand;
+    int err;
+};
+
+static void calls_group_then_scope(struct coil_coro *co)
+{
+    ASYNC(calls_group_then_scope, my) {
+        TRY_AWAIT(my->err, CALL(group_then_scope, .group = &my->group,
+                                .hand = my->hand));
+        trace("not reached");
+    }
+}
+
+struct both {
+    struct coil_coro coro;
+    struct coil_group *group;
+    bool scope_first;
+};
+
+static void both(struct coil_coro *co)
+{
+    ASYNC(both, my) {
+        if (my->scope_first)
+            CANCEL_SCOPE(&scope);
+        GROUP(my->group);
+        if (!my->scope_first)
+            CANCEL_SCOPE(&scope);
+        AWAIT(hand_op(&hand));
+    }
+}
+
+// Both are cancelled at once: the outer one decides what it ends with.
+TEST(cancel_scope_and_a_group_end_as_the_outer_one_of_them)
+{
+    for (int scope_first = 0; scope_first < 2; scope_first++) {
+        struct coil_group group = { 0 };
+        hand = (struct hand){ 0 };
+        scope = (struct coil_cancel_scope){ 0 };
+        stage_open();
+        struct coil_task *t = coil_spawn(CALL(both, .group = &group,
+                                              .scope_first = scope_first));
+        stage_passes(2);
+        coil_group_cancel(&group);
+        coil_cancel_scope_cancel(&scope);
+        CHECK_INT(stage_run(t), scope_first ? -ECANCELED : 0);
+        CHECK_INT(coil_task_cancelling(t), 0);
+        stage_close();
+    }
+}
+
+// A request came between the two: the outer one has not met it when it began,
+// so it leaves the cancellation alone, as one block in another would.
+TEST(cancel_scope_in_a_group_leaves_to_it_a_request_that_came_between)
+{
+    hand = (struct hand){ 0 };
+    scope = (struct coil_cancel_scope){ 0 };
+    stage_open();
+    struct coil_task *t = coil_spawn(CALL(calls_group_then_scope,
+                                          .hand = &hand));
+    stage_passes(3);
+    coil_task_cancel(t);
+    stage_passes(2);
+    struct calls_group_then_scope *frame = coil_task_frame(t);
+    coil_group_cancel(&frame->group);
+    coil_cancel_scope_cancel(&scope);
+    CHECK_INT(stage_run(t), -ECANCELED);
+    CHECK_TRACE("");
+    CHECK_INT(coil_task_cancelling(t), 1);
+    stage_close();
 }
 
 struct two_scopes {
@@ -1288,6 +1499,15 @@ DEATH_TEST(cancel_scope_entered_twice_aborts,
            "a cancel scope is entered twice")
 {
     RUN(in_finally, .twice = true);
+}
+
+DEATH_TEST(cancel_scope_entered_after_its_end_aborts,
+           "a cancel scope is entered twice")
+{
+    stage_open();
+    for (int i = 0; i < 2; i++)
+        stage_run(coil_spawn(CALL(script, .name = "t", .steps = "r",
+                                  .scope = &scope)));
 }
 
 static int scope_allocations(void)

@@ -874,6 +874,219 @@ TEST(group_in_a_cancel_scope)
 
 /* ---- Waiting in the block --------------------------------------------- */
 
+/* ---- Asked once, and by whom ------------------------------------------ */
+
+// A block that lingers, struck already, is not asked again either.
+TEST(group_that_is_cancelled_does_not_ask_again_when_a_child_fails)
+{
+    struct child two[] = { { .name = "a", .hand = &a, .fails_late = -EIO },
+                           { .name = "b", .hand = &b, .cleanup = &c } };
+    struct team team = { .children = two, .n = 2, .body = &body };
+    struct coil_task *t = begin(&team);
+    a.on_cancel = body.on_cancel = HAND_LINGERS;
+    coil_group_cancel(&group);
+    stage_passes(2);
+    CHECK_INT(c.started, 1);
+    hand_set(&a, 0, 0);
+    stage_passes(2);
+    CHECK_INT(body.cancels, 1);
+    CHECK_INT(c.cancels, 0);
+    hand_set(&body, -ECANCELED, 0);
+    hand_set(&c, 0, 0);
+    stage_passes(5);
+    CHECK_TRACE("a b over boss -5 -1");
+    end(t);
+    stage_trace[0] = '\0';
+}
+
+// A request from outside is another matter, also if the block has returned.
+TEST(group_cancelled_twice_over_cuts_the_cleanup_of_its_children_short)
+{
+    struct child one[] = { { .name = "a", .hand = &a, .cleanup = &c } };
+    struct team team = { .children = one, .n = 1 };
+    struct coil_task *t = begin(&team);
+    coil_group_cancel(&group);
+    stage_passes(2);
+    CHECK_INT(c.started, 1);
+    coil_task_cancel(t);
+    stage_passes(4);
+    CHECK_INT(c.cancels, 1);
+    CHECK_TRACE("a over boss 0 7 then -125");
+    CHECK_INT(stage_run(t), 0);
+    stage_close();
+}
+
+struct survives {
+    struct coil_coro coro;
+    int err;
+};
+
+// A child that has dealt with a request of somebody else.
+static void survives(struct coil_coro *co)
+{
+    ASYNC(survives, my) {
+        CATCH_AWAIT(my->err, hand_op(&a));
+        trace("caught");
+        AWAIT(hand_op(&b));
+    }
+}
+
+struct fails_beside {
+    struct coil_coro coro;
+    struct coil_task *child;
+};
+
+static void fails_beside(struct coil_coro *co)
+{
+    ASYNC(fails_beside, my) {
+        GROUP(&group);
+        my->child = SPAWN(survives);
+        AWAIT(coil_sleep(0));
+        coil_task_cancel(my->child);
+        AWAIT(hand_op(&body));
+        FAIL(-ENOENT);
+    }
+}
+
+TEST(group_asks_a_child_that_survived_a_cancellation_of_somebody_else)
+{
+    reset();
+    stage_open();
+    struct coil_task *t = coil_spawn(CALL(fails_beside));
+    stage_passes(5);
+    CHECK_TRACE("caught");
+    hand_set(&body, 0, 0);
+    CHECK_INT(stage_run(t), -ENOENT);
+    CHECK_INT(b.cancels, 1);
+    stage_close();
+}
+
+struct enters {
+    struct coil_coro coro;
+    int err;
+};
+
+static void enters(struct coil_coro *co)
+{
+    ASYNC(enters, my) {
+        CATCH_AWAIT(my->err, hand_op(&a));
+        GROUP(&group);
+        AWAIT(hand_op(&b));
+    }
+}
+
+// asyncio compares with the counter at entry; a flag would not do.
+TEST(group_entered_after_a_cancellation_was_caught_ends_well)
+{
+    for (int succeeds = 0; succeeds < 2; succeeds++) {
+        reset();
+        b.on_cancel = succeeds ? HAND_SUCCEEDS : HAND_ENDS;
+        stage_open();
+        struct coil_task *t = coil_spawn(CALL(enters));
+        stage_passes(2);
+        coil_task_cancel(t);
+        stage_passes(2);
+        coil_group_cancel(&group);
+        CHECK_INT(stage_run(t), 0);
+        CHECK_INT(coil_task_cancelling(t), 1);
+        stage_close();
+    }
+}
+
+// What the block has dealt with does not strike its caller.
+TEST(group_error_after_a_cancellation_was_caught_is_an_error_only)
+{
+    struct child one[] = { { .name = "a", .hand = &a, .fails = -EIO } };
+    struct team team = { .children = one, .n = 1, .body = &body,
+                         .swallows = true };
+    struct coil_task *t = begin(&team);
+    coil_task_cancel(t);
+    stage_passes(3);
+    hand_set(&a, 0, 0);
+    stage_passes(5);
+    CHECK_TRACE("body:-125 a over boss -5 -1");
+    CHECK_INT(then.started, 1);
+    hand_set(&then, 0, 0);
+    CHECK_INT(stage_run(t), 0);
+    stage_close();
+    stage_trace[0] = '\0';
+}
+
+struct waits_in_finally {
+    struct coil_coro coro;
+};
+
+static void waits_in_finally(struct coil_coro *co)
+{
+    ASYNC(waits_in_finally, my) {
+        GROUP(&group);
+        START(child, .name = "a", .hand = &a, .fails_late = -EIO);
+        AWAIT(hand_op(&body));
+
+    FINALLY;
+        AWAIT(hand_op(&c));
+        trace("over");
+    }
+}
+
+struct calls_it {
+    struct coil_coro coro;
+    int err;
+};
+
+static void calls_it(struct coil_coro *co)
+{
+    ASYNC(calls_it, my) {
+        TRY_AWAIT(my->err, CALL(waits_in_finally));
+        trace("%d", my->err);
+        AWAIT(hand_op(&then));
+        trace("not reached");
+    }
+}
+
+// The first request has become the caller's; a second one cuts FINALLY short.
+TEST(group_error_beats_two_cancellations_and_the_caller_is_struck)
+{
+    reset();
+    stage_open();
+    struct coil_task *t = coil_spawn(CALL(calls_it));
+    stage_passes(3);
+    coil_task_cancel(t);
+    stage_passes(4);
+    CHECK_INT(c.started, 1);
+    coil_task_cancel(t);
+    CHECK_INT(stage_run(t), -ECANCELED);
+    CHECK_TRACE("a over -5");
+    CHECK_INT(then.started, 0);
+    stage_close();
+}
+
+struct spawns_late {
+    struct coil_coro coro;
+    int err;
+};
+
+static void spawns_late(struct coil_coro *co)
+{
+    ASYNC(spawns_late, my) {
+        GROUP(&group);
+        START(child, .name = "a", .fails = -EIO);
+        CATCH_AWAIT(my->err, hand_op(&body));
+        CHECK_INT(my->err, -ECANCELED);
+        CHECK_INT(coil_group_start(&group, CALL(child, .name = "b")),
+                  COIL_ECLOSED);
+    }
+}
+
+TEST(group_with_an_error_takes_no_more)
+{
+    reset();
+    stage_open();
+    CHECK_INT(stage_run(coil_spawn(CALL(spawns_late))), -EIO);
+    CHECK_TRACE("a b");
+    stage_close();
+}
+
 /* ---- In a generator --------------------------------------------------- */
 
 // Yields in a group, then awaits, then yields again.
@@ -1178,6 +1391,14 @@ static void misuse(struct coil_coro *co)
 DEATH_TEST(group_entered_twice_aborts, "a group is entered twice")
 {
     RUN(misuse, .what = 0);
+}
+
+DEATH_TEST(group_entered_after_its_end_aborts, "a group is entered twice")
+{
+    reset();
+    stage_open();
+    for (int i = 0; i < 2; i++)
+        stage_run(coil_spawn(CALL(team, .group = &group)));
 }
 
 DEATH_TEST(group_beside_another_in_one_coroutine_aborts,

@@ -20,8 +20,8 @@
  * Every child of this coroutine is in the group. The end of the block waits for
  * them. The first that fails cancels the others and what is left of the block,
  * and its error is that of the coroutine; those of the others are reported, if
- * nobody fetches them. So are those of all, if it is the block that fails first.
- * A child that was cancelled has not failed.
+ * nobody fetches them. So are those of all if it is the block that fails
+ * first. A child that was cancelled has not failed.
  *
  * To wait for them is the block's last await: a cancellation that comes then
  * takes the place of what it has returned, also by RETURN_TAKEN.
@@ -68,8 +68,8 @@ COIL_API int coil_group_start(struct coil_group *group,
 
 /*
  * Cancel all that is in the group, and the rest of its block; before it is
- * entered, too. That is no failure: the block ends with what it has returned, or
- * with the integer 0. Once is enough.
+ * entered, too. That is no failure: the block ends with what it has returned,
+ * or with the integer 0. Once is enough.
  *
  * Source    asyncio TaskGroup.cancel(); trio nursery.cancel_scope.cancel()
  */
