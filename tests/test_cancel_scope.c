@@ -1145,8 +1145,12 @@ TEST(cancel_scope_strikes_again_only_in_its_own_block)
         stage_passes(4);
         if (what == 0)
             coil_task_cancel(second);
-        else if (what == 2)
+        if (what == 2) { /* the block is over when the child catches it */
+            op.on_cancel = HAND_LINGERS;
             coil_group_cancel(&group);
+            stage_passes(3);
+            hand_set(&op, -ECANCELED, 0);
+        }
         stage_passes(4);
         CHECK_INT(op.started, 2);
         CHECK_INT(op.cancels, 1);

@@ -1061,6 +1061,31 @@ TEST(group_error_beats_two_cancellations_and_the_caller_is_struck)
     stage_close();
 }
 
+struct spawns_in_finally {
+    struct coil_coro coro;
+};
+
+static void spawns_in_finally(struct coil_coro *co)
+{
+    ASYNC(spawns_in_finally, my) {
+        GROUP(&group);
+
+    FINALLY;
+        AWAIT(coil_sleep(0));
+        CHECK_INT(coil_group_start(&group, CALL(child, .name = "b")),
+                  COIL_ECLOSED);
+    }
+}
+
+TEST(group_that_is_over_takes_no_more_in_finally)
+{
+    reset();
+    stage_open();
+    CHECK_INT(stage_run(coil_spawn(CALL(spawns_in_finally))), 0);
+    CHECK_TRACE("b");
+    stage_close();
+}
+
 struct spawns_late {
     struct coil_coro coro;
     int err;
