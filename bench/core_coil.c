@@ -95,16 +95,24 @@ static void yield_loop(long n)
 
 /* ---- the rest --------------------------------------------------------- */
 
-struct counter {
-    struct coil_coro coro;
-    long n, i, result, sum;
-    struct coil_task *spawned[1000];
-    struct child inside;
-};
+/* All have a frame of one layout, so that they differ in what they do only. */
+#define COUNTER(name) \
+    struct name { \
+        struct coil_coro coro; \
+        long n, i, result, sum; \
+        struct coil_task *spawned[1000]; \
+        struct child inside; \
+    }
+
+COUNTER(await_done);
+COUNTER(call_inplace);
+COUNTER(call_heap);
+COUNTER(spawn_1);
+COUNTER(spawn_1000);
 
 static void await_done(struct coil_coro *co)
 {
-    ASYNC(counter, my) {
+    ASYNC(await_done, my) {
         my->spawned[0] = SPAWN(child, .argument = 1);
         AWAIT(my->spawned[0]);
         for (my->i = 0; my->i < my->n; my->i++) {
@@ -116,7 +124,7 @@ static void await_done(struct coil_coro *co)
 
 static void call_inplace(struct coil_coro *co)
 {
-    ASYNC(counter, my) {
+    ASYNC(call_inplace, my) {
         for (my->i = 0; my->i < my->n; my->i++) {
             AWAIT_TO(my->result,
                      CALL_IN(&my->inside, child, .argument = my->i));
@@ -127,7 +135,7 @@ static void call_inplace(struct coil_coro *co)
 
 static void call_heap(struct coil_coro *co)
 {
-    ASYNC(counter, my) {
+    ASYNC(call_heap, my) {
         for (my->i = 0; my->i < my->n; my->i++) {
             AWAIT_TO(my->result, CALL(child, .argument = my->i));
             my->sum += my->result;
@@ -137,7 +145,7 @@ static void call_heap(struct coil_coro *co)
 
 static void spawn_1(struct coil_coro *co)
 {
-    ASYNC(counter, my) {
+    ASYNC(spawn_1, my) {
         for (my->i = 0; my->i < my->n; my->i++) {
             my->spawned[0] = SPAWN(child, .argument = my->i);
             AWAIT_TO(my->result, my->spawned[0]);
@@ -149,7 +157,7 @@ static void spawn_1(struct coil_coro *co)
 
 static void spawn_1000(struct coil_coro *co)
 {
-    ASYNC(counter, my) {
+    ASYNC(spawn_1000, my) {
         for (; my->n > 0; my->n -= 1000) {
             for (my->i = 0; my->i < 1000; my->i++)
                 my->spawned[my->i] = SPAWN(child, .argument = my->i);
@@ -162,44 +170,34 @@ static void spawn_1000(struct coil_coro *co)
     }
 }
 
-/* The five share a frame, so they are called by hand. */
-static void run_counter(coil_step_fn *step, long n)
-{
-    struct counter frame = { .n = n };
-    struct coil_loop *loop;
-    if (coil_loop_new(&loop, NULL) < 0)
-        die("no loop");
-    struct coil_future *f = coili_call(
-        coili_frame_new(step, COILI_BLOCK(counter)), sizeof frame, &frame);
-    struct coil_task *t = coil_spawn(f);
-    if (coil_run_until(loop, t) < 0 || coil_future_error(f) < 0)
-        die("a coroutine failed");
-    coil_loop_close(loop);
-}
-
 static void await_done_loop(long n)
 {
-    run_counter(await_done, n);
+    if (RUN(await_done, .n = n) < 0)
+        die("await_done failed");
 }
 
 static void call_inplace_loop(long n)
 {
-    run_counter(call_inplace, n);
+    if (RUN(call_inplace, .n = n) < 0)
+        die("call_inplace failed");
 }
 
 static void call_heap_loop(long n)
 {
-    run_counter(call_heap, n);
+    if (RUN(call_heap, .n = n) < 0)
+        die("call_heap failed");
 }
 
 static void spawn_1_loop(long n)
 {
-    run_counter(spawn_1, n);
+    if (RUN(spawn_1, .n = n) < 0)
+        die("spawn_1 failed");
 }
 
 static void spawn_1000_loop(long n)
 {
-    run_counter(spawn_1000, n);
+    if (RUN(spawn_1000, .n = n) < 0)
+        die("spawn_1000 failed");
 }
 
 int main(int argc, char **argv)

@@ -156,6 +156,9 @@ void coili_group_over(struct coil_coro *co)
     coili_scope_pop(co, &scope->scope);
     if (group->error) {
         struct coil_future *f = &co->future;
+        if (block_failed(co))
+            coili_report("a block failed, but a child of its group did before",
+                         co, f->result.e.error, f->result.e.detail);
         /* Who is closed as a generator was not asked by anybody. */
         if (f->flags & F_OWN_CANCEL && f->flags & F_CALLED && f->cancels)
             request((struct coil_coro *)f->waiters, f->flags >> REASON_SHIFT);

@@ -269,6 +269,35 @@ TEST(group_fails_even_if_its_block_swallows_the_cancellation)
     CHECK_TRACE("then 0");
 }
 
+struct fails_as_well {
+    struct coil_coro coro;
+    struct coil_group *group;
+    int err;
+};
+
+static void fails_as_well(struct coil_coro *co)
+{
+    ASYNC(fails_as_well, my) {
+        GROUP(my->group);
+        START(child, .name = "a", .fails = -EIO);
+        CATCH_AWAIT(my->err, hand_op(&body));
+        FAIL(-ENOENT);
+    }
+}
+
+// Both errors are known to somebody.
+TEST(group_reports_what_its_block_failed_with_after_a_child)
+{
+    reset();
+    stage_open();
+    struct coil_task *t = coil_spawn(CALL(fails_as_well, .group = &group));
+    CHECK_INT(stage_run(t), -EIO);
+    CHECK_INT(stage_reported.n, 1);
+    CHECK_INT(stage_reported.err, -ENOENT);
+    stage_close();
+    stage_trace[0] = '\0';
+}
+
 TEST(group_whose_block_fails_cancels_its_children)
 {
     struct child one[] = { { .name = "a", .hand = &a } };
