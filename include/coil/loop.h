@@ -48,9 +48,10 @@ struct coil_task;
  *
  * An arena is for what coil allocates. What is not in it: the rings, which are
  * the kernel's; the shared receive buffers, recv_buffers * recv_buffer_bytes
- * mapped at first need; and for each name that is looked up (net.h), until
- * there is an answer, a malloc of some 200 bytes, a thread with a stack of
- * 256 KiB, and what it and getaddrinfo() allocate.
+ * mapped at first need; for each name that is looked up (net.h), until there
+ * is an answer, a malloc of some 200 bytes, a thread with a stack of 256 KiB,
+ * and what it and getaddrinfo() allocate; and what other threads share: ports,
+ * executors, promises, tickets, channels.
  */
 struct coil_options {
     size_t size;             /* sizeof(struct coil_options) */
