@@ -356,9 +356,14 @@ static void *run_loop(void *arg)
     struct coil_options options = COIL_OPTIONS_INIT;
     options.on_exception = hush;
     options.close_ns = COIL_SECONDS(200);
+    options.entries = 8;
+    options.cq_entries = 64;
     while (!atomic_load(&sky.over)) {
         int err = RUN_WITH(&options, weather, .self = self);
-        CHECK_INT(err, 0);
+        /* Locked memory comes back late, and is everybody's of this user. */
+        CHECK(err == 0 || err == -ENOMEM);
+        nanosleep(&(struct timespec){ .tv_nsec = err ? 20000000 : 300000 },
+                  NULL);
     }
     publish(self, NULL);
     return NULL;
