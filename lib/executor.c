@@ -347,7 +347,10 @@ coil_executor_new(const struct coil_executor_options *given)
     return e;
 }
 
-/* Locked. Wait until no more than `threads` are left, and join the others. */
+/*
+ * Locked. Wait until all threads have ended, but for those, if so asked, whose
+ * job nobody awaits; and join them.
+ */
 static void wait_ended(struct coil_executor *e, bool but_owned)
 {
     e->closing = true;
@@ -382,8 +385,8 @@ void coil_executor_stats(struct coil_executor *e,
 {
     pthread_mutex_lock(&e->lock);
     *out = (struct coil_executor_counters){ .threads = e->threads,
-                                         .idle = e->idle,
-                                         .waiting = e->waiting };
+                                            .idle = e->idle,
+                                            .waiting = e->waiting };
     pthread_mutex_unlock(&e->lock);
 }
 

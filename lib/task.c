@@ -33,8 +33,9 @@
  *
  * A task that awaits another one hands the request on to it. Tasks that await
  * each other in a circle would wait for ever: there the request cuts one of
- * these awaits. And it cuts an await of a task whose block is over: that one
- * ends by itself when its children have, of which the waiter may be one.
+ * these awaits. So it does if the waiter awaits who has spawned it, or who has
+ * spawned that one: he does not end before. And it cuts an await of a task whose
+ * block is over, which ends by itself when its children have.
  *
  * Owner: the nursery of the coroutine that spawned it, or the loop's. The loop
  * holds one reference until the task's end; the nursery holds another one while
@@ -384,6 +385,20 @@ static struct coil_coro *leaf_of(struct coil_coro *co)
     return co;
 }
 
+/* A task that does not end before `co` has: it has spawned it, or who has. */
+static bool outlives(struct coil_coro *task, struct coil_coro *co)
+{
+    if (task_of(task)->owner->owner == co)
+        return false; /* as mostly: a child that is awaited */
+    while (co) {
+        co = root_of(co);
+        if (co == task)
+            return true;
+        co = co->future.flags & F_TASK ? task_of(co)->owner->owner : NULL;
+    }
+    return false;
+}
+
 /* It waits for a task no longer. */
 static void cut(struct coil_coro *co)
 {
@@ -407,7 +422,7 @@ bool coili_cancel(struct coil_coro *co, enum coil_cancel_reason reason)
             break;
         }
         if (from && co->future.flags & F_TASK &&
-            leaf_of(co)->line >= LINE_OVER) {
+            (leaf_of(co)->line >= LINE_OVER || outlives(co, from))) {
             cut(from);
             break;
         }

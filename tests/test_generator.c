@@ -1511,3 +1511,68 @@ TEST(generator_gives_items_and_is_closed_without_memory)
 {
     CHECK_INT(STAGE(closes_without_memory), 0);
 }
+
+/* ---- Who awaits its consumer --------------------------------------------- */
+
+struct awaits_it {
+    struct coil_coro coro;
+    struct coil_task *task;
+};
+
+static void awaits_it(struct coil_coro *co)
+{
+    ASYNC(awaits_it, my) {
+        AWAIT(my->task);
+
+    FINALLY;
+        trace("child");
+    }
+}
+
+struct with_child {
+    struct coil_coro coro;
+    struct coil_task *consumer;
+};
+
+static void with_child(struct coil_coro *co)
+{
+    ASYNC(with_child, my) {
+        START(awaits_it, .task = my->consumer);
+        YIELD(1);
+    }
+}
+
+struct leaves {
+    struct coil_coro coro;
+    struct hand *hand;
+    int i;
+};
+
+static void leaves(struct coil_coro *co)
+{
+    ASYNC(leaves, my) {
+        FOR_AWAIT(my->i, CALL(with_child, .consumer = coil_task_current())) {
+            AWAIT(coil_sleep(0));
+            break;
+        }
+        AWAIT(hand_op(my->hand));
+        trace("went on");
+    }
+}
+
+// The generator's child awaits the task that leaves the loop: to end the child
+// is not to end that task, and neither waits for the other for ever.
+TEST(generator_left_early_does_not_cancel_who_its_child_awaits)
+{
+    struct hand hand = { 0 };
+    stage_open();
+    struct coil_task *t = coil_spawn(CALL(leaves, .hand = &hand));
+    stage_passes(8);
+    CHECK_TRACE("child");
+    CHECK_INT(hand.cancels, 0);
+    CHECK_INT(coil_task_cancelling(t), 0);
+    hand_set(&hand, 0, 0);
+    CHECK_INT(stage_run(t), 0);
+    CHECK_TRACE("went on");
+    stage_close();
+}

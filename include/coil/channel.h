@@ -82,6 +82,8 @@ coil_channel_receive(struct coil_channel *channel);
  * turns; each item goes to one of them.
  *
  * Result    yields items
+ * Errors    -ECANCELED: no item is lost; -ENOMEM
+ * Lifetime  shares `channel` while the loop runs
  * Source    trio: async for item in receive_channel
  */
 COIL_API COIL_NODISCARD struct coil_future *

@@ -20,6 +20,7 @@ struct coil_event {
     bool set;
 };
 
+/* Not set. Source: asyncio.Event */
 COIL_API void coil_event_init(struct coil_event *event);
 
 /*

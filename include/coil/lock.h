@@ -24,6 +24,7 @@ struct coil_lock {
     bool locked;
 };
 
+/* Free. Source: asyncio.Lock */
 COIL_API void coil_lock_init(struct coil_lock *lock);
 
 /*
@@ -48,6 +49,7 @@ COIL_API int coil_lock_acquire_nowait(struct coil_lock *lock);
 /* Give it to the first who waits, or free it. One that is free aborts. */
 COIL_API void coil_lock_release(struct coil_lock *lock);
 
+/* True while somebody has it. Source: asyncio Lock.locked() */
 COIL_API bool coil_lock_locked(const struct coil_lock *lock);
 
 COIL_END_DECLS

@@ -109,6 +109,7 @@ COIL_API int coil_queue_get_nowait(struct coil_queue *queue, void **item);
  * may draw from one queue. Cancelled while it waits it loses no item.
  *
  * Result    yields pointers
+ * Errors    -ECANCELED, -ENOMEM
  * Lifetime  lends `queue` while the loop runs
  * Source    gevent's iteration over a Queue; Go's for range
  */

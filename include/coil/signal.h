@@ -37,6 +37,7 @@ COIL_BEGIN_DECLS
  * comes between two awaits is missed: that is what coil_signals() is for.
  *
  * Result    signo
+ * Errors    as above; -ECANCELED
  * Source    sigwait(3)
  */
 COIL_API COIL_NODISCARD struct coil_future *coil_signal(int signo);
@@ -47,6 +48,7 @@ COIL_API COIL_NODISCARD struct coil_future *coil_signal(int signo);
  * their numbers, the lowest first.
  *
  * Result    yields signo
+ * Errors    as above; -ECANCELED
  * Lifetime  copies the array
  * Source    trio.open_signal_receiver()
  */

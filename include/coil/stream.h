@@ -66,6 +66,7 @@ COIL_API int coil_stream_fd(const struct coil_stream *stream);
  * Errors    -ECONNRESET and others of recv(2); -EBUSY another task reads;
  *           COIL_ELIMIT for a larger `want`; COIL_ECLOSED; -ENOMEM; the first
  *           one also -ENOBUFS, when options.operations_max are in flight
+ * Lifetime  lends the stream until it is done
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_stream_fill(struct coil_stream *stream, size_t want);
@@ -167,6 +168,7 @@ coil_stream_write(struct coil_stream *stream, const void *buf, size_t len);
  * Result    0
  * Errors    of shutdown(2); -EPIPE after a write that was cut short, as above;
  *           COIL_ECLOSED
+ * Lifetime  lends the stream until it is done
  * Source    asyncio StreamWriter.write_eof()
  */
 COIL_API COIL_NODISCARD struct coil_future *

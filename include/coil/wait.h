@@ -59,7 +59,8 @@ coil_gather_futures(struct coil_future *const *futures, size_t n);
  *
  * Result    how many failed
  * Errors    -ECANCELED if it was cancelled itself, after all have ended; at
- *           once if it is cancelled a second time
+ *           once if it is cancelled a second time; -ENOMEM
+ * Lifetime  lends the array until it is done
  * Source    asyncio.gather(return_exceptions=True)
  */
 COIL_API COIL_NODISCARD struct coil_future *

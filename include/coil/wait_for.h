@@ -20,7 +20,8 @@ COIL_BEGIN_DECLS
  * Units     nanoseconds; 0 or less: a future that is not done is never begun,
  *           a task is cancelled at once
  * Result    that of `x`; a task's value that is not taken here stays with it
- * Errors    -ETIMEDOUT; those of `x`
+ * Errors    -ETIMEDOUT; those of `x`; -ENOMEM
+ * Lifetime  takes a future; keeps a task, which may outlive its spawner here
  * Source    asyncio.wait_for()
  */
 #ifndef __cplusplus

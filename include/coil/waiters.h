@@ -26,6 +26,7 @@ struct coil_waiters {
     struct coil_waiters *next, *prev;
 };
 
+/* Nobody waits. */
 COIL_API void coil_waiters_init(struct coil_waiters *line);
 
 /* True if nobody waits. */
