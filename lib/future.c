@@ -363,6 +363,14 @@ int coil_future_error(struct coil_future *f)
     return f->result.e.error;
 }
 
+bool coil_future_peek(struct coil_future *f, int *err)
+{
+    if (!coil_future_done(f))
+        return false;
+    *err = coil_future_error(f);
+    return true;
+}
+
 uint32_t coil_future_detail(const struct coil_future *f)
 {
     return state_of(f) == S_FAILED ? f->result.e.detail : 0;

@@ -529,6 +529,11 @@ bool coil_task_done(const struct coil_task *task)
     return coil_future_done(&task->coro.future);
 }
 
+bool coil_task_peek(struct coil_task *task, int *err)
+{
+    return coil_future_peek(&task->coro.future, err);
+}
+
 static struct name_scope *find_name(const struct coil_coro *co)
 {
     for (struct coili_scope *s = co->scopes; s; s = s->next)

@@ -654,6 +654,67 @@ TEST(future_error_fetched_is_not_reported)
     CHECK_INT(reported.n, 0);
 }
 
+/* --- What became of it, without waiting -------------------------------------*/
+
+// A pending future leaves the caller's variable alone.
+TEST(future_peek_tells_pending_from_value_and_error)
+{
+    open_loop();
+    struct coil_future *f[3] = { coil_future_new(), coil_future_new(),
+                                 coil_future_new() };
+    for (int i = 0; i < 3; i++) {
+        int err = 99;
+        CHECK(!coil_future_peek(f[i], &err));
+        CHECK_INT(err, 99);
+    }
+    coil_future_set_int(f[0], 7);
+    coil_future_set_error(f[1], -EPIPE);
+    coil_future_cancel(f[2]);
+    static const int errors[3] = { 0, -EPIPE, -ECANCELED };
+    for (int i = 0; i < 3; i++) {
+        int err = 99;
+        CHECK(coil_future_peek(f[i], &err));
+        CHECK_INT(err, errors[i]);
+    }
+    CHECK_INT(coil_future_int(f[0]), 7);
+    for (int i = 0; i < 3; i++)
+        coil_future_unref(f[i]);
+    close_loop();
+    CHECK_INT(reported.n, 0); /* the error was fetched by the peek */
+}
+
+// A peek at a pending future fetches nothing of the error that comes later.
+TEST(future_error_after_a_peek_is_reported)
+{
+    open_loop();
+    struct coil_future *f = coil_future_new();
+    int err = 0;
+    CHECK(!coil_future_peek(f, &err));
+    coil_future_set_error(f, -EIO);
+    coil_future_unref(f);
+    CHECK_INT(reported.n, 1);
+    close_loop();
+}
+
+// Static futures are shared and are never written.
+TEST(future_peek_of_static_futures)
+{
+    open_loop();
+    struct coil_future *f = coil_future_nomem();
+    int err = 99;
+    CHECK(coil_future_peek(f, &err));
+    CHECK_INT(err, -ENOMEM);
+    CHECK(coil_future_peek(f, &err));
+    err = 99;
+    CHECK(!coil_future_peek(coil_sleep(0), &err));
+    CHECK_INT(err, 99);
+    f = coil_future_done_with(0, 1);
+    CHECK(coil_future_peek(f, &err));
+    CHECK_INT(err, 0);
+    coil_future_unref(f);
+    close_loop();
+}
+
 // To see that it failed is not to have dealt with it.
 TEST(future_error_only_looked_at_is_reported)
 {

@@ -2066,6 +2066,71 @@ TEST(task_error_that_nobody_fetched_is_reported_once)
     CHECK(strstr(stage_reported.message, "nobody fetched") != NULL);
 }
 
+struct peeks {
+    struct coil_coro coro;
+    struct hand *op;
+    struct coil_task *t[4];
+    int err;
+};
+
+static const int peeked[4] = { 0, -EIO, -ECANCELED, -ENOMEM };
+
+static void peeks(struct coil_coro *co)
+{
+    ASYNC(peeks, my) {
+        my->t[0] = coil_spawn(hand_op(&my->op[0]));
+        my->t[1] = coil_spawn(hand_op(&my->op[1]));
+        my->t[2] = coil_spawn(hand_op(&my->op[2]));
+        my->t[3] = coil_spawn(coil_future_nomem());
+        for (int i = 0; i < 3; i++) {
+            my->err = 99;
+            CHECK(!coil_task_peek(my->t[i], &my->err));
+            CHECK(!coil_future_peek(coil_task_future(my->t[i]), &my->err));
+            CHECK_INT(my->err, 99);
+        }
+        AWAIT(coil_sleep(0));
+        hand_set(&my->op[0], 0, 5);
+        hand_set(&my->op[1], -EIO, 0);
+        coil_task_cancel(my->t[2]);
+        AWAIT(coil_sleep(0));
+        AWAIT(coil_sleep(0));
+        for (int i = 0; i < 4; i++) {
+            my->err = 99;
+            CHECK(coil_task_peek(my->t[i], &my->err));
+            CHECK_INT(my->err, peeked[i]);
+            my->err = 99;
+            CHECK(coil_future_peek(coil_task_future(my->t[i]), &my->err));
+            CHECK_INT(my->err, peeked[i]);
+        }
+        CHECK_INT(coil_future_int(coil_task_future(my->t[0])), 5);
+    }
+}
+
+// The error that a peek has told is fetched, and is not reported.
+TEST(task_peek_tells_what_became_of_a_task_without_waiting)
+{
+    stage_open();
+    struct hand op[3] = { { 0 }, { 0 }, { 0 } };
+    CHECK_INT(stage_run(coil_spawn(CALL(peeks, .op = op))), 0);
+    stage_close();
+    CHECK_INT(stage_reported.n, 0);
+}
+
+// A peek at a task that still runs fetches nothing of what it ends with.
+TEST(task_error_after_a_peek_is_reported)
+{
+    stage_open();
+    struct coil_task *t = SPAWN(fails, .err = -EIO);
+    int err = 99;
+    CHECK(!coil_task_peek(t, &err));
+    stage_passes(2);
+    CHECK(coil_task_done(t));
+    CHECK_INT(err, 99);
+    coil_task_drop(&t);
+    CHECK_INT(stage_reported.n, 1);
+    stage_close();
+}
+
 // To be cancelled is no error: nobody needs to hear of it.
 TEST(task_that_was_cancelled_is_not_reported)
 {
@@ -2106,6 +2171,24 @@ static void makes(struct coil_coro *co)
         if (my->finally)
             AWAIT(hand_op(my->finally));
     }
+}
+
+// A peek does not take the pointer: the task still frees it.
+TEST(task_that_was_peeked_at_still_frees_the_pointer_it_gives)
+{
+    stage_open();
+    struct hand op = { 0 };
+    struct coil_task *t = coil_spawn(CALL(makes, .on = hand_op(&op)));
+    stage_passes(1);
+    hand_set(&op, 0, 1);
+    stage_passes(2);
+    int err = 99;
+    CHECK(coil_task_peek(t, &err));
+    CHECK_INT(err, 0);
+    CHECK_INT(given_back, 0);
+    coil_task_drop(&t);
+    CHECK_INT(given_back, 1);
+    stage_close();
 }
 
 // The result is replaced by -ECANCELED: the pointer has no owner but us.

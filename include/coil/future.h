@@ -121,6 +121,16 @@ COIL_API bool coil_future_cancel(struct coil_future *future);
 /* True once it holds a value or an error. */
 COIL_API bool coil_future_done(const struct coil_future *future);
 
+/*
+ * What became of a future, asked without waiting. An error that is told here
+ * counts as fetched.
+ *
+ * Result    true if the future is done: then *err is 0 if it holds a value, and
+ *           its error otherwise. False while it is pending: *err is left alone
+ * Source    asyncio Future.done() and Future.exception() in one
+ */
+COIL_API bool coil_future_peek(struct coil_future *future, int *err);
+
 /* True if it ended with an error; does not mark it as fetched. */
 COIL_API bool coil_future_failed(const struct coil_future *future);
 

@@ -99,6 +99,17 @@ COIL_API void coil_task_quiet(struct coil_task *task);
 COIL_API bool coil_task_done(const struct coil_task *task);
 
 /*
+ * What became of a task, asked without waiting. An error that is told here
+ * counts as fetched. The handle of a failed SPAWN has ended with -ENOMEM.
+ *
+ * Result    true if the task has ended: then *err is 0 if it holds a value, and
+ *           its error otherwise, such as -ECANCELED. False while the task
+ *           runs: *err is left alone
+ * Source    asyncio Task.done() and Task.exception() in one
+ */
+COIL_API bool coil_task_peek(struct coil_task *task, int *err);
+
+/*
  * Its name in messages and await trees: that of its function unless set.
  *
  * Errors    -ENOMEM
