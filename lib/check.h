@@ -23,6 +23,15 @@
             coili_fatal(what); \
     } while (0)
 
+struct coil_future;
+
+/*
+ * Abort unless the future has begun: "coil_wait: element 2 is a coroutine ...",
+ * of a function, what it calls its elements, and the index of this one.
+ */
+void coili_check_started(const struct coil_future *future,
+                         const char *function, const char *noun, size_t i);
+
 /* Says what, and which coroutine runs, after which line; and aborts. */
 COIL_API _Noreturn __attribute__((cold)) void coili_fatal(const char *what);
 

@@ -12,6 +12,7 @@
 #include <coil/future.h>
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "runtime.h"
@@ -339,6 +340,23 @@ void coil_drop(struct coil_future *f)
 
 /* ---- Asking ----------------------------------------------------------- */
 
+bool coil_future_started(const struct coil_future *f)
+{
+    return f->flags & F_STARTED || coil_future_done(f);
+}
+
+void coili_check_started(const struct coil_future *f, const char *function,
+                         const char *noun, size_t i)
+{
+    if (COILI_LIKELY(coil_future_started(f)))
+        return;
+    char what[160];
+    snprintf(what, sizeof what,
+             "%s: %s %zu is a coroutine or operation that has not begun: make "
+             "it a task with SPAWN or coil_spawn", function, noun, i);
+    coili_fatal(what);
+}
+
 bool coil_future_done(const struct coil_future *f)
 {
     return state_of(f) != S_PENDING;
@@ -374,6 +392,17 @@ bool coil_future_peek(struct coil_future *f, int *err)
 uint32_t coil_future_detail(const struct coil_future *f)
 {
     return state_of(f) == S_FAILED ? f->result.e.detail : 0;
+}
+
+void coil_future_quiet(struct coil_future *f)
+{
+    if (f->refs == REFS_MOST)
+        return;
+    /* Errors of the other kinds are never reported. */
+    if (kind_of(f) == KIND_CORO)
+        f->state |= QUIET;
+    else if (kind_of(f) == KIND_PLAIN)
+        flag_set(f, F_FETCHED);
 }
 
 static void need_state(const struct coil_future *f, unsigned state)
@@ -434,6 +463,11 @@ void coil_future_add_done_callback(struct coil_future *f,
         coil_call_soon(handle, fn, arg);
         return;
     }
+    /* `waiters` is the caller there, and not a list. */
+    coili_check(kind_of(f) != KIND_CORO || f->flags & F_TASK ||
+                    !(f->flags & F_STARTED),
+                "a callback is added to a coroutine that its caller awaits: "
+                "make it a task with SPAWN or coil_spawn");
     coili_check(handle->where == WHERE_NOWHERE, "a handle is in use already");
     handle->fn = fn;
     handle->arg = arg;

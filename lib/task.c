@@ -520,8 +520,7 @@ void *coil_task_frame(struct coil_task *task)
 
 void coil_task_quiet(struct coil_task *task)
 {
-    if (!is_nomem(task))
-        task->coro.future.state |= QUIET;
+    coil_future_quiet(&task->coro.future);
 }
 
 bool coil_task_done(const struct coil_task *task)

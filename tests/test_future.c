@@ -750,6 +750,32 @@ DEATH_TEST(future_error_is_reported_on_stderr,
     abort();
 }
 
+// Also before it fails: a gather that has failed does not know when that is.
+TEST(future_made_quiet_is_not_reported)
+{
+    open_loop();
+    for (int before = 0; before < 2; before++) {
+        struct coil_future *f = coil_future_new();
+        if (before)
+            coil_future_quiet(f);
+        CHECK(coil_future_set_error(f, -EIO));
+        if (!before)
+            coil_future_quiet(f);
+        CHECK_INT(coil_future_error(f), -EIO);
+        coil_future_unref(f);
+
+        f = coil_future_new(); /* and a quiet one may still succeed */
+        coil_future_quiet(f);
+        CHECK(!coil_future_done(f));
+        CHECK(coil_future_set_int(f, 3));
+        CHECK_INT(coil_future_int(f), 3);
+        coil_future_unref(f);
+    }
+    coil_future_quiet(coil_future_nomem());
+    close_loop();
+    CHECK_INT(reported.n, 0);
+}
+
 /* --- Awaited ---------------------------------------------------------------*/
 
 /* A coroutine and its frame; the fields after the name. */
@@ -1299,6 +1325,101 @@ DEATH_TEST(future_of_a_class_that_is_too_large_aborts, "too large")
 {
     open_loop();
     coil_custom_new(&fancy_class, (4 << 20) + 1);
+}
+
+/* --- Begun or not ----------------------------------------------------------*/
+
+TEST(future_plain_has_always_started)
+{
+    open_loop();
+    struct coil_future *f = coil_future_new();
+    CHECK(coil_future_started(f));
+    coil_future_set_int(f, 1);
+    CHECK(coil_future_started(f));
+    coil_future_unref(f);
+    f = coil_future_done_with(-EIO, 0);
+    CHECK(coil_future_started(f));
+    coil_future_error(f);
+    coil_future_unref(f);
+    CHECK(coil_future_started(coil_future_nomem()));
+    close_loop();
+}
+
+struct sees {
+    struct coil_coro coro;
+    bool started;
+};
+
+static void sees(struct coil_coro *co)
+{
+    ASYNC(sees, my)
+        my->started = coil_future_started(&my->coro.future);
+}
+
+COROUTINE(sees_itself, struct sees in;)
+{
+    ASYNC(sees_itself, my) {
+        struct coil_future *f = CALL_IN(&my->in, sees);
+        CHECK(!coil_future_started(f));
+        AWAIT(f);
+        CHECK(my->in.started);
+        CHECK(coil_future_started(&my->in.coro.future));
+    }
+}
+
+TEST(future_of_a_coroutine_has_started_when_it_is_awaited_or_a_task)
+{
+    open_loop();
+    struct coil_future *f = CALL(sees_itself);
+    CHECK(!coil_future_started(f));
+    struct coil_task *t = coil_spawn(f);
+    CHECK(coil_future_started(coil_task_future(t)));
+    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_future_error(coil_task_future(t)), 0);
+    CHECK(coil_future_started(coil_task_future(t)));
+    close_loop();
+}
+
+TEST(future_of_an_operation_has_started_when_it_is_awaited_or_done)
+{
+    open_loop();
+    struct coil_future *f = &fancy_new()->custom.future;
+    struct coil_future *sleep = coil_sleep(1);
+    CHECK(!coil_future_started(f));
+    CHECK(!coil_future_started(sleep));
+    CHECK(!coil_future_started(coil_sleep(0)));
+    struct coil_task *t = coil_spawn(coil_future_ref(f));
+    CHECK(!coil_future_started(f)); /* the task has begun, its await not */
+    pass();
+    CHECK(coil_future_started(f));
+    coil_task_cancel(t);
+    coil_future_cancel(sleep);
+    CHECK(coil_future_started(sleep));
+    coil_future_unref(sleep);
+    CHECK_INT(coil_run_until(loop, t), 0);
+    coil_future_unref(f);
+    close_loop();
+}
+
+COROUTINE(is_called, int unused;)
+{
+    ASYNC(is_called, my) {
+        struct coil_handle h = { 0 };
+        AWAIT(coil_sleep(0));
+        coil_future_add_done_callback(&my->coro.future, &h, note_call, "a");
+    }
+}
+
+COROUTINE(calls_it, int unused;)
+{
+    ASYNC(calls_it, my)
+        AWAIT(CALL(is_called));
+}
+
+DEATH_TEST(future_callback_of_a_called_coroutine_aborts,
+           "a callback is added to a coroutine that its caller awaits")
+{
+    RUN(calls_it);
 }
 
 /* --- Without memory --------------------------------------------------------*/

@@ -118,6 +118,13 @@ COIL_API bool coil_future_set_as(struct coil_future *future,
  */
 COIL_API bool coil_future_cancel(struct coil_future *future);
 
+/*
+ * True once the future has begun or is done. A plain future has always begun,
+ * and so has a task. False for what begins when it is awaited or made a task:
+ * a coroutine made by CALL, an operation such as coil_recv(), a coil_sleep().
+ */
+COIL_API bool coil_future_started(const struct coil_future *future);
+
 /* True once it holds a value or an error. */
 COIL_API bool coil_future_done(const struct coil_future *future);
 
@@ -147,6 +154,12 @@ COIL_API int coil_future_error(struct coil_future *future);
 COIL_API uint32_t coil_future_detail(const struct coil_future *future);
 
 /*
+ * Do not report the future's error if it is never fetched. To be called at any
+ * time, before the future is done or after.
+ */
+COIL_API void coil_future_quiet(struct coil_future *future);
+
+/*
  * The value of a future that is done. A value of another kind, an error and a
  * pending future abort.
  *
@@ -166,7 +179,9 @@ COIL_API struct coil_result coil_future_result(struct coil_future *future);
 
 /*
  * Have `fn(arg)` called by the loop once the future is done; at once (that is,
- * soon) if it is done already. Calls are made in the order of registration.
+ * soon) if it is done already. Calls are made in the order of registration. On
+ * a coroutine that has begun and is no task coil aborts: only its caller waits
+ * for it.
  *
  * Lifetime  lends `handle` until it was called or removed
  * Source    asyncio Future.add_done_callback()
