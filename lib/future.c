@@ -353,7 +353,8 @@ void coili_check_started(const struct coil_future *f, const char *function,
     char what[160];
     snprintf(what, sizeof what,
              "%s: %s %zu is a coroutine or operation that has not begun: make "
-             "it a task with SPAWN or coil_spawn", function, noun, i);
+             "it a task with SPAWN or coil_spawn",
+             function, noun, i);
     coili_fatal(what);
 }
 

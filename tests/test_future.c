@@ -654,7 +654,7 @@ TEST(future_error_fetched_is_not_reported)
     CHECK_INT(reported.n, 0);
 }
 
-/* --- What became of it, without waiting -------------------------------------*/
+/* --- What became of it, without waiting ------------------------------------*/
 
 // A pending future leaves the caller's variable alone.
 TEST(future_peek_tells_pending_from_value_and_error)

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
 // labels: core
 /*
- * test_wait.c: waiting for several tasks, by asyncio's rules, with children
- * that are done at creation and with a cancellation at every pass.
+ * test_wait.c: waiting for several tasks or futures, by asyncio's rules, with
+ * children that are done at creation and with a cancellation at every pass.
  */
 #include "work.h"
+
+#include <stdlib.h>
 
 /* ---- gather ----------------------------------------------------------- */
 
@@ -761,6 +763,693 @@ TEST(cancel_and_wait_cancelled_just_ends)
     CHECK_TRACE("a");
 }
 
+/* ---- Futures ---------------------------------------------------------- */
+
+static void make_plain(struct coil_future **f, int n)
+{
+    for (int i = 0; i < n; i++)
+        f[i] = coil_future_new();
+}
+
+/* Each has the one reference of the test, and gives that back. */
+static void end_plain(struct coil_future **f, int n)
+{
+    for (int i = 0; i < n; i++) {
+        CHECK_INT(f[i]->refs, 1);
+        coil_future_unref(f[i]);
+    }
+}
+
+TEST(gather_borrows_plain_futures)
+{
+    stage_open();
+    struct coil_future *f[3];
+    make_plain(f, 3);
+    struct coil_future *const *const_array = f;
+    struct coil_task *g = await(coil_gather(const_array, 3));
+    stage_passes(1);
+    CHECK_INT(stage_tasks(), 1); /* none was made for a future */
+    for (int i = 2; i >= 0; i--) {
+        CHECK(!coil_task_done(g));
+        coil_future_set_int(f[i], 10 * i);
+        stage_passes(1);
+    }
+    CHECK_INT(stage_run(g), 0);
+    CHECK_TRACE("=3");
+    for (int i = 0; i < 3; i++)
+        CHECK_INT(coil_future_int(f[i]), 10 * i);
+    end_plain(f, 3);
+    stage_close();
+}
+
+TEST(gather_of_futures_that_are_done_takes_no_pass)
+{
+    stage_open();
+    struct coil_future *f[] = { coil_future_done_with(0, 5),
+                                coil_future_done_pointer(&stage_loop) };
+    struct coil_task *g = await(coil_gather(f, 2));
+    stage_passes(1);
+    CHECK(coil_task_done(g));
+    CHECK_TRACE("=2");
+    CHECK_INT(coil_future_int(f[0]), 5);
+    CHECK(coil_future_pointer(f[1]) == &stage_loop);
+    coil_task_drop(&g);
+    end_plain(f, 2);
+    g = await(coil_gather(f, 0));
+    stage_passes(1);
+    CHECK_TRACE("=0");
+    stage_close();
+}
+
+// Of those that fail in the same pass, and of those that fail later.
+TEST(gather_of_futures_fails_with_the_first_error_and_reports_no_other)
+{
+    stage_open();
+    struct coil_future *f[4];
+    make_plain(f, 4);
+    struct coil_task *g = await(coil_gather(f, 4));
+    stage_passes(1);
+    coil_future_set_error(f[1], -EIO);
+    coil_future_set_error(f[0], -EPIPE);
+    CHECK_INT(stage_run(g), 0);
+    CHECK_TRACE("=-5");
+    coil_task_drop(&g);
+    CHECK(!coil_future_done(f[2]) && !coil_future_done(f[3]));
+    coil_future_set_error(f[2], -ENOENT);
+    coil_future_set_int(f[3], 8);
+    CHECK_INT(coil_future_int(f[3]), 8);
+    end_plain(f, 4);
+    stage_close();
+    CHECK_INT(stage_reported.n, 0);
+}
+
+// A future that somebody cancelled is an error; the gather was not cancelled.
+TEST(gather_with_a_cancelled_future_fails_but_is_not_cancelled)
+{
+    stage_open();
+    struct coil_future *f[2];
+    make_plain(f, 2);
+    struct coil_task *g = await(coil_gather(f, 2));
+    stage_passes(1);
+    coil_future_cancel(f[0]);
+    CHECK_INT(stage_run(g), 0);
+    CHECK_INT(coil_future_int(coil_task_future(g)), -ECANCELED);
+    CHECK_TRACE("=-125");
+    CHECK(!coil_future_done(f[1]));
+    coil_task_drop(&g);
+    end_plain(f, 2);
+    stage_close();
+}
+
+TEST(gather_cancelled_cancels_futures_of_every_kind)
+{
+    stage_open();
+    struct hand op[2] = { { .on_cancel = HAND_LINGERS }, { 0 } };
+    struct coil_future *begun = hand_op(&op[0]);
+    struct coil_task *its_owner = coil_spawn(coil_future_ref(begun));
+    struct coil_task *a = stay("a", &op[1]);
+    stage_passes(1);
+    struct coil_future *f[] = { coil_future_new(), begun, coil_task_future(a) };
+    struct coil_task *g = await(coil_gather(f, 3));
+    stage_passes(1);
+    coil_task_cancel(g);
+    CHECK(coil_future_cancelled(f[0])); /* at once */
+    CHECK_INT(stage_run(g), -ECANCELED);
+    CHECK_INT(op[0].cancels, 1);
+    CHECK(!coil_future_done(begun));
+    hand_set(&op[0], -EIO, 0);
+    CHECK_INT(stage_run(its_owner), -EIO);
+    CHECK_INT(stage_run(a), -ECANCELED);
+    CHECK_TRACE("a");
+    coil_task_drop(&g);
+    coil_task_drop(&its_owner);
+    end_plain(f, 2);
+    CHECK_INT(op[0].freed, 1);
+    stage_close();
+    CHECK_INT(stage_reported.n, 0);
+}
+
+TEST(gather_of_futures_takes_the_same_one_twice)
+{
+    for (int way = 0; way < 3; way++) {
+        stage_open();
+        struct coil_future *one = coil_future_new(), *f[] = { one, one, one };
+        struct coil_task *g = await(coil_gather(f, 3));
+        stage_passes(1);
+        if (way == 0)
+            coil_future_set_int(one, 1);
+        else if (way == 1)
+            coil_future_set_error(one, -EIO);
+        else
+            coil_task_cancel(g);
+        CHECK_INT(stage_run(g), way == 2 ? -ECANCELED : 0);
+        CHECK_TRACE(way == 0 ? "=3" : way == 1 ? "=-5" : "");
+        coil_task_drop(&g);
+        end_plain(f, 1);
+        stage_close();
+        CHECK_INT(stage_reported.n, 0);
+    }
+}
+
+struct mixes {
+    struct coil_coro coro;
+    struct coil_future *plain;
+    struct coil_task *task;
+    struct hand *op;
+    int n, err;
+};
+
+static void mixes(struct coil_coro *co)
+{
+    ASYNC(mixes, my) {
+        struct coil_future *all[] = {
+            my->plain,
+            CALL(stays, .name = "call", .op = &my->op[0]),
+            coil_task_future(my->task),
+            hand_op(&my->op[1]),
+            coil_sleep(0),
+        };
+        TRY_AWAIT_TO(my->err, my->n, coil_gather(all, 5));
+        trace("=%d", my->err ? my->err : my->n);
+    FINALLY;
+        trace("finally");
+    }
+}
+
+// Each element by its kind: what has not begun becomes a child of the caller.
+TEST(gather_takes_what_has_not_begun_and_borrows_the_rest)
+{
+    for (int fails = 0; fails < 2; fails++) {
+        stage_open();
+        struct hand op[3] = { { 0 }, { 0 }, { 0 } };
+        struct coil_future *plain = coil_future_new();
+        struct coil_task *task = stay("task", &op[2]);
+        struct coil_task *t = coil_spawn(
+            CALL(mixes, .plain = plain, .task = task, .op = op));
+        stage_passes(4);
+        if (fails)
+            coil_future_set_error(plain, -EIO);
+        else
+            coil_future_set_int(plain, 1);
+        for (int i = 0; i < 2 && !fails; i++)
+            hand_set(&op[i], 0, i);
+        if (!fails)
+            hand_set(&op[2], 0, 9);
+        CHECK_INT(stage_run(t), 0);
+        CHECK_TRACE(fails ? "=-5 call finally" : "call task =5 finally");
+        CHECK_INT(op[0].cancels + op[1].cancels, fails ? 2 : 0);
+        CHECK_INT(op[2].cancels, 0); /* borrowed: it goes on */
+        CHECK_INT(op[1].freed, 1);
+        if (fails)
+            hand_set(&op[2], 0, 9);
+        CHECK_INT(stage_run(task), 0);
+        CHECK_INT(coil_future_int(coil_task_future(task)), 9);
+        coil_task_drop(&t);
+        end_plain(&plain, 1);
+        stage_close();
+        CHECK_TRACE(fails ? "task" : "");
+        CHECK_INT(stage_reported.n, 0);
+    }
+}
+
+TEST(gather_of_futures_with_one_without_memory_fails)
+{
+    stage_open();
+    struct coil_future *f[] = { coil_future_new(), coil_future_nomem() };
+    struct coil_task *g = await(coil_gather(f, 2));
+    CHECK_INT(stage_run(g), 0);
+    CHECK_TRACE("=-12");
+    CHECK(!coil_future_done(f[0]));
+    coil_task_drop(&g);
+    end_plain(f, 1);
+    stage_close();
+}
+
+TEST(gather_settled_of_futures_waits_for_all_and_counts_failures)
+{
+    stage_open();
+    struct coil_future *f[4];
+    make_plain(f, 3);
+    f[3] = coil_future_nomem();
+    struct coil_task *g = await(coil_gather_settled(f, 4));
+    stage_passes(1);
+    coil_future_set_error(f[1], -EIO);
+    coil_future_cancel(f[2]);
+    stage_passes(3);
+    CHECK(!coil_task_done(g));
+    coil_future_set_int(f[0], 4);
+    CHECK_INT(stage_run(g), 0);
+    CHECK_TRACE("=3");
+    CHECK_INT(coil_future_int(f[0]), 4);
+    coil_task_drop(&g);
+    end_plain(f, 3);
+    stage_close();
+    CHECK_INT(stage_reported.n, 0); /* counted is fetched */
+}
+
+// A plain future ends at once, an operation when the kernel has let go of it.
+TEST(gather_settled_of_futures_cancelled_waits_for_all)
+{
+    for (int twice = 0; twice < 2; twice++) {
+        stage_open();
+        struct hand op = { .on_cancel = HAND_LINGERS };
+        struct coil_future *f[] = { coil_future_new(), hand_op(&op) };
+        struct coil_task *owner = coil_spawn(coil_future_ref(f[1]));
+        stage_passes(1);
+        struct coil_task *g = await(coil_gather_settled(f, 2));
+        stage_passes(1);
+        coil_task_cancel(g);
+        stage_passes(5);
+        CHECK(coil_future_cancelled(f[0]));
+        CHECK(!coil_task_done(g));
+        if (twice)
+            coil_task_cancel(g);
+        else
+            hand_set(&op, 0, 1);
+        CHECK_INT(stage_run(g), -ECANCELED);
+        CHECK_INT(op.cancels, 1 + twice);
+        if (twice)
+            hand_set(&op, 0, 1);
+        CHECK_INT(stage_run(owner), 0);
+        coil_task_drop(&g);
+        coil_task_drop(&owner);
+        end_plain(f, 2);
+        CHECK_INT(op.freed, 1);
+        stage_close();
+    }
+}
+
+// The third ends after the other two, and ends well.
+TEST(wait_for_futures_ends_as_its_mode_says)
+{
+    static const struct {
+        enum coil_wait_mode mode;
+        int first, second; /* what the first two to end end with */
+        int done;          /* how many had to be done */
+    } rows[] = {
+        { COIL_ALL_COMPLETED, 0, -EIO, 3 },
+        { COIL_FIRST_COMPLETED, 0, 0, 1 },
+        { COIL_FIRST_COMPLETED, -EIO, 0, 1 },
+        { COIL_FIRST_COMPLETED, -ECANCELED, 0, 1 },
+        { COIL_FIRST_EXCEPTION, -EIO, 0, 1 },
+        { COIL_FIRST_EXCEPTION, -ECANCELED, -EIO, 2 },
+        { COIL_FIRST_EXCEPTION, 0, -ECANCELED, 3 },
+        { COIL_FIRST_SUCCESS, 0, 0, 1 },
+        { COIL_FIRST_SUCCESS, -EIO, 0, 2 },
+        { COIL_FIRST_SUCCESS, -EIO, -ECANCELED, 3 },
+    };
+    for (size_t row = 0; row < sizeof rows / sizeof *rows; row++) {
+        test_note("row %zu", row);
+        stage_open();
+        struct coil_future *f[3];
+        make_plain(f, 3);
+        struct coil_task *w = await(
+            coil_wait(f, 3, rows[row].mode, COIL_SECONDS(3600)));
+        stage_passes(1);
+        int ends[3] = { rows[row].first, rows[row].second, 0 }, err;
+        for (int i = 0; i < 3 && !coil_task_done(w); i++) {
+            if (ends[i] == -ECANCELED)
+                coil_future_cancel(f[i]);
+            else if (ends[i])
+                coil_future_set_error(f[i], ends[i]);
+            else
+                coil_future_set_int(f[i], i);
+            stage_passes(3);
+        }
+        CHECK_INT(stage_run(w), 0);
+        CHECK_INT(coil_future_int(coil_task_future(w)), rows[row].done);
+        CHECK_INT(stage_timers(), 0);
+        for (int i = 0; i < 3; i++) {
+            CHECK_INT(coil_future_peek(f[i], &err), i < rows[row].done);
+            CHECK(i >= rows[row].done || err == ends[i]);
+        }
+        coil_task_drop(&w);
+        end_plain(f, 3);
+        stage_close();
+        CHECK_INT(stage_reported.n, 0);
+        stage_trace[0] = '\0';
+    }
+}
+
+// The error stays with the future: who waits only has not fetched it.
+TEST(wait_for_futures_fetches_no_error)
+{
+    stage_open();
+    struct coil_future *f = coil_future_new();
+    struct coil_task *w = await(
+        coil_wait(&f, 1, COIL_ALL_COMPLETED, COIL_NEVER));
+    stage_passes(1);
+    coil_future_set_error(f, -EIO);
+    CHECK_INT(stage_run(w), 0);
+    CHECK_TRACE("=1");
+    coil_task_drop(&w);
+    CHECK_INT(stage_reported.n, 0);
+    end_plain(&f, 1);
+    CHECK_INT(stage_reported.n, 1);
+    CHECK_INT(stage_reported.err, -EIO);
+    w = await(coil_wait(&f, 0, COIL_ALL_COMPLETED, COIL_NEVER));
+    CHECK_INT(stage_run(w), 0);
+    CHECK_TRACE("=-22");
+    stage_close();
+}
+
+TEST(wait_for_futures_times_out_and_cancels_none)
+{
+    static const int64_t timeouts[] = { COIL_MS(1), 0, -COIL_SECONDS(1) };
+    for (int i = 0; i < 3; i++) {
+        stage_open();
+        struct coil_future *f[2];
+        make_plain(f, 2);
+        struct coil_task *w = await(
+            coil_wait(f, 2, COIL_ALL_COMPLETED, timeouts[i]));
+        stage_passes(1);
+        coil_future_set_int(f[0], 0);
+        CHECK_INT(stage_run(w), 0);
+        CHECK_TRACE("=1");
+        CHECK(!coil_future_done(f[1]));
+        CHECK_INT(stage_timers(), 0);
+        coil_task_drop(&w);
+        end_plain(f, 2);
+        stage_close();
+    }
+}
+
+TEST(wait_for_futures_cancelled_cancels_none)
+{
+    stage_open();
+    struct coil_future *f[2];
+    make_plain(f, 2);
+    struct coil_task *w = await(
+        coil_wait(f, 2, COIL_ALL_COMPLETED, COIL_SECONDS(3600)));
+    stage_passes(1);
+    coil_task_cancel(w);
+    CHECK_INT(stage_run(w), -ECANCELED);
+    CHECK(!coil_future_done(f[0]) && !coil_future_done(f[1]));
+    CHECK_INT(stage_timers(), 0);
+    coil_task_drop(&w);
+    for (int i = 0; i < 2; i++)
+        CHECK(coil_future_set_int(f[i], i)); /* nothing calls back */
+    stage_passes(2);
+    end_plain(f, 2);
+    stage_close();
+}
+
+// The wait's own references keep them alive; dropped unawaited it gives them
+// back.
+TEST(wait_for_futures_holds_references_of_its_own)
+{
+    for (int way = 0; way < 4; way++) {
+        stage_open();
+        struct coil_future *f = coil_future_new();
+        struct coil_future *w =
+            way == 0   ? coil_gather(&f, 1)
+            : way == 1 ? coil_gather_settled(&f, 1)
+            : way == 2 ? coil_wait(&f, 1, COIL_ALL_COMPLETED, COIL_NEVER)
+                       : coil_wait(&f, 1, COIL_FIRST_SUCCESS, 0);
+        CHECK_INT(f->refs, 2);
+        coil_drop(w);
+        CHECK_INT(f->refs, 1);
+        struct coil_task *t = await(
+            way == 0   ? coil_gather(&f, 1)
+            : way == 1 ? coil_gather_settled(&f, 1)
+                       : coil_wait(&f, 1, COIL_ALL_COMPLETED, COIL_NEVER));
+        stage_passes(1);
+        coil_future_unref(f);
+        CHECK(!coil_future_done(f));
+        coil_future_set_int(f, 1);
+        CHECK_INT(stage_run(t), 0);
+        CHECK_TRACE(way == 1 ? "=0" : "=1");
+        stage_close();
+    }
+}
+
+// Its awaiter gets the value; the wait only learns that it is there.
+TEST(wait_for_an_operation_that_a_task_awaits)
+{
+    stage_open();
+    struct hand op = { 0 };
+    struct coil_future *f = hand_op(&op);
+    struct coil_task *owner = await(coil_future_ref(f));
+    stage_passes(1);
+    struct coil_task *w = await(
+        coil_wait(&f, 1, COIL_ALL_COMPLETED, COIL_NEVER));
+    stage_passes(1);
+    CHECK_INT(op.started, 1);
+    hand_set(&op, 0, 77);
+    CHECK_INT(stage_run(w), 0);
+    CHECK_INT(stage_run(owner), 0);
+    CHECK_TRACE("=77 =1");
+    CHECK_INT(coil_future_int(f), 77);
+    coil_task_drop(&w);
+    coil_task_drop(&owner);
+    end_plain(&f, 1);
+    CHECK_INT(op.freed, 1);
+    stage_close();
+}
+
+TEST(cancel_and_wait_for_futures_ends_when_all_have_ended)
+{
+    stage_open();
+    struct hand op = { .on_cancel = HAND_LINGERS };
+    struct coil_future *f[] = { coil_future_new(), hand_op(&op),
+                                coil_future_done_with(0, 6),
+                                coil_future_nomem() };
+    struct coil_task *owner = coil_spawn(coil_future_ref(f[1]));
+    stage_passes(1);
+    struct coil_task *w = await(coil_cancel_and_wait(f, 4));
+    CHECK(coil_future_cancelled(f[0])); /* asked already */
+    CHECK_INT(op.cancels, 1);
+    stage_passes(4);
+    CHECK(!coil_task_done(w));
+    hand_set(&op, 0, 5);
+    CHECK_INT(stage_run(w), 0);
+    CHECK_TRACE("=4");
+    CHECK_INT(coil_future_int(f[1]), 5);
+    CHECK_INT(coil_future_int(f[2]), 6);
+    CHECK_INT(stage_run(owner), 0);
+    coil_task_drop(&w);
+    coil_task_drop(&owner);
+    end_plain(f, 3);
+    CHECK_INT(stage_run(await(coil_cancel_and_wait(f, 0))), 0);
+    CHECK_TRACE("=0");
+    stage_close();
+}
+
+TEST(cancel_and_wait_for_futures_cancels_also_without_memory)
+{
+    stage_open();
+    struct hand op = { .on_cancel = HAND_LINGERS };
+    struct coil_future *f = hand_op(&op), *w = NULL;
+    struct coil_task *owner = coil_spawn(coil_future_ref(f));
+    stage_passes(1);
+    test_fail_allocations_from(1);
+    while (!w || !coil_future_done(w)) /* until a block must be fetched */
+        w = coil_cancel_and_wait(&f, 1);
+    test_fail_allocations_from(0);
+    CHECK_INT(coil_future_error(w), -ENOMEM);
+    CHECK(op.cancels >= 1);
+    hand_set(&op, -ECANCELED, 0);
+    CHECK_INT(stage_run(owner), -ECANCELED);
+    coil_future_unref(f);
+    stage_close();
+}
+
+/* ---- What has not begun ------------------------------------------------ */
+
+#define NOT_BEGUN(function, i) \
+    function ": element " #i " is a coroutine or operation that has not " \
+             "begun: make it a task with SPAWN or coil_spawn"
+
+/* Three futures, of which the last has not begun. */
+static struct coil_future **last_not_begun(struct coil_future *last)
+{
+    static struct coil_future *f[3];
+    make_plain(f, 2);
+    f[2] = last;
+    return f;
+}
+
+DEATH_TEST(wait_for_a_call_that_has_not_begun_aborts, NOT_BEGUN("coil_wait", 2))
+{
+    stage_open();
+    coil_drop(coil_wait(last_not_begun(CALL(work)), 3, COIL_ALL_COMPLETED,
+                        COIL_NEVER));
+}
+
+DEATH_TEST(wait_for_an_operation_that_has_not_begun_aborts,
+           NOT_BEGUN("coil_wait", 2))
+{
+    stage_open();
+    struct hand op = { 0 };
+    coil_drop(coil_wait(last_not_begun(hand_op(&op)), 3, COIL_ALL_COMPLETED,
+                        COIL_NEVER));
+}
+
+DEATH_TEST(wait_for_a_sleep_that_has_not_begun_aborts,
+           NOT_BEGUN("coil_wait", 0))
+{
+    stage_open();
+    struct coil_future *f = coil_sleep(0);
+    coil_drop(coil_wait(&f, 1, COIL_ALL_COMPLETED, COIL_NEVER));
+}
+
+DEATH_TEST(gather_settled_of_a_call_that_has_not_begun_aborts,
+           NOT_BEGUN("coil_gather_settled", 2))
+{
+    stage_open();
+    coil_drop(coil_gather_settled(last_not_begun(CALL(work)), 3));
+}
+
+DEATH_TEST(cancel_and_wait_for_a_call_that_has_not_begun_aborts,
+           NOT_BEGUN("coil_cancel_and_wait", 2))
+{
+    stage_open();
+    coil_drop(coil_cancel_and_wait(last_not_begun(CALL(work)), 3));
+}
+
+/* ---- Futures without memory -------------------------------------------- */
+
+struct borrows {
+    struct coil_coro coro;
+    struct coil_future *f[3];
+    struct coil_handle set[3];
+    int i, n;
+    bool made;
+};
+
+static int borrow_over, borrow_called;
+
+static void set_one(void *future)
+{
+    coil_future_set_int(future, 1);
+}
+
+/* Pending futures, which the loop completes in its next pass. */
+static void renew(struct borrows *my)
+{
+    for (int i = 0; i < 3; i++) {
+        if (my->f[i])
+            coil_future_unref(my->f[i]);
+        my->f[i] = coil_future_new();
+        coil_call_soon(&my->set[i], set_one, my->f[i]);
+    }
+}
+
+static struct coil_future *borrow_call(void)
+{
+    struct coil_future *f = CALL(work, .passes = 2, .over = &borrow_over);
+    borrow_called += !coil_future_done(f);
+    return f;
+}
+
+static void borrows(struct coil_coro *co)
+{
+    ASYNC(borrows, my) {
+        renew(my);
+        struct coil_future *mixed[] = { my->f[0], borrow_call(), my->f[1],
+                                        borrow_call(), coil_sleep(1) };
+        AWAIT_TO(my->n, coil_gather(mixed, 5));
+        CHECK_INT(my->n, 5);
+        CHECK_INT(coil_future_int(my->f[0]) + coil_future_int(my->f[1]), 2);
+        AWAIT(coil_sleep(0)); /* the handles have served */
+        renew(my);
+        AWAIT(coil_gather_settled(my->f, 3));
+        renew(my);
+        AWAIT(coil_wait(my->f, 3, COIL_FIRST_COMPLETED, COIL_SECONDS(3600)));
+        AWAIT(coil_wait(my->f, 3, COIL_ALL_COMPLETED, COIL_SECONDS(3600)));
+        AWAIT_TO(my->n, coil_cancel_and_wait(my->f, 3));
+        CHECK_INT(my->n, 3);
+    FINALLY;
+        for (my->i = 0; my->i < 3; my->i++) {
+            coil_handle_cancel(&my->set[my->i]);
+            if (my->f[my->i] && my->f[my->i] != coil_future_nomem()) {
+                CHECK_INT(my->f[my->i]->refs, 1);
+                coil_future_unref(my->f[my->i]);
+            }
+        }
+    }
+}
+
+static struct coil_future *make_borrows(void)
+{
+    return CALL(borrows);
+}
+
+// No reference of the caller's is lost or kept, each call that was taken has
+// run its FINALLY.
+static int borrowing(void)
+{
+    borrow_over = borrow_called = 0;
+    int err = run_alone(make_borrows);
+    CHECK_INT(borrow_over, borrow_called);
+    CHECK_INT(stage_reported.n, 0);
+    return err;
+}
+
+TEST(wait_for_futures_survives_every_failed_allocation)
+{
+    test_every_allocation(borrowing);
+}
+
+// What is borrowed is left alone, what is taken is disposed of.
+TEST(gather_without_memory_borrows_nothing_and_drops_what_it_takes)
+{
+    stage_open();
+    enum { N = 60000 }; /* more than fits into memory that the loop has */
+    struct coil_future **f = malloc(N * sizeof *f);
+    struct coil_future *plain = coil_future_new();
+    for (int i = 0; i < N; i++)
+        f[i] = plain;
+    int over = 0;
+    f[N / 2] = CALL(work, .over = &over);
+    f[N - 1] = coil_sleep(1);
+    test_fail_allocations_from(1);
+    struct coil_future *g = coil_gather(f, N);
+    test_fail_allocations_from(0);
+    CHECK(coil_future_done(g));
+    CHECK_INT(coil_future_error(g), -ENOMEM);
+    stage_passes(2);
+    CHECK_INT(over, 1);
+    end_plain(&plain, 1);
+    CHECK_INT(stage_tasks(), 0);
+    free(f);
+    stage_close();
+}
+
+/* ---- Many --------------------------------------------------------------- */
+
+// If adding, withdrawing or calling were quadratic, it would take minutes.
+TEST(wait_for_many_futures_takes_time_in_proportion)
+{
+    size_t n = test_is_slow() ? 20000 : 200000;
+    struct coil_future **f = malloc(n * sizeof *f);
+    for (int same = 0; same < 2; same++) {
+        stage_open();
+        for (size_t i = 0; i < n; i++)
+            f[i] = same && i ? f[0] : coil_future_new();
+        struct coil_task *t[] = {
+            await(coil_wait(f, n, COIL_ALL_COMPLETED, 0)),
+            await(coil_wait(f, n, COIL_ALL_COMPLETED, COIL_NEVER)),
+            await(coil_gather(f, n)),
+            await(coil_gather_settled(f, n)),
+        };
+        CHECK_INT(stage_run(t[0]), 0);
+        coil_task_cancel(t[1]);
+        CHECK_INT(stage_run(t[1]), -ECANCELED);
+        for (size_t i = 0; i < (same ? 1 : n); i++)
+            coil_future_set_int(f[i], 1);
+        CHECK_INT(stage_run(t[2]), 0);
+        CHECK_INT(stage_run(t[3]), 0);
+        CHECK_INT(coil_future_int(coil_task_future(t[2])), n);
+        for (int i = 0; i < 4; i++)
+            coil_task_drop(&t[i]);
+        end_plain(f, same ? 1 : (int)n);
+        stage_close();
+        stage_trace[0] = '\0';
+    }
+    free(f);
+}
+
 /* ---- A cancellation at every pass ------------------------------------- */
 
 enum combinator {
@@ -769,6 +1458,9 @@ enum combinator {
     SETTLED,
     WAIT_ALL,
     WAIT_FIRST,
+    GATHER_FUTURES,
+    SETTLED_FUTURES,
+    WAIT_FUTURES,
     AS_COMPLETED,
     WAIT_FOR,
     MAP,
@@ -782,6 +1474,7 @@ struct combines {
     int first, err, i, n;
     int *begun, *over;
     struct coil_task *tasks[4], *task;
+    struct coil_future *futures[4]; /* of the tasks */
     struct source source;
 };
 
@@ -804,6 +1497,8 @@ static void combines(struct coil_coro *co)
         for (my->i = 0; my->i < 4 && my->what != GATHER_CALLS; my->i++)
             my->tasks[my->i] = coil_spawn(
                 a_call(my->begun, my->over, my->i, my->err));
+        for (my->i = 0; my->i < 4 && my->what != GATHER_CALLS; my->i++)
+            my->futures[my->i] = coil_task_future(my->tasks[my->i]);
         for (my->i = 0; my->i < my->first; my->i++)
             AWAIT(coil_sleep(0));
         if (my->what == GATHER_CALLS) {
@@ -820,6 +1515,13 @@ static void combines(struct coil_coro *co)
             AWAIT(coil_wait(my->tasks, 4, COIL_ALL_COMPLETED, COIL_NEVER));
         if (my->what == WAIT_FIRST)
             AWAIT(coil_wait(my->tasks, 4, COIL_FIRST_COMPLETED,
+                            COIL_SECONDS(3600)));
+        if (my->what == GATHER_FUTURES)
+            AWAIT(coil_gather(my->futures, 4));
+        if (my->what == SETTLED_FUTURES)
+            AWAIT(coil_gather_settled(my->futures, 4));
+        if (my->what == WAIT_FUTURES)
+            AWAIT(coil_wait(my->futures, 4, COIL_FIRST_SUCCESS,
                             COIL_SECONDS(3600)));
         if (my->what == AS_COMPLETED) {
             FOR_AWAIT(my->task, coil_as_completed(my->tasks, 4)) {

@@ -3,14 +3,32 @@
 #define COIL_WAIT_H
 
 /*
- * wait.h: to wait for time, and for several things.
+ * wait.h: to wait for time, and for several tasks or futures.
  *
- *     gather         all of them, or the first error
- *     wait           all, or the first to end, to fail or to succeed; no errors
+ *     coil_gather             all of them; fails with the first error
+ *     coil_gather_settled     all of them, whatever they end with
+ *     coil_wait               all of them, or the first that ends, fails or
+ *                             succeeds; never fails with their errors
+ *     coil_cancel_and_wait    asks all of them to end, and waits for all
  *
- * They borrow tasks, and keep them until they are done, also when the spawner
- * is over before. An array of futures is taken in their place: each becomes a
- * task, a child of the running coroutine.
+ * Each takes an array of tasks or an array of futures. In C one name is for
+ * both; C++ has the functions whose names end in _tasks and _futures.
+ *
+ *     AWAIT(coil_gather(my->tasks, 3));       struct coil_task *tasks[3]
+ *     AWAIT(coil_gather(my->answers, 3));     struct coil_future *answers[3]
+ *
+ * They borrow. While one of them waits it holds references of its own, so a
+ * task may outlive its spawner and you may give your references back. It takes
+ * none of yours: afterwards each result is still in its task or future, and
+ * your reference to a plain future is still yours to unref.
+ *
+ * Only a future that has begun can be borrowed (coil_future_started() tells): a
+ * plain future, a task, an operation that a task awaits, whatever is done. What
+ * CALL() or coil_recv() gives has not begun, and nothing would begin it:
+ *   - coil_gather takes such an element of an array of futures. It becomes a
+ *     task, a child of the running coroutine. One array may mix both kinds.
+ *   - The others abort with a message: make it a task first, with SPAWN or
+ *     coil_spawn.
  */
 
 #include <coil/api.h>
@@ -30,24 +48,34 @@ COIL_BEGIN_DECLS
  */
 COIL_API COIL_NODISCARD struct coil_future *coil_sleep(int64_t duration_ns);
 
+#ifndef __cplusplus
+/* Private. */
+#define COILI_OF_TASKS_OR_FUTURES(name, things) \
+    _Generic(*(things), \
+             struct coil_task *: name##_tasks, \
+             struct coil_future *: name##_futures)
+#endif
+
 /*
  * Wait until all have ended well, or one has failed. Then the others go on,
- * and their errors are not reported. Cancelling the wait cancels them all.
+ * and their errors are not reported. Cancelling the wait cancels them all: a
+ * plain future ends with -ECANCELED at once, a task when it has cleaned up.
  *
  *     coil_gather(tasks, n)             an array of struct coil_task *
- *     coil_gather(calls, n)             an array of struct coil_future *
+ *     coil_gather(futures, n)           an array of struct coil_future *
  *
- * Result    n; fetch each result from its task. That of a future is not kept:
- *           spawn it and gather the task, or CALL_IN and read your own frame
- * Errors    of the first that failed; -ECANCELED if it was cancelled
- * Lifetime  lends the array of tasks until it is done; takes futures
+ * Result    n; read each result from its task or future. That of an element
+ *           that was taken is not kept: spawn it and gather the task, or
+ *           CALL_IN and read your own frame
+ * Errors    of the first that failed; -ECANCELED if it was cancelled; -ENOMEM
+ * Lifetime  copies the array. Borrows tasks and futures that have begun; takes
+ *           the other futures, also on error. A call may give a future that is
+ *           done, because it failed at once: that one is borrowed, too
  * Source    asyncio.gather()
  */
 #ifndef __cplusplus
 #define coil_gather(things, n) \
-    _Generic(*(things), \
-             struct coil_task *: coil_gather_tasks, \
-             struct coil_future *: coil_gather_futures)((things), (n))
+    COILI_OF_TASKS_OR_FUTURES(coil_gather, things)((things), (n))
 #endif
 COIL_API COIL_NODISCARD struct coil_future *
 coil_gather_tasks(struct coil_task *const *tasks, size_t n);
@@ -55,16 +83,23 @@ COIL_API COIL_NODISCARD struct coil_future *
 coil_gather_futures(struct coil_future *const *futures, size_t n);
 
 /*
- * The same, but it waits for all, whatever they end with.
+ * The same, but it waits for all, whatever they end with. A future that has not
+ * begun aborts.
  *
- * Result    how many failed
+ * Result    how many failed; their errors count as fetched
  * Errors    -ECANCELED if it was cancelled itself, after all have ended; at
  *           once if it is cancelled a second time; -ENOMEM
- * Lifetime  lends the array until it is done
+ * Lifetime  copies the array; borrows what is in it
  * Source    asyncio.gather(return_exceptions=True)
  */
+#ifndef __cplusplus
+#define coil_gather_settled(things, n) \
+    COILI_OF_TASKS_OR_FUTURES(coil_gather_settled, things)((things), (n))
+#endif
 COIL_API COIL_NODISCARD struct coil_future *
-coil_gather_settled(struct coil_task *const *tasks, size_t n);
+coil_gather_settled_tasks(struct coil_task *const *tasks, size_t n);
+COIL_API COIL_NODISCARD struct coil_future *
+coil_gather_settled_futures(struct coil_future *const *futures, size_t n);
 
 enum coil_wait_mode {
     COIL_ALL_COMPLETED,
@@ -75,31 +110,46 @@ enum coil_wait_mode {
 
 /*
  * Wait, and never fail with their errors nor cancel them. Ask each with
- * coil_task_done() afterwards.
+ * coil_task_peek() or coil_future_peek() afterwards: an error that is never
+ * fetched is reported. A future that has not begun aborts.
  *
  * Units     the time-out in nanoseconds; COIL_NEVER
  * Result    how many are done; fewer than asked for after the time-out
- * Errors    -EINVAL for n == 0
- * Lifetime  lends the array until it is done
+ * Errors    -EINVAL for n == 0; -ECANCELED; -ENOMEM
+ * Lifetime  copies the array; borrows what is in it
  * Source    asyncio.wait(); gevent.joinall(timeout); Twisted DeferredList with
  *           fireOnOneCallback (FIRST_SUCCESS), fireOnOneErrback
  */
+#ifndef __cplusplus
+#define coil_wait(things, n, mode, timeout_ns) \
+    COILI_OF_TASKS_OR_FUTURES(coil_wait, things) \
+    ((things), (n), (mode), (timeout_ns))
+#endif
 COIL_API COIL_NODISCARD struct coil_future *
-coil_wait(struct coil_task *const *tasks, size_t n, enum coil_wait_mode mode,
-          int64_t timeout_ns);
+coil_wait_tasks(struct coil_task *const *tasks, size_t n,
+                enum coil_wait_mode mode, int64_t timeout_ns);
+COIL_API COIL_NODISCARD struct coil_future *
+coil_wait_futures(struct coil_future *const *futures, size_t n,
+                  enum coil_wait_mode mode, int64_t timeout_ns);
 
 /*
  * Ask all to end, at once, and wait until they have. Their errors stay with
  * them; one that succeeded all the same keeps its value. Cancelled it just
- * ends.
+ * ends. A future that has not begun aborts.
  *
  * Result    n
- * Errors    -ENOMEM: they were asked, but nothing waits for them
- * Lifetime  lends the array until it is done
+ * Errors    -ENOMEM: they were asked, but nothing waits for them; -ECANCELED
+ * Lifetime  copies the array; borrows what is in it
  * Source    gevent.killall(); the cancel-and-gather of asyncio.run()
  */
+#ifndef __cplusplus
+#define coil_cancel_and_wait(things, n) \
+    COILI_OF_TASKS_OR_FUTURES(coil_cancel_and_wait, things)((things), (n))
+#endif
 COIL_API COIL_NODISCARD struct coil_future *
-coil_cancel_and_wait(struct coil_task *const *tasks, size_t n);
+coil_cancel_and_wait_tasks(struct coil_task *const *tasks, size_t n);
+COIL_API COIL_NODISCARD struct coil_future *
+coil_cancel_and_wait_futures(struct coil_future *const *futures, size_t n);
 
 COIL_END_DECLS
 
