@@ -18,6 +18,7 @@
 
 #include <coil/loop.h>
 
+#include "check.h"
 #include "list.h"
 
 struct selection;
@@ -165,10 +166,20 @@ static const struct coil_future_class select_class = {
     .dispose = dispose,
 };
 
+/* A case of a future that nothing begins would never happen. */
+static void check_cases(const char *function, const struct coil_case *cases,
+                        size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (cases[i].future)
+            coili_check_started(cases[i].future, function, "case", i);
+}
+
 struct coil_future *coil_select(struct coil_case *cases, size_t n)
 {
     if (n == 0 || n > INT_MAX)
         return coil_future_done_with(-EINVAL, 0);
+    check_cases("coil_select", cases, n);
     struct selection *s = coil_custom_new(&select_class, sizeof *s);
     if (!s)
         return coil_future_nomem();
@@ -193,6 +204,7 @@ struct coil_future *coil_select(struct coil_case *cases, size_t n)
 
 int coil_select_nowait(struct coil_case *cases, size_t n)
 {
+    check_cases("coil_select_nowait", cases, n);
     size_t first = n ? random_below(n) : 0;
     for (size_t k = 0; k < n; k++) {
         size_t i = (first + k) % n;

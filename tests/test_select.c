@@ -232,6 +232,138 @@ TEST(select_tells_that_a_task_is_done)
     close_two(&q);
 }
 
+// Done before or later, with a value, an error or a cancellation; the case only
+// tells, and each keeps what it has ended with.
+TEST(select_treats_a_plain_future_and_a_task_alike)
+{
+    for (int row = 0; row < 12; row++) {
+        bool plain = row & 1, before = row & 2;
+        int end = row / 4; /* a value, an error, cancelled */
+        test_note("plain %d, before %d, end %d", plain, before, end);
+        struct two q;
+        open_two(&q, 1);
+        struct hand hand = { 0 };
+        struct coil_task *op = coil_spawn(hand_op(&hand));
+        struct coil_future *f = plain ? coil_future_new()
+                                      : coil_future_ref(coil_task_future(op));
+        struct coil_task *t = NULL;
+        stage_passes(1);
+        if (!before) {
+            t = choose(coil_case_get(&q.a), coil_case_future(f));
+            stage_passes(2);
+            CHECK(!coil_task_done(t));
+        }
+        if (end == 2)
+            coil_future_cancel(f);
+        else if (plain && end == 1)
+            coil_future_set_error(f, -EIO);
+        else if (plain)
+            coil_future_set_int(f, 55);
+        else
+            hand_set(&hand, end == 1 ? -EIO : 0, 55);
+        stage_passes(2);
+        if (before)
+            t = choose(coil_case_get(&q.a), coil_case_future(f));
+        CHECK_INT(stage_run(t), 0);
+        CHECK_TRACE("1:0");
+        int err = 99;
+        CHECK(coil_future_peek(f, &err));
+        CHECK_INT(err, end == 2 ? -ECANCELED : end == 1 ? -EIO : 0);
+        CHECK(end || coil_future_int(f) == 55);
+        coil_task_drop(&t);
+        coil_task_drop(&op);
+        CHECK_INT(f->refs, 1);
+        coil_future_unref(f);
+        close_two(&q);
+        CHECK_INT(stage_reported.n, 0);
+    }
+}
+
+// It tells only: an error that the program does not ask for is reported.
+TEST(select_fetches_no_error_of_a_future)
+{
+    struct two q;
+    open_two(&q, 1);
+    struct coil_future *f = coil_future_new();
+    struct coil_task *t = choose(coil_case_get(&q.a), coil_case_future(f));
+    stage_passes(1);
+    coil_future_set_error(f, -EIO);
+    CHECK_INT(stage_run(t), 0);
+    CHECK_TRACE("1:0");
+    coil_task_drop(&t);
+    coil_future_unref(f);
+    CHECK_INT(stage_reported.n, 1);
+    close_two(&q);
+}
+
+// The handle of a failed SPAWN is done, and a zero case has no future at all.
+TEST(select_of_a_task_without_memory_happens_at_once)
+{
+    struct two q;
+    open_two(&q, 1);
+    struct coil_task *failed = coil_spawn(coil_future_nomem());
+    struct coil_task *t = choose((struct coil_case){ 0 },
+                                 coil_case_task(failed));
+    stage_passes(1);
+    CHECK(coil_task_done(t));
+    CHECK_TRACE("1:0");
+    close_two(&q);
+}
+
+// The caller may give its reference back while the select waits.
+TEST(select_holds_a_reference_of_its_own)
+{
+    struct two q;
+    open_two(&q, 1);
+    struct coil_future *f = coil_future_new();
+    struct coil_task *t = choose(coil_case_get(&q.a), coil_case_future(f));
+    stage_passes(1);
+    coil_future_unref(f);
+    CHECK(!coil_future_done(f));
+    coil_future_set_int(f, 1);
+    CHECK_INT(stage_run(t), 0);
+    CHECK_TRACE("1:0");
+    close_two(&q);
+}
+
+#define NOT_BEGUN(function, i) \
+    function ": case " #i " is a coroutine or operation that has not begun: " \
+             "make it a task with SPAWN or coil_spawn"
+
+DEATH_TEST(select_of_a_call_that_has_not_begun_aborts,
+           NOT_BEGUN("coil_select", 1))
+{
+    struct two q;
+    open_two(&q, 1);
+    struct coil_case cases[] = { coil_case_get(&q.a),
+                                 coil_case_future(CALL(selects, .n = 0)) };
+    coil_drop(coil_select(cases, 2));
+}
+
+DEATH_TEST(select_of_an_operation_that_has_not_begun_aborts,
+           NOT_BEGUN("coil_select", 0))
+{
+    struct two q;
+    open_two(&q, 1);
+    struct hand hand = { 0 };
+    struct coil_case cases[] = { coil_case_future(hand_op(&hand)),
+                                 coil_case_get(&q.a) };
+    coil_drop(coil_select(cases, 2));
+}
+
+// Also if another case could happen: a program that is wrong only sometimes is
+// harder to mend.
+DEATH_TEST(select_nowait_of_a_call_that_has_not_begun_aborts,
+           NOT_BEGUN("coil_select_nowait", 1))
+{
+    struct two q;
+    open_two(&q, 1);
+    CHECK_INT(coil_queue_put_nowait(&q.a, item(7)), 0);
+    struct coil_case cases[] = { coil_case_get(&q.a),
+                                 coil_case_future(CALL(selects, .n = 0)) };
+    coil_select_nowait(cases, 2);
+}
+
 // Its call is on its way when an item comes: the item it is, once.
 TEST(select_of_a_future_that_is_done_a_moment_before_an_item)
 {

@@ -51,8 +51,11 @@ static inline struct coil_case coil_case_put(struct coil_queue *queue,
 }
 
 /*
- * A future or a task is done, with whatever: its value and its error stay with
- * it. A future with a class must have begun: make it a task, coil_spawn().
+ * A future or a task is done, whatever it has ended with: its value and its
+ * error stay in it. A plain future and a task are alike here. The future is
+ * borrowed, so it must have begun (coil_future_started() tells): coil_select()
+ * aborts for a call or an operation that has not, since nothing would begin it.
+ * Make that a task first, with SPAWN or coil_spawn.
  */
 static inline struct coil_case coil_case_future(struct coil_future *future)
 {
@@ -73,14 +76,14 @@ static inline struct coil_case coil_case_task(struct coil_task *task)
  * Result    the index of the case
  * Errors    -EINVAL for n == 0, -ECANCELED, -ENOMEM
  * Lifetime  lends `cases`, and the queues in it, until the future is gone;
- *           shares the futures
+ *           borrows the futures: it holds references of its own until then
  * Source    Go's select statement
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_select(struct coil_case *cases, size_t n);
 
 /*
- * One that can happen without waiting.
+ * One that can happen without waiting. A future that has not begun aborts.
  *
  * Result    its index
  * Errors    -EAGAIN, -ENOMEM
