@@ -122,6 +122,7 @@ COIL_API bool coil_future_cancel(struct coil_future *future);
  * True once the future has begun or is done. A plain future has always begun,
  * and so has a task. False for what begins when it is awaited or made a task:
  * a coroutine made by CALL, an operation such as coil_recv(), a coil_sleep().
+ * An operation that was made a task begins in the task's first step.
  */
 COIL_API bool coil_future_started(const struct coil_future *future);
 

@@ -70,7 +70,8 @@ COIL_API COIL_NODISCARD struct coil_future *coil_sleep(int64_t duration_ns);
  * Errors    of the first that failed; -ECANCELED if it was cancelled; -ENOMEM
  * Lifetime  copies the array. Borrows tasks and futures that have begun; takes
  *           the other futures, also on error. A call may give a future that is
- *           done, because it failed at once: that one is borrowed, too
+ *           done, because it failed at once: that one is borrowed, too, and
+ *           stays yours to unref. Ask coil_future_started() before the gather
  * Source    asyncio.gather()
  */
 #ifndef __cplusplus
