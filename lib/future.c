@@ -96,23 +96,30 @@ struct coil_future *coil_future_new(void)
     return f;
 }
 
-struct coil_future *coil_future_done_with(int err, int64_t value)
+/* What a call gives: it counts as not begun, so a gather takes it. */
+static struct coil_future *given(struct coil_result result)
 {
     struct coil_future *f = coil_future_new();
     if (f->refs == REFS_MOST)
         return f;
-    if (err < 0)
-        coil_future_set_error(f, err);
-    else
-        coil_future_set_int(f, value);
+    flag_clear(f, F_STARTED);
+    coil_future_set_result(f, result);
     return f;
+}
+
+struct coil_future *coil_future_done_with(int err, int64_t value)
+{
+    return given(err < 0 ? coil_result_error(err) : coil_result_int(value));
 }
 
 struct coil_future *coil_future_done_pointer(void *value)
 {
-    struct coil_future *f = coil_future_new();
-    coil_future_set_pointer(f, value);
-    return f;
+    return given(coil_result_pointer(value));
+}
+
+struct coil_future *coil_future_from_error(int err, uint32_t detail)
+{
+    return given(coil_result_error_detail(err, detail));
 }
 
 struct coil_future *coil_future_ref(struct coil_future *f)
@@ -342,13 +349,13 @@ void coil_drop(struct coil_future *f)
 
 bool coil_future_started(const struct coil_future *f)
 {
-    return f->flags & F_STARTED || coil_future_done(f);
+    return f->flags & F_STARTED;
 }
 
 void coili_check_started(const struct coil_future *f, const char *function,
                          const char *noun, size_t i)
 {
-    if (COILI_LIKELY(coil_future_started(f)))
+    if (COILI_LIKELY(coil_future_started(f) || coil_future_done(f)))
         return;
     char what[160];
     snprintf(what, sizeof what,

@@ -520,12 +520,8 @@ static void resolve(struct coil_coro *co)
 
 static struct coil_future *no_such_name(void)
 {
-    struct coil_future *f = coil_future_new();
-    if (!coil_future_done(f))
-        coil_future_set_error_detail(f, COIL_ERESOLVE,
-                                     COIL_DETAIL(COIL_PHASE_RESOLVE,
-                                                 EAI_NONAME));
-    return f;
+    return coil_future_from_error(COIL_ERESOLVE,
+                                  COIL_DETAIL(COIL_PHASE_RESOLVE, EAI_NONAME));
 }
 
 struct coil_future *coil_resolve(struct coil_addrs *out, const char *host,

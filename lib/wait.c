@@ -336,12 +336,15 @@ struct coil_future *coil_gather_futures(struct coil_future *const *futures,
 {
     struct watch *w = watch_new(GATHER, n);
     for (size_t i = 0; i < n; i++) {
-        bool started = coil_future_started(futures[i]);
+        struct coil_future *f = futures[i];
+        if (coil_future_started(f))
+            f = w ? coil_future_ref(f) : NULL;
+        else if (!w)
+            coil_drop(f);
+        else if (!coil_future_done(f))
+            f = spawned(f);
         if (w)
-            w->watched[i].future = started ? coil_future_ref(futures[i])
-                                           : spawned(futures[i]);
-        else if (!started)
-            coil_drop(futures[i]);
+            w->watched[i].future = f;
     }
     return future_or_nomem(w);
 }

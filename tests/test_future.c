@@ -1329,7 +1329,7 @@ DEATH_TEST(future_of_a_class_that_is_too_large_aborts, "too large")
 
 /* --- Begun or not ----------------------------------------------------------*/
 
-TEST(future_plain_has_always_started)
+TEST(future_plain_has_always_started_and_a_result_of_a_call_has_not)
 {
     open_loop();
     struct coil_future *f = coil_future_new();
@@ -1337,11 +1337,15 @@ TEST(future_plain_has_always_started)
     coil_future_set_int(f, 1);
     CHECK(coil_future_started(f));
     coil_future_unref(f);
-    f = coil_future_done_with(-EIO, 0);
-    CHECK(coil_future_started(f));
-    coil_future_error(f);
+    f = coil_future_done_with(-EIO, 0); /* to be taken, as any call's */
+    CHECK(!coil_future_started(f));
+    CHECK_INT(coil_future_error(f), -EIO);
     coil_future_unref(f);
-    CHECK(coil_future_started(coil_future_nomem()));
+    f = coil_future_from_error(-EIO, 17);
+    CHECK(!coil_future_started(f));
+    CHECK_INT(coil_future_error(f), -EIO);
+    CHECK_INT((int)coil_future_detail(f), 17);
+    coil_future_unref(f);
     close_loop();
 }
 
@@ -1380,7 +1384,7 @@ TEST(future_of_a_coroutine_has_started_when_it_is_awaited_or_a_task)
     close_loop();
 }
 
-TEST(future_of_an_operation_has_started_when_it_is_awaited_or_done)
+TEST(future_of_an_operation_has_started_when_it_is_awaited)
 {
     open_loop();
     struct coil_future *f = &fancy_new()->custom.future;
@@ -1394,7 +1398,7 @@ TEST(future_of_an_operation_has_started_when_it_is_awaited_or_done)
     CHECK(coil_future_started(f));
     coil_task_cancel(t);
     coil_future_cancel(sleep);
-    CHECK(coil_future_started(sleep));
+    CHECK(!coil_future_started(sleep));
     coil_future_unref(sleep);
     CHECK_INT(coil_run_until(loop, t), 0);
     coil_future_unref(f);

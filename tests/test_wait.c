@@ -805,8 +805,9 @@ TEST(gather_borrows_plain_futures)
 TEST(gather_of_futures_that_are_done_takes_no_pass)
 {
     stage_open();
-    struct coil_future *f[] = { coil_future_done_with(0, 5),
-                                coil_future_done_pointer(&stage_loop) };
+    struct coil_future *f[] = { coil_future_new(), coil_future_new() };
+    coil_future_set_int(f[0], 5);
+    coil_future_set_pointer(f[1], &stage_loop);
     struct coil_task *g = await(coil_gather(f, 2));
     stage_passes(1);
     CHECK(coil_task_done(g));
@@ -818,6 +819,27 @@ TEST(gather_of_futures_that_are_done_takes_no_pass)
     g = await(coil_gather(f, 0));
     stage_passes(1);
     CHECK_TRACE("=0");
+    stage_close();
+}
+
+// A call that has its result at once gives a future as any call: nobody else
+// knows it, so the gather takes it.
+TEST(gather_takes_the_results_that_calls_gave_at_once)
+{
+    stage_open();
+    size_t before = test_heap_blocks();
+    struct coil_future *f[] = { coil_future_done_with(0, 5),
+                                coil_future_from_error(-EIO, 17),
+                                coil_future_done_pointer(&stage_loop),
+                                CALL(work, .id = 1) };
+    struct coil_task *g = await(coil_gather(f, 4));
+    CHECK_INT(stage_run(g), 0);
+    CHECK_TRACE("=-5");
+    CHECK_INT(stage_reported.n, 0);
+    coil_task_drop(&g);
+    stage_passes(2);
+    CHECK_INT(stage_tasks(), 0);
+    CHECK(test_heap_blocks() <= before + 1); /* a slab, no futures */
     stage_close();
 }
 

@@ -119,10 +119,11 @@ COIL_API bool coil_future_set_as(struct coil_future *future,
 COIL_API bool coil_future_cancel(struct coil_future *future);
 
 /*
- * True once the future has begun or is done. A plain future has always begun,
- * and so has a task. False for what begins when it is awaited or made a task:
- * a coroutine made by CALL, an operation such as coil_recv(), a coil_sleep().
- * An operation that was made a task begins in the task's first step.
+ * True once the future has begun. A plain future of coil_future_new() has always
+ * begun, and so has a task. False for what a call gives to be awaited: a
+ * coroutine made by CALL, an operation such as coil_recv(), a coil_sleep(), and
+ * a result that was there at once (coil_future_done_with()). An operation that
+ * was made a task begins in the task's first step.
  */
 COIL_API bool coil_future_started(const struct coil_future *future);
 
@@ -279,6 +280,9 @@ COIL_API struct coil_future *coil_future_done_with(int err, int64_t value);
 
 /* The same with a pointer, which stays yours. */
 COIL_API struct coil_future *coil_future_done_pointer(void *value);
+
+/* The same with an error and its detail. */
+COIL_API struct coil_future *coil_future_from_error(int err, uint32_t detail);
 
 COIL_END_DECLS
 

@@ -22,13 +22,13 @@
  * none of yours: afterwards each result is still in its task or future, and
  * your reference to a plain future is still yours to unref.
  *
- * Only a future that has begun can be borrowed (coil_future_started() tells): a
- * plain future, a task, an operation that a task awaits, whatever is done. What
- * CALL() or coil_recv() gives has not begun, and nothing would begin it:
+ * Only a future that has begun is borrowed (coil_future_started() tells): a
+ * plain future of coil_future_new(), a task. What CALL() or coil_recv() gives
+ * has not begun, and nothing would begin it:
  *   - coil_gather takes such an element of an array of futures. It becomes a
  *     task, a child of the running coroutine. One array may mix both kinds.
- *   - The others abort with a message: make it a task first, with SPAWN or
- *     coil_spawn.
+ *   - The others abort with a message, unless it is done: make it a task first,
+ *     with SPAWN or coil_spawn.
  */
 
 #include <coil/api.h>
@@ -69,9 +69,7 @@ COIL_API COIL_NODISCARD struct coil_future *coil_sleep(int64_t duration_ns);
  *           CALL_IN and read your own frame
  * Errors    of the first that failed; -ECANCELED if it was cancelled; -ENOMEM
  * Lifetime  copies the array. Borrows tasks and futures that have begun; takes
- *           the other futures, also on error. A call may give a future that is
- *           done, because it failed at once: that one is borrowed, too, and
- *           stays yours to unref. Ask coil_future_started() before the gather
+ *           the other futures, also on error, and if a call has failed at once
  * Source    asyncio.gather()
  */
 #ifndef __cplusplus

@@ -446,14 +446,6 @@ static struct job *job_new(struct draft *d, struct coili_origin *origin,
     return job;
 }
 
-static struct coil_future *failed(int err, uint32_t detail)
-{
-    struct coil_future *f = coil_future_new();
-    if (!coil_future_done(f))
-        coil_future_set_error_detail(f, err, detail);
-    return f;
-}
-
 static struct coil_future *call(struct draft *d, struct coili_origin *origin,
                                 int head_n)
 {
@@ -479,7 +471,7 @@ struct coil_future *coil_request(struct coil_session *session,
     d.head = (struct coili_http_request){ 0 };
     int err = draft_url(&d);
     if (err < 0)
-        return failed(err, d.detail);
+        return coil_future_from_error(err, d.detail);
     struct coili_origin *origin = coili_origin_find(&session->pool, &d.url);
     if (!origin)
         return coil_future_nomem();
@@ -491,7 +483,7 @@ struct coil_future *coil_request(struct coil_session *session,
     int head_n = draft_head(&d, coili_origin_authority(origin));
     if (head_n < 0) {
         coili_origin_unref(origin);
-        f = failed(head_n, d.detail);
+        f = coil_future_from_error(head_n, d.detail);
     } else {
         f = call(&d, origin, head_n);
     }
