@@ -236,6 +236,7 @@ COIL_END_DECLS
         coili_body_over(co); \
         goto coil_again; \
     case COILI_LINE_FINALLY: \
+    coil_one_finally_per_coroutine: __attribute__((unused)); \
         coili_in_finally(co); \
     } while (0)
 
@@ -274,7 +275,7 @@ COIL_END_DECLS
     do { \
         if (COILI_SUSPEND(x)) { \
             return; \
-        case __LINE__:; \
+        COILI_RESUME_AT(__LINE__); \
         } \
         coili_return_awaited(co); \
         goto coil_again; \
@@ -293,7 +294,7 @@ COIL_END_DECLS
     do { \
         if (COILI_SUSPEND(x)) { \
             return; \
-        case __LINE__:; \
+        COILI_RESUME_AT(__LINE__); \
         } \
         if (coili_failed(co)) \
             goto coil_again; \
@@ -302,7 +303,7 @@ COIL_END_DECLS
     do { \
         if (COILI_SUSPEND(x)) { \
             return; \
-        case __LINE__:; \
+        COILI_RESUME_AT(__LINE__); \
         } \
         if (coili_failed_keep(co, COILI_KIND(lvalue), __FILE__, __LINE__)) \
             goto coil_again; \
@@ -318,7 +319,7 @@ COIL_END_DECLS
     do { \
         if (COILI_SUSPEND(x)) { \
             return; \
-        case __LINE__:; \
+        COILI_RESUME_AT(__LINE__); \
         } \
         if (coili_caught(co, &(err))) \
             goto coil_again; \
@@ -327,7 +328,7 @@ COIL_END_DECLS
     do { \
         if (COILI_SUSPEND(x)) { \
             return; \
-        case __LINE__:; \
+        COILI_RESUME_AT(__LINE__); \
         } \
         if (coili_caught_keep(co, &(err), COILI_KIND(lvalue), __FILE__, \
                               __LINE__)) \
@@ -341,7 +342,7 @@ COIL_END_DECLS
     do { \
         if (COILI_SUSPEND(x)) { \
             return; \
-        case __LINE__:; \
+        COILI_RESUME_AT(__LINE__); \
         } \
         coili_catch_all(co, &(err)); \
     } while (0)
@@ -351,7 +352,7 @@ COIL_END_DECLS
     do { \
         if (coili_join(co, __LINE__)) { \
             return; \
-        case __LINE__:; \
+        COILI_RESUME_AT(__LINE__); \
         } \
         if (coili_failed(co)) \
             goto coil_again; \
@@ -381,7 +382,7 @@ COIL_END_DECLS
         COILI_PUT(co, v); \
         if (coili_yield(co, __LINE__)) { \
             return; \
-        case __LINE__:; \
+        COILI_RESUME_AT(__LINE__); \
         } \
         if (coili_failed(co)) \
             goto coil_again; \
@@ -398,7 +399,7 @@ COIL_END_DECLS
         COILI_PUT(co, v); \
         if (coili_yield_to(co, __LINE__)) { \
             return; \
-        case __LINE__:; \
+        COILI_RESUME_AT(__LINE__); \
         } \
         if (coili_sent_failed(co, COILI_KIND(lvalue), __FILE__, __LINE__)) \
             goto coil_again; \
@@ -418,7 +419,7 @@ COIL_END_DECLS
     do { \
         if (coili_yield_from(co, (generator), __LINE__)) { \
             return; \
-        case __LINE__:; \
+        COILI_RESUME_AT(__LINE__); \
         } \
         coili_from_over(co); \
         if (coili_failed(co)) \
@@ -428,7 +429,7 @@ COIL_END_DECLS
     do { \
         if (coili_yield_from(co, (generator), __LINE__)) { \
             return; \
-        case __LINE__:; \
+        COILI_RESUME_AT(__LINE__); \
         } \
         coili_from_over(co); \
         if (coili_failed_keep(co, COILI_KIND(lvalue), __FILE__, __LINE__)) \
@@ -453,7 +454,7 @@ COIL_END_DECLS
         for (;;) \
             if (coili_iter_wait(co, -1 - __LINE__)) { \
                 return; \
-            case -1 - __LINE__:; \
+            COILI_RESUME_LOOP_AT(__LINE__); \
             } else if (coili_iter_failed(co, COILI_KIND(item), __FILE__, \
                                          __LINE__)) \
                 goto coil_again; \
@@ -483,7 +484,7 @@ COIL_END_DECLS
     do { \
         if (coili_next(co, (generator), __LINE__)) { \
             return; \
-        case __LINE__:; \
+        COILI_RESUME_AT(__LINE__); \
         } \
         if (coili_iter_failed(co, COILI_KIND(item), __FILE__, __LINE__)) \
             goto coil_again; \
@@ -500,7 +501,7 @@ COIL_END_DECLS
     do { \
         if (coili_next(co, (generator), __LINE__)) { \
             return; \
-        case __LINE__:; \
+        COILI_RESUME_AT(__LINE__); \
         } \
         if (coili_iter_caught(co, &(err), COILI_KIND(item), __FILE__, \
                               __LINE__)) \
@@ -542,7 +543,7 @@ COIL_END_DECLS
     do { \
         if (coili_close(co, (generator), __LINE__)) { \
             return; \
-        case __LINE__:; \
+        COILI_RESUME_AT(__LINE__); \
         } \
         if (coili_close_failed(co)) \
             goto coil_again; \
@@ -672,11 +673,25 @@ COIL_END_DECLS
     coili_call_in(T, COILI_FRAME_SIZE(T), *(struct T *[1]){ (place) }, \
                   &(struct T){ __VA_ARGS__ })
 
+/*
+ * Where a coroutine goes on. The label says to the compiler's user what a
+ * second await on the line is: "duplicate label coil_one_await_per_line_12".
+ * A loop and an await in its body may stand on one line.
+ */
+#define COILI_RESUME_AT(line) COILI_RESUME_LABEL(line)
+#define COILI_RESUME_LABEL(line) \
+    case line: \
+    coil_one_await_per_line_##line: __attribute__((unused))
+#define COILI_RESUME_LOOP_AT(line) COILI_RESUME_LOOP_LABEL(line)
+#define COILI_RESUME_LOOP_LABEL(line) \
+    case -1 - line: \
+    coil_one_for_await_per_line_##line: __attribute__((unused))
+
 #define COILI_HOLD(x) \
     do { \
         if (coili_await(co, (x), __LINE__)) { \
             return; \
-        case __LINE__:; \
+        COILI_RESUME_AT(__LINE__); \
         } \
         if (coili_hold_failed(co)) \
             goto coil_again; \

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// expect: duplicate case value
+// expect: coil_one_await_per_line_
 /*
  * The line is the resume point: two on one would be one.
  */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// expect: duplicate case value
+// expect: coil_one_finally_per_coroutine
 /*
  * A coroutine has one FINALLY.
  */
