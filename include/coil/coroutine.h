@@ -34,7 +34,7 @@
  *     with COIL_DEBUG spoils the rest);
  * and, caught loudly:
  *   - no `switch` of your own around an await (aborts at the first resume);
- *   - one await a line (does not compile otherwise);
+ *   - one await a line (does not compile otherwise: "duplicate label");
  *   - no `return` in the block: RETURN(v), FAIL(err) (aborts); a `break` or
  *     `continue` that is in no loop ends the block, as RETURN(0) would;
  *   - a frame of at most COIL_FRAME_MAX bytes (does not compile otherwise);
@@ -208,7 +208,8 @@ COIL_END_DECLS
  */
 #define COIL_ASYNC_GIVES(T, my, free_fn) \
     _Static_assert(offsetof(struct T, coro) == 0, \
-                   "struct " #T ": coro must come first"); \
+                   "struct " #T ": coro must come first: make struct " \
+                   "coil_coro coro its first member"); \
     static const struct coil_site coil_site = { \
         __FILE__, #T, __LINE__, (void (*)(void))(free_fn) \
     }; \
@@ -273,6 +274,7 @@ COIL_END_DECLS
  */
 #define COIL_RETURN_AWAIT(x) \
     do { \
+        COILI_WANT_AWAITABLE(x); \
         if (COILI_SUSPEND(x)) { \
             return; \
         COILI_RESUME_AT(__LINE__); \
@@ -292,6 +294,7 @@ COIL_END_DECLS
  */
 #define COIL_AWAIT(x) \
     do { \
+        COILI_WANT_AWAITABLE(x); \
         if (COILI_SUSPEND(x)) { \
             return; \
         COILI_RESUME_AT(__LINE__); \
@@ -301,6 +304,7 @@ COIL_END_DECLS
     } while (0)
 #define COIL_AWAIT_TO(lvalue, x) \
     do { \
+        COILI_WANT_AWAITABLE(x); \
         if (COILI_SUSPEND(x)) { \
             return; \
         COILI_RESUME_AT(__LINE__); \
@@ -317,6 +321,7 @@ COIL_END_DECLS
  */
 #define COIL_TRY_AWAIT(err, x) \
     do { \
+        COILI_WANT_AWAITABLE(x); \
         if (COILI_SUSPEND(x)) { \
             return; \
         COILI_RESUME_AT(__LINE__); \
@@ -326,6 +331,7 @@ COIL_END_DECLS
     } while (0)
 #define COIL_TRY_AWAIT_TO(err, lvalue, x) \
     do { \
+        COILI_WANT_AWAITABLE(x); \
         if (COILI_SUSPEND(x)) { \
             return; \
         COILI_RESUME_AT(__LINE__); \
@@ -417,6 +423,7 @@ COIL_END_DECLS
  */
 #define COIL_YIELD_FROM(generator) \
     do { \
+        COILI_WANT_GENERATOR(generator); \
         if (coili_yield_from(co, (generator), __LINE__)) { \
             return; \
         COILI_RESUME_AT(__LINE__); \
@@ -427,6 +434,7 @@ COIL_END_DECLS
     } while (0)
 #define COIL_YIELD_FROM_TO(lvalue, generator) \
     do { \
+        COILI_WANT_GENERATOR(generator); \
         if (coili_yield_from(co, (generator), __LINE__)) { \
             return; \
         COILI_RESUME_AT(__LINE__); \
@@ -453,6 +461,7 @@ COIL_END_DECLS
          coili_iter_end(co, -1 - __LINE__)) \
         for (;;) \
             if (coili_iter_wait(co, -1 - __LINE__)) { \
+                COILI_WANT_GENERATOR(source); \
                 return; \
             COILI_RESUME_LOOP_AT(__LINE__); \
             } else if (coili_iter_failed(co, COILI_KIND(item), __FILE__, \
@@ -482,6 +491,7 @@ COIL_END_DECLS
  */
 #define COIL_NEXT(more, item, generator) \
     do { \
+        COILI_WANT_GENERATOR(generator); \
         if (coili_next(co, (generator), __LINE__)) { \
             return; \
         COILI_RESUME_AT(__LINE__); \
@@ -499,6 +509,7 @@ COIL_END_DECLS
  */
 #define COIL_TRY_NEXT(err, more, item, generator) \
     do { \
+        COILI_WANT_GENERATOR(generator); \
         if (coili_next(co, (generator), __LINE__)) { \
             return; \
         COILI_RESUME_AT(__LINE__); \
@@ -523,6 +534,7 @@ COIL_END_DECLS
  */
 #define COIL_SEND(generator, v) \
     do { \
+        COILI_WANT_GENERATOR(generator); \
         struct coil_coro *coili_to = coili_send(co, (generator), __FILE__, \
                                                 __LINE__); \
         COILI_PUT(coili_to, v); \
@@ -541,6 +553,7 @@ COIL_END_DECLS
  */
 #define COIL_CLOSE(generator) \
     do { \
+        COILI_WANT_GENERATOR(generator); \
         if (coili_close(co, (generator), __LINE__)) { \
             return; \
         COILI_RESUME_AT(__LINE__); \
@@ -558,11 +571,15 @@ COIL_END_DECLS
  * aborts.
  */
 #define COIL_HOLD(x) \
-    COILI_HOLD(_Generic((x), \
-                        struct coil_semaphore *: coili_hold_semaphore, \
-                        struct coil_limiter *: coili_hold_limiter, \
-                        struct coil_condition *: coili_hold_condition, \
-                        struct coil_lock *: coili_hold_lock)(co, (x)))
+    do { \
+        COILI_WANT_HOLDABLE(x); \
+        COILI_HOLD(_Generic((x), \
+                            struct coil_semaphore *: coili_hold_semaphore, \
+                            struct coil_limiter *: coili_hold_limiter, \
+                            struct coil_condition *: coili_hold_condition, \
+                            struct coil_lock *: coili_hold_lock, \
+                            default: coili_hold_other)(co, (x))); \
+    } while (0)
 
 /*
  * The same for anything: await `acquire` (taken, and its value with it); if that
@@ -642,13 +659,21 @@ COIL_END_DECLS
     ((uint32_t)COIL_VERSION_MAJOR << 24 | (uint32_t)COIL_VERSION_MINOR << 16 | \
      (uint32_t)sizeof(struct coil_coro))
 
+#define COILI_TEXT(number) COILI_TEXT_OF(number)
+#define COILI_TEXT_OF(number) #number
+
 #define COILI_FRAME_SIZE(T) \
     (sizeof(struct T) + \
      0 * sizeof(struct { \
          _Static_assert(sizeof(struct T) <= COIL_FRAME_MAX, \
-                        #T ": a frame is at most 16384 bytes"); \
+                        "struct " #T ": a frame is at most " \
+                        COILI_TEXT(COIL_FRAME_MAX) " bytes " \
+                        "(COIL_FRAME_MAX): keep a large buffer behind a " \
+                        "pointer, as from coil_alloc()"); \
          _Static_assert(_Alignof(struct T) <= 16, \
-                        #T ": a frame is aligned to at most 16 bytes"); \
+                        "struct " #T ": a frame is aligned to at most 16 " \
+                        "bytes: keep what needs more behind a pointer, as " \
+                        "from aligned_alloc()"); \
          char c; \
      }))
 
@@ -687,6 +712,18 @@ COIL_END_DECLS
     case -1 - line: \
     coil_one_for_await_per_line_##line: __attribute__((unused))
 
+#define COILI_WANT_HOLDABLE(x) \
+    _Static_assert(_Generic((x), \
+                            struct coil_semaphore *: 1, \
+                            struct coil_limiter *: 1, \
+                            struct coil_condition *: 1, \
+                            struct coil_lock *: 1, \
+                            default: 0), \
+                   COILI_WANTS_HOLDABLE)
+#define COILI_WANTS_HOLDABLE \
+    "HOLD wants the address of a lock, condition, semaphore or limiter; for " \
+    "anything else there is HOLD_WITH(object, release, acquire)"
+
 #define COILI_HOLD(x) \
     do { \
         if (coili_await(co, (x), __LINE__)) { \
@@ -697,23 +734,63 @@ COIL_END_DECLS
             goto coil_again; \
     } while (0)
 
+/*
+ * 0 if the constant `cond` is true, else the compiler says `what`. Unlike a
+ * _Static_assert it stands in an expression; which must not be one with a CALL
+ * in it: clang takes a compound literal in a struct for one of file scope.
+ */
+#define COILI_REQUIRE(cond, what) \
+    (0 * (int)sizeof(struct { \
+         _Static_assert((cond), what); \
+         char c; \
+     }))
+
 #define COILI_SUSPEND(x) \
     _Generic((x), \
              struct coil_task *: coili_await_task, \
-             struct coil_future *: coili_await)(co, (x), __LINE__)
+             struct coil_future *: coili_await, \
+             default: coili_await_other)(co, (x), __LINE__)
+#define COILI_WANT_AWAITABLE(x) \
+    _Static_assert(_Generic((x), \
+                            struct coil_task *: 1, \
+                            struct coil_future *: 1, \
+                            default: 0), \
+                   COILI_WANTS_AWAITABLE)
+#define COILI_WANTS_AWAITABLE \
+    "AWAIT wants a struct coil_future * or a struct coil_task *: call a " \
+    "coroutine with CALL(f, ...), or start one with SPAWN(f, ...)"
+
+#define COILI_WANT_GENERATOR(x) \
+    _Static_assert(_Generic((x), struct coil_future *: 1, default: 0), \
+                   "a generator is a struct coil_future *, as CALL(f, ...) " \
+                   "makes it; a task from SPAWN(f, ...) runs by itself: " \
+                   "AWAIT it")
 
 /* The two branches promote: a bit-field has a type of its own in gcc. */
 #define COILI_PUT(to, v) \
+    do { \
+        _Static_assert(COILI_IS_VALUE(v), \
+                       "a result or an item is one integer, double or " \
+                       "pointer: of a struct give a pointer, or have the " \
+                       "caller read it from the frame: CALL_IN(&my->child, " \
+                       "f, ...)"); \
+        _Generic(1 ? (v) : (v), \
+                 float: coili_put_double, \
+                 double: coili_put_double, \
+                 unsigned: coili_put_uint, \
+                 unsigned long: coili_put_uint, \
+                 unsigned long long: coili_put_uint, \
+                 int: coili_put_int, \
+                 long: coili_put_int, \
+                 long long: coili_put_int, \
+                 default: coili_put_pointer)((to), (v)); \
+    } while (0)
+
+/* The types that gcc calls integer (1 to 4), pointer (5) and real (8). */
+#define COILI_IS_VALUE(v) \
     _Generic(1 ? (v) : (v), \
-             float: coili_put_double, \
-             double: coili_put_double, \
-             unsigned: coili_put_uint, \
-             unsigned long: coili_put_uint, \
-             unsigned long long: coili_put_uint, \
-             int: coili_put_int, \
-             long: coili_put_int, \
-             long long: coili_put_int, \
-             default: coili_put_pointer)((to), (v))
+             long double: 0, \
+             default: 0x13e >> __builtin_classify_type(v) & 1)
 
 /* What an lvalue can hold; coili_fits() in coroutine.c reads it. */
 enum coili_kind {
@@ -736,6 +813,16 @@ enum coili_kind {
 };
 
 #define COILI_KIND(lvalue) \
+    ((enum coili_kind)( \
+        COILI_KIND_OF(lvalue) + \
+        COILI_REQUIRE(COILI_KIND_OF(lvalue) != COILI_KIND_POINTER || \
+                          __builtin_classify_type(lvalue) == 5, \
+                      "a result or an item goes into a variable that is an " \
+                      "integer, a double or a pointer: take a struct by a " \
+                      "pointer to it, or read it from the frame of " \
+                      "CALL_IN(&my->child, f, ...)")))
+
+#define COILI_KIND_OF(lvalue) \
     _Generic((lvalue), \
              _Bool: COILI_KIND_BOOL, \
              char: COILI_KIND_CHAR, \
@@ -807,9 +894,15 @@ COIL_API void coili_run_on_begin(struct coil_loop *loop, uint32_t abi);
 COIL_API int coili_run_on_end(struct coil_future *main, enum coili_kind kind,
                               void *result);
 
-/* There is none: only a call to it is said to be wrong. */
+/* These do not exist: only a call to one of them is said to be wrong. */
 void coili_function_of_another_name(void)
-    __attribute__((error("ASYNC must name the function that it stands in")));
+    __attribute__((error("ASYNC must name the function that it stands in: "
+                         "another name has a frame of another layout")));
+
+bool coili_await_other(struct coil_coro *co, ...)
+    __attribute__((error(COILI_WANTS_AWAITABLE)));
+struct coil_future *coili_hold_other(struct coil_coro *co, ...)
+    __attribute__((error(COILI_WANTS_HOLDABLE)));
 
 COIL_API void *coili_leave(struct coil_coro *co, const struct coil_site *site);
 COIL_API void coili_body_over_slow(struct coil_coro *co);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// expect: _Generic|not compatible with any association
+// expect: AWAIT wants a struct coil_future .* or a struct coil_task
 /*
  * Only futures and tasks can be awaited; not the result of some call.
  */

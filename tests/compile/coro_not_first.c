@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// expect: struct mixed: coro must come first
+// expect: struct mixed: coro must come first: make
 /*
  * The frame is found by the address of its head.
  */

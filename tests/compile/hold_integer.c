@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// expect: _Generic|not compatible with any association
+// expect: HOLD wants the address of a lock.*HOLD_WITH
 /*
  * HOLD takes what can be released: a lock or a semaphore, by its address.
  */

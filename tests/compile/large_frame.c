@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// expect: large: a frame is at most 16384 bytes
+// expect: struct large: a frame is at most 16384 bytes .COIL_FRAME_MAX.: keep a
 /*
  * A buffer in a frame is paid by every task. What is larger than 16 KiB is
  * allocated where it is needed.

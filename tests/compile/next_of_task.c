@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// expect: incompatible.pointer|struct coil_task
+// expect: a generator is a struct coil_future
 /*
  * A task is not run by hand: the loop runs it.
  */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// expect: vector: a frame is aligned to at most 16 bytes
+// expect: struct vector: a frame is aligned to at most 16 bytes: keep
 /*
  * The allocator aligns to 16 bytes, and no further.
  */

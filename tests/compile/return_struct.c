@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// expect: coili_put_pointer|incompatible type
+// expect: is one integer, double or pointer.*CALL_IN
 /*
  * A result is one word. What is larger stays in the frame: CALL_IN.
  */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// expect: coili_put_pointer|incompatible type
+// expect: is one integer, double or pointer.*CALL_IN
 /*
  * As for RETURN: an item is one word.
  */

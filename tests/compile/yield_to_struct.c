@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// expect: incompatible type
+// expect: a variable that is an integer, a double or a pointer
 /*
  * What is sent is one word.
  */
