@@ -120,25 +120,51 @@ void coili_frame_free(struct coil_coro *co)
 
 /* ---- Awaiting --------------------------------------------------------- */
 
-/* What is done already does not suspend, but for once in a while. */
-static bool go_on(struct coil_loop *loop, struct coil_coro *co,
-                  struct coil_future *f, int line)
+/*
+ * The rare parts of an await are functions of their own, called last: so
+ * coili_await() and coili_await_task() save no registers, which pays for their
+ * check for NULL.
+ */
+static NOINLINE bool let_others_run(struct coil_loop *loop,
+                                    struct coil_coro *co, int line)
 {
-    co->awaiting = (uintptr_t)f;
-    if (COILI_LIKELY(--loop->budget > 0))
-        return false;
     wake(loop, co);
     suspend(loop, co, line);
     return true;
 }
 
-static NOINLINE bool await_started(struct coil_coro *co, int line)
+/* What is done already does not suspend, but for once in a while. */
+static inline bool go_on(struct coil_loop *loop, struct coil_coro *co,
+                         struct coil_future *f, int line)
 {
-    coili_misuse(co, NULL, line, "a coroutine is awaited twice");
+    co->awaiting = (uintptr_t)f;
+    if (COILI_LIKELY(--loop->budget > 0))
+        return false;
+    return let_others_run(loop, co, line);
 }
 
-static bool await_coroutine(struct coil_loop *loop, struct coil_coro *co,
-                            struct coil_coro *child, int line)
+static NOINLINE bool await_started(struct coil_coro *co, int line)
+{
+    coili_misuse(co, NULL, line,
+                 "a coroutine is awaited twice, or after it was spawned: "
+                 "CALL it anew, or SPAWN it and await the task");
+}
+
+/* The request goes on to the child, which skips its block. */
+static NOINLINE bool await_cancelled(struct coil_loop *loop,
+                                     struct coil_coro *co,
+                                     struct coil_coro *child, int line)
+{
+    flag_clear(&co->future, F_MUST_CANCEL);
+    coili_begin_cancelled(child, (enum coil_cancel_reason)(co->future.flags >>
+                                                           REASON_SHIFT));
+    loop->resume = child;
+    suspend(loop, co, line);
+    return true;
+}
+
+static inline bool await_coroutine(struct coil_loop *loop, struct coil_coro *co,
+                                   struct coil_coro *child, int line)
 {
     if (COILI_UNLIKELY(child->future.flags & F_STARTED))
         return await_started(co, line);
@@ -147,11 +173,8 @@ static bool await_coroutine(struct coil_loop *loop, struct coil_coro *co,
     flag_set(&child->future, F_STARTED | F_CALLED);
     child->future.waiters = (uintptr_t)co;
     co->awaiting = (uintptr_t)child;
-    if (COILI_UNLIKELY(must_cancel(co))) {
-        flag_clear(&co->future, F_MUST_CANCEL);
-        coili_begin_cancelled(child, (enum coil_cancel_reason)(
-                                         co->future.flags >> REASON_SHIFT));
-    }
+    if (COILI_UNLIKELY(must_cancel(co)))
+        return await_cancelled(loop, co, child, line);
     loop->resume = child;
     suspend(loop, co, line);
     return true;
@@ -217,12 +240,14 @@ static inline bool await_pass(struct coil_loop *loop, struct coil_coro *co,
     return true;
 }
 
-static NOINLINE bool await_pending(struct coil_loop *loop,
-                                   struct coil_coro *co, struct coil_future *f,
+static NOINLINE bool await_pending(struct coil_coro *co, struct coil_future *f,
                                    int line)
 {
+    struct coil_loop *loop = coili_loop;
     if (COILI_UNLIKELY(loop->current != co))
-        coili_misuse(co, NULL, 0, "an await outside the running coroutine");
+        coili_misuse(co, NULL, 0, COILI_AWAIT_OUTSIDE);
+    if (COILI_UNLIKELY(!f))
+        coili_misuse_null(co, line, "AWAIT", "future");
     if (COILI_UNLIKELY(loop->debug))
         coili_debug_owner(loop, f);
     switch (kind_of(f)) {
@@ -235,7 +260,9 @@ static NOINLINE bool await_pending(struct coil_loop *loop,
     case KIND_PLAIN:
         return await_plain(loop, co, f, line);
     default:
-        coili_misuse(co, NULL, line, "a future is awaited twice");
+        coili_misuse(co, NULL, line,
+                     "a future is awaited twice: the first await has taken "
+                     "it; coil_future_ref() before each but the last");
     }
 }
 
@@ -243,7 +270,7 @@ static NOINLINE bool await_pending(struct coil_loop *loop,
 bool coili_await(struct coil_coro *co, struct coil_future *f, int line)
 {
     struct coil_loop *loop = coili_loop;
-    if (COILI_LIKELY(loop->current == co)) {
+    if (COILI_LIKELY(f && loop->current == co)) {
         if (f == &coili_pass && !(co->future.flags & F_MUST_CANCEL))
             return await_pass(loop, co, line);
         if (kind_of(f) == KIND_CORO)
@@ -251,25 +278,31 @@ bool coili_await(struct coil_coro *co, struct coil_future *f, int line)
         if (f->state)
             return go_on(loop, co, f, line);
     }
-    return await_pending(loop, co, f, line);
+    return await_pending(co, f, line);
 }
 
-static NOINLINE bool await_task_pending(struct coil_loop *loop,
-                                        struct coil_coro *co,
+static NOINLINE bool await_task_pending(struct coil_coro *co,
                                         struct coil_task *task, int line)
 {
-    struct coil_future *f = &task->coro.future;
+    struct coil_loop *loop = coili_loop;
     if (COILI_UNLIKELY(loop->current != co))
-        coili_misuse(co, NULL, 0, "an await outside the running coroutine");
+        coili_misuse(co, NULL, 0, COILI_AWAIT_OUTSIDE);
+    if (COILI_UNLIKELY(!task))
+        coili_misuse_null(co, line, "AWAIT", "task");
+    struct coil_future *f = &task->coro.future;
     if (COILI_UNLIKELY(loop->debug))
         coili_debug_owner(loop, f);
     if (COILI_UNLIKELY(!(f->flags & F_TASK)))
-        coili_misuse(co, NULL, line, "a task handle is used after its end");
+        coili_misuse(co, NULL, line,
+                     "a task handle is used after its end: the task is freed "
+                     "by coil_task_drop(), or when its spawner is over");
     struct coil_coro *at = co;
     while (at->future.flags & F_CALLED)
         at = (struct coil_coro *)at->future.waiters;
     if (at == &task->coro)
-        coili_misuse(co, NULL, line, "a task awaits itself");
+        coili_misuse(co, NULL, line,
+                     "a task awaits itself, which would never end: await a "
+                     "task that SPAWN has given");
     future_ref(f);
     co->awaiting = (uintptr_t)f;
     coili_add_waiter(f, (uintptr_t)co);
@@ -283,12 +316,14 @@ static NOINLINE bool await_task_pending(struct coil_loop *loop,
 bool coili_await_task(struct coil_coro *co, struct coil_task *task, int line)
 {
     struct coil_loop *loop = coili_loop;
-    struct coil_future *f = &task->coro.future;
-    if (COILI_LIKELY(loop->current == co && state_of(f) && f->flags & F_TASK)) {
-        future_ref(f);
-        return go_on(loop, co, f, line);
+    if (COILI_LIKELY(task && loop->current == co)) {
+        struct coil_future *f = &task->coro.future;
+        if (COILI_LIKELY(state_of(f) && f->flags & F_TASK)) {
+            future_ref(f);
+            return go_on(loop, co, f, line);
+        }
     }
-    return await_task_pending(loop, co, task, line);
+    return await_task_pending(co, task, line);
 }
 
 /* ---- Outcomes --------------------------------------------------------- */
@@ -417,7 +452,9 @@ static struct coil_future *awaited_done(struct coil_coro *co)
 {
     struct coil_future *f = awaited_future(co);
     if (COILI_UNLIKELY(!state_of(f)))
-        coili_misuse(co, NULL, 0, "a generator is run by FOR_AWAIT, not AWAIT");
+        coili_misuse(co, NULL, 0,
+                     "AWAIT of a generator: take its items with FOR_AWAIT or "
+                     "NEXT");
     return f;
 }
 
@@ -437,13 +474,17 @@ static bool is_integer(enum coili_kind kind)
 
 enum fit { FITS, TOO_LARGE, OTHER_KIND };
 
+/*
+ * A 0 is NULL and 0.0 as well, whose bits are the same: it is what a coroutine
+ * gives that ends without a RETURN.
+ */
 static enum fit fit(const struct coil_future *f, unsigned state,
                     enum coili_kind kind)
 {
     switch (state) {
     case S_INT:
         if (!is_integer(kind))
-            return OTHER_KIND;
+            return f->result.i == 0 ? FITS : OTHER_KIND;
         return coili_fits_int(kind, f->result.i) ? FITS : TOO_LARGE;
     case S_UINT: /* above INT64_MAX */
         if (!is_integer(kind))
@@ -463,23 +504,63 @@ static enum fit fit(const struct coil_future *f, unsigned state,
     }
 }
 
+static const char *state_name(unsigned state)
+{
+    return state == S_POINTER  ? "pointer"
+           : state == S_DOUBLE ? "double"
+                               : "integer";
+}
+
+static const char *kind_name(enum coili_kind kind)
+{
+    return kind == COILI_KIND_POINTER ? "pointer"
+           : is_integer(kind)         ? "integer"
+                                      : "double";
+}
+
+static const char *article(const char *noun)
+{
+    return *noun == 'i' ? "an" : "a";
+}
+
+/* A value of another kind is the programmer's error: what is right, and how. */
+static _Noreturn NOINLINE void
+misuse_kind(struct coil_coro *co, unsigned state, enum coili_kind kind,
+            enum coili_taken taken, const char *file, int line)
+{
+    static const struct {
+        const char *what, *give;
+    } words[] = {
+        [TAKEN_RESULT] = { "AWAIT_TO: the result", "RETURN" },
+        [TAKEN_ITEM] = { "FOR_AWAIT or NEXT: the item", "YIELD" },
+        [TAKEN_SENT] = { "YIELD_TO: what was sent", "SEND" },
+        [TAKEN_RUN] = { "RUN_TO: the result", "RETURN" },
+    };
+    const char *is = state_name(state), *holds = kind_name(kind);
+    char text[200];
+    snprintf(text, sizeof text,
+             "%s is %s %s, the variable holds %s %s: take it into %s %s "
+             "variable, or %s %s %s",
+             words[taken].what, article(is), is, article(holds), holds,
+             article(is), is, words[taken].give, article(holds), holds);
+    coili_misuse(co, file, line, text);
+}
+
 int coili_fits(const struct coil_future *f, enum coili_kind kind)
 {
     enum fit how = fit(f, state_of(f), kind);
-    coili_check(how != OTHER_KIND,
-                "a result is taken into a variable of another kind");
+    if (how == OTHER_KIND)
+        misuse_kind(NULL, state_of(f), kind, TAKEN_RUN, NULL, 0);
     return how == FITS ? 0 : -EOVERFLOW;
 }
 
-/* A result of another kind is the programmer's error. */
 bool coili_fits_into(struct coil_coro *co, const struct coil_future *f,
-                     unsigned state, enum coili_kind kind, const char *file,
-                     int line)
+                     unsigned state, enum coili_kind kind,
+                     enum coili_taken taken, const char *file, int line)
 {
     enum fit how = fit(f, state, kind);
     if (how == OTHER_KIND)
-        coili_misuse(co, file, line,
-                     "a result is taken into a variable of another kind");
+        misuse_kind(co, state, kind, taken, file, line);
     return how == FITS;
 }
 
@@ -493,7 +574,7 @@ static bool settle_keep(struct coil_coro *co, enum coili_kind kind,
         *end = coili_take_failure(co, f);
         return false;
     }
-    if (coili_fits_into(co, f, state_of(f), kind, file, line))
+    if (coili_fits_into(co, f, state_of(f), kind, TAKEN_RESULT, file, line))
         return true;
     co->awaiting = 0;
     future_unref(f);
@@ -561,16 +642,26 @@ void coili_catch_all(struct coil_coro *co, int *err)
 
 void coili_put_misuse(struct coil_coro *co)
 {
-    coili_misuse(co, NULL, 0, "RETURN or YIELD in FINALLY");
+    coili_misuse(co, NULL, 0,
+                 "RETURN or YIELD in FINALLY: the block is over and its result "
+                 "stands; RETURN or YIELD before FINALLY");
 }
 
 void coili_fail(struct coil_coro *co, int err, uint32_t detail,
                 const char *file, int line)
 {
     if (co->future.flags & F_FINALLY)
-        coili_misuse(co, file, line, "FAIL in FINALLY");
-    if (err >= 0)
-        coili_misuse(co, file, line, "FAIL wants a negative number");
+        coili_misuse(co, file, line,
+                     "FAIL in FINALLY: the block is over and its result "
+                     "stands; FAIL before FINALLY");
+    if (err >= 0) {
+        char text[100];
+        snprintf(text, sizeof text,
+                 "FAIL wants a negative number and got %d: FAIL(-EIO), say; "
+                 "RETURN(%d) gives a value",
+                 err, err);
+        coili_misuse(co, file, line, text);
+    }
     if (err == -ECANCELED && co->future.cancels) {
         /* Caught, and sent on its way again. */
         flag_set(&co->future, F_OWN_CANCEL);
@@ -598,7 +689,9 @@ static uintptr_t giver_of(struct coil_future *f)
 void coili_return_awaited(struct coil_coro *co)
 {
     if (co->future.flags & F_FINALLY)
-        coili_misuse(co, NULL, 0, "RETURN_AWAIT in FINALLY");
+        coili_misuse(co, NULL, 0,
+                     "RETURN_AWAIT in FINALLY: the block is over and its "
+                     "result stands; use AWAIT there");
     struct coil_future *f = awaited_done(co);
     co->awaiting = 0;
     if (state_of(f) == S_FAILED) {
@@ -920,4 +1013,15 @@ void coili_misuse(struct coil_coro *co, const char *file, int line,
     fprintf(stderr, "coil: %s\n    in %s at %s:%d\n", what, site->name,
             file ? file : site->file, line);
     abort();
+}
+
+void coili_misuse_null(struct coil_coro *co, int line, const char *await,
+                       const char *wanted)
+{
+    char text[200];
+    snprintf(text, sizeof text,
+             "%s of NULL: it wants a %s, which was not made, or whose field "
+             "was cleared since: %s makes one",
+             await, wanted, *wanted == 't' ? "SPAWN(f, ...)" : "CALL(f, ...)");
+    coili_misuse(co, NULL, line, text);
 }

@@ -334,6 +334,8 @@ bool coil_future_cancel(struct coil_future *f)
 
 void coil_drop(struct coil_future *f)
 {
+    coili_check(f, "coil_drop() of NULL: drop a future once, after CALL(f, "
+                   "...) has made it");
     if (kind_of(f) != KIND_CORO) {
         future_unref(f);
         return;
@@ -413,14 +415,30 @@ void coil_future_quiet(struct coil_future *f)
         flag_set(f, F_FETCHED);
 }
 
+/* A 0 is NULL and 0.0 as well, whose bits are the same: see fit(). */
 static void need_state(const struct coil_future *f, unsigned state)
 {
     if (COILI_LIKELY(state_of(f) == state))
         return;
+    if (state != S_INT && state_of(f) == S_INT && f->result.i == 0)
+        return;
     coili_check(coil_future_done(f), "a pending future has no value yet");
     coili_check(state_of(f) != S_FAILED,
                 "a future that failed has no value: ask for its error first");
-    coili_fatal("a future holds a value of another kind");
+    switch (state_of(f)) {
+    case S_POINTER:
+        coili_fatal("a future holds a value of another kind, a pointer: ask "
+                    "with coil_future_pointer()");
+    case S_DOUBLE:
+        coili_fatal("a future holds a value of another kind, a double: ask "
+                    "with coil_future_double()");
+    case S_UINT:
+        coili_fatal("a future holds an integer above INT64_MAX: ask with "
+                    "coil_future_result()");
+    default:
+        coili_fatal("a future holds a value of another kind, an integer: ask "
+                    "with coil_future_int()");
+    }
 }
 
 int64_t coil_future_int(struct coil_future *f)

@@ -41,7 +41,12 @@
 /* ---- Who runs whom ---------------------------------------------------- */
 
 #define BY_HAND 0 /* the id of an iteration by NEXT */
-#define TWICE "a generator is used twice, or after its end"
+#define TWICE \
+    "a generator is used twice, or after its end: CALL it anew; only what " \
+    "NEXT has begun goes on in FOR_AWAIT or YIELD_FROM"
+#define NO_GENERATOR \
+    " wants a generator and got a future of one value: AWAIT it, or give a " \
+    "CALL of a coroutine that YIELDs"
 
 static struct iter_scope *find_iter(const struct coil_coro *co, int id)
 {
@@ -101,11 +106,12 @@ static __attribute__((noinline)) bool
 yield_slow(struct coil_loop *loop, struct coil_coro *co, int line)
 {
     if (loop->current != co)
-        coili_misuse(co, NULL, 0, "an await outside the running coroutine");
+        coili_misuse(co, NULL, 0, COILI_AWAIT_OUTSIDE);
     struct iter_scope *iter = run_for(co);
     if (!iter)
-        coili_misuse(co, NULL, line, "YIELD in a coroutine that no FOR_AWAIT "
-                                     "runs");
+        coili_misuse(co, NULL, line,
+                     "YIELD in a coroutine that no FOR_AWAIT runs: it was "
+                     "awaited or spawned; run it with FOR_AWAIT or NEXT");
     struct coil_coro *root = iter->generator;
     struct coil_coro *consumer = (struct coil_coro *)root->future.waiters;
     iter->leaf = co;
@@ -168,7 +174,7 @@ bool coili_sent_failed(struct coil_coro *co, enum coili_kind kind,
         f->result.u = 0;
         return false;
     }
-    if (coili_fits_into(co, f, sent, kind, file, line))
+    if (coili_fits_into(co, f, sent, kind, TAKEN_SENT, file, line))
         return false;
     co->awaiting = 0;
     f->state = S_PENDING;
@@ -183,9 +189,13 @@ struct coil_coro *coili_send(struct coil_coro *co, struct coil_future *source,
 {
     static _Thread_local struct coil_coro nowhere;
     struct iter_scope *iter = find_generator(co, source);
+    if (!source)
+        coili_misuse_null(co, line, "SEND", "generator");
     if (!iter || !(source->flags & F_STARTED))
-        coili_misuse(co, file, line, "SEND to a generator that this coroutine "
-                                     "has not begun, or that is over");
+        coili_misuse(co, file, line,
+                     "SEND to a generator that this coroutine has not begun, "
+                     "or that is over: take an item first, with NEXT or "
+                     "FOR_AWAIT");
     return iter->leaf->awaiting == (uintptr_t)&answer ? iter->leaf : &nowhere;
 }
 
@@ -266,6 +276,8 @@ bool coili_close(struct coil_coro *co, struct coil_future *source, int line)
     if (COILI_UNLIKELY(loop->current != co))
         coili_misuse(co, NULL, 0, "an await outside the running coroutine");
     struct iter_scope *iter = find_generator(co, source);
+    if (!source)
+        coili_misuse_null(co, line, "CLOSE", "generator");
     if (!iter && kind_of(source) != KIND_CORO && state_of(source)) {
         co->awaiting = (uintptr_t)&coili_zero; /* a CALL without memory */
         future_unref(source);
@@ -324,12 +336,16 @@ bool coili_close_failed(struct coil_coro *co)
 
 /* The consumer's from now on. NULL: that failed, and `awaiting` tells how. */
 static struct iter_scope *claim(struct coil_coro *co,
-                                struct coil_future *source, int id, int line,
-                                const char *misuse)
+                                struct coil_future *source, int id, int line)
 {
+    if (!source)
+        coili_misuse_null(co, line, id == BY_HAND ? "NEXT" : "FOR_AWAIT",
+                          "generator");
     if (kind_of(source) != KIND_CORO) {
         if (state_of(source) != S_FAILED)
-            coili_misuse(co, NULL, line, misuse);
+            coili_misuse(co, NULL, line,
+                         id == BY_HAND ? "NEXT" NO_GENERATOR
+                                       : "FOR_AWAIT" NO_GENERATOR);
         co->awaiting = (uintptr_t)source;
         return NULL;
     }
@@ -373,7 +389,7 @@ void coili_iter_begin(struct coil_coro *co, struct coil_future *source, int id)
     if (own && own->scope.id == BY_HAND)
         own->scope.id = id;
     else
-        claim(co, source, id, -1 - id, "FOR_AWAIT wants a generator");
+        claim(co, source, id, -1 - id);
 }
 
 bool coili_iter_live(const struct coil_coro *co, int id)
@@ -395,10 +411,10 @@ bool coili_iter_wait(struct coil_coro *co, int id)
 bool coili_next(struct coil_coro *co, struct coil_future *source, int line)
 {
     if (COILI_UNLIKELY(coili_loop->current != co))
-        coili_misuse(co, NULL, 0, "an await outside the running coroutine");
+        coili_misuse(co, NULL, 0, COILI_AWAIT_OUTSIDE);
     struct iter_scope *iter = find_generator(co, source);
     if (!iter)
-        iter = claim(co, source, BY_HAND, line, "NEXT wants a generator");
+        iter = claim(co, source, BY_HAND, line);
     return iter && !struck(co) && turn(co, iter, line);
 }
 
@@ -415,7 +431,8 @@ static bool settle_item(struct coil_coro *co, enum coili_kind kind,
         *end = coili_take_failure(co, f);
         return false;
     }
-    if (state_of(f) || coili_fits_into(co, f, outcome_of(f), kind, file, line))
+    if (state_of(f) ||
+        coili_fits_into(co, f, outcome_of(f), kind, TAKEN_ITEM, file, line))
         return true;
     co->awaiting = 0;
     f->state = S_PENDING;
@@ -481,17 +498,22 @@ bool coili_yield_from(struct coil_coro *co, struct coil_future *source,
 {
     struct coil_loop *loop = coili_loop;
     if (COILI_UNLIKELY(loop->current != co))
-        coili_misuse(co, NULL, 0, "an await outside the running coroutine");
+        coili_misuse(co, NULL, 0, COILI_AWAIT_OUTSIDE);
+    if (!source)
+        coili_misuse_null(co, line, "YIELD_FROM", "generator");
     if (co->future.flags & F_FINALLY)
-        coili_misuse(co, NULL, line, "YIELD_FROM in FINALLY");
+        coili_misuse(co, NULL, line,
+                     "YIELD_FROM in FINALLY: the block is over and gives no "
+                     "more items; YIELD_FROM before FINALLY");
     struct iter_scope *root = run_for(co);
     if (!root)
-        coili_misuse(co, NULL, line, "YIELD_FROM in a coroutine that no "
-                                     "FOR_AWAIT runs");
+        coili_misuse(co, NULL, line,
+                     "YIELD_FROM in a coroutine that no FOR_AWAIT runs: it was "
+                     "awaited or spawned; run it with FOR_AWAIT or NEXT");
     struct iter_scope *own = find_generator(co, source);
     if (!own && kind_of(source) != KIND_CORO) {
         if (state_of(source) != S_FAILED)
-            coili_misuse(co, NULL, line, "YIELD_FROM wants a generator");
+            coili_misuse(co, NULL, line, "YIELD_FROM" NO_GENERATOR);
         co->awaiting = (uintptr_t)source;
         return false;
     }

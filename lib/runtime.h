@@ -453,10 +453,13 @@ bool coili_failed_with(struct coil_coro *co, struct coili_end end);
 bool coili_catch_unless_own(struct coil_coro *co, struct coili_end end,
                             int *err);
 
-/* False: too large for the lvalue. A word of another kind aborts. */
+/* What is taken into a variable, for the message about another kind. */
+enum coili_taken { TAKEN_RESULT, TAKEN_ITEM, TAKEN_SENT, TAKEN_RUN };
+
+/* False: too large for the lvalue. A value of another kind aborts. */
 bool coili_fits_into(struct coil_coro *co, const struct coil_future *f,
-                     unsigned state, enum coili_kind kind, const char *file,
-                     int line);
+                     unsigned state, enum coili_kind kind,
+                     enum coili_taken taken, const char *file, int line);
 
 /*
  * A frame in a block of COILI_BLOCK(), to be put into a list at once; NULL
@@ -511,6 +514,15 @@ struct coil_coro *coili_next_frame(struct coil_coro *co);
 _Noreturn __attribute__((cold)) void
 coili_misuse(struct coil_coro *co, const char *file, int line,
              const char *what);
+
+/* The same for what is NULL: `await` is the macro, `wanted` what it awaits. */
+_Noreturn __attribute__((cold)) void
+coili_misuse_null(struct coil_coro *co, int line, const char *await,
+                  const char *wanted);
+
+#define COILI_AWAIT_OUTSIDE \
+    "an await outside the running coroutine: await in the block whose `co` " \
+    "it is, not in a callback or in another coroutine"
 
 /* The name of its function, or the one it was given. */
 const char *coili_name(struct coil_coro *co);

@@ -153,7 +153,9 @@ struct coil_future *coil_hold(struct coil_coro *co, void *object,
                               struct coil_future *acquire)
 {
     if (find_hold(co, object))
-        coili_misuse(co, NULL, 0, "HOLD of what this coroutine holds already");
+        coili_misuse(co, NULL, 0,
+                     "HOLD of what this coroutine holds already: it could wait "
+                     "for itself; RELEASE it first");
     struct hold_scope *hold = coili_scope_push(co, SCOPE_HOLD, sizeof *hold);
     if (!hold) {
         coil_drop(acquire);
@@ -181,8 +183,9 @@ void coil_release(struct coil_coro *co, void *object)
 {
     struct hold_scope *hold = find_hold(co, object);
     if (!hold || !hold->scope.on)
-        coili_misuse(co, NULL, 0, "RELEASE of what this coroutine does not "
-                                  "hold");
+        coili_misuse(co, NULL, 0,
+                     "RELEASE of what this coroutine does not hold: HOLD it "
+                     "before, here, and RELEASE it once");
     coil_call_fn *release = hold->release;
     coili_scope_pop(co, &hold->scope);
     release(object);

@@ -92,7 +92,9 @@ static struct coil_task *as_task(struct coil_future *f)
 {
     if (kind_of(f) == KIND_CORO && !(f->flags & F_IN_PLACE)) {
         if (f->flags & F_STARTED)
-            coili_misuse(coro_of(f), NULL, 0, "a coroutine is started twice");
+            coili_misuse(coro_of(f), NULL, 0,
+                         "a coroutine is started twice, or after it was "
+                         "awaited: CALL it anew for each task");
         return task_of(coro_of(f));
     }
     struct coil_future *one = COIL_CALL(await_one, .future = f);
@@ -171,6 +173,8 @@ static struct coil_task *spawn(struct coili_nursery *n, struct coil_future *f,
                                unsigned handle)
 {
     struct coil_loop *loop = coili_need_loop();
+    coili_check(f, "a task is made of NULL: coil_spawn(), coil_start() and a "
+                   "group's want a future, as CALL(f, ...) makes it");
     if (f->refs == REFS_MOST && state_of(f) == S_FAILED)
         return NULL;
     struct coil_task *t = as_task(f);
@@ -267,7 +271,9 @@ void coil_task_drop(struct coil_task **task)
         return;
     if (!(t->coro.future.flags & F_HANDLE))
         coili_misuse(coili_need_loop()->current, NULL, 0,
-                     "a handle is dropped that was given back, or never given");
+                     "a handle is dropped that was given back, or never "
+                     "given: coil_task_drop() a task of SPAWN once, before "
+                     "its spawner is over");
     drop_handle(t);
 }
 

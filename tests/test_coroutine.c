@@ -476,42 +476,79 @@ TEST(coroutine_return_is_one_statement)
 /* --- Wrong kinds -----------------------------------------------------------*/
 
 DEATH_TEST(coroutine_pointer_into_an_integer_aborts,
-           "another kind\n    in take_int at .*test_coroutine.c:")
+           "AWAIT_TO: the result is a pointer, the variable holds an integer: "
+           "take it into a pointer variable, or RETURN an integer\n"
+           "    in take_int at .*test_coroutine.c:")
 {
     int to = 0;
     open_loop();
     into_int(CALL(give_pointer, .value = said), &to);
 }
 
-DEATH_TEST(coroutine_integer_into_a_pointer_aborts, "another kind")
+DEATH_TEST(coroutine_integer_into_a_pointer_aborts,
+           "is an integer, the variable holds a pointer")
 {
     const char *to = NULL;
     open_loop();
-    into_pointer(CALL(give_int, .value = 0), &to);
+    into_pointer(CALL(give_int, .value = 1), &to);
 }
 
-DEATH_TEST(coroutine_real_into_an_integer_aborts, "another kind")
+// What a coroutine gives that ends without RETURN is none of any kind.
+TEST(coroutine_zero_is_a_null_pointer_and_a_zero_double)
+{
+    const char *to_pointer = said;
+    double to_double = 1;
+    float to_float = 1;
+    open_loop();
+    CHECK_INT(into_pointer(CALL(give_int), &to_pointer), 0);
+    CHECK(to_pointer == NULL);
+    CHECK_INT(into_double(CALL(give_int), &to_double), 0);
+    CHECK(to_double == 0.0);
+    CHECK_INT(into_float(CALL(give_int), &to_float), 0);
+    CHECK(to_float == 0.0f);
+    coil_loop_close(loop);
+}
+
+TEST(coroutine_run_to_takes_a_zero_as_null_pointer_or_double)
+{
+    const char *to_pointer = said;
+    double to_double = 1;
+    float to_float = 1;
+    CHECK_INT(RUN_TO(to_pointer, return_nothing), 0);
+    CHECK(to_pointer == NULL);
+    CHECK_INT(RUN_TO(to_double, return_nothing), 0);
+    CHECK(to_double == 0.0);
+    CHECK_INT(RUN_TO(to_float, return_nothing), 0);
+    CHECK(to_float == 0.0f);
+}
+
+DEATH_TEST(coroutine_real_into_an_integer_aborts,
+           "is a double, the variable holds an integer")
 {
     long to = 0;
     open_loop();
     into_long(CALL(give_double, .value = 1), &to);
 }
 
-DEATH_TEST(coroutine_integer_into_a_real_aborts, "another kind")
+DEATH_TEST(coroutine_integer_into_a_real_aborts,
+           "is an integer, the variable holds a double")
 {
     double to = 0;
     open_loop();
     into_double(CALL(give_int, .value = 1), &to);
 }
 
-DEATH_TEST(coroutine_huge_integer_into_a_real_aborts, "another kind")
+DEATH_TEST(coroutine_huge_integer_into_a_real_aborts,
+           "is an integer, the variable holds a double")
 {
     double to = 0;
     open_loop();
     into_double(CALL(give_uint, .value = UINT64_MAX), &to);
 }
 
-DEATH_TEST(coroutine_run_to_another_kind_aborts, "another kind")
+DEATH_TEST(coroutine_run_to_another_kind_aborts,
+           "RUN_TO: the result is an integer, the variable holds a pointer: "
+           "take it into an integer variable, or RETURN a pointer")
 {
     const char *to = NULL;
     RUN_TO(to, give_int, .value = 1);
@@ -679,12 +716,14 @@ COROUTINE(fail_with, int err;)
 
 // An error number that is none would look like success.
 DEATH_TEST(coroutine_fail_with_0_aborts,
-           "FAIL wants a negative number\n    in fail_with at .*:[1-9]")
+           "FAIL wants a negative number and got 0: FAIL\\(-EIO\\), say; "
+           "RETURN\\(0\\) gives a value\n    in fail_with at .*:[1-9]")
 {
     RUN(fail_with, .err = 0);
 }
 
-DEATH_TEST(coroutine_fail_with_errno_aborts, "FAIL wants a negative number")
+DEATH_TEST(coroutine_fail_with_errno_aborts,
+           "FAIL wants a negative number and got 5")
 {
     RUN(fail_with, .err = EIO);
 }
@@ -2168,7 +2207,9 @@ COROUTINE(wrong_items, const char *text;)
 }
 
 DEATH_TEST(coroutine_item_of_another_kind_aborts,
-           "another kind\n    in wrong_items at ")
+           "FOR_AWAIT or NEXT: the item is an integer, the variable holds a "
+           "pointer: take it into an integer variable, or YIELD a pointer\n"
+           "    in wrong_items at ")
 {
     RUN(wrong_items);
 }
@@ -2178,6 +2219,13 @@ COROUTINE(all_kinds_of_items, int i;)
     ASYNC(all_kinds_of_items, my) {
         YIELD(2.5);
         YIELD(-1.5f);
+    }
+}
+
+COROUTINE(zero_item, int i;)
+{
+    ASYNC(zero_item, my) {
+        YIELD(0);
     }
 }
 
@@ -2211,6 +2259,13 @@ COROUTINE(take_all_kinds, double d, sum; char *p; int n; uint64_t u, all;)
         FOR_AWAIT(my->u, CALL(large_items))
             my->all += my->u;
         CHECK(my->all == UINT64_MAX / 2);
+        my->p = said;
+        FOR_AWAIT(my->p, CALL(zero_item))
+            CHECK(my->p == NULL);
+        CHECK(my->p == NULL);
+        FOR_AWAIT(my->d, CALL(zero_item))
+            CHECK(my->d == 0.0);
+        CHECK(my->d == 0.0);
     }
 }
 
@@ -2230,7 +2285,8 @@ COROUTINE(iterate_a_future, int i;)
 
 DEATH_TEST(coroutine_loop_over_what_is_no_generator_aborts,
            "loop at ([0-9]+)\n"
-           "coil: FOR_AWAIT wants a generator\n"
+           "coil: FOR_AWAIT wants a generator and got a future of one value: "
+           "AWAIT it, .*\n"
            "    in iterate_a_future at .*test_coroutine.c:\\1$")
 {
     RUN(iterate_a_future);
@@ -2268,13 +2324,15 @@ COROUTINE(await_a_generator, bool spawn; int n;)
 }
 
 DEATH_TEST(coroutine_yield_to_an_await_aborts,
-           "YIELD in a coroutine that no FOR_AWAIT runs\n    in numbers at ")
+           "YIELD in a coroutine that no FOR_AWAIT runs: it was awaited or "
+           "spawned; run it with FOR_AWAIT or NEXT\n    in numbers at ")
 {
     RUN(await_a_generator);
 }
 
 DEATH_TEST(coroutine_yield_in_a_task_aborts,
-           "YIELD in a coroutine that no FOR_AWAIT runs\n    in numbers at ")
+           "YIELD in a coroutine that no FOR_AWAIT runs: it was awaited or "
+           "spawned; run it with FOR_AWAIT or NEXT\n    in numbers at ")
 {
     RUN(await_a_generator, .spawn = true);
 }
@@ -2293,7 +2351,8 @@ COROUTINE(iterate_twice, struct coil_future *generator; int i;)
 
 DEATH_TEST(coroutine_generator_used_twice_aborts,
            "loop at ([0-9]+)\n"
-           "coil: a generator is used twice, or after its end\n"
+           "coil: a generator is used twice, or after its end: CALL it anew; "
+           ".*\n"
            "    in iterate_twice at .*test_coroutine.c:\\1$")
 {
     RUN(iterate_twice);
@@ -2724,7 +2783,8 @@ COROUTINE(hold_twice, struct coil_semaphore *sem;)
 
 // With one permit left it would wait for itself.
 DEATH_TEST(coroutine_hold_of_what_it_holds_aborts,
-           "HOLD of what this coroutine holds already\n    in hold_twice at ")
+           "HOLD of what this coroutine holds already: .*RELEASE it first\n"
+           "    in hold_twice at ")
 {
     struct coil_semaphore sem;
     coil_semaphore_init(&sem, 5);
@@ -2743,7 +2803,7 @@ COROUTINE(release_unheld, struct coil_semaphore *sem; bool held_before;)
 }
 
 DEATH_TEST(coroutine_release_of_what_it_does_not_hold_aborts,
-           "does not hold\n    in release_unheld at ")
+           "does not hold: HOLD it .*\n    in release_unheld at ")
 {
     struct coil_semaphore sem;
     coil_semaphore_init(&sem, 1);
@@ -2751,7 +2811,7 @@ DEATH_TEST(coroutine_release_of_what_it_does_not_hold_aborts,
 }
 
 DEATH_TEST(coroutine_release_of_what_it_released_aborts,
-           "does not hold\n    in release_unheld at ")
+           "does not hold: HOLD it .*\n    in release_unheld at ")
 {
     struct coil_semaphore sem;
     coil_semaphore_init(&sem, 1);
@@ -3405,13 +3465,15 @@ COROUTINE(await_twice, struct coil_future *f; struct work place; int how;)
 }
 
 DEATH_TEST(coroutine_in_place_awaited_twice_aborts,
-           "a coroutine is awaited twice\n    in await_twice at ")
+           "a coroutine is awaited twice, .*: CALL it anew.*\n"
+           "    in await_twice at ")
 {
     RUN(await_twice);
 }
 
 DEATH_TEST(coroutine_awaited_twice_aborts,
-           "a coroutine is awaited twice\n    in await_twice at ")
+           "a coroutine is awaited twice, .*: CALL it anew.*\n"
+           "    in await_twice at ")
 {
     RUN(await_twice, .how = 1);
 }
@@ -3470,7 +3532,7 @@ COROUTINE(await_dropped, struct coil_task *task, *dropped;)
 }
 
 DEATH_TEST(coroutine_handle_of_a_task_used_after_its_end_aborts,
-           "a task handle is used after its end\n    in await_dropped at ")
+           "a task handle is used after its end: .*\n    in await_dropped at ")
 {
     skip_if_freed_memory_is_gone();
     RUN(await_dropped);
@@ -3486,7 +3548,7 @@ COROUTINE(await_itself, bool deep;)
 }
 
 DEATH_TEST(coroutine_that_awaits_itself_aborts,
-           "a task awaits itself\n    in await_itself at ")
+           "a task awaits itself, .*\n    in await_itself at ")
 {
     RUN(await_itself);
 }
@@ -3494,6 +3556,125 @@ DEATH_TEST(coroutine_that_awaits_itself_aborts,
 DEATH_TEST(coroutine_called_by_what_it_awaits_aborts, "a task awaits itself")
 {
     RUN(await_itself, .deep = true);
+}
+
+enum null_await {
+    NULL_FUTURE,
+    NULL_TASK,
+    NULL_TO,
+    NULL_TRY,
+    NULL_TRY_TO,
+    NULL_RETURN,
+    NULL_FOR,
+    NULL_SPAWN,
+    NULL_START,
+    NULL_DROP
+};
+
+/* Says the line of the await that follows it. */
+static void say_line(int line)
+{
+    fprintf(stderr, "awaits at %d\n", line + 1);
+}
+
+COROUTINE(await_null, enum null_await how; struct coil_future *f;
+          struct coil_task *task; int err, n;)
+{
+    ASYNC(await_null, my) {
+        AWAIT(coil_sleep(0));
+        if (my->how == NULL_FUTURE) {
+            say_line(__LINE__);
+            AWAIT(my->f);
+        } else if (my->how == NULL_TASK) {
+            say_line(__LINE__);
+            AWAIT(my->task);
+        } else if (my->how == NULL_TO) {
+            say_line(__LINE__);
+            AWAIT_TO(my->n, my->task);
+        } else if (my->how == NULL_TRY) {
+            say_line(__LINE__);
+            TRY_AWAIT(my->err, my->f);
+        } else if (my->how == NULL_TRY_TO) {
+            say_line(__LINE__);
+            TRY_AWAIT_TO(my->err, my->n, my->f);
+        } else if (my->how == NULL_RETURN) {
+            say_line(__LINE__);
+            RETURN_AWAIT(my->f);
+        } else if (my->how == NULL_FOR) {
+            say_line(__LINE__);
+            FOR_AWAIT(my->n, my->f)
+                continue;
+        } else if (my->how == NULL_SPAWN) {
+            coil_spawn(my->f);
+        } else if (my->how == NULL_START) {
+            coil_start(my->f);
+        } else {
+            coil_drop(my->f);
+        }
+    }
+}
+
+#define NULL_AWAITED(what) \
+    "awaits at ([0-9]+)\n" \
+    "coil: AWAIT of NULL: it wants a " what ", .* makes one\n" \
+    "    in await_null at .*test_coroutine.c:\\1$"
+
+// The line is that of the await, not of the one before.
+DEATH_TEST(coroutine_await_of_null_aborts, NULL_AWAITED("future"))
+{
+    RUN(await_null, .how = NULL_FUTURE);
+}
+
+// As coil_task_drop() leaves it.
+DEATH_TEST(coroutine_await_of_a_null_task_aborts, NULL_AWAITED("task"))
+{
+    RUN(await_null, .how = NULL_TASK);
+}
+
+DEATH_TEST(coroutine_await_to_of_null_aborts, NULL_AWAITED("task"))
+{
+    RUN(await_null, .how = NULL_TO);
+}
+
+DEATH_TEST(coroutine_try_await_of_null_aborts, NULL_AWAITED("future"))
+{
+    RUN(await_null, .how = NULL_TRY);
+}
+
+DEATH_TEST(coroutine_try_await_to_of_null_aborts, NULL_AWAITED("future"))
+{
+    RUN(await_null, .how = NULL_TRY_TO);
+}
+
+DEATH_TEST(coroutine_return_await_of_null_aborts, NULL_AWAITED("future"))
+{
+    RUN(await_null, .how = NULL_RETURN);
+}
+
+DEATH_TEST(coroutine_loop_over_null_aborts,
+           "awaits at ([0-9]+)\n"
+           "coil: FOR_AWAIT of NULL: it wants a generator, .*\n"
+           "    in await_null at .*test_coroutine.c:\\1$")
+{
+    RUN(await_null, .how = NULL_FOR);
+}
+
+DEATH_TEST(coroutine_spawn_of_null_aborts,
+           "a task is made of NULL: .*\n    in await_null at ")
+{
+    RUN(await_null, .how = NULL_SPAWN);
+}
+
+DEATH_TEST(coroutine_start_of_null_aborts,
+           "a task is made of NULL: .*\n    in await_null at ")
+{
+    RUN(await_null, .how = NULL_START);
+}
+
+DEATH_TEST(coroutine_drop_of_null_aborts,
+           "coil_drop\\(\\) of NULL: .*\n    in await_null at ")
+{
+    RUN(await_null, .how = NULL_DROP);
 }
 
 enum in_finally { DO_RETURN, DO_FAIL, DO_YIELD, DO_RETURN_AWAIT };
@@ -3515,13 +3696,15 @@ COROUTINE(misuse_finally, enum in_finally what; int i;)
 }
 
 DEATH_TEST(coroutine_return_in_finally_aborts,
-           "RETURN or YIELD in FINALLY\n    in misuse_finally at ")
+           "RETURN or YIELD in FINALLY: .* before FINALLY\n"
+           "    in misuse_finally at ")
 {
     RUN(misuse_finally, .what = DO_RETURN);
 }
 
 DEATH_TEST(coroutine_fail_in_finally_aborts,
-           "FAIL in FINALLY\n    in misuse_finally at .*:[1-9]")
+           "FAIL in FINALLY: .* before FINALLY\n"
+           "    in misuse_finally at .*:[1-9]")
 {
     RUN(misuse_finally, .what = DO_FAIL);
 }
@@ -3563,7 +3746,8 @@ COROUTINE(let_others_await, struct coil_handle handle;)
 
 // An await in a callback, or in a function that kept `co`.
 DEATH_TEST(coroutine_awaited_in_by_others_aborts,
-           "an await outside the running coroutine\n    in let_others_await")
+           "an await outside the running coroutine: .*\n"
+           "    in let_others_await")
 {
     RUN(let_others_await);
 }

@@ -253,14 +253,37 @@ DEATH_TEST(future_value_of_a_failed_one_aborts, "ask for its error first")
     coil_future_pointer(coil_future_done_with(-EIO, 0));
 }
 
-DEATH_TEST(future_value_of_another_kind_aborts, "a value of another kind")
+DEATH_TEST(future_value_of_another_kind_aborts,
+           "a value of another kind, an integer: ask with coil_future_int")
 {
     open_loop();
     coil_future_double(coil_future_done_with(0, 5));
 }
 
+DEATH_TEST(future_real_read_as_a_pointer_aborts,
+           "a value of another kind, a double: ask with coil_future_double")
+{
+    open_loop();
+    struct coil_future *f = coil_future_new();
+    coil_future_set_double(f, 0);
+    coil_future_pointer(f);
+}
+
+// As AWAIT_TO takes it.
+TEST(future_zero_is_a_null_pointer_and_a_zero_double)
+{
+    open_loop();
+    struct coil_future *f = coil_future_done_with(0, 0);
+    CHECK(coil_future_pointer(f) == NULL);
+    CHECK(coil_future_double(f) == 0.0);
+    CHECK_INT(coil_future_int(f), 0);
+    coil_future_unref(f);
+    close_loop();
+}
+
 // The word is the same in memory; the meaning is not.
-DEATH_TEST(future_pointer_read_as_an_integer_aborts, "a value of another kind")
+DEATH_TEST(future_pointer_read_as_an_integer_aborts,
+           "a value of another kind, a pointer: ask with coil_future_pointer")
 {
     open_loop();
     struct coil_future *f = coil_future_new();

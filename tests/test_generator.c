@@ -214,7 +214,9 @@ COROUTINE(sends_a_wrong_kind, struct coil_future *gen; int item;)
 }
 
 DEATH_TEST(generator_that_is_sent_a_wrong_kind_aborts,
-           "another kind\n    in asks_for_a_byte at .*test_generator.c:[0-9]+")
+           "YIELD_TO: what was sent is a pointer, the variable holds an "
+           "integer: take it into a pointer variable, or SEND an integer\n"
+           "    in asks_for_a_byte at .*test_generator.c:[0-9]+")
 {
     STAGE(sends_a_wrong_kind);
 }
@@ -232,7 +234,8 @@ COROUTINE(sends_too_early, struct coil_future *gen;)
 DEATH_TEST(generator_that_has_not_begun_and_is_sent_to_aborts,
            "SEND at ([0-9]+)\n"
            "coil: SEND to a generator that this coroutine has not begun, or "
-           "that is over\n    in sends_too_early at .*:\\1$")
+           "that is over: take an item first, .*\n"
+           "    in sends_too_early at .*:\\1$")
 {
     STAGE(sends_too_early);
 }
@@ -248,7 +251,7 @@ COROUTINE(sends_too_late, struct coil_future *gen; int item; bool more;)
 }
 
 DEATH_TEST(generator_that_is_over_and_is_sent_to_aborts,
-           "has not begun, or that is over\n    in sends_too_late at ")
+           "has not begun, or that is over: .*\n    in sends_too_late at ")
 {
     STAGE(sends_too_late);
 }
@@ -441,13 +444,16 @@ TEST(generator_by_hand_without_memory_fails)
 COROUTINE(takes_a_text, struct coil_future *gen; char *item; bool more;)
 {
     ASYNC(takes_a_text, my) {
-        my->gen = CALL(numbers, .to = 1);
+        my->gen = CALL(numbers, .to = 2);
+        NEXT(my->more, my->item, my->gen);
+        CHECK(my->more && my->item == NULL); /* that was 0 */
         NEXT(my->more, my->item, my->gen);
     }
 }
 
 DEATH_TEST(generator_by_hand_of_another_kind_aborts,
-           "another kind\n    in takes_a_text at ")
+           "NEXT: the item is an integer, the variable holds a pointer: .*\n"
+           "    in takes_a_text at ")
 {
     STAGE(takes_a_text);
 }
@@ -460,7 +466,7 @@ COROUTINE(takes_a_plain_future, int item; bool more;)
 }
 
 DEATH_TEST(generator_by_hand_of_what_is_none_aborts,
-           "NEXT wants a generator\n"
+           "NEXT wants a generator and got a future of one value: .*\n"
            "    in takes_a_plain_future at ")
 {
     STAGE(takes_a_plain_future);
@@ -477,7 +483,7 @@ COROUTINE(takes_too_often, struct numbers numbers; struct coil_future *gen;
 }
 
 DEATH_TEST(generator_by_hand_that_is_over_aborts,
-           "a generator is used twice, or after its end\n"
+           "a generator is used twice, or after its end: .*\n"
            "    in takes_too_often at ")
 {
     STAGE(takes_too_often);
@@ -502,7 +508,8 @@ COROUTINE(shares, struct coil_future *gen;)
 }
 
 DEATH_TEST(generator_of_two_coroutines_aborts,
-           "a generator is used twice, or after its end\n    in takes_from at ")
+           "a generator is used twice, or after its end: .*\n"
+           "    in takes_from at ")
 {
     STAGE(shares);
 }
@@ -1234,7 +1241,7 @@ TEST(generator_that_delegates_to_a_failed_call_fails)
 }
 
 DEATH_TEST(generator_that_delegates_in_a_task_aborts,
-           "YIELD_FROM in a coroutine that no FOR_AWAIT runs\n"
+           "YIELD_FROM in a coroutine that no FOR_AWAIT runs: .*\n"
            "    in wrapper at ")
 {
     STAGE(wrapper, .to = 1);
@@ -1258,7 +1265,7 @@ COROUTINE(reads_an_await, int item;)
 
 // A coroutine that a generator awaits is none.
 DEATH_TEST(generator_that_delegates_and_is_awaited_aborts,
-           "YIELD_FROM in a coroutine that no FOR_AWAIT runs\n"
+           "YIELD_FROM in a coroutine that no FOR_AWAIT runs: .*\n"
            "    in wrapper at ")
 {
     STAGE(reads_an_await);
@@ -1283,7 +1290,7 @@ COROUTINE(reads_finally, int item;)
 }
 
 DEATH_TEST(generator_that_delegates_in_finally_aborts,
-           "YIELD_FROM in FINALLY\n    in delegates_in_finally at ")
+           "YIELD_FROM in FINALLY: .*\n    in delegates_in_finally at ")
 {
     STAGE(reads_finally);
 }
@@ -1306,7 +1313,7 @@ COROUTINE(reads_twice, int item;)
 }
 
 DEATH_TEST(generator_that_delegates_to_one_in_a_loop_aborts,
-           "a generator is used twice, or after its end\n"
+           "a generator is used twice, or after its end: .*\n"
            "    in delegates_twice at ")
 {
     STAGE(reads_twice);
@@ -1328,9 +1335,86 @@ COROUTINE(reads_wrong_value, int item;)
 }
 
 DEATH_TEST(generator_that_delegates_for_a_wrong_kind_aborts,
-           "another kind\n    in wrong_value at ")
+           "the result is an integer, the variable holds a pointer: .*\n"
+           "    in wrong_value at ")
 {
     STAGE(reads_wrong_value);
+}
+
+enum null_generator { NULL_NEXT, NULL_SEND, NULL_CLOSE, NULL_FROM };
+
+COROUTINE(uses_null, enum null_generator how; struct coil_future *gen; int item;
+          bool more;)
+{
+    ASYNC(uses_null, my) {
+        YIELD(1);
+        if (my->how == NULL_NEXT)
+            NEXT(my->more, my->item, my->gen);
+        if (my->how == NULL_SEND)
+            SEND(my->gen, 1);
+        if (my->how == NULL_CLOSE)
+            CLOSE(my->gen);
+        YIELD_FROM(my->gen);
+    }
+}
+
+COROUTINE(reads_from_null, enum null_generator how; int item;)
+{
+    ASYNC(reads_from_null, my) {
+        FOR_AWAIT(my->item, CALL(uses_null, .how = my->how))
+            continue;
+    }
+}
+
+DEATH_TEST(generator_next_of_null_aborts,
+           "coil: NEXT of NULL: it wants a generator, .*\n    in uses_null at ")
+{
+    STAGE(reads_from_null, .how = NULL_NEXT);
+}
+
+DEATH_TEST(generator_send_to_null_aborts,
+           "coil: SEND of NULL: it wants a generator, .*\n    in uses_null at ")
+{
+    STAGE(reads_from_null, .how = NULL_SEND);
+}
+
+DEATH_TEST(generator_close_of_null_aborts,
+           "coil: CLOSE of NULL: it wants a generator, .*\n    in uses_null at ")
+{
+    STAGE(reads_from_null, .how = NULL_CLOSE);
+}
+
+DEATH_TEST(generator_delegation_to_null_aborts,
+           "coil: YIELD_FROM of NULL: it wants a generator, .*\n"
+           "    in uses_null at ")
+{
+    STAGE(reads_from_null, .how = NULL_FROM);
+}
+
+COROUTINE(asks_for_a_text, const char *text; double number;)
+{
+    ASYNC(asks_for_a_text, my) {
+        my->text = "?";
+        my->number = 1;
+        YIELD_TO(my->text, 1);
+        YIELD_TO(my->number, 2);
+        trace("%s %g", my->text ? my->text : "NULL", my->number);
+    }
+}
+
+COROUTINE(sends_zeros, struct coil_future *gen; int item;)
+{
+    ASYNC(sends_zeros, my) {
+        my->gen = CALL(asks_for_a_text);
+        FOR_AWAIT(my->item, my->gen)
+            SEND(my->gen, 0);
+    }
+}
+
+TEST(generator_that_is_sent_a_zero_takes_any_kind_of_zero)
+{
+    CHECK_INT(STAGE(sends_zeros), 0);
+    CHECK_TRACE("NULL 0");
 }
 
 /* ---- The await tree --------------------------------------------------- */

@@ -264,14 +264,16 @@ static void misuses(struct coil_coro *co)
 }
 
 // A second permit of the same semaphore deadlocks sooner or later.
-DEATH_TEST(hold_twice_aborts, "HOLD of what this coroutine holds already\n"
+DEATH_TEST(hold_twice_aborts, "HOLD of what this coroutine holds already: .*"
+                              "RELEASE it first\n"
                               "    in misuses at .*test_scope.c:")
 {
     RUN(misuses, .twice = true);
 }
 
 DEATH_TEST(hold_released_without_holding_aborts,
-           "RELEASE of what this coroutine does not hold\n    in misuses at ")
+           "RELEASE of what this coroutine does not hold: HOLD it .*\n"
+           "    in misuses at ")
 {
     RUN(misuses);
 }

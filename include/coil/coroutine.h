@@ -286,11 +286,12 @@ COIL_END_DECLS
 /* ---- Awaiting --------------------------------------------------------- */
 
 /*
- * Wait for a future (taken) or a task (borrowed). AWAIT_TO stores its result;
- * a wrong kind aborts, a value too large for the lvalue is -EOVERFLOW. An
- * error ends this coroutine with it, by way of FINALLY. Store into fields: of a
- * local gcc may say that it is not initialised, since an await in FINALLY
- * stores nothing when it fails.
+ * Wait for a future (taken) or a task (borrowed); NULL aborts. AWAIT_TO stores
+ * its result; a wrong kind aborts, a value too large for the lvalue is
+ * -EOVERFLOW. The integer 0, as of a coroutine that ends without RETURN, is
+ * NULL in a pointer and 0.0 in a double. An error ends this coroutine with it,
+ * by way of FINALLY. Store into fields: of a local gcc may say that it is not
+ * initialised, since an await in FINALLY stores nothing when it fails.
  */
 #define COIL_AWAIT(x) \
     do { \

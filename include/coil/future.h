@@ -163,7 +163,8 @@ COIL_API void coil_future_quiet(struct coil_future *future);
 
 /*
  * The value of a future that is done. A value of another kind, an error and a
- * pending future abort.
+ * pending future abort; but the integer 0 is NULL and 0.0 as well, since a
+ * coroutine gives it that ends without a RETURN.
  *
  * Lifetime  a pointer that the future would free is taken: yours from now on
  * Source    asyncio Future.result()
