@@ -30,14 +30,6 @@
 
 /* --- Around a case ---------------------------------------------------------*/
 
-/* A coroutine and its frame; the fields after the name. */
-#define COROUTINE(name, ...) \
-    struct name { \
-        struct coil_coro coro; \
-        __VA_ARGS__ \
-    }; \
-    static void name(struct coil_coro *co)
-
 static char said[512];
 
 static void say(const char *word)
@@ -452,6 +444,69 @@ TEST(coroutine_that_returns_nothing_gives_0)
     int got = 1;
     CHECK_INT(RUN_TO(got, return_nothing), 0);
     CHECK_INT(got, 0);
+}
+
+COROUTINE(tick)
+{
+    ASYNC(tick) {
+        say("t");
+        AWAIT(coil_sleep(0));
+        say("T");
+        RETURN(7);
+
+    FINALLY;
+        say(".");
+    }
+}
+
+COROUTINE(run_ticks, struct tick place; int a, b;)
+{
+    ASYNC(run_ticks, my) {
+        AWAIT_TO(my->a, SPAWN(tick));
+        AWAIT_TO(my->b, CALL_IN(&my->place, tick));
+        RETURN(my->a + my->b);
+    }
+}
+
+// The word declares the frame; without fields ASYNC needs no name for it.
+TEST(coroutine_without_fields_needs_no_struct)
+{
+    int got = 0;
+    CHECK_INT(RUN(tick), 0);
+    CHECK_INT(RUN_TO(got, run_ticks), 0);
+    CHECK_INT(got, 14);
+    CHECK_STR(said, "tT.tT.tT.");
+}
+
+struct by_hand {
+    struct coil_coro coro;
+    int n;
+};
+
+static void by_hand(struct coil_coro *co);
+
+static void by_hand(struct coil_coro *co)
+{
+    ASYNC(by_hand) {
+        RETURN(8);
+    }
+}
+
+COROUTINE(many_fields, int a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q;
+          int (*add)(int, int);)
+{
+    ASYNC(many_fields, my) {
+        RETURN(my->add ? my->a : my->q);
+    }
+}
+
+TEST(coroutine_fields_have_any_number_of_commas)
+{
+    int got = 0;
+    CHECK_INT(RUN_TO(got, by_hand), 0);
+    CHECK_INT(got, 8);
+    CHECK_INT(RUN_TO(got, many_fields, .a = 1, .q = 9), 0);
+    CHECK_INT(got, 9);
 }
 
 COROUTINE(return_twice, int64_t zero;)

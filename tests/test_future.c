@@ -801,14 +801,6 @@ TEST(future_made_quiet_is_not_reported)
 
 /* --- Awaited ---------------------------------------------------------------*/
 
-/* A coroutine and its frame; the fields after the name. */
-#define COROUTINE(name, ...) \
-    struct name { \
-        struct coil_coro coro; \
-        __VA_ARGS__ \
-    }; \
-    static void name(struct coil_coro *co)
-
 COROUTINE(waiter, struct coil_future *future; char *letter; int err;
           int64_t value;)
 {

@@ -14,14 +14,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* A coroutine and its frame; the fields after the name. */
-#define COROUTINE(name, ...) \
-    struct name { \
-        struct coil_coro coro; \
-        __VA_ARGS__ \
-    }; \
-    static void name(struct coil_coro *co)
-
 /* Frames of this file whose FINALLY is to come. */
 static int alive;
 

@@ -35,14 +35,6 @@
 
 /* --- Around a case ---------------------------------------------------------*/
 
-/* A coroutine and its frame; the fields after the name. */
-#define COROUTINE(name, ...) \
-    struct name { \
-        struct coil_coro coro; \
-        __VA_ARGS__ \
-    }; \
-    static void name(struct coil_coro *co)
-
 static struct coil_loop *loop;
 
 static struct {

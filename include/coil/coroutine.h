@@ -184,8 +184,8 @@ COIL_END_DECLS
 /* ---- The block -------------------------------------------------------- */
 
 /*
- * Opens the block of coroutine T, in which `my` is its frame. The parameter
- * of the function must be called co.
+ * Opens the block of coroutine T, in which `my` is its frame; ASYNC(T) will do
+ * where no field is used. The parameter of the function must be called co.
  *
  * Expansion of ASYNC(greet, my) { ... AWAIT(x); ... }:
  *
@@ -200,7 +200,9 @@ COIL_END_DECLS
  * A line that the switch does not know falls to coili_leave(), which ends the
  * coroutine or says what went wrong.
  */
-#define COIL_ASYNC(T, my) COIL_ASYNC_GIVES(T, my, NULL)
+#define COIL_ASYNC(...) \
+    COILI_FOURTH(__VA_ARGS__, COILI_ASYNC_3, COILI_ASYNC_2, COILI_ASYNC_1, ) \
+    (__VA_ARGS__)
 
 /*
  * The same for a coroutine that returns a pointer which it allocated: nobody
@@ -224,6 +226,30 @@ COIL_END_DECLS
             coil_again: \
             switch (co->line) \
             case 0:
+
+/*
+ * Declares struct T, the frame, and begins the definition of the function T,
+ * which is static. Fields may follow the name; without them the coroutine takes
+ * no arguments.
+ *
+ *     COROUTINE(tick)
+ *     {
+ *         ASYNC(tick) {
+ *             AWAIT(coil_sleep(COIL_SECONDS(1)));
+ *         }
+ *     }
+ *
+ *     COROUTINE(greet, const char *name; int i, j;)
+ *     {
+ *         ASYNC(greet, my) {
+ *             ...
+ *
+ * A coroutine that is called before its definition, or in another file, wants
+ * its struct and a declaration of its function written there, as above.
+ */
+#define COIL_COROUTINE(...) \
+    COILI_COROUTINE(COILI_SECOND(__VA_ARGS__, COILI_NONE, )) \
+    (__VA_ARGS__)
 
 /*
  * What follows runs exactly once, however the block ended; also when the
@@ -620,7 +646,8 @@ COIL_END_DECLS
 #define RUN_TO(lvalue, ...) COIL_RUN_TO(lvalue, __VA_ARGS__)
 #define RUN_ON(loop, ...) COIL_RUN_ON(loop, __VA_ARGS__)
 #define RUN_ON_TO(loop, lvalue, ...) COIL_RUN_ON_TO(loop, lvalue, __VA_ARGS__)
-#define ASYNC(T, my) COIL_ASYNC(T, my)
+#define COROUTINE(...) COIL_COROUTINE(__VA_ARGS__)
+#define ASYNC(...) COIL_ASYNC(__VA_ARGS__)
 #define ASYNC_GIVES(T, my, free_fn) COIL_ASYNC_GIVES(T, my, free_fn)
 #define FINALLY COIL_FINALLY
 #define RETURN(v) COIL_RETURN(v)
@@ -654,6 +681,34 @@ COIL_END_DECLS
 /* ---- Behind the macros; private --------------------------------------- */
 
 #define COILI_LINE_FINALLY INT32_MAX
+
+/* One argument or two: in C11 `...` is at least one, so they are counted. */
+#define COILI_FOURTH(a, b, c, d, ...) d
+#define COILI_ASYNC_1(T) COIL_ASYNC_GIVES(T, coili_my, NULL)
+#define COILI_ASYNC_2(T, my) COIL_ASYNC_GIVES(T, my, NULL)
+#define COILI_ASYNC_3(T, my, free_fn) \
+    _Static_assert(0, "ASYNC(f, my) takes no third word: what frees a result " \
+                      "is for ASYNC_GIVES(f, my, free_fn)"); \
+    COIL_ASYNC_GIVES(T, my, free_fn)
+
+/*
+ * Fields may have any number of commas. So the second argument is asked for:
+ * COILI_NONE stands there if there is but one, and pasted to COILI_IF_ it is a
+ * macro with a comma, which the beginning of a field is not.
+ */
+#define COILI_SECOND(a, b, ...) b
+#define COILI_SECOND_OF(...) COILI_SECOND(__VA_ARGS__)
+#define COILI_COROUTINE(second) COILI_COROUTINE_IF(second)
+#define COILI_COROUTINE_IF(second) \
+    COILI_SECOND_OF(COILI_IF_##second, COILI_COROUTINE_FIELDS, )
+#define COILI_IF_COILI_NONE , COILI_COROUTINE_PLAIN
+#define COILI_COROUTINE_PLAIN(T) COILI_COROUTINE_FIELDS(T, )
+#define COILI_COROUTINE_FIELDS(T, ...) \
+    struct T { \
+        struct coil_coro coro; \
+        __VA_ARGS__ \
+    }; \
+    static void T(struct coil_coro *co)
 
 /* A program and a library of different frames must not meet. */
 #define COILI_ABI \

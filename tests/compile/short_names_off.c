@@ -9,11 +9,12 @@
 #include <coil/wait.h>
 #include <stdlib.h>
 
-enum word { CALL, CALL_IN, SPAWN, START, RUN, RUN_WITH, RUN_TO, ASYNC,
-            ASYNC_GIVES, FINALLY, RETURN, FAIL, FAIL_WITH, RETURN_AWAIT,
-            AWAIT_TO, TRY_AWAIT, TRY_AWAIT_TO, CATCH_AWAIT, JOIN, YIELD,
-            YIELD_TO, YIELD_FROM, YIELD_FROM_TO, FOR_AWAIT, NEXT, TRY_NEXT,
-            SEND, CLOSE, HOLD, HOLD_WITH, RELEASE, WITHIN };
+enum word { CALL, CALL_IN, SPAWN, START, RUN, RUN_WITH, RUN_TO,
+            RUN_ON, RUN_ON_TO, COROUTINE, ASYNC, ASYNC_GIVES, FINALLY, RETURN,
+            FAIL, FAIL_WITH, RETURN_AWAIT, AWAIT_TO, TRY_AWAIT, TRY_AWAIT_TO,
+            CATCH_AWAIT, JOIN, YIELD, YIELD_TO, YIELD_FROM, YIELD_FROM_TO,
+            FOR_AWAIT, NEXT, TRY_NEXT, SEND, CLOSE, HOLD, HOLD_WITH, RELEASE,
+            WITHIN };
 
 struct numbers {
     struct coil_coro coro;
@@ -75,9 +76,16 @@ void plain(struct coil_coro *co)
     }
 }
 
+COIL_COROUTINE(tick)
+{
+    COIL_ASYNC(tick) {
+        COIL_AWAIT(coil_sleep(1));
+    }
+}
+
 int main(void)
 {
     int n;
     return COIL_RUN(numbers) < 0 || COIL_RUN_WITH(NULL, numbers) < 0 ||
-           COIL_RUN_TO(n, numbers) < 0;
+           COIL_RUN_TO(n, numbers) < 0 || COIL_RUN(tick) < 0;
 }
