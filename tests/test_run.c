@@ -250,6 +250,35 @@ TEST(run_that_is_busy_ends_by_the_second_sigint)
     check_second_sigint_kills(true);
 }
 
+COIL_COROUTINE(answer, int64_t value; int err;)
+{
+    COIL_ASYNC(answer, my) {
+        COIL_AWAIT(coil_sleep(0));
+        if (my->err)
+            COIL_FAIL(my->err);
+        COIL_RETURN(my->value);
+    }
+}
+
+TEST(run_with_to_takes_options_and_gives_the_result)
+{
+    struct coil_options options = COIL_OPTIONS_INIT;
+    uint8_t byte = 1;
+    options.leave_sigint = true;
+    CHECK_INT(COIL_RUN_WITH_TO(&options, byte, answer, .value = 255), 0);
+    CHECK_INT(byte, 255);
+    CHECK_INT(COIL_RUN_WITH_TO(&options, byte, answer, .value = 256),
+              -EOVERFLOW);
+    CHECK_INT(byte, 255);
+    CHECK_INT(COIL_RUN_WITH_TO(NULL, byte, answer, .err = -EIO), -EIO);
+    CHECK_INT(byte, 255);
+    static _Alignas(16) char arena[64]; // too small for a loop
+    options.arena = arena;
+    options.arena_bytes = sizeof arena;
+    CHECK_INT(COIL_RUN_WITH_TO(&options, byte, answer), -ENOMEM);
+    CHECK_INT(byte, 255);
+}
+
 /* ---- RUN_ON ----------------------------------------------------------- */
 
 struct tick {

@@ -142,7 +142,7 @@ COIL_END_DECLS
  * Make this thread's loop, run the coroutine in it, close it.
  *
  * RUN_WITH takes options (loop.h), RUN_TO puts the coroutine's result into an
- * lvalue if it ended well.
+ * lvalue if it ended well, RUN_WITH_TO does both.
  *
  * Ctrl-C: in the main thread, if SIGINT has its default disposition and unless
  * options.leave_sigint, the first SIGINT cancels the coroutine, for the reason
@@ -157,8 +157,9 @@ COIL_END_DECLS
 #define COIL_RUN_WITH(options, ...) \
     (coili_run_begin((options), COILI_ABI), \
      coili_run_end(COIL_CALL(__VA_ARGS__), COILI_KIND_NONE, NULL))
-#define COIL_RUN_TO(lvalue, ...) \
-    (coili_run_begin(NULL, COILI_ABI), \
+#define COIL_RUN_TO(lvalue, ...) COIL_RUN_WITH_TO(NULL, lvalue, __VA_ARGS__)
+#define COIL_RUN_WITH_TO(options, lvalue, ...) \
+    (coili_run_begin((options), COILI_ABI), \
      coili_run_end(COIL_CALL(__VA_ARGS__), COILI_KIND(lvalue), &(lvalue)))
 
 /*
@@ -644,6 +645,8 @@ COIL_END_DECLS
 #define RUN(...) COIL_RUN(__VA_ARGS__)
 #define RUN_WITH(options, ...) COIL_RUN_WITH(options, __VA_ARGS__)
 #define RUN_TO(lvalue, ...) COIL_RUN_TO(lvalue, __VA_ARGS__)
+#define RUN_WITH_TO(options, lvalue, ...) \
+    COIL_RUN_WITH_TO(options, lvalue, __VA_ARGS__)
 #define RUN_ON(loop, ...) COIL_RUN_ON(loop, __VA_ARGS__)
 #define RUN_ON_TO(loop, lvalue, ...) COIL_RUN_ON_TO(loop, lvalue, __VA_ARGS__)
 #define COROUTINE(...) COIL_COROUTINE(__VA_ARGS__)

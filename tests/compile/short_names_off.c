@@ -9,7 +9,7 @@
 #include <coil/wait.h>
 #include <stdlib.h>
 
-enum word { CALL, CALL_IN, SPAWN, START, RUN, RUN_WITH, RUN_TO,
+enum word { CALL, CALL_IN, SPAWN, START, RUN, RUN_WITH, RUN_TO, RUN_WITH_TO,
             RUN_ON, RUN_ON_TO, COROUTINE, ASYNC, ASYNC_GIVES, FINALLY, RETURN,
             FAIL, FAIL_WITH, RETURN_AWAIT, AWAIT_TO, TRY_AWAIT, TRY_AWAIT_TO,
             CATCH_AWAIT, JOIN, YIELD, YIELD_TO, YIELD_FROM, YIELD_FROM_TO,
@@ -87,5 +87,6 @@ int main(void)
 {
     int n;
     return COIL_RUN(numbers) < 0 || COIL_RUN_WITH(NULL, numbers) < 0 ||
-           COIL_RUN_TO(n, numbers) < 0 || COIL_RUN(tick) < 0;
+           COIL_RUN_TO(n, numbers) < 0 ||
+           COIL_RUN_WITH_TO(NULL, n, numbers) < 0 || COIL_RUN(tick) < 0;
 }
