@@ -3,7 +3,7 @@
  * Gather: run several at once and have their results in the order of the
  * arguments, whoever is first.
  *
- *     ./build/samples/03_gather
+ *     ./build/samples/06_gather
  *
  * Prints each factorial as it is done, the last of them first, and then
  * "2! = 2, 3! = 6, 4! = 24".
@@ -56,6 +56,6 @@ int main(void)
 {
     int err = RUN(three);
     if (err < 0)
-        fprintf(stderr, "03_gather: %s\n", coil_strerror(err));
+        fprintf(stderr, "06_gather: %s\n", coil_strerror(err));
     return err < 0;
 }

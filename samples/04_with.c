@@ -3,7 +3,7 @@
  * A semaphore: ten jobs, at most three at once. HOLD takes a permit, in the
  * order of arrival, and the end of the coroutine, of any kind, gives it back.
  *
- *     ./build/samples/04_semaphore
+ *     ./build/samples/04_with
  *
  * Prints a line per job, and "10 jobs, at most 3 at once".
  */
@@ -55,6 +55,6 @@ int main(void)
 {
     int err = RUN(jobs);
     if (err < 0)
-        fprintf(stderr, "04_semaphore: %s\n", coil_strerror(err));
+        fprintf(stderr, "04_with: %s\n", coil_strerror(err));
     return err < 0;
 }

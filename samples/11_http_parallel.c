@@ -2,7 +2,7 @@
 /*
  * Fetch many pages, four at once.
  *
- *     ./build/samples/09_http_parallel URL...
+ *     ./build/samples/11_http_parallel URL...
  *
  * Prints "1256 bytes  URL" for each as it arrives.
  */
@@ -72,6 +72,6 @@ int main(int argc, char **argv)
 {
     int err = argc > 1 ? RUN(crawl, .urls = argv + 1) : -EINVAL;
     if (err < 0)
-        fprintf(stderr, "09_http_parallel: %s\n", coil_strerror(err));
+        fprintf(stderr, "11_http_parallel: %s\n", coil_strerror(err));
     return err < 0;
 }

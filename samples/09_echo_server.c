@@ -3,7 +3,7 @@
  * A server: one coroutine per connection. What the kernel has received is sent
  * from where it lies; an idle connection holds no buffer.
  *
- *     ./build/samples/07_echo_server 7777          # 0: a free port
+ *     ./build/samples/09_echo_server 7777          # 0: a free port
  *     echo hello | nc -N 127.0.0.1 7777
  *
  * Prints "listening on 127.0.0.1:7777" and serves until Ctrl-C.
@@ -73,6 +73,6 @@ static void serve(struct coil_coro *co)
 int main(int argc, char **argv)
 {
     int err = RUN(serve, .port = (uint16_t)(argc > 1 ? atoi(argv[1]) : 7777));
-    fprintf(stderr, "07_echo_server: %s\n", coil_strerror(err));
+    fprintf(stderr, "09_echo_server: %s\n", coil_strerror(err));
     return 1;
 }

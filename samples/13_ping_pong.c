@@ -2,7 +2,7 @@
 /*
  * Two generators play ping-pong: what one says is sent to the other.
  *
- *     ./build/samples/11_ping_pong
+ *     ./build/samples/13_ping_pong
  *
  * Prints "serve -> ping", "ping -> pong", "pong -> ping", "ping -> pong".
  */
@@ -55,6 +55,6 @@ int main(void)
 {
     int err = RUN(rally);
     if (err < 0)
-        fprintf(stderr, "11_ping_pong: %s\n", coil_strerror(err));
+        fprintf(stderr, "13_ping_pong: %s\n", coil_strerror(err));
     return err < 0;
 }

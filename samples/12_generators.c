@@ -3,7 +3,7 @@
  * Generators: coroutines that give an item at a time. One is run by a loop, the
  * other by hand, and is sent a word for each item.
  *
- *     ./build/samples/10_generators
+ *     ./build/samples/12_generators
  *
  * Prints 5, 4, 3, 2, 1, then 7 times 2, 3 and 5.
  */
@@ -63,6 +63,6 @@ int main(void)
 {
     int err = RUN(count);
     if (err < 0)
-        fprintf(stderr, "10_generators: %s\n", coil_strerror(err));
+        fprintf(stderr, "12_generators: %s\n", coil_strerror(err));
     return err < 0;
 }

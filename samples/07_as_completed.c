@@ -3,7 +3,7 @@
  * As completed: handle each result when it is there. Numbers that sleep for
  * their own length come back sorted. One of them fails; the others go on.
  *
- *     ./build/samples/05_as_completed 30 10 ten 20
+ *     ./build/samples/07_as_completed 30 10 ten 20
  *
  * Prints "ten: Invalid argument", then 10, 20, 30.
  */
@@ -63,11 +63,11 @@ static void sort(struct coil_coro *co)
 int main(int argc, char **argv)
 {
     if (argc < 2) {
-        fprintf(stderr, "usage: 05_as_completed NUMBER...\n");
+        fprintf(stderr, "usage: 07_as_completed NUMBER...\n");
         return 2;
     }
     int err = RUN(sort, .words = argv + 1);
     if (err < 0)
-        fprintf(stderr, "05_as_completed: %s\n", coil_strerror(err));
+        fprintf(stderr, "07_as_completed: %s\n", coil_strerror(err));
     return err < 0;
 }

@@ -3,7 +3,7 @@
  * Delegation: a reader's items come through a wrapper, and what is sent goes
  * through one to a writer.
  *
- *     ./build/samples/12_delegation
+ *     ./build/samples/14_delegation
  *
  * Prints "<< 0" to "<< 3" and ">>  0" to ">>  3".
  */

@@ -3,7 +3,7 @@
  * Together or not at all: workers draw numbers from a queue, and the first that
  * meets a 0 ends them all.
  *
- *     ./build/samples/16_group 6 0 3 2
+ *     ./build/samples/05_group 6 0 3 2
  *
  * Prints "60 / N = RESULT" for each, and what the group has ended with.
  */

@@ -3,7 +3,7 @@
  * Work for the processor: how many numbers are prime? Counted in this thread,
  * in others, and in child processes.
  *
- *     ./build/samples/15_processes [N]      # below N; a million
+ *     ./build/samples/17_processes [N]      # below N; a million
  *
  * Prints "serial: 78498 primes", and so on.
  */

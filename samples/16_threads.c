@@ -2,7 +2,7 @@
 /*
  * Functions that block: ten threads download, and the loop keeps its beat.
  *
- *     ./build/samples/14_threads PORT PATH...     # of a server on this machine
+ *     ./build/samples/16_threads PORT PATH...     # of a server on this machine
  *
  * Prints "arrived: PATH" for each, and the sums of bytes and beats.
  */

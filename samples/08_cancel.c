@@ -4,7 +4,7 @@
  * where the task stands. Its FINALLY runs, and may await, before anybody is
  * told that it has ended.
  *
- *     ./build/samples/06_timeout_cancel
+ *     ./build/samples/08_cancel
  *
  * Prints how "slow" begins, cleans up and has timed out, and then how
  * "unwanted" begins, cleans up and was cancelled.
@@ -58,6 +58,6 @@ int main(void)
 {
     int err = RUN(story);
     if (err < 0)
-        fprintf(stderr, "06_timeout_cancel: %s\n", coil_strerror(err));
+        fprintf(stderr, "08_cancel: %s\n", coil_strerror(err));
     return err < 0;
 }

@@ -3,10 +3,10 @@
  * Fetch one page. Status and headers come first, then the body, which is taken
  * here piece by piece, however large it is. Errors come with words.
  *
- *     ./build/samples/08_http_get http://127.0.0.1:8080/delay/5
+ *     ./build/samples/10_http_get http://127.0.0.1:8080/delay/5
  *
  * Prints "200 OK, text/plain" and the body; if nobody listens there,
- * "08_http_get: connect: Connection refused".
+ * "10_http_get: connect: Connection refused".
  */
 #include <coil.h>
 #include <coil/http.h>
@@ -46,13 +46,13 @@ static void show(struct coil_coro *co)
 int main(int argc, char **argv)
 {
     if (argc != 2) {
-        fprintf(stderr, "usage: 08_http_get URL\n");
+        fprintf(stderr, "usage: 10_http_get URL\n");
         return 2;
     }
     int err = RUN(show, .url = argv[1]);
     if (err < 0) {
         char why[128];
-        fprintf(stderr, "08_http_get: %s\n",
+        fprintf(stderr, "10_http_get: %s\n",
                 coil_explain(err, coil_last_detail(), why, sizeof why));
     }
     return err < 0;

@@ -3,7 +3,7 @@
  * coil inside a loop that is there already: a program around epoll asks, a
  * coroutine answers. The one sleeps for both.
  *
- *     ./build/samples/13_inside_epoll
+ *     ./build/samples/15_inside_epoll
  *
  * Prints "program: 1 + 1 = 2" and so on to "program: 4 + 4 = 8".
  */
