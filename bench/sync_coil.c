@@ -279,9 +279,10 @@ struct family {
 static void family(struct coil_coro *co)
 {
     ASYNC(family, my) {
-        GROUP(&my->group);
-        for (my->i = 0; my->i < 1000; my->i++)
-            check(START(child, .argument = my->i));
+        GROUP(&my->group) {
+            for (my->i = 0; my->i < 1000; my->i++)
+                check(START(child, .argument = my->i));
+        }
     }
 }
 

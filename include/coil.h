@@ -24,9 +24,11 @@
  * Read in this order:
  *
  *   coroutine.h   the macros: ASYNC, AWAIT, CALL, SPAWN, FINALLY, RUN
+ *   block.h       parts of a coroutine: TRY, WITHIN (a time-out), WITH, USING
+ *   group.h       GROUP: tasks that succeed together or end together
+ *   cancel_scope.h  CANCEL_SCOPE: what can be cancelled as a whole
  *   future.h      a result that is not there yet
  *   task.h        what the loop drives; cancelling
- *   group.h       tasks that end together; cancel_scope.h: what can be cancelled
  *   wait.h        sleep, gather, wait
  *   wait_for.h    one thing, for so long at the most; ready.h: until it is of use
  *   shield.h      one thing, whoever is cancelled
@@ -63,6 +65,7 @@
 #include <coil/api.h>
 #include <coil/as_completed.h>
 #include <coil/barrier.h>
+#include <coil/block.h>
 #include <coil/cancel_scope.h>
 #include <coil/channel.h>
 #include <coil/condition.h>

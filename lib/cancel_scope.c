@@ -1,19 +1,27 @@
 // SPDX-License-Identifier: MIT
 /*
- * cancel_scope.c: deadlines, and what can be cancelled from outside.
+ * cancel_scope.c: deadlines, and blocks that can be cancelled from outside.
  *
- * Each is a request that a coroutine makes of itself, and takes back when its
- * block is over. It counts that against the requests there were when it began:
- * the cancellation becomes -ETIMEDOUT only if nobody else asked for one. The
- * counter stands in every frame, from the one that was asked down to the
- * innermost: a frame that is entered later starts at 0, so a deadline deep down
- * sees just what concerns it.
+ * A deadline that strikes, and a scope that is cancelled, request a
+ * cancellation of the coroutine of their block, and take that request back when
+ * the block is over. Requests are counted, and each block knows how many there
+ * were when it was entered: the cancellation becomes the block's own error only
+ * if there is no other request. The counter stands in every frame, from the one
+ * that was asked down to the innermost. A frame that is entered later starts at
+ * 0, so a deadline in it counts only requests made since then.
  *
- * WITHIN strikes once, as asyncio's timeout(). A scope strikes at every await:
- * that is to say, once more whenever somebody catches it, for who does not
- * catch it awaits nothing more. So only CATCH_AWAIT has to ask whether it
- * stands in such a scope, and nobody else pays. A FINALLY on the way up is a
- * shield.
+ *     two deadlines in one pass    the inner block takes its request back, and
+ *                                  sees another: it stays cancelled. The outer
+ *                                  block sees no other: its error is
+ *                                  -ETIMEDOUT
+ *     a deadline, and a cancel     both see another: the task is cancelled
+ *     from outside
+ *
+ * WITHIN strikes once, as asyncio's timeout(). A scope strikes at every await.
+ * For that it is enough to strike again whenever the cancellation is caught,
+ * since a body that does not catch the cancellation awaits nothing more. So
+ * only TRY_ALL has to ask whether it stands in such a scope, and no other code
+ * pays. A FINALLY between the TRY_ALL and the scope shields.
  */
 #include <coil/cancel_scope.h>
 
@@ -21,22 +29,30 @@
 
 #include "runtime.h"
 
-/* scope.id of those that strike at every await. */
-#define LEVEL 1
-
 /* ---- Striking --------------------------------------------------------- */
 
-/* Who asked before, and has not struck yet, is not to be forgotten. */
-uint16_t coili_cancels_met(struct coil_coro *co)
+/* True for CANCEL_SCOPE, which strikes at every await: WITHIN has no object. */
+static bool is_level(const struct coili_scope *s)
 {
-    return (uint16_t)(co->future.cancels - must_cancel(co));
+    return s->kind == SCOPE_CANCEL && ((const struct cancel_scope *)s)->object;
+}
+
+/*
+ * The number of requests that have struck. One that is still pending is not
+ * counted: it will strike inside the block that is entered now.
+ */
+uint16_t coili_cancels_met(const struct coil_coro *co)
+{
+    const struct coil_future *f = &co->future;
+    bool unmet = f->flags & F_MUST_CANCEL && f->cancels;
+    return (uint16_t)(f->cancels - unmet);
 }
 
 void coili_strike(struct coil_coro *co, struct coili_scope *scope,
                   enum coil_cancel_reason reason)
 {
     scope->on = STRUCK;
-    if (scope->kind == SCOPE_CANCEL && scope->id == LEVEL)
+    if (is_level(scope))
         coili_loop->cancelled_scopes++;
     coili_cancel(co, reason);
 }
@@ -49,7 +65,10 @@ static void late(void *arg)
     coili_strike(s->co, &s->scope, COIL_CANCEL_TIMEOUT);
 }
 
-/* Before whatever this step makes ready, if it is due: no timer is so exact. */
+/*
+ * Arm the deadline. One that has passed becomes a call of the next pass, ahead
+ * of all that this step makes ready: a timer would come too late for that.
+ */
 static int arm(struct cancel_scope *s, int64_t deadline)
 {
     if (deadline > coil_now())
@@ -58,84 +77,230 @@ static int arm(struct cancel_scope *s, int64_t deadline)
     return 0;
 }
 
-static struct cancel_scope *push(struct coil_coro *co)
+/* ---- In --------------------------------------------------------------- */
+
+/* Open a block and arm its deadline. Its record; NULL without memory. */
+static struct cancel_scope *enter(struct coil_coro *co, int32_t id,
+                                  int64_t deadline)
 {
     struct cancel_scope *s = coili_scope_push(co, SCOPE_CANCEL, sizeof *s);
-    if (s) {
-        s->co = co;
-        s->scope.entry = coili_cancels_met(co);
-    }
-    return s;
+    if (!s)
+        return NULL;
+    s->co = co;
+    s->scope.entry = coili_cancels_met(co);
+    s->scope.id = id;
+    if (deadline == COIL_NEVER || arm(s, deadline) == 0)
+        return s;
+    coili_scope_pop(co, &s->scope);
+    return NULL;
 }
 
-static bool no_memory(struct coil_coro *co)
+/* Fail with -ENOMEM. Result: false in FINALLY, where an error does not jump. */
+static bool fails_for_memory(struct coil_coro *co)
 {
     co->awaiting = (uintptr_t)coil_future_nomem();
     return coili_failed(co);
 }
 
-void coili_cancel_scope_gone(struct cancel_scope *s)
+void coili_within(struct coil_coro *co, int32_t id, int64_t duration)
 {
-    coil_handle_cancel(&s->handle);
-    if (s->object) {
-        s->object->inside = NULL;
-        s->object->over = true;
-    }
-    if (s->scope.id == LEVEL && s->scope.on)
-        coili_loop->cancelled_scopes--;
-}
-
-bool coili_in_cancelled_scope(const struct coil_coro *co)
-{
-    if (!coili_loop->cancelled_scopes)
-        return false;
-    while (co && !(co->future.flags & F_FINALLY)) {
-        for (struct coili_scope *s = co->scopes; s; s = s->next)
-            if (s->kind == SCOPE_CANCEL && s->id == LEVEL && s->on)
-                return true;
-        if (!(co->future.flags & F_TASK))
-            co = (struct coil_coro *)co->future.waiters;
-        else
-            co = task_of((struct coil_coro *)(uintptr_t)co)->owner->owner;
-    }
-    return false;
-}
-
-/* ---- WITHIN ----------------------------------------------------------- */
-
-bool coili_within(struct coil_coro *co, int64_t duration)
-{
-    struct cancel_scope *s = push(co);
-    if (!s)
-        return no_memory(co);
     int64_t now = coil_now();
     int64_t deadline = duration > INT64_MAX - now ? INT64_MAX : now + duration;
-    return arm(s, deadline) < 0 && no_memory(co);
+    if (!enter(co, id, deadline) && !fails_for_memory(co))
+        co->line = LINE_BARE;
 }
 
-/* ---- Scopes ----------------------------------------------------------- */
-
-bool coili_cancel_scope_enter(struct coil_coro *co,
+/*
+ * Open the block of a scope. A scope that was cancelled before strikes at once,
+ * and needs no deadline.
+ */
+void coili_cancel_scope_enter(struct coil_coro *co, int32_t id,
                               struct coil_cancel_scope *scope)
 {
     if (co->future.flags & F_FINALLY)
-        coili_misuse(co, NULL, 0, "CANCEL_SCOPE in FINALLY");
+        coili_misuse(co, NULL, 0, "CANCEL_SCOPE in FINALLY: WITHIN may stand "
+                                  "there");
+    coili_check_lent(scope, "a cancel scope on the stack: make it a field of "
+                            "the frame");
     if (scope->inside || scope->over)
-        coili_misuse(co, NULL, 0, "a cancel scope is entered twice");
-    struct cancel_scope *s = push(co);
-    if (!s)
-        return no_memory(co);
-    s->scope.id = LEVEL;
-    if (scope->cancelled) {
-        coili_strike(co, &s->scope, COIL_CANCEL_USER);
-    } else if (coil_cancel_scope_deadline(scope) != COIL_NEVER &&
-               arm(s, scope->deadline) < 0) {
-        return no_memory(co); /* it goes with the block */
+        coili_misuse(co, NULL, 0, "a cancel scope is entered twice: zero it "
+                                  "when its block is over");
+    struct cancel_scope *s = enter(co, id, scope->cancelled
+                                               ? COIL_NEVER
+                                               : coil_cancel_scope_deadline(
+                                                     scope));
+    if (!s) {
+        fails_for_memory(co);
+        return;
     }
     s->object = scope;
     scope->inside = s;
+    if (scope->cancelled)
+        coili_strike(co, &s->scope, COIL_CANCEL_USER);
+}
+
+/* ---- Out -------------------------------------------------------------- */
+
+void coili_cancel_scope_gone(struct cancel_scope *s)
+{
+    coil_handle_cancel(&s->handle);
+    if (!s->object)
+        return;
+    if (s->scope.on)
+        coili_loop->cancelled_scopes--;
+    s->object->inside = NULL;
+    s->object->over = true;
+}
+
+/*
+ * The block is over. If it has failed because of its own request and for no
+ * other reason, its error is that of the scope: -ECANCELED if the scope was
+ * cancelled, else -ETIMEDOUT.
+ */
+void coili_cancel_scope_over(struct coil_coro *co, struct cancel_scope *s)
+{
+    bool failed_by_it = coili_take_back(co, &s->scope);
+    bool cancelled = s->object && s->object->cancelled;
+    coili_scope_pop(co, &s->scope);
+    if (!failed_by_it)
+        return;
+    flag_clear(&co->future, F_OWN_CANCEL);
+    if (!cancelled)
+        co->future.result.e.error = -ETIMEDOUT;
+}
+
+/* ---- Whose request it is ---------------------------------------------- */
+
+bool coili_struck_alone(const struct coil_coro *co,
+                        const struct coili_scope *scope)
+{
+    return scope->on == STRUCK && co->future.cancels <= scope->entry + 1u;
+}
+
+bool coili_take_back(struct coil_coro *co, struct coili_scope *scope)
+{
+    struct coil_future *f = &co->future;
+    if (scope->on != STRUCK)
+        return false;
+    if (f->cancels)
+        f->cancels--;
+    if (f->cancels > scope->entry)
+        return false; /* there is another request: the block stays cancelled */
+    flag_clear(f, F_MUST_CANCEL);
+    return outcome_of(f) == S_FAILED && f->flags & F_OWN_CANCEL &&
+           !(f->flags & F_FINALLY);
+}
+
+/* The requests of blocks that have struck and were not taken back yet. */
+struct strikes {
+    unsigned n, entry; /* their number; the requests before the oldest one */
+};
+
+static struct strikes strikes(const struct coil_coro *co)
+{
+    struct strikes s = { 0, 0 };
+    for (struct coili_scope *scope = co->scopes; scope; scope = scope->next)
+        if (scope->on == STRUCK &&
+            (scope->kind == SCOPE_CANCEL || scope->kind == SCOPE_GROUP)) {
+            s.n++;
+            s.entry = scope->entry;
+        }
+    return s;
+}
+
+static unsigned others(const struct coil_coro *co, struct strikes s)
+{
+    return co->future.cancels > s.n ? co->future.cancels - s.n : 0;
+}
+
+unsigned coili_cancels_of_others(const struct coil_coro *co)
+{
+    return others(co, strikes(co));
+}
+
+bool coili_is_late(const struct coil_coro *co)
+{
+    struct strikes s = strikes(co);
+    return s.n && others(co, s) <= s.entry;
+}
+
+/*
+ * An await in FINALLY was struck. Take back the requests of all open blocks
+ * that have struck; the blocks stay open until their braces.
+ *
+ * Result    true if there was no other request
+ */
+bool coili_cancel_scopes_struck(struct coil_coro *co)
+{
+    struct strikes s = strikes(co);
+    if (!s.n)
+        return false;
+    for (struct coili_scope *scope = co->scopes; scope; scope = scope->next)
+        if (scope->kind == SCOPE_CANCEL && scope->on == STRUCK)
+            scope->on = STRUCK_AND_OVER;
+    co->future.cancels = (uint8_t)others(co, s);
+    if (co->future.cancels > s.entry)
+        return false;
+    flag_clear(&co->future, F_MUST_CANCEL);
+    return true;
+}
+
+/* The frame that waits for this one; NULL: this is the first of a task. */
+static struct coil_coro *above(const struct coil_coro *co)
+{
+    return co->future.flags & F_TASK ? NULL
+                                     : (struct coil_coro *)co->future.waiters;
+}
+
+/*
+ * True if a cancelled scope is open around the coroutine. The search goes up
+ * through the callers and ends at a FINALLY, which shields. For a task it goes
+ * on with the blocks around the GROUP in which the task was spawned. A child of
+ * the coroutine itself is in no block of that coroutine: there the search goes
+ * on with the blocks around the call of that coroutine.
+ */
+static bool in_cancelled_scope(const struct coil_coro *co)
+{
+    const struct coili_scope *s = co->scopes;
+    while (!(co->future.flags & F_FINALLY)) {
+        for (; s; s = s->next)
+            if (is_level(s) && s->on)
+                return true;
+        if (!(co->future.flags & F_TASK)) {
+            co = (struct coil_coro *)co->future.waiters;
+            if (!co)
+                return false;
+            s = co->scopes;
+            continue;
+        }
+        const struct coili_nursery *n =
+            task_of((struct coil_coro *)(uintptr_t)co)->owner;
+        co = n->owner;
+        if (!co)
+            return false;
+        s = n->group ? COILI_CONTAINER(n, struct group_scope, nursery)
+                           ->scope.next
+                     : NULL;
+    }
     return false;
 }
+
+/* FINALLY shields itself and what it calls, but not the frame that waits. */
+void coili_scopes_strike_again(struct coil_coro *co, unsigned reason)
+{
+    if (!coili_loop->cancelled_scopes)
+        return;
+    while (co) {
+        if (in_cancelled_scope(co))
+            request(co, reason);
+        while (co && !(co->future.flags & F_FINALLY))
+            co = above(co);
+        if (co)
+            co = above(co);
+    }
+}
+
+/* ---- Scopes ----------------------------------------------------------- */
 
 bool coil_cancel_scope_cancel(struct coil_cancel_scope *scope)
 {
@@ -150,6 +315,11 @@ bool coil_cancel_scope_cancel(struct coil_cancel_scope *scope)
     return true;
 }
 
+/*
+ * An open scope has its timer armed anew. If there is no memory for the timer,
+ * the old deadline has to stand: either it had no timer, or its call is queued
+ * already (due) and is queued again.
+ */
 int coil_cancel_scope_set_deadline(struct coil_cancel_scope *scope,
                                    int64_t deadline)
 {
@@ -159,7 +329,7 @@ int coil_cancel_scope_set_deadline(struct coil_cancel_scope *scope,
     if (s) {
         bool due = s->handle.where == WHERE_READY;
         bool armed = coil_handle_cancel(&s->handle);
-        /* Where a timer was there is room for another one. */
+        /* The heap has room for a timer where one was removed just now. */
         if (deadline != COIL_NEVER && arm(s, deadline) < 0) {
             coili_check(!armed || due, "a timer has no room where one was");
             if (due)
@@ -184,110 +354,4 @@ bool coil_cancel_scope_cancelled(const struct coil_cancel_scope *scope)
 bool coil_cancel_scope_expired(const struct coil_cancel_scope *scope)
 {
     return scope->expired;
-}
-
-/* ---- The end of a block ----------------------------------------------- */
-
-/* What has struck and was not taken back yet. */
-struct strikes {
-    unsigned n, entry; /* requests there were before the oldest one */
-    enum coili_verdict by;
-};
-
-static enum coili_verdict verdict(const struct coili_scope *scope)
-{
-    const struct cancel_scope *s = (const struct cancel_scope *)scope;
-    if (scope->kind == SCOPE_GROUP)
-        return BY_GROUP;
-    return s->object && s->object->cancelled ? BY_SCOPE : BY_DEADLINE;
-}
-
-static bool may_strike(const struct coili_scope *scope)
-{
-    return scope->kind == SCOPE_CANCEL || scope->kind == SCOPE_GROUP;
-}
-
-static struct strikes strikes(const struct coil_coro *co)
-{
-    struct strikes s = { 0, 0, NOBODY };
-    for (struct coili_scope *scope = co->scopes; scope; scope = scope->next)
-        if (may_strike(scope) && scope->on == STRUCK) {
-            s.n++;
-            s.entry = scope->entry;
-            s.by = verdict(scope);
-        }
-    return s;
-}
-
-static unsigned others(const struct coil_coro *co, struct strikes s)
-{
-    return co->future.cancels > s.n ? co->future.cancels - s.n : 0;
-}
-
-/* They are no more, and their requests go with them. */
-static bool take_back(struct coil_coro *co, struct strikes s)
-{
-    if (!s.n)
-        return false;
-    co->future.cancels = (uint8_t)others(co, s);
-    if (co->future.cancels > s.entry)
-        return false; /* somebody else wants it to end, too */
-    flag_clear(&co->future, F_MUST_CANCEL);
-    return true;
-}
-
-/*
- * Children that have not ended yet are still in a scope that struck: there is
- * a mark left of it. A group is over when they are.
- */
-static void end_scope(struct coil_coro *co, struct coili_scope *scope)
-{
-    bool level = scope->kind == SCOPE_CANCEL && scope->id == LEVEL;
-    if (scope->kind == SCOPE_CANCEL && !(level && scope->on)) {
-        coili_scope_pop(co, scope);
-        return;
-    }
-    if (scope->on)
-        scope->on = STRUCK_AND_OVER;
-    if (level) {
-        struct cancel_scope *s = (struct cancel_scope *)scope;
-        s->object->inside = NULL;
-        s->object->over = true;
-        s->object = NULL;
-    }
-}
-
-enum coili_verdict coili_cancel_scopes_over(struct coil_coro *co)
-{
-    struct strikes s = strikes(co);
-    struct coili_scope *scope, *next;
-    for (scope = co->scopes; scope; scope = next) {
-        next = scope->next;
-        if (may_strike(scope) && scope->on != STRUCK_AND_OVER)
-            end_scope(co, scope);
-    }
-    return take_back(co, s) && co->future.flags & F_OWN_CANCEL ? s.by : NOBODY;
-}
-
-bool coili_cancel_scopes_struck(struct coil_coro *co)
-{
-    struct strikes s = strikes(co);
-    struct coili_scope *scope, *next;
-    for (scope = co->scopes; scope; scope = next) {
-        next = scope->next;
-        if (scope->kind == SCOPE_CANCEL && scope->on == STRUCK)
-            coili_scope_pop(co, scope);
-    }
-    return take_back(co, s);
-}
-
-unsigned coili_cancels_of_others(const struct coil_coro *co)
-{
-    return others(co, strikes(co));
-}
-
-bool coili_is_late(const struct coil_coro *co)
-{
-    struct strikes s = strikes(co);
-    return s.n && others(co, s) <= s.entry;
 }

@@ -20,8 +20,8 @@
  *
  * How a coroutine ends, step by step (its `line` tells how far it is):
  *
- *     the block ends ----> deadlines off, children cancelled
- *     LINE_JOIN            of a group: before that, wait for them
+ *     the body ends -----> at the brace of each block that is open (block.c);
+ *                          then children are cancelled
  *     LINE_DRAIN           children still run: wait for them
  *     LINE_FINALLY         FINALLY, if it has one
  *     LINE_OVER            children that FINALLY started have ended; holds
@@ -74,7 +74,7 @@ static void give_back(uintptr_t giver, struct coil_future *f)
 
 static inline void put_back(struct coil_coro *co)
 {
-    if (co->future.flags & F_IN_PLACE)
+    if (is_in_place(&co->future))
         return;
     struct coil_task *t = task_of(co);
     flag_clear(&co->future, F_TASK); /* who uses the handle now is told */
@@ -146,11 +146,10 @@ static inline bool go_on(struct coil_loop *loop, struct coil_coro *co,
 static NOINLINE bool await_started(struct coil_coro *co, int line)
 {
     coili_misuse(co, NULL, line,
-                 "a coroutine is awaited twice, or after it was spawned: "
-                 "CALL it anew, or SPAWN it and await the task");
+                 "a coroutine is awaited twice: CALL it anew");
 }
 
-/* The request goes on to the child, which skips its block. */
+/* The request goes on to the child, which skips its body. */
 static NOINLINE bool await_cancelled(struct coil_loop *loop,
                                      struct coil_coro *co,
                                      struct coil_coro *child, int line)
@@ -247,7 +246,7 @@ static NOINLINE bool await_pending(struct coil_coro *co, struct coil_future *f,
     if (COILI_UNLIKELY(loop->current != co))
         coili_misuse(co, NULL, 0, COILI_AWAIT_OUTSIDE);
     if (COILI_UNLIKELY(!f))
-        coili_misuse_null(co, line, "AWAIT", "future");
+        coili_misuse(co, NULL, line, COILI_AWAIT_NULL);
     if (COILI_UNLIKELY(loop->debug))
         coili_debug_owner(loop, f);
     switch (kind_of(f)) {
@@ -261,8 +260,7 @@ static NOINLINE bool await_pending(struct coil_coro *co, struct coil_future *f,
         return await_plain(loop, co, f, line);
     default:
         coili_misuse(co, NULL, line,
-                     "a future is awaited twice: the first await has taken "
-                     "it; coil_future_ref() before each but the last");
+                     "a future is awaited twice: coil_future_ref() it");
     }
 }
 
@@ -288,21 +286,19 @@ static NOINLINE bool await_task_pending(struct coil_coro *co,
     if (COILI_UNLIKELY(loop->current != co))
         coili_misuse(co, NULL, 0, COILI_AWAIT_OUTSIDE);
     if (COILI_UNLIKELY(!task))
-        coili_misuse_null(co, line, "AWAIT", "task");
+        coili_misuse(co, NULL, line, COILI_AWAIT_NULL);
     struct coil_future *f = &task->coro.future;
     if (COILI_UNLIKELY(loop->debug))
         coili_debug_owner(loop, f);
     if (COILI_UNLIKELY(!(f->flags & F_TASK)))
         coili_misuse(co, NULL, line,
-                     "a task handle is used after its end: the task is freed "
-                     "by coil_task_drop(), or when its spawner is over");
+                     "a task handle is used after its end: it was dropped");
     struct coil_coro *at = co;
     while (at->future.flags & F_CALLED)
         at = (struct coil_coro *)at->future.waiters;
     if (at == &task->coro)
         coili_misuse(co, NULL, line,
-                     "a task awaits itself, which would never end: await a "
-                     "task that SPAWN has given");
+                     "a task awaits itself");
     future_ref(f);
     co->awaiting = (uintptr_t)f;
     coili_add_waiter(f, (uintptr_t)co);
@@ -375,10 +371,10 @@ void coili_replace_by_failure(struct coil_coro *co, int err, uint32_t detail)
     set_failure(co, err, detail);
 }
 
-void coili_replace_by_zero(struct coil_coro *co)
+void coili_cut(struct coil_coro *co, uint32_t detail)
 {
-    set_outcome(co, S_INT);
-    co->future.result.i = 0;
+    flag_set(&co->future, F_OWN_CANCEL);
+    coili_replace_by_failure(co, -ECANCELED, detail);
 }
 
 struct coili_end coili_take_failure(struct coil_coro *co, struct coil_future *f)
@@ -404,7 +400,7 @@ struct coili_end coili_take_failure(struct coil_coro *co, struct coil_future *f)
     return end;
 }
 
-int coil_block_error(const struct coil_coro *co)
+int coil_body_error(const struct coil_coro *co)
 {
     const struct coil_future *f = &co->future;
     bool failed = f->flags & F_FINALLY && outcome_of(f) == S_FAILED;
@@ -425,6 +421,8 @@ uint32_t coil_last_detail(void)
 static void failed_in_finally(struct coil_coro *co, struct coili_end end)
 {
     struct coil_future *f = &co->future;
+    if (co->scopes && coili_try_notes(co, end))
+        return;
     if (outcome_of(f) != S_FAILED) {
         coili_replace_by_failure(co, end.err, end.detail);
         if (end.own)
@@ -453,8 +451,7 @@ static struct coil_future *awaited_done(struct coil_coro *co)
     struct coil_future *f = awaited_future(co);
     if (COILI_UNLIKELY(!state_of(f)))
         coili_misuse(co, NULL, 0,
-                     "AWAIT of a generator: take its items with FOR_AWAIT or "
-                     "NEXT");
+                     "a generator is run by FOR_AWAIT or NEXT, not AWAIT");
     return f;
 }
 
@@ -504,45 +501,17 @@ static enum fit fit(const struct coil_future *f, unsigned state,
     }
 }
 
-static const char *state_name(unsigned state)
+/* A value of another kind is the programmer's error. */
+static _Noreturn NOINLINE void misuse_kind(struct coil_coro *co, unsigned state,
+                                           enum coili_kind kind,
+                                           const char *file, int line)
 {
-    return state == S_POINTER  ? "pointer"
-           : state == S_DOUBLE ? "double"
-                               : "integer";
-}
-
-static const char *kind_name(enum coili_kind kind)
-{
-    return kind == COILI_KIND_POINTER ? "pointer"
-           : is_integer(kind)         ? "integer"
-                                      : "double";
-}
-
-static const char *article(const char *noun)
-{
-    return *noun == 'i' ? "an" : "a";
-}
-
-/* A value of another kind is the programmer's error: what is right, and how. */
-static _Noreturn NOINLINE void
-misuse_kind(struct coil_coro *co, unsigned state, enum coili_kind kind,
-            enum coili_taken taken, const char *file, int line)
-{
-    static const struct {
-        const char *what, *give;
-    } words[] = {
-        [TAKEN_RESULT] = { "AWAIT_TO: the result", "RETURN" },
-        [TAKEN_ITEM] = { "FOR_AWAIT or NEXT: the item", "YIELD" },
-        [TAKEN_SENT] = { "YIELD_TO: what was sent", "SEND" },
-        [TAKEN_RUN] = { "RUN_TO: the result", "RETURN" },
-    };
-    const char *is = state_name(state), *holds = kind_name(kind);
-    char text[200];
+    static const char names[][11] = { "an integer", "a double", "a pointer" };
+    const char *is = names[state == S_POINTER ? 2 : state == S_DOUBLE];
+    const char *to = names[kind == COILI_KIND_POINTER ? 2 : !is_integer(kind)];
+    char text[100];
     snprintf(text, sizeof text,
-             "%s is %s %s, the variable holds %s %s: take it into %s %s "
-             "variable, or %s %s %s",
-             words[taken].what, article(is), is, article(holds), holds,
-             article(is), is, words[taken].give, article(holds), holds);
+             "the value is %s, the variable holds %s: make it %s", is, to, is);
     coili_misuse(co, file, line, text);
 }
 
@@ -550,17 +519,17 @@ int coili_fits(const struct coil_future *f, enum coili_kind kind)
 {
     enum fit how = fit(f, state_of(f), kind);
     if (how == OTHER_KIND)
-        misuse_kind(NULL, state_of(f), kind, TAKEN_RUN, NULL, 0);
+        misuse_kind(NULL, state_of(f), kind, NULL, 0);
     return how == FITS ? 0 : -EOVERFLOW;
 }
 
 bool coili_fits_into(struct coil_coro *co, const struct coil_future *f,
-                     unsigned state, enum coili_kind kind,
-                     enum coili_taken taken, const char *file, int line)
+                     unsigned state, enum coili_kind kind, const char *file,
+                     int line)
 {
     enum fit how = fit(f, state, kind);
     if (how == OTHER_KIND)
-        misuse_kind(co, state, kind, taken, file, line);
+        misuse_kind(co, state, kind, file, line);
     return how == FITS;
 }
 
@@ -574,7 +543,7 @@ static bool settle_keep(struct coil_coro *co, enum coili_kind kind,
         *end = coili_take_failure(co, f);
         return false;
     }
-    if (coili_fits_into(co, f, state_of(f), kind, TAKEN_RESULT, file, line))
+    if (coili_fits_into(co, f, state_of(f), kind, file, line))
         return true;
     co->awaiting = 0;
     future_unref(f);
@@ -623,43 +592,22 @@ bool coili_caught_keep(struct coil_coro *co, int *err, enum coili_kind kind,
     return false;
 }
 
-void coili_catch_all(struct coil_coro *co, int *err)
-{
-    struct coil_future *f = awaited_done(co);
-    co->awaiting = 0;
-    *err = 0;
-    if (state_of(f) != S_FAILED) {
-        future_unref(f);
-        return;
-    }
-    struct coili_end end = coili_take_failure(co, f);
-    *err = end.err;
-    if (end.own && coili_in_cancelled_scope(co))
-        request(co, end.detail); /* and at the next await again */
-}
-
 /* ---- RETURN, FAIL, YIELD ---------------------------------------------- */
 
 void coili_put_misuse(struct coil_coro *co)
 {
-    coili_misuse(co, NULL, 0,
-                 "RETURN or YIELD in FINALLY: the block is over and its result "
-                 "stands; RETURN or YIELD before FINALLY");
+    coili_misuse(co, NULL, 0, "RETURN or YIELD in FINALLY" COILI_TOO_LATE);
 }
 
 void coili_fail(struct coil_coro *co, int err, uint32_t detail,
                 const char *file, int line)
 {
     if (co->future.flags & F_FINALLY)
-        coili_misuse(co, file, line,
-                     "FAIL in FINALLY: the block is over and its result "
-                     "stands; FAIL before FINALLY");
+        coili_misuse(co, file, line, "FAIL in FINALLY" COILI_TOO_LATE);
     if (err >= 0) {
-        char text[100];
+        char text[80];
         snprintf(text, sizeof text,
-                 "FAIL wants a negative number and got %d: FAIL(-EIO), say; "
-                 "RETURN(%d) gives a value",
-                 err, err);
+                 "FAIL wants a negative number, not %d", err);
         coili_misuse(co, file, line, text);
     }
     if (err == -ECANCELED && co->future.cancels) {
@@ -669,13 +617,6 @@ void coili_fail(struct coil_coro *co, int err, uint32_t detail,
     }
     set_failure(co, err, detail);
     coili_body_over(co);
-}
-
-/* A caller has the request passed on to it; who has none has no use for it. */
-void coili_result_beats_cancel(struct coil_coro *co)
-{
-    if (!(co->future.flags & F_CALLED))
-        flag_clear(&co->future, F_MUST_CANCEL);
 }
 
 /* Whose duty it is to dispose of what `f` has brought, if nobody takes it. */
@@ -689,9 +630,7 @@ static uintptr_t giver_of(struct coil_future *f)
 void coili_return_awaited(struct coil_coro *co)
 {
     if (co->future.flags & F_FINALLY)
-        coili_misuse(co, NULL, 0,
-                     "RETURN_AWAIT in FINALLY: the block is over and its "
-                     "result stands; use AWAIT there");
+        coili_misuse(co, NULL, 0, "RETURN_AWAIT in FINALLY" COILI_TOO_LATE);
     struct coil_future *f = awaited_done(co);
     co->awaiting = 0;
     if (state_of(f) == S_FAILED) {
@@ -716,14 +655,22 @@ void coili_return_awaited(struct coil_coro *co)
     set_outcome(co, state_of(f));
     co->future.result = f->result;
     future_unref(f);
-    coili_result_beats_cancel(co); /* a permit, say */
     coili_body_over(co);
 }
 
-/* ---- The end of the block --------------------------------------------- */
+/* ---- The end of the body ---------------------------------------------- */
+
+/* The caller; but not the consumer that closes a generator, and has asked. */
+static struct coil_coro *caller(const struct coil_coro *co)
+{
+    struct coil_coro *above = (struct coil_coro *)co->future.waiters;
+    return co->future.flags & F_CALLED && !coili_is_closed_by(co, above)
+               ? above
+               : NULL;
+}
 
 /*
- * A request that the block never met: it strikes the caller's next await; a
+ * A request that the body never met: it strikes the caller's next await; a
  * task has no caller, and ends cancelled.
  */
 static void pass_request_on(struct coil_coro *co)
@@ -731,12 +678,19 @@ static void pass_request_on(struct coil_coro *co)
     if (!must_cancel(co))
         return;
     unsigned reason = co->future.flags >> REASON_SHIFT;
+    struct coil_coro *above = caller(co);
     flag_clear(&co->future, F_MUST_CANCEL);
-    if (co->future.flags & F_CALLED) {
-        request((struct coil_coro *)co->future.waiters, reason);
-    } else if (outcome_of(&co->future) != S_FAILED) {
+    if (above)
+        request(above, reason);
+    else if (outcome_of(&co->future) != S_FAILED)
         coili_replace_by_failure(co, -ECANCELED, reason);
-    }
+}
+
+/* What was returned stands: a task has no use for the request any more. */
+static void value_stands(struct coil_coro *co)
+{
+    if (!(co->future.flags & F_CALLED))
+        flag_clear(&co->future, F_MUST_CANCEL);
 }
 
 /*
@@ -798,61 +752,37 @@ static void let_go_of_awaited(struct coil_coro *co)
         future_unref(f);
 }
 
+/*
+ * An error or a value is on its way out, or the body has run off its end. It
+ * goes to the closing brace of the innermost block that is open, and from the
+ * last one to FINALLY. A FINALLY that stands inside a block comes here with a
+ * block open and without an outcome: there the block ends.
+ */
 void coili_body_over_slow(struct coil_coro *co)
 {
-    if (!outcome_of(&co->future))
-        coili_replace_by_zero(co);
-    if (coili_group_joins(co)) {
-        co->awaiting = 0;
-        co->line = LINE_JOIN;
+    bool gives_value = outcome_of(&co->future);
+    const struct coili_scope *block = coili_block_of(co);
+    if (block) {
+        co->line = block->id;
         return;
+    }
+    if (!gives_value) {
+        set_outcome(co, S_INT);
+        co->future.result.i = 0;
     }
     co->line = LINE_FINALLY;
-    if (!co->scopes && !(co->future.flags & F_MUST_CANCEL))
-        return;
-    enum coili_verdict by = coili_cancel_scopes_over(co);
-    if (by != NOBODY)
-        flag_clear(&co->future, F_OWN_CANCEL);
-    if (by == BY_DEADLINE)
-        set_failure(co, -ETIMEDOUT, co->future.result.e.detail);
-    else if (by == BY_GROUP)
-        coili_group_ended_block(co);
+    if (gives_value)
+        value_stands(co);
     pass_request_on(co);
-    coili_close_iterations(co);
-    struct coili_nursery *n = coili_nursery_find(co);
+    coili_close_iterations(co, NULL);
+    const struct coili_nursery *n = coili_nursery_find(co);
     if ((n && n->running) || *find_dropped(co))
         co->line = LINE_DRAIN;
-}
-
-/*
- * The end of a group's block, where it waits for its children; true if it does.
- * It still is in the block: a cancellation takes the place of what it returns.
- */
-static bool join_group(struct coil_coro *co)
-{
-    for (;;) {
-        struct coil_future *f = awaited_future(co);
-        co->awaiting = 0;
-        if (f && state_of(f) == S_FAILED) {
-            struct coili_end end = coili_take_failure(co, f);
-            if (end.own)
-                flag_set(&co->future, F_OWN_CANCEL);
-            coili_replace_by_failure(co, end.err, end.detail);
-            break;
-        }
-        if (!coili_group_joins(co))
-            break;
-        if (coili_join(co, LINE_JOIN))
-            return true;
-    }
-    coili_body_over(co);
-    return false;
 }
 
 void coili_in_finally(struct coil_coro *co)
 {
     co->awaiting = 0;
-    coili_group_over(co);
     pass_request_on(co);
     flag_set(&co->future, F_FINALLY);
 }
@@ -869,12 +799,9 @@ static bool drain(struct coil_coro *co, int line)
     enum coil_cancel_reason reason = COIL_CANCEL_GROUP;
     if (must_cancel(co)) {
         reason = (enum coil_cancel_reason)(co->future.flags >> REASON_SHIFT);
-        coili_cancel_closing(co, reason);
+        coili_cancel_closing(co, n, reason);
     }
-    if (!must_cancel(co) && coili_group_has_asked(co))
-        coili_nursery_cancel_rest(n);
-    else
-        coili_nursery_cancel(n, reason);
+    coili_nursery_cancel(n, reason);
     n->awaited = 1;
     co->awaiting = AWAITS_CHILDREN;
     suspend(coili_loop, co, line);
@@ -925,6 +852,16 @@ static inline void publish(struct coil_loop *loop, struct coil_coro *co,
     }
 }
 
+/* The body has ended, and a block of it has not. */
+static _Noreturn void left_block(struct coil_coro *co,
+                                 const struct coil_site *site)
+{
+    coili_misuse(co, site->file, 0,
+                 co->line == coili_block_of(co)->id
+                     ? "a block inside a `switch` of your own: use `if`"
+                     : "a block was left by a `goto`: LEAVE leaves it");
+}
+
 /* The function has come to its end, or to a line that it does not know. */
 void *coili_leave(struct coil_coro *co, const struct coil_site *site)
 {
@@ -938,8 +875,6 @@ void *coili_leave(struct coil_coro *co, const struct coil_site *site)
     case LINE_ASK:
         loop->asked = site;
         return NULL;
-    case LINE_JOIN:
-        return join_group(co) ? NULL : co;
     case LINE_DRAIN:
         let_go_of_awaited(co);
         if (call_dropped(co, LINE_DRAIN) || drain(co, LINE_FINALLY))
@@ -955,21 +890,19 @@ void *coili_leave(struct coil_coro *co, const struct coil_site *site)
     default:
         if (co->awaiting)
             coili_misuse(co, site->file, co->line,
-                         "an await inside a `switch` of your own: the "
-                         "coroutine cannot be resumed there");
+                         "an await inside a `switch` of your own: use `if`");
+        if (coili_block_of(co))
+            left_block(co, site);
         if (co->future.flags & F_FINALLY)
             break;
         coili_body_over(co);
         return co; /* look for a FINALLY that a `break` has jumped over */
     }
 
-    if (co->line != LINE_OVER) {
-        coili_group_over(co);
-        coili_cancel_scopes_over(co); /* those that FINALLY has set */
+    if (co->line != LINE_OVER)
         pass_request_on(co);
-    }
     if (co->scopes) {
-        coili_close_iterations(co);
+        coili_close_iterations(co, NULL);
         if (call_dropped(co, LINE_OVER) || drain(co, LINE_OVER))
             return NULL;
         loop->current = NULL; /* what a release starts is not its child */
@@ -994,6 +927,14 @@ const struct coil_site *coili_site(struct coil_coro *co)
     return loop->asked;
 }
 
+void coili_check_lent(const void *p, const char *what)
+{
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+    uintptr_t base = coili_loop ? coili_loop->stack_base : 0;
+    if (base && (uintptr_t)p - here < base - here)
+        coili_misuse(coili_loop->current, NULL, 0, what);
+}
+
 void coili_fatal(const char *what)
 {
     coili_misuse(coili_loop ? coili_loop->current : NULL, NULL, 0, what);
@@ -1008,20 +949,8 @@ void coili_misuse(struct coil_coro *co, const char *file, int line,
     }
     int32_t at = co->line;
     const struct coil_site *site = coili_site(co);
-    if (!line)
-        line = at > 0 && at < LINE_LEAST ? at : at < 0 ? -1 - at : site->line;
+    line = coili_source_line(line ? line : at, site);
     fprintf(stderr, "coil: %s\n    in %s at %s:%d\n", what, site->name,
             file ? file : site->file, line);
     abort();
-}
-
-void coili_misuse_null(struct coil_coro *co, int line, const char *await,
-                       const char *wanted)
-{
-    char text[200];
-    snprintf(text, sizeof text,
-             "%s of NULL: it wants a %s, which was not made, or whose field "
-             "was cleared since: %s makes one",
-             await, wanted, *wanted == 't' ? "SPAWN(f, ...)" : "CALL(f, ...)");
-    coili_misuse(co, NULL, line, text);
 }

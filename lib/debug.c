@@ -70,7 +70,7 @@ void coili_debug_call(struct coil_loop *loop, coil_call_fn *fn, int64_t began)
 
 void coili_debug_owner(struct coil_loop *loop, const struct coil_future *f)
 {
-    if (f->refs == REFS_MOST || f->flags & F_IN_PLACE ||
+    if (f->refs == REFS_MOST || is_in_place(f) ||
         coili_alloc_owns(&loop->alloc, f))
         return;
     coili_misuse(loop->current, NULL, 0,

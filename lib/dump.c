@@ -102,14 +102,18 @@ int coili_source_line(int32_t line, const struct coil_site *site)
 {
     if (line < 0)
         return -1 - line;
-    return line > 0 && line < LINE_LEAST ? line : site->line;
+    if (line == 0 || line >= LINE_LEAST)
+        return site->line;
+    return line & COILI_LANDING_LINE;
 }
 
 static const char *phase(const struct coil_coro *co)
 {
-    if (co->line == LINE_FINALLY || co->line == LINE_OVER ||
-        co->line == LINE_JOIN)
+    if (co->line == LINE_FINALLY || co->line == LINE_OVER)
         return " ending";
+    if (co->line >= LANDING_LEAST)
+        return co->awaiting == AWAITS_CHILDREN ? " ends a block"
+                                               : " enters a block";
     return co->future.flags & F_FINALLY ? " in FINALLY" : "";
 }
 

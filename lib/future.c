@@ -334,8 +334,7 @@ bool coil_future_cancel(struct coil_future *f)
 
 void coil_drop(struct coil_future *f)
 {
-    coili_check(f, "coil_drop() of NULL: drop a future once, after CALL(f, "
-                   "...) has made it");
+    coili_check(f, "coil_drop() of NULL");
     if (kind_of(f) != KIND_CORO) {
         future_unref(f);
         return;
@@ -361,8 +360,8 @@ void coili_check_started(const struct coil_future *f, const char *function,
         return;
     char what[160];
     snprintf(what, sizeof what,
-             "%s: %s %zu is a coroutine or operation that has not begun: make "
-             "it a task with SPAWN or coil_spawn",
+             "%s: %s %zu has not begun: make it a task with SPAWN or "
+             "coil_spawn",
              function, noun, i);
     coili_fatal(what);
 }
@@ -425,20 +424,13 @@ static void need_state(const struct coil_future *f, unsigned state)
     coili_check(coil_future_done(f), "a pending future has no value yet");
     coili_check(state_of(f) != S_FAILED,
                 "a future that failed has no value: ask for its error first");
-    switch (state_of(f)) {
-    case S_POINTER:
-        coili_fatal("a future holds a value of another kind, a pointer: ask "
-                    "with coil_future_pointer()");
-    case S_DOUBLE:
-        coili_fatal("a future holds a value of another kind, a double: ask "
-                    "with coil_future_double()");
-    case S_UINT:
-        coili_fatal("a future holds an integer above INT64_MAX: ask with "
-                    "coil_future_result()");
-    default:
-        coili_fatal("a future holds a value of another kind, an integer: ask "
-                    "with coil_future_int()");
-    }
+    coili_fatal(state_of(f) == S_POINTER
+                    ? "the value is a pointer: coil_future_pointer()"
+                : state_of(f) == S_DOUBLE
+                    ? "the value is a double: coil_future_double()"
+                : state_of(f) == S_UINT
+                    ? "the value is above INT64_MAX: coil_future_result()"
+                    : "the value is an integer: coil_future_int()");
 }
 
 int64_t coil_future_int(struct coil_future *f)
@@ -492,8 +484,7 @@ void coil_future_add_done_callback(struct coil_future *f,
     /* `waiters` is the caller there, and not a list. */
     coili_check(kind_of(f) != KIND_CORO || f->flags & F_TASK ||
                     !(f->flags & F_STARTED),
-                "a callback is added to a coroutine that its caller awaits: "
-                "make it a task with SPAWN or coil_spawn");
+                "a callback is added to a call: make it a task with SPAWN");
     coili_check(handle->where == WHERE_NOWHERE, "a handle is in use already");
     handle->fn = fn;
     handle->arg = arg;

@@ -2,16 +2,17 @@
 /*
  * generator.c: coroutines that give an item at a time.
  *
- * A generator is a coroutine between two turns. Its consumer holds it in a
- * scope and calls it for each item; so it is, at any moment, in one row:
+ * A generator keeps its frame between two turns, where a turn is the run from
+ * one YIELD to the next. Its consumer has a record of it in its list and calls
+ * it for each item; so a generator is, at any moment, in one of these states:
  *
  *     state      what holds                       left when
  *     fresh      not F_STARTED                    its first turn comes
  *     turn       F_CALLED: the consumer awaits    it yields or ends
  *                it; its `waiters` is the consumer
- *     at rest    nobody awaits it, it is in no    the consumer comes back, or
- *                list; `result` holds its item,   leaves
- *                and then what SEND gave
+ *     at rest    no coroutine awaits it, no list  the consumer comes back, or
+ *                has it; `result` holds its item  leaves
+ *                and then the value of SEND
  *     closing    the scope is `on`; a running     it is over
  *                child of the consumer, or, by
  *                CLOSE, called by it
@@ -19,18 +20,19 @@
  * A yield and a turn are one step each, through the trampoline: an item costs
  * no allocation, no pass, and no depth of the C stack.
  *
- * A generator that delegates (YIELD_FROM) awaits the inner one as any call, the
- * whole time, also while that is at rest. Only the outermost frame and the
- * innermost, the leaf, take part in a turn: the item goes from the leaf's
- * `result` into that of the outermost, where the consumer finds it; what is
- * sent goes into the leaf's, and the leaf is resumed. So an item costs the same
- * however deep the delegation is; and what a call does, with errors, RETURN and
- * cancellation, needs nothing of its own here.
+ * A generator that delegates (YIELD_FROM) awaits the inner one like any call,
+ * the whole time, also while the inner one is at rest. Only the outermost frame
+ * and the innermost, the leaf, take part in a turn: the item goes from the
+ * leaf's `result` into that of the outermost frame, where the consumer finds
+ * it; a value that is sent goes into the leaf's `result`, and the leaf is
+ * resumed. So an item costs the same however deep the delegation is. Errors,
+ * RETURN and cancellation go up from the inner one as in any call, and need no
+ * code here.
  *
- * Who is left early is cancelled where it yielded, so that its FINALLY runs,
- * and counts as a running child of its consumer: what was lent to it is alive
- * until it is over. The nursery for that is made with the scope: closing
- * allocates nothing.
+ * A generator that is left early is cancelled where it yielded, so that its
+ * FINALLY runs, and counts as a running child of its consumer: fields lent to
+ * the generator are alive until it is over. The nursery for that is made with
+ * the record: closing allocates nothing.
  */
 #include <coil/coroutine.h>
 
@@ -38,15 +40,14 @@
 
 #include "runtime.h"
 
-/* ---- Who runs whom ---------------------------------------------------- */
+/* ---- Generator and consumer ------------------------------------------- */
 
 #define BY_HAND 0 /* the id of an iteration by NEXT */
 #define TWICE \
-    "a generator is used twice, or after its end: CALL it anew; only what " \
-    "NEXT has begun goes on in FOR_AWAIT or YIELD_FROM"
+    "a generator is used twice, or after its end: CALL it anew"
 #define NO_GENERATOR \
-    " wants a generator and got a future of one value: AWAIT it, or give a " \
-    "CALL of a coroutine that YIELDs"
+    "FOR_AWAIT wants a generator: AWAIT this one"
+#define NOT_RUN "YIELD in a coroutine that no FOR_AWAIT runs"
 
 static struct iter_scope *find_iter(const struct coil_coro *co, int id)
 {
@@ -56,18 +57,29 @@ static struct iter_scope *find_iter(const struct coil_coro *co, int id)
     return NULL;
 }
 
-/* The scope of a generator, which may be gone: it is not looked into. */
-static struct iter_scope *find_generator(const struct coil_coro *co,
-                                         const struct coil_future *f)
+/* The newest iteration of a generator, also of one that is closing. */
+static struct iter_scope *iteration_of(const struct coil_coro *consumer,
+                                       const void *generator)
 {
-    for (struct coili_scope *s = co->scopes; s; s = s->next)
-        if (s->kind == SCOPE_ITER && !s->on &&
-            &((struct iter_scope *)s)->generator->future == f)
+    for (struct coili_scope *s = consumer->scopes; s; s = s->next)
+        if (s->kind == SCOPE_ITER &&
+            ((struct iter_scope *)s)->generator == generator)
             return (struct iter_scope *)s;
     return NULL;
 }
 
-/* The delegation in which a generator stands; or NULL. */
+/*
+ * The iteration of a generator; NULL if it is closing. The generator may be
+ * freed already: only its address is used.
+ */
+static struct iter_scope *find_generator(const struct coil_coro *co,
+                                         const struct coil_future *f)
+{
+    struct iter_scope *iter = iteration_of(co, f);
+    return iter && !iter->scope.on ? iter : NULL;
+}
+
+/* The delegation (YIELD_FROM) in which a generator stands; or NULL. */
 static struct from_scope *find_from(const struct coil_coro *co)
 {
     for (struct coili_scope *s = co->scopes; s; s = s->next)
@@ -76,7 +88,10 @@ static struct from_scope *find_from(const struct coil_coro *co)
     return NULL;
 }
 
-/* The iteration for which this coroutine runs now, itself or delegated to. */
+/*
+ * The iteration whose turn a generator runs now, called by the consumer itself
+ * or by a generator that delegates to it; or NULL.
+ */
 static struct iter_scope *run_for(const struct coil_coro *co)
 {
     if (!(co->future.flags & F_CALLED))
@@ -85,12 +100,45 @@ static struct iter_scope *run_for(const struct coil_coro *co)
     if (co->future.flags & F_GENERATOR)
         return find_generator(by, &co->future);
     struct from_scope *from = find_from(by);
-    return from && from->inner == co ? from->root : NULL;
+    return from && from->inner == co && !from->root->scope.on ? from->root
+                                                              : NULL;
+}
+
+bool coili_is_closed_by(const struct coil_coro *co,
+                        const struct coil_coro *consumer)
+{
+    const struct iter_scope *iter = iteration_of(consumer, co);
+    return iter && iter->scope.on;
+}
+
+/*
+ * True if the consumer closes the generator, or closes one that delegates to
+ * it.
+ */
+static bool is_closing(const struct coil_coro *co)
+{
+    const struct coil_coro *above = (struct coil_coro *)co->future.waiters;
+    if (co->future.flags & (F_TASK | F_GENERATOR) || !above)
+        return false;
+    const struct from_scope *from = find_from(above);
+    return from && from->inner == co ? from->root->scope.on
+                                     : coili_is_closed_by(co, above);
 }
 
 /* ---- YIELD ------------------------------------------------------------ */
 
-/* One of the frames that delegate has run into its own deadline. */
+/*
+ * A generator that is closed cannot go on at its YIELD: the YIELD fails as if
+ * the task were cancelled, and no open TRY_ALL takes that error.
+ */
+static void fail_at_yield(struct coil_coro *co)
+{
+    co->awaiting = (uintptr_t)&coili_cancelled;
+    request(co, COIL_CANCEL_USER);
+    coili_try_none(co);
+}
+
+/* True if a frame, from the leaf up to the outermost, is past its deadline. */
 static bool any_late(const struct coil_coro *leaf, const struct coil_coro *root)
 {
     while (!coili_is_late(leaf)) {
@@ -101,17 +149,24 @@ static bool any_late(const struct coil_coro *leaf, const struct coil_coro *root)
     return true;
 }
 
-/* Delegated to, or with a request that it has met: for the consumer, mostly. */
+/*
+ * The YIELD of a generator that is delegated to, is closing, or is asked to
+ * end. The item goes to the outermost frame. A pending request goes to the
+ * consumer, whose next await it strikes, unless it comes from a deadline of the
+ * generator itself.
+ */
 static __attribute__((noinline)) bool
 yield_slow(struct coil_loop *loop, struct coil_coro *co, int line)
 {
     if (loop->current != co)
         coili_misuse(co, NULL, 0, COILI_AWAIT_OUTSIDE);
     struct iter_scope *iter = run_for(co);
+    if (!iter && is_closing(co)) {
+        fail_at_yield(co);
+        return false;
+    }
     if (!iter)
-        coili_misuse(co, NULL, line,
-                     "YIELD in a coroutine that no FOR_AWAIT runs: it was "
-                     "awaited or spawned; run it with FOR_AWAIT or NEXT");
+        coili_misuse(co, NULL, line, NOT_RUN);
     struct coil_coro *root = iter->generator;
     struct coil_coro *consumer = (struct coil_coro *)root->future.waiters;
     iter->leaf = co;
@@ -131,6 +186,7 @@ yield_slow(struct coil_loop *loop, struct coil_coro *co, int line)
     return true;
 }
 
+/* The plain case: this generator is the outermost frame and the leaf in one. */
 bool coili_yield(struct coil_coro *co, int line)
 {
     struct coil_loop *loop = coili_loop;
@@ -146,7 +202,7 @@ bool coili_yield(struct coil_coro *co, int line)
     return true;
 }
 
-/* One that asks for an answer: SEND knows it by what it awaits. */
+/* What a YIELD_TO awaits: SEND tells it from a plain YIELD by this address. */
 static struct coil_future answer = { .refs = REFS_MOST, .state = S_INT };
 
 bool coili_yield_to(struct coil_coro *co, int line)
@@ -157,8 +213,9 @@ bool coili_yield_to(struct coil_coro *co, int line)
 }
 
 /*
- * A word that fits is left where coili_take_*() finds it: in the frame's own
- * result, as if it had awaited itself. Nothing sent is 0 of any kind.
+ * A sent value that fits is left where coili_take_*() finds it: in the frame's
+ * own result, as if the coroutine had awaited itself. If none was sent, the
+ * value is 0 of any kind.
  */
 bool coili_sent_failed(struct coil_coro *co, enum coili_kind kind,
                        const char *file, int line)
@@ -174,7 +231,7 @@ bool coili_sent_failed(struct coil_coro *co, enum coili_kind kind,
         f->result.u = 0;
         return false;
     }
-    if (coili_fits_into(co, f, sent, kind, TAKEN_SENT, file, line))
+    if (coili_fits_into(co, f, sent, kind, file, line))
         return false;
     co->awaiting = 0;
     f->state = S_PENDING;
@@ -183,25 +240,29 @@ bool coili_sent_failed(struct coil_coro *co, enum coili_kind kind,
 
 /* ---- SEND ------------------------------------------------------------- */
 
-/* Where the word goes: into the frame that asks for one, or nowhere. */
+/* Where the value goes: into the leaf that stands at a YIELD_TO, or nowhere. */
 struct coil_coro *coili_send(struct coil_coro *co, struct coil_future *source,
                              const char *file, int line)
 {
     static _Thread_local struct coil_coro nowhere;
     struct iter_scope *iter = find_generator(co, source);
     if (!source)
-        coili_misuse_null(co, line, "SEND", "generator");
+        coili_misuse(co, NULL, line, COILI_AWAIT_NULL);
     if (!iter || !(source->flags & F_STARTED))
         coili_misuse(co, file, line,
-                     "SEND to a generator that this coroutine has not begun, "
-                     "or that is over: take an item first, with NEXT or "
-                     "FOR_AWAIT");
+                     "SEND to a generator not begun, or over: NEXT first");
     return iter->leaf->awaiting == (uintptr_t)&answer ? iter->leaf : &nowhere;
 }
 
 /* ---- Closing ---------------------------------------------------------- */
 
-/* Cancel it where it stands. The frame that is to be resumed: the innermost. */
+/*
+ * Cancel a generator where it yielded, or at its begin. All frames of the
+ * delegation count this as a request, so that no deadline or group in them
+ * takes the cancellation for its own.
+ *
+ * Result    the frame to be resumed: the innermost
+ */
 static struct coil_coro *strike(struct iter_scope *iter)
 {
     struct coil_coro *generator = iter->generator, *leaf = iter->leaf;
@@ -214,42 +275,65 @@ static struct coil_coro *strike(struct iter_scope *iter)
         return generator;
     }
     f->state = leaf->future.state = S_PENDING; /* an item, or what was sent */
-    leaf->awaiting = (uintptr_t)&coili_cancelled;
-    flag_set(&leaf->future, F_MUST_CANCEL);
-    return leaf;
+    fail_at_yield(leaf);
+    for (struct coil_coro *co = leaf;;
+         co = (struct coil_coro *)co->future.waiters) {
+        coili_count_request(&co->future);
+        coili_try_none(co);
+        if (co == generator)
+            return leaf;
+    }
 }
 
 /*
  * A loop was left early: the generator is cancelled where it yielded, runs its
- * FINALLY as a child and is gone before its consumer is.
+ * FINALLY as a child, and is over before its consumer.
  */
 static void close_generator(struct coil_coro *co, struct iter_scope *iter)
 {
-    coili_nursery_find(co)->running++;
+    iter->nursery->running++;
     iter->generator->future.waiters = (uintptr_t)co;
     wake(coili_loop, strike(iter));
 }
 
-void coili_close_iterations(struct coil_coro *co)
+/*
+ * True if leaving the block (NULL: the body) ends an iteration. A FOR_AWAIT was
+ * in it. A generator that NEXT runs goes on, unless the block is its GROUP.
+ */
+static bool is_left(const struct iter_scope *iter,
+                    const struct coili_scope *block)
+{
+    return !iter->scope.on && (!block || iter->scope.id != BY_HAND ||
+                               block->kind == SCOPE_GROUP);
+}
+
+void coili_close_iterations(struct coil_coro *co,
+                            const struct coili_scope *block)
 {
     struct coili_scope *scope = co->scopes;
-    while (scope) {
+    while (scope != block) {
         struct coili_scope *next = scope->next;
-        if (scope->kind == SCOPE_ITER && !scope->on)
+        if (scope->kind == SCOPE_ITER &&
+            is_left((struct iter_scope *)scope, block))
             close_generator(co, (struct iter_scope *)scope);
         scope = next;
     }
 }
 
-/* Generators that are closing run their FINALLY: cut short only on request. */
-void coili_cancel_closing(struct coil_coro *co, enum coil_cancel_reason reason)
+void coili_cancel_closing(struct coil_coro *co, const struct coili_nursery *n,
+                          enum coil_cancel_reason reason)
 {
-    for (struct coili_scope *s = co->scopes; s; s = s->next)
-        if (s->kind == SCOPE_ITER && s->on)
-            coili_cancel(((struct iter_scope *)s)->generator, reason);
+    for (struct coili_scope *s = co->scopes; s; s = s->next) {
+        struct iter_scope *iter = (struct iter_scope *)s;
+        if (s->kind == SCOPE_ITER && s->on && iter->nursery == n)
+            coili_cancel(iter->generator, reason);
+    }
 }
 
-/* One whose consumer left early has run its FINALLY. */
+/*
+ * A generator that was left early has run its FINALLY. An error of that has no
+ * await to go to, and is reported.
+ */
 void coili_generator_ended(struct coil_loop *loop, struct coil_coro *co)
 {
     struct coil_future *f = &co->future;
@@ -259,25 +343,27 @@ void coili_generator_ended(struct coil_loop *loop, struct coil_coro *co)
         coili_report("a generator that was left early failed", co,
                      f->result.e.error, f->result.e.detail);
     if (consumer) {
-        struct coili_scope *s = consumer->scopes;
-        while (s->kind != SCOPE_ITER ||
-               ((struct iter_scope *)s)->generator != co)
-            s = s->next;
-        coili_scope_pop(consumer, s);
-        coili_child_ended(loop, coili_nursery_find(consumer));
+        struct iter_scope *iter = iteration_of(consumer, co);
+        struct coili_nursery *n = iter->nursery;
+        coili_scope_pop(consumer, &iter->scope);
+        coili_child_ended(loop, n);
     }
     future_unref(f);
 }
 
-/* Called and awaited: it is resumed in the same step. */
+/*
+ * CLOSE: the generator is cancelled and awaited like a call; it is resumed in
+ * the same step. One that was not begun is begun as cancelled, so that its
+ * FINALLY runs.
+ */
 bool coili_close(struct coil_coro *co, struct coil_future *source, int line)
 {
     struct coil_loop *loop = coili_loop;
     if (COILI_UNLIKELY(loop->current != co))
-        coili_misuse(co, NULL, 0, "an await outside the running coroutine");
+        coili_misuse(co, NULL, 0, COILI_AWAIT_OUTSIDE);
     struct iter_scope *iter = find_generator(co, source);
     if (!source)
-        coili_misuse_null(co, line, "CLOSE", "generator");
+        coili_misuse(co, NULL, line, COILI_AWAIT_NULL);
     if (!iter && kind_of(source) != KIND_CORO && state_of(source)) {
         co->awaiting = (uintptr_t)&coili_zero; /* a CALL without memory */
         future_unref(source);
@@ -288,9 +374,14 @@ bool coili_close(struct coil_coro *co, struct coil_future *source, int line)
                                      "does not run, or that is over");
     struct coil_coro *next = coro_of(source);
     if (iter) {
-        /* Those of its own scopes are taken back meanwhile. */
-        iter->scope.entry = (uint16_t)coili_cancels_of_others(next);
-        next = strike(iter);
+        /*
+         * The number of requests so far, that of CLOSE among them, for
+         * coili_close_failed() to compare. Those of the generator's own blocks
+         * are left out: they are taken back by then.
+         */
+        struct coil_coro *leaf = strike(iter);
+        iter->scope.entry = coili_cancels_of_others(next) & UINT16_MAX;
+        next = leaf;
     } else {
         if (!(source->flags & F_IN_PLACE))
             coili_list_remove(&task_of(next)->siblings);
@@ -305,8 +396,9 @@ bool coili_close(struct coil_coro *co, struct coil_future *source, int line)
 }
 
 /*
- * That it was cancelled is no error here. But a request that came meanwhile was
- * one for this coroutine, and its cleanup must not swallow it.
+ * The await of CLOSE has ended. The generator's -ECANCELED is no error here.
+ * But a request that arrived since CLOSE began was meant for this coroutine:
+ * the generator's FINALLY must not swallow it, so it is requested here again.
  */
 bool coili_close_failed(struct coil_coro *co)
 {
@@ -314,13 +406,10 @@ bool coili_close_failed(struct coil_coro *co)
     if (f == &coili_zero)
         return coili_failed(co);
     unsigned entry = 0;
-    struct coili_scope *s = co->scopes;
-    while (s && (s->kind != SCOPE_ITER ||
-                 &((struct iter_scope *)s)->generator->future != f))
-        s = s->next;
-    if (s) {
-        entry = s->entry;
-        coili_scope_pop(co, s);
+    struct iter_scope *iter = iteration_of(co, coro_of(f));
+    if (iter) {
+        entry = iter->scope.entry;
+        coili_scope_pop(co, &iter->scope);
     }
     if (f->cancels > entry && !(co->future.flags & F_FINALLY))
         request(co, f->flags >> REASON_SHIFT);
@@ -334,26 +423,28 @@ bool coili_close_failed(struct coil_coro *co)
 
 /* ---- FOR_AWAIT, NEXT -------------------------------------------------- */
 
-/* The consumer's from now on. NULL: that failed, and `awaiting` tells how. */
+/*
+ * Make a generator that was not begun one of this consumer.
+ *
+ * Result    its iteration; NULL: failed, and `awaiting` holds the error
+ */
 static struct iter_scope *claim(struct coil_coro *co,
                                 struct coil_future *source, int id, int line)
 {
     if (!source)
-        coili_misuse_null(co, line, id == BY_HAND ? "NEXT" : "FOR_AWAIT",
-                          "generator");
+        coili_misuse(co, NULL, line, COILI_AWAIT_NULL);
     if (kind_of(source) != KIND_CORO) {
         if (state_of(source) != S_FAILED)
-            coili_misuse(co, NULL, line,
-                         id == BY_HAND ? "NEXT" NO_GENERATOR
-                                       : "FOR_AWAIT" NO_GENERATOR);
+            coili_misuse(co, NULL, line, NO_GENERATOR);
         co->awaiting = (uintptr_t)source;
         return NULL;
     }
     if (source->flags & F_STARTED)
         coili_misuse(co, NULL, line, TWICE);
     /* The nursery now, so that closing needs no memory. */
+    struct coili_nursery *nursery = coili_nursery_need(co);
     struct iter_scope *iter = NULL;
-    if (coili_nursery_need(co))
+    if (nursery)
         iter = coili_scope_push(co, SCOPE_ITER, sizeof *iter);
     if (!iter) {
         coil_drop(source);
@@ -361,6 +452,7 @@ static struct iter_scope *claim(struct coil_coro *co,
         return NULL;
     }
     iter->scope.id = id;
+    iter->nursery = nursery;
     iter->generator = iter->leaf = coro_of(source);
     if (!(source->flags & F_IN_PLACE))
         coili_list_remove(&task_of(coro_of(source))->siblings);
@@ -380,6 +472,21 @@ static inline bool turn(struct coil_coro *co, struct iter_scope *iter, int line)
     return true;
 }
 
+/*
+ * A FOR_AWAIT takes over a generator that NEXT has begun. Its record moves to
+ * the front, so that it belongs to the block in which the loop stands.
+ */
+static void go_on_by_loop(struct coil_coro *co, struct iter_scope *own, int id)
+{
+    struct coili_scope **p = &co->scopes;
+    while (*p != &own->scope)
+        p = &(*p)->next;
+    *p = own->scope.next;
+    own->scope.next = co->scopes;
+    own->scope.id = id;
+    co->scopes = &own->scope;
+}
+
 void coili_iter_begin(struct coil_coro *co, struct coil_future *source, int id)
 {
     struct iter_scope *stale = find_iter(co, id); /* left by a goto */
@@ -387,7 +494,7 @@ void coili_iter_begin(struct coil_coro *co, struct coil_future *source, int id)
         close_generator(co, stale);
     struct iter_scope *own = find_generator(co, source);
     if (own && own->scope.id == BY_HAND)
-        own->scope.id = id;
+        go_on_by_loop(co, own, id);
     else
         claim(co, source, id, -1 - id);
 }
@@ -418,7 +525,12 @@ bool coili_next(struct coil_coro *co, struct coil_future *source, int line)
     return iter && !struck(co) && turn(co, iter, line);
 }
 
-/* True: an item that fits, or the end. Else `awaiting` is taken. */
+/*
+ * A turn has ended.
+ *
+ * Result    true: an item that fits, or the end. False: *end is the error, and
+ *           `awaiting` is cleared
+ */
 static bool settle_item(struct coil_coro *co, enum coili_kind kind,
                         const char *file, int line, struct coili_end *end)
 {
@@ -432,7 +544,7 @@ static bool settle_item(struct coil_coro *co, enum coili_kind kind,
         return false;
     }
     if (state_of(f) ||
-        coili_fits_into(co, f, outcome_of(f), kind, TAKEN_ITEM, file, line))
+        coili_fits_into(co, f, outcome_of(f), kind, file, line))
         return true;
     co->awaiting = 0;
     f->state = S_PENDING;
@@ -462,7 +574,7 @@ bool coili_iter_done_slow(struct coil_coro *co)
 {
     struct coil_future *f = awaited_future(co);
     if (!f)
-        return true; /* it failed, and that was caught, or in FINALLY */
+        return true; /* the turn failed: TRY_NEXT took that, or in FINALLY */
     co->awaiting = 0;
     struct iter_scope *iter = find_generator(co, f);
     if (iter)
@@ -480,7 +592,12 @@ void coili_iter_end(struct coil_coro *co, int id)
 
 /* ---- YIELD_FROM ------------------------------------------------------- */
 
-/* A generator that was begun by NEXT goes on under another roof. */
+/*
+ * YIELD_FROM takes over a generator that NEXT has begun. The delegations below
+ * it belong to the new root from now on.
+ *
+ * Result    the leaf, which runs next
+ */
 static struct coil_coro *take_over(struct coil_coro *co, struct iter_scope *own,
                                    struct iter_scope *root)
 {
@@ -493,6 +610,11 @@ static struct coil_coro *take_over(struct coil_coro *co, struct iter_scope *own,
     return leaf;
 }
 
+/*
+ * YIELD_FROM: await the inner generator like a call, as the new leaf of this
+ * delegation. The checks come first: misuse aborts before a record is made. A
+ * pending request goes to the inner one, which then runs its FINALLY only.
+ */
 bool coili_yield_from(struct coil_coro *co, struct coil_future *source,
                       int line)
 {
@@ -500,20 +622,16 @@ bool coili_yield_from(struct coil_coro *co, struct coil_future *source,
     if (COILI_UNLIKELY(loop->current != co))
         coili_misuse(co, NULL, 0, COILI_AWAIT_OUTSIDE);
     if (!source)
-        coili_misuse_null(co, line, "YIELD_FROM", "generator");
+        coili_misuse(co, NULL, line, COILI_AWAIT_NULL);
     if (co->future.flags & F_FINALLY)
-        coili_misuse(co, NULL, line,
-                     "YIELD_FROM in FINALLY: the block is over and gives no "
-                     "more items; YIELD_FROM before FINALLY");
+        coili_misuse(co, NULL, line, "YIELD_FROM in FINALLY" COILI_TOO_LATE);
     struct iter_scope *root = run_for(co);
     if (!root)
-        coili_misuse(co, NULL, line,
-                     "YIELD_FROM in a coroutine that no FOR_AWAIT runs: it was "
-                     "awaited or spawned; run it with FOR_AWAIT or NEXT");
+        coili_misuse(co, NULL, line, NOT_RUN);
     struct iter_scope *own = find_generator(co, source);
     if (!own && kind_of(source) != KIND_CORO) {
         if (state_of(source) != S_FAILED)
-            coili_misuse(co, NULL, line, "YIELD_FROM" NO_GENERATOR);
+            coili_misuse(co, NULL, line, NO_GENERATOR);
         co->awaiting = (uintptr_t)source;
         return false;
     }
@@ -549,18 +667,12 @@ bool coili_yield_from(struct coil_coro *co, struct coil_future *source,
     return true;
 }
 
-/* The inner one is over, if it ever began: this one yields itself again. */
+/* The inner generator is over, if it ever began: this one is the leaf again. */
 void coili_from_over(struct coil_coro *co)
 {
     struct from_scope *from = find_from(co);
     if (!from)
         return;
     from->root->leaf = co;
-    if (from->root->scope.on && !coil_future_failed(awaited_future(co))) {
-        /* Closed, and its group has taken that for its own request. */
-        future_unref(awaited_future(co));
-        co->awaiting = (uintptr_t)&coili_cancelled;
-        flag_set(&co->future, F_MUST_CANCEL);
-    }
     coili_scope_pop(co, &from->scope);
 }

@@ -2,25 +2,26 @@
 /*
  * group.c: tasks that succeed together or end together.
  *
- * A coroutine owns its children anyway, and does not end before them. As a
- * group it waits for them instead of cancelling them, and listens to those that
- * fail. That is all there is: the group's request to end the block is counted
- * and taken back as a deadline's is, so an outer cancellation is told from it.
+ * A group is a nursery in the user's memory, and an open block: tasks spawned
+ * while the block is open go into the group, and its closing brace waits until
+ * none of them runs. The group's request to end its block early is counted and
+ * taken back like that of a deadline (cancel_scope.c), so the group's request
+ * and a cancellation from outside can be told apart.
  *
- *     the first child fails --> its error is kept; the others and the block are
- *                               cancelled (reason: group)
- *     the block ends ---------> LINE_JOIN: children are waited for; what it has
- *                               returned stays, if the group is cancelled now
- *     the block fails --------> its error is the first, children are cancelled
- *     all have ended ---------> the kept error is what the coroutine ends with;
- *                               an outer cancellation then strikes its caller's
- *                               next await
+ *     the first child fails    its error is kept; the other tasks and the block
+ *                              are cancelled (reason: group)
+ *     the block fails first    its error is kept; the tasks are cancelled
+ *     coil_group_cancel()      the tasks and the block are cancelled, and the
+ *                              coroutine goes on behind the brace
+ *     a request while the      takes the place of a value, and asks the tasks
+ *     brace waits              again; beside an error it strikes the next await
  *
  * As in asyncio the error of a child beats a cancellation from outside, which
- * is not forgotten for that.
+ * then strikes the next await behind the group. -ECANCELED, of the block or of
+ * a child, is no failure: the first other error is the group's.
  *
- * Children are asked to end once, be it here or by drain(): a second request
- * would cut the FINALLY short that the first one has led to.
+ * Tasks are asked to end once: a second request would cut the FINALLY short
+ * that runs because of the first. Only a request from outside asks them again.
  */
 #include <coil/group.h>
 
@@ -35,145 +36,233 @@ static struct coil_task closed_task = {
                      .result.e = { COIL_ECLOSED, 0 } },
 };
 
-static struct group_scope *find_group(const struct coil_coro *co)
+static struct group_scope *scope_of(const struct coil_group *group)
 {
-    for (struct coili_scope *s = co->scopes; s; s = s->next)
-        if (s->kind == SCOPE_GROUP)
-            return (struct group_scope *)s;
-    return NULL;
+    return (struct group_scope *)(uintptr_t)group;
 }
 
-static bool ends_early(const struct coil_group *group)
-{
-    return group->error || group->cancelled;
-}
+/* ---- In --------------------------------------------------------------- */
 
-/* The block has not come to its end, or waits there; then drain() does. */
-static bool in_block(const struct coil_coro *co)
+/*
+ * Ask all tasks of the group to end, and the rest of its block. At the closing
+ * brace no code of the block is left: only the tasks are asked.
+ */
+static void end_early(struct group_scope *g)
 {
-    return co->line < LINE_OVER;
-}
-
-/* All that is in it is asked to end, and what is left of the block. */
-static void end_early(struct coil_coro *co)
-{
-    struct group_scope *scope = find_group(co);
-    struct coili_nursery *n = coili_nursery_find(co);
-    if (!in_block(co) || scope->group->asked)
+    if (g->asked)
         return;
-    scope->group->asked = true;
-    coili_nursery_cancel(n, COIL_CANCEL_GROUP);
-    if (co->line != LINE_JOIN)
-        coili_strike(co, &scope->scope, COIL_CANCEL_GROUP);
-    else if (n->awaited)
-        coili_last_child_ended(coili_loop, n); /* go on, to drain() */
+    g->asked = true;
+    coili_nursery_ask(&g->nursery);
+    if (g->scope.stage != BLOCK_DRAINS)
+        coili_strike(g->nursery.owner, &g->scope, COIL_CANCEL_GROUP);
 }
 
-bool coili_group_enter(struct coil_coro *co, struct coil_group *group)
+static bool is_linked(const struct coil_coro *co, const struct group_scope *g)
 {
-    if (co->future.flags & F_FINALLY)
-        coili_misuse(co, NULL, 0, "GROUP in FINALLY");
-    if (group->inside || group->over)
-        coili_misuse(co, NULL, 0, "a group is entered twice");
-    if (find_group(co))
-        coili_misuse(co, NULL, 0, "two groups in one coroutine");
-    struct coili_nursery *n = coili_nursery_need(co);
-    struct group_scope *scope = NULL;
-    if (n)
-        scope = coili_scope_push(co, SCOPE_GROUP, sizeof *scope);
-    if (!scope) {
-        co->awaiting = (uintptr_t)coil_future_nomem();
-        return coili_failed(co);
-    }
-    scope->scope.entry = coili_cancels_met(co);
-    scope->group = group;
-    group->inside = co;
-    n->group = 1;
-    if (group->cancelled)
-        end_early(co);
+    for (const struct coili_scope *s = co->scopes; s; s = s->next)
+        if (s == &g->scope)
+            return true;
     return false;
 }
 
-/* ---- Ending early ----------------------------------------------------- */
-
-/* The block itself has failed: that came first. */
-static bool block_failed(const struct coil_coro *co)
+/*
+ * Open the block of a group. The record of its last round keeps the handles of
+ * the tasks of that round: they are released now. A group that was cancelled
+ * before its first round ends early; the cancellation of an earlier round does
+ * not count.
+ */
+void coili_group_enter(struct coil_coro *co, int32_t id,
+                       struct coil_group *group)
 {
-    const struct coil_future *f = &co->future;
-    return outcome_of(f) == S_FAILED && f->result.e.error != -ECANCELED;
-}
-
-void coili_group_child_failed(struct coili_nursery *n, struct coil_coro *child)
-{
-    struct coil_group *group = find_group(n->owner)->group;
-    struct coil_future *f = &child->future;
-    if (f->result.e.error == -ECANCELED || group->error ||
-        block_failed(n->owner))
-        return;
-    group->error = f->result.e.error;
-    group->detail = f->result.e.detail;
-    mark_fetched(f);
-    end_early(n->owner);
+    struct group_scope *g = scope_of(group);
+    if (co->future.flags & F_FINALLY)
+        coili_misuse(co, NULL, 0, "GROUP in FINALLY: SPAWN and JOIN() may "
+                                  "stand there");
+    coili_check_lent(g, "a group on the stack: make it a field of the frame");
+    if (g->scope.id)
+        coili_misuse(co, NULL, 0, "a group is entered twice: its block is "
+                                  "still open");
+    /* A zeroed group that is still in the list has lost its tasks' handles. */
+    if (g->nursery.owner)
+        coili_scope_pop(g->nursery.owner, &g->scope);
+    else if (is_linked(co, g))
+        coili_misuse(co, NULL, 0, "a group was zeroed that keeps the handles "
+                                  "of its last block: enter it as it is");
+    *g = (struct group_scope){
+        .scope = { .next = co->scopes,
+                   .kind = SCOPE_GROUP,
+                   .entry = coili_cancels_met(co),
+                   .id = id },
+        .nursery = { .owner = co, .group = 1 },
+        .cancelled = g->cancelled && !g->over,
+    };
+    coili_list_init(&g->nursery.tasks);
+    co->scopes = &g->scope;
+    if (g->cancelled)
+        end_early(g);
 }
 
 void coil_group_cancel(struct coil_group *group)
 {
-    group->cancelled = true;
-    if (group->inside)
-        end_early(group->inside);
-}
-
-bool coili_group_has_asked(const struct coil_coro *co)
-{
-    const struct group_scope *scope = find_group(co);
-    return scope && scope->group->asked;
-}
-
-/* ---- The end ---------------------------------------------------------- */
-
-bool coili_group_joins(const struct coil_coro *co)
-{
-    const struct coili_nursery *n = coili_nursery_find(co);
-    return n && n->group && n->running && !ends_early(find_group(co)->group) &&
-           outcome_of(&co->future) != S_FAILED;
-}
-
-void coili_group_ended_block(struct coil_coro *co)
-{
-    find_group(co)->scope.id = 1;
-}
-
-void coili_group_over(struct coil_coro *co)
-{
-    struct group_scope *scope = find_group(co);
-    if (!scope)
+    struct group_scope *g = scope_of(group);
+    if (g->over)
         return;
-    struct coil_group *group = scope->group;
-    bool alone = scope->scope.id;
-    group->inside = NULL;
-    group->over = true;
-    coili_nursery_find(co)->group = 0;
-    coili_scope_pop(co, &scope->scope);
-    if (group->error) {
-        struct coil_future *f = &co->future;
-        if (block_failed(co))
-            coili_report("a block failed, but a child of its group did before",
-                         co, f->result.e.error, f->result.e.detail);
-        /* Who is closed as a generator was not asked by anybody. */
-        if (f->flags & F_OWN_CANCEL && f->flags & F_CALLED && f->cancels)
-            request((struct coil_coro *)f->waiters, f->flags >> REASON_SHIFT);
-        flag_clear(f, F_OWN_CANCEL);
-        coili_replace_by_failure(co, group->error, group->detail);
-    } else if (alone) {
-        coili_replace_by_zero(co);
-    }
+    g->cancelled = true;
+    if (g->scope.id)
+        end_early(g);
 }
 
-/* ---- Spawning --------------------------------------------------------- */
+/* ---- A child has failed ----------------------------------------------- */
+
+static bool has_failed(const struct coil_coro *co)
+{
+    return outcome_of(&co->future) == S_FAILED &&
+           co->future.result.e.error != -ECANCELED;
+}
+
+/*
+ * The first error of a child becomes the group's. A failure of the block came
+ * before it only if that failure has reached the brace (DRAINS).
+ */
+void coili_group_child_failed(struct coili_nursery *n, struct coil_coro *child)
+{
+    struct group_scope *g = COILI_CONTAINER(n, struct group_scope, nursery);
+    struct coil_future *f = &child->future;
+    if (f->result.e.error == -ECANCELED || g->error ||
+        (g->scope.stage == BLOCK_DRAINS && has_failed(n->owner)))
+        return;
+    g->error = f->result.e.error;
+    g->detail = f->result.e.detail;
+    mark_fetched(f);
+    end_early(g);
+}
+
+/* A task that could not be made counts as a task that failed at once. */
+void coili_group_spawn_failed(const struct coil_coro *co)
+{
+    struct coili_nursery *n = coili_nursery_find(co);
+    if (!n || !n->group)
+        return;
+    struct group_scope *g = COILI_CONTAINER(n, struct group_scope, nursery);
+    if (!g->error)
+        g->error = -ENOMEM;
+    end_early(g);
+}
+
+/* ---- At the brace ----------------------------------------------------- */
+
+/*
+ * The block has reached its brace. The wait there is an await, so a pending
+ * request from outside strikes it; unless the block has failed: then the
+ * request stays and strikes the next await. The group's own request has done
+ * its work when it is the only one, and is cleared.
+ */
+static void arrive(struct coil_coro *co, struct group_scope *g)
+{
+    struct coil_future *f = &co->future;
+    g->scope.stage = BLOCK_DRAINS;
+    if (coili_struck_alone(co, &g->scope)) {
+        flag_clear(f, F_MUST_CANCEL);
+    } else if (g->nursery.running && must_cancel(co) &&
+               outcome_of(f) != S_FAILED) {
+        flag_clear(f, F_MUST_CANCEL);
+        coili_cut(co, f->flags >> REASON_SHIFT);
+    }
+    if (g->asked)
+        coili_nursery_ask(&g->nursery); /* the tasks spawned since then */
+}
+
+/*
+ * The wait at the brace has ended.
+ *
+ * Result    true if a request from outside has ended it: the caller asks the
+ *           tasks again. The request takes the place of a value, and beside an
+ *           error it strikes the next await
+ */
+static bool meets_request(struct coil_coro *co)
+{
+    struct coil_future *f = &co->future, *by = awaited_future(co);
+    co->awaiting = 0;
+    if (!by || state_of(by) != S_FAILED)
+        return false;
+    struct coili_end end = coili_take_failure(co, by);
+    if (outcome_of(f) != S_FAILED)
+        coili_cut(co, end.detail);
+    else if (!(f->flags & F_OWN_CANCEL))
+        request(co, end.detail); /* the block has failed: for the next await */
+    return true;
+}
+
+/*
+ * The closing brace: wait until no task of the group runs. Called when the
+ * block reaches the brace, and each time the wait has ended.
+ *
+ * Result    true: the coroutine is suspended. False: no task runs
+ */
+bool coili_group_waits(struct coil_coro *co, struct group_scope *g)
+{
+    struct coili_nursery *n = &g->nursery;
+    bool again = false;
+    if (g->scope.stage == BLOCK_DRAINS)
+        again = meets_request(co);
+    else
+        arrive(co, g);
+    if (!n->running)
+        return false;
+
+    /* From outside: ask all, asked or not. Else only if the block failed. */
+    if (again) {
+        enum coil_cancel_reason reason =
+            (enum coil_cancel_reason)(co->future.flags >> REASON_SHIFT);
+        coili_cancel_closing(co, n, reason);
+        coili_nursery_cancel(n, reason);
+        g->asked = true;
+    } else if (!g->asked && outcome_of(&co->future) == S_FAILED) {
+        coili_nursery_ask(n);
+        g->asked = true;
+    }
+    n->awaited = 1;
+    co->awaiting = AWAITS_CHILDREN;
+    suspend(coili_loop, co, g->scope.id);
+    return true;
+}
+
+/*
+ * The group is over: no task of it runs. The error of a child, if there is one,
+ * becomes the outcome of the block. Without one, a block that was cut short by
+ * the group's own request was cut short by coil_group_cancel(): its outcome is
+ * cleared, it has not failed. The record stays in the list while it keeps
+ * handles.
+ */
+void coili_group_over(struct coil_coro *co, struct group_scope *g)
+{
+    struct coil_future *f = &co->future;
+    bool failed_by_it = coili_take_back(co, &g->scope);
+    if (g->error) {
+        if (has_failed(co))
+            coili_report("a body failed, but a child of its group did before",
+                         co, f->result.e.error, f->result.e.detail);
+        if (!failed_by_it && f->flags & F_OWN_CANCEL &&
+            f->cancels > g->scope.entry)
+            request(co, f->flags >> REASON_SHIFT); /* the one from outside */
+        flag_clear(f, F_OWN_CANCEL);
+        coili_replace_by_failure(co, g->error, g->detail);
+    } else if (failed_by_it) {
+        coili_outcome_clear(co);
+    }
+    g->scope.id = 0;
+    g->scope.on = 0;
+    g->over = true;
+    if (coili_list_empty(&g->nursery.tasks))
+        coili_scope_pop(co, &g->scope);
+}
+
+/* ---- Spawning, asking ------------------------------------------------- */
 
 static bool is_open(const struct coil_group *group)
 {
-    return group->inside && !ends_early(group) && in_block(group->inside);
+    const struct group_scope *g = scope_of(group);
+    return g->scope.id && !g->asked;
 }
 
 struct coil_task *coil_group_spawn(struct coil_group *group,
@@ -183,7 +272,7 @@ struct coil_task *coil_group_spawn(struct coil_group *group,
         coil_drop(future);
         return &closed_task;
     }
-    return coili_spawn_into(coili_nursery_find(group->inside), future);
+    return coili_spawn_into(&scope_of(group)->nursery, future);
 }
 
 int coil_group_start(struct coil_group *group, struct coil_future *future)
@@ -192,5 +281,19 @@ int coil_group_start(struct coil_group *group, struct coil_future *future)
         coil_drop(future);
         return COIL_ECLOSED;
     }
-    return coili_start_into(coili_nursery_find(group->inside), future);
+    return coili_start_into(&scope_of(group)->nursery, future);
+}
+
+size_t coil_group_count(const struct coil_group *group)
+{
+    return scope_of(group)->nursery.running;
+}
+
+struct coil_task *coil_group_next(const struct coil_group *group,
+                                  const struct coil_task *task)
+{
+    const struct coili_nursery *n = &scope_of(group)->nursery;
+    if (!n->running)
+        return NULL;
+    return coili_nursery_alive(n, task ? task->siblings.next : n->tasks.next);
 }

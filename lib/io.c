@@ -83,12 +83,8 @@ IO_CLASS(poll);
 /* A buffer between here and the trampoline is gone before the operation is. */
 void coil_check_lent(const void *buf)
 {
-    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
-    uintptr_t base = coili_loop ? coili_loop->stack_base : 0;
-    if (base && (uintptr_t)buf - here < base - here)
-        coili_misuse(coili_loop->current, NULL, 0,
-                     "a buffer on the stack is lent to an operation: make it "
-                     "a field of the frame");
+    coili_check_lent(buf, "a buffer on the stack is lent to an operation: make "
+                          "it a field of the frame");
 }
 
 static struct io *io_new(const struct coil_future_class *cls,

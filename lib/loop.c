@@ -244,7 +244,7 @@ static ALWAYS_INLINE void run_steps(struct coil_loop *loop,
         co->step(co);
         if (COILI_UNLIKELY(loop->current))
             coili_misuse(co, NULL, 0,
-                         "`return` in the block of a coroutine: use RETURN");
+                         "`return` in the body of a coroutine: use RETURN");
         if (timed)
             coili_debug_step(loop, co, line, began);
         fill_dead_stack();

@@ -211,7 +211,7 @@ static void listener_accept(struct coil_coro *co)
             close(my->fd);
             COIL_FAIL(-ENOMEM);
         }
-        COIL_RETURN_TAKEN(stream);
+        COIL_RETURN(stream);
 
     COIL_FINALLY;
         if (my->next) /* cancelled before it began */

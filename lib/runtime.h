@@ -20,6 +20,7 @@
 #include <pthread.h>
 
 #include <coil/alert.h>
+#include <coil/block.h>
 #include <coil/cancel_scope.h>
 #include <coil/coroutine.h>
 #include <coil/future.h>
@@ -48,6 +49,7 @@
 #define F_CALLED 0x0010u      /* a coroutine awaited by its caller */
 #define F_TASK 0x0020u        /* a coroutine driven by the loop */
 #define F_IN_PLACE COILI_IN_PLACE /* its memory is the user's */
+#define F_ASKED F_IN_PLACE /* of a task: its group has asked it to end */
 #define F_HANDLE COILI_HANDLE /* its nursery holds a reference: the handle */
 #define F_MUST_CANCEL COILI_MUST_CANCEL /* a request that has not struck yet */
 #define F_OWN_CANCEL 0x0200u  /* it fails because its task was cancelled */
@@ -96,6 +98,12 @@ static inline void flag_clear(struct coil_future *f, unsigned flag)
     f->flags = (uint16_t)(f->flags & ~flag);
 }
 
+/* A task is never in place: there the same flag is F_ASKED. */
+static inline bool is_in_place(const struct coil_future *f)
+{
+    return (f->flags & (F_IN_PLACE | F_TASK)) == F_IN_PLACE;
+}
+
 static inline struct coil_coro *coro_of(struct coil_future *f)
 {
     return (struct coil_coro *)(void *)f;
@@ -137,8 +145,13 @@ static inline struct coil_future *awaited_future(const struct coil_coro *co)
 #define LINE_DRAIN (INT32_MAX - 1) /* children end before FINALLY */
 #define LINE_OVER (INT32_MAX - 2)  /* and those that FINALLY started */
 #define LINE_ASK (INT32_MAX - 3)   /* tell the site, do nothing */
-#define LINE_JOIN (INT32_MAX - 4)  /* the end of a group: its children end */
-#define LINE_LEAST LINE_JOIN
+#define LINE_SKIP (INT32_MAX - 4)  /* no memory for a record: skip the block */
+#define LINE_BARE (INT32_MAX - 5)  /* no memory, in FINALLY: run the block */
+#define LINE_LEAST COILI_LINE_THROUGH
+
+/* The landing of a block: its word, above the line at which it stands. */
+#define LANDING_SHIFT 28
+#define LANDING_LEAST (1 << LANDING_SHIFT)
 
 /* ---- Tasks and children ----------------------------------------------- */
 
@@ -174,7 +187,7 @@ struct coili_nursery {
     struct coil_coro *owner;
     uint32_t running;
     uint16_t awaited; /* the owner waits until none runs */
-    uint16_t group;   /* one that fails ends the others: group.c */
+    uint16_t group;   /* that of a struct group_scope */
 };
 
 /* What belongs to a coroutine until it is over, newest first. */
@@ -188,18 +201,30 @@ enum scope_kind {
     SCOPE_GIVE,
     SCOPE_NAME,
     SCOPE_CONTEXT,
+    SCOPE_TRY,
     SCOPE_DROPPED /* in the head of the frame that was dropped */
 };
 
+/* A block is one whose id is a landing. */
 struct coili_scope {
     struct coili_scope *next;
-    uint8_t kind;
-    uint8_t on;     /* it struck, STRUCK or OVER; a hold: acquired */
-    uint16_t entry; /* what may strike: requests there were before */
-    int32_t id;     /* an iteration: its line */
+    unsigned kind : 8;
+    unsigned on : 4;     /* it struck, STRUCK or OVER; a hold: acquired */
+    unsigned stage : 4;  /* of a block */
+    unsigned entry : 16; /* what may strike: requests there were before */
+    int32_t id;          /* an iteration: its line; a block: its landing */
 };
 
-/* It has asked its coroutine to end; and that was taken back with the block. */
+/* How far a block is; block.c. */
+enum block_stage {
+    BLOCK_ENTERED,
+    BLOCK_PROBED, /* in debug mode */
+    BLOCK_ACQUIRES,
+    BLOCK_BODY,
+    BLOCK_DRAINS
+};
+
+/* The block has asked its coroutine to end; that request was taken back. */
 enum { STRUCK = 1, STRUCK_AND_OVER };
 
 struct children_scope {
@@ -207,7 +232,7 @@ struct children_scope {
     struct coili_nursery nursery;
 };
 
-/* A deadline, and what can be cancelled from outside. */
+/* The block of a WITHIN or a CANCEL_SCOPE. */
 struct cancel_scope {
     struct coili_scope scope;
     struct coil_coro *co;
@@ -215,9 +240,25 @@ struct cancel_scope {
     struct coil_cancel_scope *object; /* NULL: of WITHIN */
 };
 
+/* A struct coil_group: in the user's memory. id is 0 when its block is over. */
 struct group_scope {
-    struct coili_scope scope; /* id: the group alone has ended the block */
-    struct coil_group *group;
+    struct coili_scope scope;
+    struct coili_nursery nursery; /* owner: whose scope it is; or NULL */
+    int32_t error; /* of the first child that failed */
+    uint32_t detail;
+    bool cancelled; /* by coil_group_cancel() */
+    bool asked;     /* its tasks were asked to end */
+    bool over;      /* it was entered, and its block is over */
+};
+
+_Static_assert(sizeof(struct group_scope) == sizeof(struct coil_group),
+               "group.h knows how large a group is");
+
+/* on: TRY_ALL. `error`: of a block in FINALLY, where errors do not jump. */
+struct try_scope {
+    struct coili_scope scope;
+    int32_t error;
+    uint32_t detail;
 };
 
 struct hold_scope {
@@ -229,6 +270,7 @@ struct hold_scope {
 struct iter_scope {
     struct coili_scope scope;
     struct coil_coro *generator;
+    struct coili_nursery *nursery; /* in which it closes */
     struct coil_coro *leaf; /* what runs: itself, or the innermost inner one */
 };
 
@@ -289,6 +331,8 @@ struct coil_loop {
     uint32_t now_ms;          /* the same, for coro.since */
     uintptr_t stack_base;     /* of the current step */
     uint32_t last_detail;
+    int try_error; /* of the TRY that is over just now */
+    unsigned bare; /* blocks in FINALLY that run without a record */
     struct coili_heap timers;
     struct coili_alloc alloc;
     const struct coili_backend_table *table;
@@ -446,6 +490,9 @@ struct coili_end {
 struct coili_end coili_take_failure(struct coil_coro *co,
                                     struct coil_future *f);
 
+/* It is going to fail with this task's own cancellation. */
+void coili_cut(struct coil_coro *co, uint32_t detail);
+
 /* An await ended so; true if that goes to FINALLY, false in FINALLY. */
 bool coili_failed_with(struct coil_coro *co, struct coili_end end);
 
@@ -453,13 +500,10 @@ bool coili_failed_with(struct coil_coro *co, struct coili_end end);
 bool coili_catch_unless_own(struct coil_coro *co, struct coili_end end,
                             int *err);
 
-/* What is taken into a variable, for the message about another kind. */
-enum coili_taken { TAKEN_RESULT, TAKEN_ITEM, TAKEN_SENT, TAKEN_RUN };
-
 /* False: too large for the lvalue. A value of another kind aborts. */
 bool coili_fits_into(struct coil_coro *co, const struct coil_future *f,
-                     unsigned state, enum coili_kind kind,
-                     enum coili_taken taken, const char *file, int line);
+                     unsigned state, enum coili_kind kind, const char *file,
+                     int line);
 
 /*
  * A frame in a block of COILI_BLOCK(), to be put into a list at once; NULL
@@ -496,6 +540,9 @@ struct coil_coro *coili_no_loop(void);
 /* Its source: asks the coroutine itself. */
 const struct coil_site *coili_site(struct coil_coro *co);
 
+/* One request more. */
+void coili_count_request(struct coil_future *f);
+
 /* Cancel a frame and what it waits for. False: it is over. */
 bool coili_cancel(struct coil_coro *co, enum coil_cancel_reason reason);
 
@@ -515,14 +562,13 @@ _Noreturn __attribute__((cold)) void
 coili_misuse(struct coil_coro *co, const char *file, int line,
              const char *what);
 
-/* The same for what is NULL: `await` is the macro, `wanted` what it awaits. */
-_Noreturn __attribute__((cold)) void
-coili_misuse_null(struct coil_coro *co, int line, const char *await,
-                  const char *wanted);
+/* Abort if `p`, which is lent, is on the stack of the step that runs now. */
+void coili_check_lent(const void *p, const char *what);
 
 #define COILI_AWAIT_OUTSIDE \
-    "an await outside the running coroutine: await in the block whose `co` " \
-    "it is, not in a callback or in another coroutine"
+    "an await outside the running coroutine: use its own `co`"
+#define COILI_AWAIT_NULL "AWAIT of NULL: it wants a future or a task"
+#define COILI_TOO_LATE ": put it before"
 
 /* The name of its function, or the one it was given. */
 const char *coili_name(struct coil_coro *co);
@@ -555,7 +601,10 @@ void coili_debug_dropped(void);
 
 /* ---- Children --------------------------------------------------------- */
 
-/* The nursery of a coroutine; made at first need, else NULL. */
+/*
+ * The nursery in which a coroutine spawns now: of its innermost GROUP, else its
+ * own, which is made at first need. NULL: there is none.
+ */
 struct coili_nursery *coili_nursery_find(const struct coil_coro *co);
 struct coili_nursery *coili_nursery_new(struct coil_coro *co);
 
@@ -568,6 +617,14 @@ static inline struct coili_nursery *coili_nursery_need(struct coil_coro *co)
     return n ? n : coili_nursery_new(co);
 }
 
+/* The nursery behind `n` of a coroutine, newest first; NULL: the first one. */
+struct coili_nursery *coili_nursery_next(const struct coil_coro *co,
+                                         const struct coili_nursery *n);
+
+/* From `link` on, the first task of a nursery that is not done; or NULL. */
+struct coil_task *coili_nursery_alive(const struct coili_nursery *n,
+                                      const struct coili_list *link);
+
 /* Spawn and start there; NULL: where coil_spawn() does. */
 struct coil_task *coili_spawn_into(struct coili_nursery *n,
                                    struct coil_future *future);
@@ -577,8 +634,11 @@ int coili_start_into(struct coili_nursery *n, struct coil_future *future);
 void coili_nursery_cancel(struct coili_nursery *n,
                           enum coil_cancel_reason reason);
 
-/* Those that nobody has asked yet: once more would cut a FINALLY short. */
-void coili_nursery_cancel_rest(struct coili_nursery *n);
+/*
+ * For a group: those that it has not asked yet (F_ASKED). Once more would cut
+ * short the FINALLY that the first request has led to.
+ */
+void coili_nursery_ask(struct coili_nursery *n);
 
 /* Its owner waits until none runs, and none does. */
 void coili_last_child_ended(struct coil_loop *loop, struct coili_nursery *n);
@@ -602,12 +662,20 @@ void coili_adopt(struct coil_loop *loop, struct coil_coro *co);
 
 /* ---- Generators ------------------------------------------------------- */
 
-/* The block is over: those it left are cancelled, as children. */
-void coili_close_iterations(struct coil_coro *co);
+/*
+ * Close those that were left: of a block that is over, or (NULL) all of them.
+ * One run by NEXT is left only with the GROUP in which it was begun.
+ */
+void coili_close_iterations(struct coil_coro *co,
+                            const struct coili_scope *block);
 
 /* Those that are closing run their FINALLY: cut short only on request. */
-void coili_cancel_closing(struct coil_coro *co,
+void coili_cancel_closing(struct coil_coro *co, const struct coili_nursery *n,
                           enum coil_cancel_reason reason);
+
+/* It is a generator that `consumer` has left, or closes. */
+bool coili_is_closed_by(const struct coil_coro *co,
+                        const struct coil_coro *consumer);
 
 /* One whose consumer left early has run its FINALLY. */
 void coili_generator_ended(struct coil_loop *loop, struct coil_coro *co);
@@ -621,37 +689,59 @@ void *coili_scope_push(struct coil_coro *co, enum scope_kind kind,
                        size_t size);
 void coili_scope_pop(struct coil_coro *co, struct coili_scope *scope);
 
+/* ---- Blocks ----------------------------------------------------------- */
+
+/* The innermost block that is open; or NULL. */
+static inline struct coili_scope *coili_block_of(const struct coil_coro *co)
+{
+    struct coili_scope *s = co->scopes;
+    while (s && s->id < LANDING_LEAST)
+        s = s->next;
+    return s;
+}
+
+/* In FINALLY: record the error of an await in the TRY around it. */
+bool coili_try_notes(struct coil_coro *co, struct coili_end end);
+
+/* From now on no open TRY_ALL takes the cancellation that strikes. */
+void coili_try_none(struct coil_coro *co);
+
 /* ---- What cancels a coroutine from within ----------------------------- */
 
-/* Who alone asked for what a block has ended with. */
-enum coili_verdict {
-    NOBODY, /* another has asked as well, or it ended otherwise */
-    BY_DEADLINE,
-    BY_SCOPE,
-    BY_GROUP
-};
-
-/* The block is over, and so is what may cancel it. */
-enum coili_verdict coili_cancel_scopes_over(struct coil_coro *co);
-
-/* In FINALLY: those that struck end; true if nobody else has asked. */
+/*
+ * An await in FINALLY was struck: take back the requests of all open blocks
+ * that have struck. True if there was no other request.
+ */
 bool coili_cancel_scopes_struck(struct coil_coro *co);
 
-/* True if the request that stands is that of a scope of this coroutine. */
+/* True if the pending request is that of a block of this coroutine. */
 bool coili_is_late(const struct coil_coro *co);
 
-/* The requests to end that are not of its own scopes. */
+/* The number of requests that are not of the coroutine's own blocks. */
 unsigned coili_cancels_of_others(const struct coil_coro *co);
 
-/* True where every await fails: inside of a scope that was cancelled. */
-bool coili_in_cancelled_scope(const struct coil_coro *co);
+/* A cancellation was caught: in scopes that were cancelled it strikes again. */
+void coili_scopes_strike_again(struct coil_coro *co, unsigned reason);
 
-/* For scope.entry: the requests that it has met. */
-uint16_t coili_cancels_met(struct coil_coro *co);
+/* For scope.entry: the number of requests that have struck the coroutine. */
+uint16_t coili_cancels_met(const struct coil_coro *co);
 
-/* One of them asks its coroutine to end. */
+/* A block asks its coroutine to end. */
 void coili_strike(struct coil_coro *co, struct coili_scope *scope,
                   enum coil_cancel_reason reason);
+
+/* True if the pending request is that of this block, and of no other. */
+bool coili_struck_alone(const struct coil_coro *co,
+                        const struct coili_scope *scope);
+
+/*
+ * A block is over: take back its request. True if the block has failed by that
+ * request alone.
+ */
+bool coili_take_back(struct coil_coro *co, struct coili_scope *scope);
+
+/* A WITHIN or CANCEL_SCOPE is over. */
+void coili_cancel_scope_over(struct coil_coro *co, struct cancel_scope *s);
 
 /* It leaves its coroutine's list. */
 void coili_cancel_scope_gone(struct cancel_scope *scope);
@@ -659,23 +749,25 @@ void coili_cancel_scope_gone(struct cancel_scope *scope);
 /* A child of a group has failed; if it is the first, so has the group. */
 void coili_group_child_failed(struct coili_nursery *n, struct coil_coro *child);
 
-/* The block has come to its end, but children of its group have not. */
-bool coili_group_joins(const struct coil_coro *co);
+/* There was no memory for a task that this coroutine spawns. */
+void coili_group_spawn_failed(const struct coil_coro *co);
 
-/* Its children have been asked to end. */
-bool coili_group_has_asked(const struct coil_coro *co);
+/* At the brace of a group: true if it waits for its children. */
+bool coili_group_waits(struct coil_coro *co, struct group_scope *g);
 
-/* The group alone has ended it early. */
-void coili_group_ended_block(struct coil_coro *co);
-
-/* All children have ended: what the coroutine ends with is decided. */
-void coili_group_over(struct coil_coro *co);
+/* They have ended: what the block ends with is decided. */
+void coili_group_over(struct coil_coro *co, struct group_scope *g);
 
 /* What a coroutine was going to end with is disposed of. */
 void coili_replace_by_failure(struct coil_coro *co, int err, uint32_t detail);
 
-/* It failed, and ends well all the same. */
-void coili_replace_by_zero(struct coil_coro *co);
+/* It was going to fail, and goes on all the same. */
+static inline void coili_outcome_clear(struct coil_coro *co)
+{
+    co->future.state &= (uint8_t)QUIET;
+    co->future.result.u = 0;
+    flag_clear(&co->future, F_OWN_CANCEL);
+}
 
 /* ---- Context variables ------------------------------------------------ */
 

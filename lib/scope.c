@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: MIT
 /*
- * scope.c: what belongs to a coroutine until it is over.
+ * scope.c: the records of what belongs to a coroutine.
  *
- * Children, deadlines, a group, holds, iterations and a name hang in one list
- * on the frame, newest first. Most coroutines have none, and pay 8 bytes for that.
+ * Children, open blocks, holds, iterations and a name hang in one list on the
+ * frame, newest first. Most coroutines have none, and pay 8 bytes for that.
+ *
+ * Records are memory of the loop. Only the record of a GROUP is memory of the
+ * user, and keeps the handles of the group's tasks when the block is over: so
+ * the record stays in the list, with an id of 0, until the group is entered
+ * again or the coroutine is over.
  */
 #include <errno.h>
 #include <string.h>
@@ -13,13 +18,13 @@
 static const size_t scope_size[] = {
     [SCOPE_CHILDREN] = sizeof(struct children_scope),
     [SCOPE_CANCEL] = sizeof(struct cancel_scope),
-    [SCOPE_GROUP] = sizeof(struct group_scope),
     [SCOPE_HOLD] = sizeof(struct hold_scope),
     [SCOPE_ITER] = sizeof(struct iter_scope),
     [SCOPE_FROM] = sizeof(struct from_scope),
     [SCOPE_GIVE] = sizeof(struct give_scope),
     [SCOPE_NAME] = sizeof(struct name_scope),
     [SCOPE_CONTEXT] = sizeof(struct context_scope),
+    [SCOPE_TRY] = sizeof(struct try_scope),
 };
 
 void *coili_scope_push(struct coil_coro *co, enum scope_kind kind, size_t size)
@@ -29,7 +34,7 @@ void *coili_scope_push(struct coil_coro *co, enum scope_kind kind, size_t size)
     if (!scope)
         return NULL;
     memset(scope, 0, size);
-    scope->kind = (uint8_t)kind;
+    scope->kind = kind & 0xff;
     scope->next = co->scopes;
     co->scopes = scope;
     return scope;
@@ -41,30 +46,80 @@ static void let_go_of_giver(uintptr_t giver)
         future_unref(giving_future(giver));
 }
 
+/*
+ * Remove a record from the list, give back what it holds, and free it. An
+ * object of HOLD or WITH is not released here, its caller does that.
+ */
 void coili_scope_pop(struct coil_coro *co, struct coili_scope *scope)
 {
     struct coili_scope **p = &co->scopes;
     while (*p != scope)
         p = &(*p)->next;
     *p = scope->next;
-    if (scope->kind == SCOPE_CANCEL)
+    switch (scope->kind) {
+    case SCOPE_CANCEL:
         coili_cancel_scope_gone((struct cancel_scope *)scope);
-    else if (scope->kind == SCOPE_CHILDREN)
+        break;
+    case SCOPE_CHILDREN:
         coili_nursery_release(&((struct children_scope *)scope)->nursery);
-    else if (scope->kind == SCOPE_GIVE)
+        break;
+    case SCOPE_GIVE:
         let_go_of_giver(((struct give_scope *)scope)->giver);
-    else if (scope->kind == SCOPE_CONTEXT)
+        break;
+    case SCOPE_CONTEXT:
         coili_context_over(coili_loop, (struct context_scope *)scope);
+        break;
+    case SCOPE_GROUP: {
+        struct coili_nursery *n = &((struct group_scope *)scope)->nursery;
+        coili_nursery_release(n);
+        n->owner = NULL;
+        return; /* the record is memory of the user */
+    }
+    }
     coili_put(&coili_loop->alloc, scope, scope_size[scope->kind]);
 }
 
 /* ---- Children --------------------------------------------------------- */
 
+/* The nursery of a record; NULL if the record has none. */
+static struct coili_nursery *nursery_of(struct coili_scope *s)
+{
+    if (s->kind == SCOPE_CHILDREN)
+        return &((struct children_scope *)s)->nursery;
+    if (s->kind == SCOPE_GROUP)
+        return &((struct group_scope *)s)->nursery;
+    return NULL;
+}
+
 struct coili_nursery *coili_nursery_find(const struct coil_coro *co)
 {
     for (struct coili_scope *s = co->scopes; s; s = s->next)
-        if (s->kind == SCOPE_CHILDREN)
-            return &((struct children_scope *)s)->nursery;
+        if (s->kind == SCOPE_CHILDREN || (s->kind == SCOPE_GROUP && s->id))
+            return nursery_of(s);
+    return NULL;
+}
+
+struct coili_nursery *coili_nursery_next(const struct coil_coro *co,
+                                         const struct coili_nursery *n)
+{
+    struct coili_scope *s = co->scopes;
+    for (; n && s; s = s->next)
+        if (nursery_of(s) == n)
+            n = NULL;
+    while (s && !nursery_of(s))
+        s = s->next;
+    return s ? nursery_of(s) : NULL;
+}
+
+struct coil_task *coili_nursery_alive(const struct coili_nursery *n,
+                                      const struct coili_list *link)
+{
+    for (; link != &n->tasks; link = link->next) {
+        struct coil_task *t = COILI_CONTAINER(link, struct coil_task,
+                                              siblings);
+        if (!coil_task_done(t))
+            return t;
+    }
     return NULL;
 }
 
@@ -87,12 +142,15 @@ void coili_nursery_cancel(struct coili_nursery *n,
                      reason);
 }
 
-void coili_nursery_cancel_rest(struct coili_nursery *n)
+void coili_nursery_ask(struct coili_nursery *n)
 {
     for (struct coili_list *l = n->tasks.next; l != &n->tasks; l = l->next) {
-        struct coil_task *t = COILI_CONTAINER(l, struct coil_task, siblings);
-        if (!coil_task_cancelling(t))
-            coili_cancel(&t->coro, COIL_CANCEL_GROUP);
+        struct coil_coro *co = &COILI_CONTAINER(l, struct coil_task,
+                                                siblings)->coro;
+        if (co->future.flags & F_ASKED)
+            continue;
+        flag_set(&co->future, F_ASKED);
+        coili_cancel(co, COIL_CANCEL_GROUP);
     }
 }
 
@@ -103,7 +161,7 @@ void coili_nursery_release(struct coili_nursery *n)
         struct coil_task *t = COILI_CONTAINER(link, struct coil_task,
                                               siblings);
         if (!coil_task_done(t))
-            break; /* spawned in here: by who is told of an error, say */
+            break; /* spawned meanwhile, as by an exception handler */
         coili_list_remove(link);
         flag_clear(&t->coro.future, F_HANDLE);
         future_unref(&t->coro.future);
@@ -117,6 +175,11 @@ void coili_last_child_ended(struct coil_loop *loop, struct coili_nursery *n)
     wake(loop, n->owner);
 }
 
+/*
+ * JOIN(): wait until no child of the coroutine runs.
+ *
+ * Result    true: suspended. False: `awaiting` holds the outcome
+ */
 bool coili_join(struct coil_coro *co, int line)
 {
     struct coili_nursery *n = coili_nursery_find(co);
@@ -147,15 +210,14 @@ static struct hold_scope *find_hold(const struct coil_coro *co,
     return NULL;
 }
 
-/* The record is made first: once acquired there is nothing left to fail. */
+/* The record is made first: after `acquire` has succeeded no step can fail. */
 struct coil_future *coil_hold(struct coil_coro *co, void *object,
                               coil_call_fn *release,
                               struct coil_future *acquire)
 {
     if (find_hold(co, object))
         coili_misuse(co, NULL, 0,
-                     "HOLD of what this coroutine holds already: it could wait "
-                     "for itself; RELEASE it first");
+                     "HOLD or WITH of what this coroutine holds already");
     struct hold_scope *hold = coili_scope_push(co, SCOPE_HOLD, sizeof *hold);
     if (!hold) {
         coil_drop(acquire);
@@ -166,6 +228,10 @@ struct coil_future *coil_hold(struct coil_coro *co, void *object,
     return acquire;
 }
 
+/*
+ * The await of a HOLD has ended. The newest record that is not `on` is that of
+ * this HOLD: switch it on, or remove it if acquiring has failed.
+ */
 bool coili_hold_failed(struct coil_coro *co)
 {
     bool acquired = awaited_future(co)->state != S_FAILED;
@@ -184,8 +250,10 @@ void coil_release(struct coil_coro *co, void *object)
     struct hold_scope *hold = find_hold(co, object);
     if (!hold || !hold->scope.on)
         coili_misuse(co, NULL, 0,
-                     "RELEASE of what this coroutine does not hold: HOLD it "
-                     "before, here, and RELEASE it once");
+                     "RELEASE of what this coroutine does not hold: HOLD it");
+    if (hold->scope.id)
+        coili_misuse(co, NULL, 0,
+                     "RELEASE of what a WITH holds: its brace does");
     coil_call_fn *release = hold->release;
     coili_scope_pop(co, &hold->scope);
     release(object);

@@ -475,7 +475,7 @@ static void read_some(struct coil_coro *co)
             COIL_AWAIT_TO(my->there, coil_stream_fill(my->stream, 1));
             my->n = take(my->stream, my->buf, my->len);
         }
-        COIL_RETURN_TAKEN(my->n);
+        COIL_RETURN(my->n);
     }
 }
 
@@ -514,7 +514,7 @@ static void read_exactly(struct coil_coro *co)
                                            my->n < DETAIL_MOST ? my->n
                                                                : DETAIL_MOST));
         }
-        COIL_RETURN_TAKEN(my->n);
+        COIL_RETURN(my->n);
     }
 }
 
@@ -546,7 +546,7 @@ static void read_until(struct coil_coro *co)
             char *found = n ? memchr(data, my->separator, n) : NULL;
             if (found) {
                 n = (size_t)(found - data) + 1;
-                COIL_RETURN_TAKEN(take(my->stream, my->buf, n));
+                COIL_RETURN(take(my->stream, my->buf, n));
             }
             if (n == my->size)
                 COIL_FAIL(COIL_ELIMIT);

@@ -90,11 +90,10 @@ static bool is_nomem(const struct coil_task *t)
 /* A frame of ours that can stand in a nursery; NULL without memory. */
 static struct coil_task *as_task(struct coil_future *f)
 {
-    if (kind_of(f) == KIND_CORO && !(f->flags & F_IN_PLACE)) {
+    if (kind_of(f) == KIND_CORO && !is_in_place(f)) {
         if (f->flags & F_STARTED)
             coili_misuse(coro_of(f), NULL, 0,
-                         "a coroutine is started twice, or after it was "
-                         "awaited: CALL it anew for each task");
+                         "a coroutine is started twice: CALL it anew");
         return task_of(coro_of(f));
     }
     struct coil_future *one = COIL_CALL(await_one, .future = f);
@@ -154,6 +153,9 @@ struct coil_coro *coili_spawn_frame(coil_step_fn *step, uint32_t size,
 
 struct coil_task *coili_nomem_task(void)
 {
+    const struct coil_coro *by = coili_loop ? coili_loop->current : NULL;
+    if (by)
+        coili_group_spawn_failed(by);
     return nomem();
 }
 
@@ -173,8 +175,7 @@ static struct coil_task *spawn(struct coili_nursery *n, struct coil_future *f,
                                unsigned handle)
 {
     struct coil_loop *loop = coili_need_loop();
-    coili_check(f, "a task is made of NULL: coil_spawn(), coil_start() and a "
-                   "group's want a future, as CALL(f, ...) makes it");
+    coili_check(f, "a task is made of NULL: CALL makes a future");
     if (f->refs == REFS_MOST && state_of(f) == S_FAILED)
         return NULL;
     struct coil_task *t = as_task(f);
@@ -204,7 +205,8 @@ int coili_start_into(struct coili_nursery *n, struct coil_future *future)
 
 struct coil_task *coil_spawn(struct coil_future *future)
 {
-    return coili_spawn_into(NULL, future);
+    struct coil_task *t = spawn(NULL, future, F_HANDLE);
+    return t ? t : coili_nomem_task();
 }
 
 int coil_start(struct coil_future *future)
@@ -271,9 +273,7 @@ void coil_task_drop(struct coil_task **task)
         return;
     if (!(t->coro.future.flags & F_HANDLE))
         coili_misuse(coili_need_loop()->current, NULL, 0,
-                     "a handle is dropped that was given back, or never "
-                     "given: coil_task_drop() a task of SPAWN once, before "
-                     "its spawner is over");
+                     "a handle is dropped that was given back, or never given");
     drop_handle(t);
 }
 
@@ -316,7 +316,7 @@ static void note_request(struct coil_coro *co, enum coil_cancel_reason reason)
     }
 }
 
-static void count_request(struct coil_future *f)
+void coili_count_request(struct coil_future *f)
 {
     if (f->cancels < UINT8_MAX)
         f->cancels++;
@@ -338,9 +338,10 @@ static void cancel_among_children(struct coil_coro *co)
 
 /*
  * Ask what the leaf waits for to end. The next frame to ask: a called
- * coroutine, or another task's; NULL if that was all.
+ * coroutine, or another task's; NULL if that was all. `pending`: there is an
+ * older request, which a FINALLY of what it calls has handed back; that stays.
  */
-static struct coil_coro *cancel_awaited(struct coil_coro *co)
+static struct coil_coro *cancel_awaited(struct coil_coro *co, bool pending)
 {
     struct coil_loop *loop = coili_loop;
     if (co->awaiting == 0) /* it runs, or has not begun */
@@ -363,8 +364,8 @@ static struct coil_coro *cancel_awaited(struct coil_coro *co)
     if (f->state & STATE_MASK || f->refs == REFS_MOST)
         return NULL; /* woken already */
     if (kind_of(f) == KIND_CORO) {
-        if (f->flags & F_CALLED && co->line < LINE_OVER)
-            flag_clear(&co->future, F_MUST_CANCEL);
+        if (f->flags & F_CALLED && co->line < LINE_OVER && !pending)
+            flag_clear(&co->future, F_MUST_CANCEL); /* it goes to the callee */
         else if (f->flags & F_GENERATOR)
             return NULL; /* woken already, by what it yielded */
         return coro_of(f);
@@ -405,6 +406,12 @@ static bool outlives(struct coil_coro *task, struct coil_coro *co)
     return false;
 }
 
+/* Its body is over: what is left waits for children, and ends by itself. */
+static bool only_drains(const struct coil_coro *leaf)
+{
+    return leaf->line >= LINE_OVER && leaf != coili_loop->current;
+}
+
 /* It waits for a task no longer. */
 static void cut(struct coil_coro *co)
 {
@@ -428,22 +435,23 @@ bool coili_cancel(struct coil_coro *co, enum coil_cancel_reason reason)
             break;
         }
         if (from && co->future.flags & F_TASK &&
-            (leaf_of(co)->line >= LINE_OVER || outlives(co, from))) {
+            (only_drains(leaf_of(co)) || outlives(co, from))) {
             cut(from);
             break;
         }
         if ((hops & (hops + 1)) == 0)
             mark = co;
         hops++;
-        count_request(&co->future);
+        coili_count_request(&co->future);
         if (!co->line && !co->awaiting && co != coili_loop->current &&
             !outcome_of(&co->future)) {
             coili_begin_cancelled(co, reason);
             break;
         }
+        bool pending = co->future.flags & F_MUST_CANCEL;
         note_request(co, reason);
         from = co;
-        co = cancel_awaited(co);
+        co = cancel_awaited(co, pending);
     }
     return true;
 }
@@ -474,7 +482,7 @@ static struct coil_coro *called(const struct coil_coro *co)
 }
 
 /* It was cancelled before its first step, and that has not come yet. */
-static bool is_skipping_its_block(const struct coil_coro *co)
+static bool is_skipping_its_body(const struct coil_coro *co)
 {
     return co->line == LINE_FINALLY && !co->awaiting &&
            co != coili_loop->current &&
@@ -502,7 +510,7 @@ unsigned coil_task_uncancel(struct coil_task *task)
     /* Frames called later count, beside, what their own scopes ask. */
     while ((co = called(co)) && coili_cancels_of_others(co))
         co->future.cancels--;
-    if (!task->coro.future.cancels && is_skipping_its_block(&task->coro))
+    if (!task->coro.future.cancels && is_skipping_its_body(&task->coro))
         begin_after_all(&task->coro);
     return task->coro.future.cancels;
 }
@@ -587,19 +595,6 @@ struct coil_task *coil_task_current(void)
 
 /* ---- All tasks -------------------------------------------------------- */
 
-/* From `link` on, the first task of a nursery that is not done. */
-static struct coil_task *alive(const struct coili_nursery *n,
-                               struct coili_list *link)
-{
-    for (; link != &n->tasks; link = link->next) {
-        struct coil_task *t = COILI_CONTAINER(link, struct coil_task,
-                                              siblings);
-        if (!coil_task_done(t))
-            return t;
-    }
-    return NULL;
-}
-
 /*
  * Below a frame stand its generators, of which one may be running, and what it
  * has called. The first of them, or the one after `frame`; NULL at the end.
@@ -634,12 +629,23 @@ struct coil_coro *coili_next_frame(struct coil_coro *co)
     return next;
 }
 
+/* Behind nursery `n` of a frame, or (NULL) in all of its nurseries. */
+static struct coil_task *child_in_frame(const struct coil_coro *co,
+                                        const struct coili_nursery *n)
+{
+    while ((n = coili_nursery_next(co, n))) {
+        struct coil_task *t = coili_nursery_alive(n, n->tasks.next);
+        if (t)
+            return t;
+    }
+    return NULL;
+}
+
 /* The first child of any of a task's frames, from `co` on. */
 static struct coil_task *first_child(struct coil_coro *co)
 {
     for (; co; co = coili_next_frame(co)) {
-        struct coili_nursery *n = coili_nursery_find(co);
-        struct coil_task *t = n ? alive(n, n->tasks.next) : NULL;
+        struct coil_task *t = child_in_frame(co, NULL);
         if (t)
             return t;
     }
@@ -648,17 +654,19 @@ static struct coil_task *first_child(struct coil_coro *co)
 
 struct coil_task *coil_task_next(struct coil_task *task)
 {
-    struct coil_loop *loop = coili_need_loop();
+    const struct coili_nursery *root = &coili_need_loop()->root;
     if (!task)
-        return alive(&loop->root, loop->root.tasks.next);
+        return coili_nursery_alive(root, root->tasks.next);
     struct coil_task *next = first_child(&task->coro);
     while (!next && task) {
-        struct coili_nursery *n = task->owner;
-        next = alive(n, task->siblings.next);
+        const struct coili_nursery *n = task->owner;
+        next = coili_nursery_alive(n, task->siblings.next);
         if (next || !n->owner)
             break;
-        /* The nurseries of other frames, then the siblings of their task. */
-        next = first_child(coili_next_frame(n->owner));
+        /* The frame's other nurseries, those of other frames; then its task. */
+        next = child_in_frame(n->owner, n);
+        if (!next)
+            next = first_child(coili_next_frame(n->owner));
         struct coil_coro *co = root_of(n->owner);
         task = co->future.flags & F_TASK ? task_of(co) : NULL;
     }

@@ -10,7 +10,7 @@
 
 #include <errno.h>
 
-#include <coil/coroutine.h>
+#include <coil/block.h>
 
 struct wait_for {
     struct coil_coro coro;
@@ -23,24 +23,24 @@ struct wait_for {
 static void wait_for(struct coil_coro *co)
 {
     COIL_ASYNC(wait_for, my) {
-        struct coil_future *future = my->future;
-        if (my->task && my->duration_ns <= 0 && !coil_task_done(my->task)) {
+        if (my->task && coil_task_done(my->task))
+            COIL_RETURN_AWAIT(my->task);
+        if (my->task && my->duration_ns <= 0) {
             coil_task_cancel_reason(my->task, COIL_CANCEL_TIMEOUT);
             COIL_TRY_AWAIT(my->err, my->task);
             if (my->err == -ECANCELED)
                 COIL_FAIL(-ETIMEDOUT);
             COIL_RETURN_AWAIT(my->task);
         }
-        if (my->task) {
-            if (!coil_task_done(my->task))
-                COIL_WITHIN(my->duration_ns);
-            COIL_RETURN_AWAIT(my->task);
-        }
-        if (my->duration_ns <= 0 && !coil_future_done(future))
+        if (my->duration_ns <= 0 && !coil_future_done(my->future))
             COIL_FAIL(-ETIMEDOUT);
-        COIL_WITHIN(my->duration_ns);
-        my->future = NULL;
-        COIL_RETURN_AWAIT(future);
+        COIL_WITHIN(my->duration_ns) {
+            if (my->task)
+                COIL_RETURN_AWAIT(my->task);
+            struct coil_future *future = my->future;
+            my->future = NULL;
+            COIL_RETURN_AWAIT(future);
+        }
 
     COIL_FINALLY;
         if (my->task)

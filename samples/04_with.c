@@ -1,41 +1,52 @@
 // SPDX-License-Identifier: MIT
 /*
- * A semaphore: ten jobs, at most three at once. HOLD takes a permit, in the
- * order of arrival, and the end of the coroutine, of any kind, gives it back.
+ * WITH: ten jobs, at most three at once. Each takes a permit of a semaphore, in
+ * the order of arrival; the closing brace gives it back, however the block is
+ * left. HOLD(x) is for a permit that is kept until the coroutine is over.
  *
  *     ./build/samples/04_with
  *
- * Prints a line per job, and "10 jobs, at most 3 at once".
+ * Prints a line per job, and "10 jobs, at most 3 at once, written one by one".
  */
 #include <coil.h>
 #include <errno.h>
 #include <stdio.h>
 
-/* Between two awaits nobody else runs: plain numbers need no lock. */
-static int running, most, finished;
+/* Between two awaits nothing else runs: plain numbers need no lock. */
+static int running, most, finished, writing;
 
 struct job {
     struct coil_coro coro;
-    struct coil_semaphore *limit; /* lent by jobs(), which outlives us */
+    struct coil_semaphore *limit; /* lent by jobs(), which ends later */
+    struct coil_lock *log;
     int number;
 };
 
 static void job(struct coil_coro *co)
 {
     ASYNC(job, my) {
-        HOLD(my->limit);
-        if (++running > most)
-            most = running;
-        printf("job %d begins, %d running\n", my->number, running);
-        AWAIT(coil_sleep(COIL_MS(20)));
-        running--;
-        finished++;
+        WITH(my->limit) {
+            if (++running > most)
+                most = running;
+            printf("job %d begins, %d running\n", my->number, running);
+            AWAIT(coil_sleep(COIL_MS(20)));
+            running--;
+        }
+        /* There is an await in this critical section: it needs a lock. */
+        WITH(my->log) {
+            if (++writing > 1)
+                FAIL(-EBUSY);
+            AWAIT(coil_sleep(COIL_MS(1)));
+            writing--;
+            finished++;
+        }
     }
 }
 
 struct jobs {
     struct coil_coro coro;
     struct coil_semaphore limit;
+    struct coil_lock log;
     int i;
 };
 
@@ -43,11 +54,14 @@ static void jobs(struct coil_coro *co)
 {
     ASYNC(jobs, my) {
         coil_semaphore_init(&my->limit, 3);
+        coil_lock_init(&my->log);
         for (my->i = 1; my->i <= 10; my->i++)
-            if (START(job, .limit = &my->limit, .number = my->i) < 0)
+            if (START(job, .limit = &my->limit, .log = &my->log,
+                      .number = my->i) < 0)
                 FAIL(-ENOMEM);
-        JOIN(); /* wait for all we have started */
-        printf("%d jobs, at most %d at once\n", finished, most);
+        JOIN(); /* wait for all tasks that this coroutine has started */
+        printf("%d jobs, at most %d at once, written one by one\n", finished,
+               most);
     }
 }
 

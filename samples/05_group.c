@@ -1,66 +1,73 @@
 // SPDX-License-Identifier: MIT
 /*
- * Together or not at all: workers draw numbers from a queue, and the first that
- * meets a 0 ends them all.
+ * A group: tasks that succeed together or end together. Its closing brace waits
+ * for all of them; the first that fails cancels the others.
  *
- *     ./build/samples/05_group 6 0 3 2
+ *     ./build/samples/05_group 6 3 2
+ *     ./build/samples/05_group 6 0 3
  *
- * Prints "60 / N = RESULT" for each, and what the group has ended with.
+ * Prints "60 / 6 = 10" and so on; with a 0 among the numbers "6 is cancelled"
+ * for each other one, and "no results: Numerical argument out of domain".
  */
 #include <coil.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-struct worker {
+enum { NUMBERS_MAX = 16 };
+
+struct divide {
     struct coil_coro coro;
-    struct coil_queue *numbers; /* lent by the team */
-    char *number;
+    int by;
 };
 
-static void worker(struct coil_coro *co)
+static void divide(struct coil_coro *co)
 {
-    ASYNC(worker, my) {
-        FOR_AWAIT(my->number, coil_queue_items(my->numbers)) {
-            AWAIT(coil_sleep(0)); /* as if it took its time */
-            if (atoi(my->number) == 0)
-                FAIL(-EDOM);
-            printf("60 / %s = %d\n", my->number, 60 / atoi(my->number));
-        }
+    ASYNC(divide, my) {
+        AWAIT(coil_sleep(COIL_MS(10) * my->by));
+        if (my->by == 0)
+            FAIL(-EDOM);
+        RETURN(60 / my->by);
 
     FINALLY;
-        printf("a worker goes home\n");
+        if (coil_body_error(co) == -ECANCELED)
+            printf("%d is cancelled\n", my->by);
     }
 }
 
-struct team {
+struct all {
     struct coil_coro coro;
     char **numbers;
-    struct coil_queue queue;
     struct coil_group group;
-    int i;
+    struct coil_task *tasks[NUMBERS_MAX];
+    int n, i, result, err;
 };
 
-static void team(struct coil_coro *co)
+static void all(struct coil_coro *co)
 {
-    ASYNC(team, my) {
-        coil_queue_init(&my->queue, 1); /* who puts waits for who gets */
-        GROUP(&my->group);
-        for (; my->i < 2; my->i++)
-            START(worker, .numbers = &my->queue);
-        for (; *my->numbers; my->numbers++)
-            AWAIT(coil_queue_put(&my->queue, *my->numbers));
-        coil_queue_close(&my->queue);
-
-    FINALLY; /* all workers have ended */
-        coil_queue_fini(&my->queue);
+    ASYNC(all, my) {
+        TRY(my->err) GROUP(&my->group) {
+            for (; my->n < NUMBERS_MAX && my->numbers[my->n]; my->n++)
+                my->tasks[my->n] = SPAWN(divide,
+                                         .by = atoi(my->numbers[my->n]));
+        }
+        if (my->err) {
+            printf("no results: %s\n", coil_strerror(my->err));
+            RETURN(0);
+        }
+        /* All tasks have succeeded: these awaits do not suspend. */
+        for (; my->i < my->n; my->i++) {
+            AWAIT_TO(my->result, my->tasks[my->i]);
+            printf("60 / %s = %d\n", my->numbers[my->i], my->result);
+        }
     }
 }
 
 int main(int argc, char **argv)
 {
     (void)argc;
-    int err = RUN(team, .numbers = argv + 1);
-    printf("%s\n", coil_strerror(err));
+    int err = RUN(all, .numbers = argv + 1);
+    if (err < 0)
+        fprintf(stderr, "05_group: %s\n", coil_strerror(err));
     return err < 0;
 }

@@ -24,9 +24,10 @@ struct fetch {
 static void fetch(struct coil_coro *co)
 {
     ASYNC(fetch, my) {
-        HOLD(my->limit); /* ours until we end, however we end */
-        AWAIT_TO(my->response, coil_get(my->session, my->url));
-        AWAIT(coil_response_read(my->response));
+        WITH(my->limit) {
+            AWAIT_TO(my->response, coil_get(my->session, my->url));
+            AWAIT(coil_response_read(my->response));
+        }
         RETURN(coil_response_size(my->response));
 
     FINALLY;

@@ -24,8 +24,8 @@ static void adder(struct coil_coro *co)
     ASYNC(adder, my) {
         for (;;) {
             AWAIT_TO(my->n, coil_recv(my->fd, &my->number, sizeof(int)));
-            if (my->n == 0)
-                break; /* the program has hung up */
+            if (my->n == 0) /* the program has hung up */
+                break;
             AWAIT(coil_sleep(COIL_MS(10))); /* it is a long sum */
             my->number *= 2;
             AWAIT(coil_send(my->fd, &my->number, sizeof(int)));

@@ -28,10 +28,10 @@ static struct coil_result download(void *path) /* in a thread */
         dprintf(fd, "GET %s HTTP/1.0\r\n\r\n", (char *)path) > 0)
         while ((n = read(fd, buf, sizeof buf)) > 0)
             bytes += n;
-    int err = n < 0 ? -errno : 0;
+    n = n < 0 ? -errno : bytes;
     close(fd);
     coil_channel_send_wait(arrived, path, COIL_NEVER);
-    return err ? coil_result_error(err) : coil_result_int(bytes);
+    return n < 0 ? coil_result_error((int)n) : coil_result_int(n);
 }
 
 struct all {
@@ -45,16 +45,16 @@ struct all {
 static void all(struct coil_coro *co)
 {
     ASYNC(all, my) {
-        my->executor = coil_executor_new(&(struct coil_executor_options){
-            .size = sizeof(struct coil_executor_options), .threads = 10 });
-        if (!my->executor)
+        struct coil_executor_options ten = { sizeof ten, .threads = 10 };
+        if (!(my->executor = coil_executor_new(&ten)))
             FAIL(-ENOMEM);
         for (; my->n < 100 && my->paths[my->n]; my->n++)
-            my->jobs[my->n] = coil_spawn(coil_run_in_executor(
-                my->executor, download, my->paths[my->n]));
+            my->jobs[my->n] = coil_spawn(
+                coil_run_in_executor(my->executor, download, my->paths[my->n]));
         while (my->seen < my->n) {
-            TRY_AWAIT_TO(my->err, my->path, coil_wait_for(
-                coil_channel_receive(arrived), COIL_MS(10)));
+            TRY(my->err) WITHIN(COIL_MS(10)) {
+                AWAIT_TO(my->path, coil_channel_receive(arrived));
+            }
             if (my->err == -ETIMEDOUT)
                 my->beats++;
             else if (++my->seen)

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * Work for the processor: how many numbers are prime? Counted in this thread,
- * in others, and in child processes.
+ * Work for the processor: primes counted here, in threads, in child processes.
  *
  *     ./build/samples/17_processes [N]      # below N; a million
  *
@@ -12,14 +11,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct range { long from, to, primes; };
+struct all {
+    struct coil_coro coro;
+    struct coil_process_pool *pool;
+    struct coil_future *parts[16];
+    struct range {
+        long from, to, primes;
+    } ranges[16];
+    long n, sum;
+    int way, i, err;
+};
 
 static struct coil_result count(void *range)
 {
     struct range *r = range;
-    for (long n = r->from, d; n < r->to; r->primes += d * d > n, n++)
-        for (d = 2; d * d <= n && n % d; d++)
-            ;
+    for (long n = r->from, d = 2; n < r->to; n++, d = 2) {
+        while (d * d <= n && n % d != 0)
+            d++;
+        r->primes += n > 1 && d * d > n;
+    }
     return coil_result_int(0);
 }
 
@@ -29,19 +39,9 @@ static int64_t in_child(const void *range, size_t n, void *reply, size_t size)
     return (int64_t)size;
 }
 
-struct all {
-    struct coil_coro coro;
-    struct coil_process_pool *pool;
-    struct coil_future *parts[16];
-    struct range ranges[16];
-    long n, sum;
-    int way, i, err;
-};
-
 static struct coil_future *begin(struct all *my, struct range *r)
 {
-    *r = (struct range){ .from = my->i ? my->n * my->i / 16 : 2,
-                         .to = my->n * (my->i + 1) / 16 };
+    *r = (struct range){ my->n * my->i / 16, my->n * (my->i + 1) / 16, 0 };
     if (my->way == 1)
         return coil_to_thread(count, r);
     if (my->way == 2)
@@ -55,9 +55,8 @@ static void all(struct coil_coro *co)
 {
     static const char *const ways[] = { "serial", "threads", "processes" };
     ASYNC(all, my) {
-        my->err = coil_process_pool_new(&my->pool, NULL); /* before threads */
-        if (my->err)
-            FAIL(my->err);
+        if ((my->err = coil_process_pool_new(&my->pool, NULL)) < 0)
+            FAIL(my->err); /* before threads: it forks */
         for (; my->way < 3; my->way++) {
             for (my->i = 0; my->i < 16; my->i++)
                 my->parts[my->i] = begin(my, &my->ranges[my->i]);

@@ -2,7 +2,7 @@
 /*
  * A slow HTTP server, for clients to be tried on. It counts what they do.
  *
- *     ./build/samples/delay_server [PORT]
+ *     ./build/samples/delay_server [PORT [REQUEST-MS]]
  *
  *     GET /delay/N    answers "N ms" after N milliseconds
  *     GET /bytes/N    answers N bytes
@@ -10,7 +10,9 @@
  *
  * Prints "listening on 127.0.0.1:PORT" and serves until SIGTERM or SIGINT. It
  * reads GET and HEAD without a body, keeps connections, answers 4xx to what it
- * does not understand and closes then.
+ * does not understand and closes then. A request must have come within
+ * REQUEST-MS, 15000 unless told otherwise, of the connection or of the answer
+ * before it: 408, or no answer if nothing of it has come.
  */
 #define _POSIX_C_SOURCE 200809L
 
@@ -30,6 +32,7 @@ enum { LINE_MAX_BYTES = 4096, LINES_MAX = 100 };
 
 static long answered, in_flight, most; /* /stats itself is not counted */
 static char filler[65536];             /* what /bytes is made of */
+static int64_t request_ns; /* a whole request must come within this time */
 
 struct request {
     char target[128];
@@ -141,6 +144,8 @@ static const char *reason(int status)
         return "Not Found";
     case 405:
         return "Method Not Allowed";
+    case 408:
+        return "Request Timeout";
     case 413:
         return "Content Too Large";
     default:
@@ -239,33 +244,52 @@ struct client {
     struct request request;
     bool more;
     size_t n;
+    int err;
     union {
         struct read_request read;
         struct answer answer;
     } call;
 };
 
+/* True if a part of the request has come that was read last. */
+static bool has_begun(const struct client *my)
+{
+    char *data;
+    return my->call.read.lines > 0 || coil_stream_peek(my->peer, &data) > 0;
+}
+
 static void client(struct coil_coro *co)
 {
     ASYNC(client, my) {
         do {
-            AWAIT_TO(my->more,
-                     CALL_IN(&my->call.read, read_request, .peer = my->peer,
-                             .request = &my->request));
-            if (!my->more)
-                RETURN(0);
+            /* One deadline for all of the request, however slow its lines. */
+            TRY(my->err) WITHIN(request_ns) {
+                AWAIT_TO(my->more,
+                         CALL_IN(&my->call.read, read_request, .peer = my->peer,
+                                 .request = &my->request));
+                if (!my->more)
+                    RETURN(0); /* the peer has ended */
+            }
+            if (my->err == -ETIMEDOUT && has_begun(my)) {
+                my->request.status = 408;
+                my->request.keep = false;
+            } else if (my->err < 0) {
+                FAIL(my->err);
+            }
             AWAIT(CALL_IN(&my->call.answer, answer, .peer = my->peer,
                           .request = &my->request));
         } while (my->request.keep);
 
         /* To close on unread bytes would reset, and take our answer along. */
         AWAIT(coil_stream_write_eof(my->peer));
-        WITHIN(COIL_SECONDS(2));
-        do {
-            char *data;
-            coil_stream_consume(my->peer, coil_stream_peek(my->peer, &data));
-            AWAIT_TO(my->n, coil_stream_fill(my->peer, 1));
-        } while (my->n > 0);
+        WITHIN(COIL_SECONDS(2)) {
+            do {
+                char *data;
+                my->n = coil_stream_peek(my->peer, &data);
+                coil_stream_consume(my->peer, my->n);
+                AWAIT_TO(my->n, coil_stream_fill(my->peer, 1));
+            } while (my->n > 0);
+        }
 
     FINALLY;
         AWAIT(coil_stream_close(my->peer));
@@ -333,12 +357,15 @@ static void on_exception(const struct coil_exception *what, void *arg)
 
 int main(int argc, char **argv)
 {
-    char *end = "";
+    char *end = "", *end_ms = "";
     long port = argc > 1 ? strtol(argv[1], &end, 10) : 0;
-    if (argc > 2 || *end || port < 0 || port > 65535) {
-        fprintf(stderr, "usage: delay_server [PORT]\n");
+    long ms = argc > 2 ? strtol(argv[2], &end_ms, 10) : 15000;
+    if (argc > 3 || *end || *end_ms || port < 0 || port > 65535 || ms < 1 ||
+        ms > DELAY_MAX) {
+        fprintf(stderr, "usage: delay_server [PORT [REQUEST-MS]]\n");
         return 2;
     }
+    request_ns = COIL_MS(ms);
     for (size_t i = 0; i < sizeof filler; i++)
         filler[i] = i % 64 == 63 ? '\n' : (char)('0' + i % 64);
 

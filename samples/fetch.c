@@ -177,14 +177,14 @@ static void fetch(struct coil_coro *co)
     ASYNC(fetch, my) {
         now.in_flight++;
         my->began = coil_now();
-        TRY_AWAIT_TO(my->err, my->response, coil_get(my->session, my->url));
-        my->status = my->err < 0 ? 0 : coil_response_status(my->response);
-        my->well = my->status >= 200 && my->status <= 299;
-        if (my->response)
-            TRY_AWAIT(my->err,
-                      CALL_IN(&my->save, save, .number = my->number,
-                              .keep = my->well && options.folder >= 0,
-                              .url = my->url, .response = my->response));
+        TRY(my->err) {
+            AWAIT_TO(my->response, coil_get(my->session, my->url));
+            my->status = coil_response_status(my->response);
+            my->well = my->status >= 200 && my->status <= 299;
+            AWAIT(CALL_IN(&my->save, save, .number = my->number,
+                          .keep = my->well && options.folder >= 0,
+                          .url = my->url, .response = my->response));
+        }
         char why[128] = "the status is not 2xx";
         if (my->err < 0)
             coil_explain(my->err, coil_last_detail(), why, sizeof why);
@@ -272,9 +272,9 @@ static void progress(struct coil_coro *co)
 struct all {
     struct coil_coro coro;
     char **args, *url;
-    int permits;
     struct coil_session *session;
     struct coil_semaphore limit;
+    struct coil_group fetches;
 };
 
 static void all(struct coil_coro *co)
@@ -290,18 +290,18 @@ static void all(struct coil_coro *co)
             FAIL(-ENOMEM);
 
         /* A task for each, made when it has its permit: never more of them. */
-        FOR_AWAIT(my->url, CALL(urls, .args = my->args)) {
-            AWAIT(coil_semaphore_acquire(&my->limit));
-            char *url = strdup(my->url);
-            if (!url || START(fetch, .session = my->session, .url = url,
-                              .limit = &my->limit, .number = ++now.begun) < 0) {
-                free(url);
-                FAIL(-ENOMEM);
+        GROUP(&my->fetches) {
+            FOR_AWAIT(my->url, CALL(urls, .args = my->args)) {
+                AWAIT(coil_semaphore_acquire(&my->limit));
+                char *url = strdup(my->url);
+                if (!url ||
+                    START(fetch, .session = my->session, .url = url,
+                          .limit = &my->limit, .number = ++now.begun) < 0) {
+                    free(url);
+                    FAIL(-ENOMEM);
+                }
             }
         }
-        /* All permits are back: all have ended. */
-        for (; my->permits < (int)options.limit; my->permits++)
-            AWAIT(coil_semaphore_acquire(&my->limit));
 
     FINALLY;
         draw(false);

@@ -13,8 +13,8 @@
 
 struct fetch {
     struct coil_coro coro;          // first: where to resume
-    struct coil_session *session;   // arguments
-    const char *url;
+    struct coil_session *session;   // an argument
+    const char *url;                // another one
     struct coil_response *response; // lives across awaits: a field
 };
 

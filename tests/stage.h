@@ -15,6 +15,7 @@
 #include "test.h"
 
 #include <coil/as_completed.h>
+#include <coil/block.h>
 #include <coil/coroutine.h>
 #include <coil/error.h>
 #include <coil/future.h>

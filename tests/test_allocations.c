@@ -103,11 +103,12 @@ static void nested(struct coil_coro *co)
 {
     ASYNC(nested, my) {
         HOLD(&permits);
-        WITHIN(COIL_SECONDS(3600));
-        if (my->depth > 0)
-            AWAIT(MAKE(nested, .depth = my->depth - 1));
-        AWAIT(MAKE(leaf, .passes = 1));
-        AWAIT(coil_sleep(1));
+        WITHIN(COIL_SECONDS(3600)) {
+            if (my->depth > 0)
+                AWAIT(MAKE(nested, .depth = my->depth - 1));
+            AWAIT(MAKE(leaf, .passes = 1));
+            AWAIT(coil_sleep(1));
+        }
     FINALLY;
         finals++;
         made++;
@@ -642,42 +643,43 @@ static struct coil_future *endless(void *arg)
 static void waits(struct coil_coro *co)
 {
     ASYNC(waits, my) {
-        WITHIN(COIL_SECONDS(3600));
-        HOLD(&permits);
-        if (my->kind == LOCKS) {
-            my->first = !coil_lock_locked(&mutex);
-            HOLD(&mutex); /* handed on, to the last of them, when all end */
-            if (my->first)
-                AWAIT(coil_event_wait(&event));
-        }
-        if (my->kind == READS)
-            AWAIT(coil_recv(my->fd, my->in, sizeof my->in));
-        if (my->kind == SLEEPS)
-            AWAIT(coil_sleep(COIL_SECONDS(3600)));
-        if (my->kind == NESTS) {
-            for (my->left = 0; my->left < 2; my->left++)
-                SPAWN(waits, .kind = LOCKS);
-            if (my->depth > 0)
-                AWAIT(CALL(waits, .kind = NESTS, .depth = my->depth - 1));
-            JOIN();
-        }
-        if (my->kind == GENERATES) {
-            FOR_AWAIT(my->item, CALL(generates, .n = 100))
-                AWAIT(coil_event_wait(&event));
-        }
-        if (my->kind == COMBINES) {
-            my->t[0] = SPAWN(waits, .kind = LOCKS);
-            my->t[1] = coil_spawn(coil_gather(my->t, 1));
-            coil_spawn(coil_wait_for(my->t[1], COIL_SECONDS(3600)));
-            coil_spawn(coil_wait(my->t, 2, COIL_ALL_COMPLETED,
-                                 COIL_SECONDS(3600)));
-            FOR_AWAIT(my->task, coil_map(endless, NULL, 3)) {
+        WITHIN(COIL_SECONDS(3600)) {
+            HOLD(&permits);
+            if (my->kind == LOCKS) {
+                my->first = !coil_lock_locked(&mutex);
+                HOLD(&mutex); /* handed on, to the last of them, when all end */
+                if (my->first)
+                    AWAIT(coil_event_wait(&event));
             }
+            if (my->kind == READS)
+                AWAIT(coil_recv(my->fd, my->in, sizeof my->in));
+            if (my->kind == SLEEPS)
+                AWAIT(coil_sleep(COIL_SECONDS(3600)));
+            if (my->kind == NESTS) {
+                for (my->left = 0; my->left < 2; my->left++)
+                    SPAWN(waits, .kind = LOCKS);
+                if (my->depth > 0)
+                    AWAIT(CALL(waits, .kind = NESTS, .depth = my->depth - 1));
+                JOIN();
+            }
+            if (my->kind == GENERATES) {
+                FOR_AWAIT(my->item, CALL(generates, .n = 100))
+                    AWAIT(coil_event_wait(&event));
+            }
+            if (my->kind == COMBINES) {
+                my->t[0] = SPAWN(waits, .kind = LOCKS);
+                my->t[1] = coil_spawn(coil_gather(my->t, 1));
+                coil_spawn(coil_wait_for(my->t[1], COIL_SECONDS(3600)));
+                coil_spawn(coil_wait(my->t, 2, COIL_ALL_COMPLETED,
+                                     COIL_SECONDS(3600)));
+                FOR_AWAIT(my->task, coil_map(endless, NULL, 3)) {
+                }
+            }
+            if (my->kind == DRAINS)
+                SPAWN(waits, .kind = WAITS, .op = my->op);
+            if (my->kind == WAITS)
+                AWAIT(hand_op(my->op));
         }
-        if (my->kind == DRAINS)
-            SPAWN(waits, .kind = WAITS, .op = my->op);
-        if (my->kind == WAITS)
-            AWAIT(hand_op(my->op));
 
     FINALLY;
         AWAIT(coil_sleep(0));

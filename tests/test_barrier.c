@@ -286,7 +286,7 @@ struct comes {
 static void comes(struct coil_coro *co)
 {
     ASYNC(comes, my) {
-        CATCH_AWAIT(my->err, coil_sleep(0));
+        TRY_ALL(my->err) AWAIT(coil_sleep(0));
         if (my->err < 0)
             FAIL(my->err);
         world.came++;

@@ -30,9 +30,10 @@ static struct coil_future *take(struct coil_future **field)
 static void within(struct coil_coro *co)
 {
     ASYNC(within, my) {
-        WITHIN(my->duration);
-        AWAIT_TO(my->value, take(&my->on));
-        RETURN(my->value);
+        WITHIN(my->duration) {
+            AWAIT_TO(my->value, take(&my->on));
+            RETURN(my->value);
+        }
 
     FINALLY;
         if (my->on)
@@ -182,10 +183,11 @@ struct within_after_a_catch {
 static void within_after_a_catch(struct coil_coro *co)
 {
     ASYNC(within_after_a_catch, my) {
-        CATCH_AWAIT(my->err, hand_op(my->first));
+        TRY_ALL(my->err)
+            AWAIT(hand_op(my->first));
         trace("%d", my->err);
-        WITHIN(0);
-        AWAIT(hand_op(my->second));
+        WITHIN(0)
+            AWAIT(hand_op(my->second));
     }
 }
 
@@ -282,11 +284,14 @@ struct swallows {
 static void swallows(struct coil_coro *co)
 {
     ASYNC(swallows, my) {
-        WITHIN(0);
-        CATCH_AWAIT(my->err, hand_op(my->op));
-        trace("caught %d %d", my->err, COIL_DETAIL_CODE(coil_last_detail()));
-        AWAIT(coil_sleep(0));
-        RETURN(9);
+        WITHIN(0) {
+            TRY_ALL(my->err)
+                AWAIT(hand_op(my->op));
+            trace("caught %d %d", my->err,
+                  COIL_DETAIL_CODE(coil_last_detail()));
+            AWAIT(coil_sleep(0));
+            RETURN(9);
+        }
     }
 }
 
@@ -313,11 +318,12 @@ struct sees {
 static void sees(struct coil_coro *co)
 {
     ASYNC(sees, my) {
-        if (my->duration != COIL_NEVER)
-            WITHIN(my->duration);
-        CATCH_AWAIT(my->err, hand_op(my->op));
-        trace("sees %d", my->err);
-        FAIL(my->err);
+        WITHIN(my->duration) {
+            TRY_ALL(my->err)
+                AWAIT(hand_op(my->op));
+            trace("sees %d", my->err);
+            FAIL(my->err);
+        }
     }
 }
 
@@ -330,8 +336,8 @@ struct within_calls {
 static void within_calls(struct coil_coro *co)
 {
     ASYNC(within_calls, my) {
-        WITHIN(my->outer);
-        AWAIT(CALL(sees, .duration = my->inner, .op = my->op));
+        WITHIN(my->outer)
+            AWAIT(CALL(sees, .duration = my->inner, .op = my->op));
     }
 }
 
@@ -368,9 +374,10 @@ struct within_twice {
 static void within_twice(struct coil_coro *co)
 {
     ASYNC(within_twice, my) {
-        WITHIN(my->first);
-        WITHIN(my->second);
-        AWAIT(hand_op(my->op));
+        WITHIN(my->first) {
+            WITHIN(my->second)
+                AWAIT(hand_op(my->op));
+        }
     }
 }
 
@@ -433,8 +440,10 @@ static void joins_within(struct coil_coro *co)
 {
     ASYNC(joins_within, my) {
         coil_spawn(hand_op(my->op));
-        WITHIN(0);
-        JOIN();
+        WITHIN(0)
+            JOIN();
+        trace("not reached");
+
     FINALLY;
         trace("finally");
     }
@@ -479,11 +488,14 @@ struct within_tries {
 static void within_tries(struct coil_coro *co)
 {
     ASYNC(within_tries, my) {
-        WITHIN(0);
-        TRY_AWAIT(my->err, CALL(cleans, .first = my->first,
-                                .second = my->second, .err = my->callee_err));
-        trace("callee %d", my->err);
-        AWAIT(hand_op(my->then));
+        WITHIN(0) {
+            TRY_AWAIT(my->err,
+                      CALL(cleans, .first = my->first, .second = my->second,
+                           .err = my->callee_err));
+            trace("callee %d", my->err);
+            AWAIT(hand_op(my->then));
+        }
+
     FINALLY;
         trace("finally");
     }
@@ -545,16 +557,17 @@ static void budget(struct coil_coro *co)
         RETURN(1);
 
     FINALLY;
-        WITHIN(0);
-        if (my->tries) {
-            TRY_AWAIT(my->err, hand_op(my->first));
-            trace("tried %d", my->err);
-        } else {
-            AWAIT(hand_op(my->first));
+        WITHIN(0) {
+            if (my->tries) {
+                TRY_AWAIT(my->err, hand_op(my->first));
+                trace("tried %d", my->err);
+            } else {
+                AWAIT(hand_op(my->first));
+            }
+            trace("one");
+            AWAIT(hand_op(my->second));
+            trace("two");
         }
-        trace("one");
-        AWAIT(hand_op(my->second));
-        trace("two");
     }
 }
 
@@ -621,8 +634,8 @@ static void budget_undelivered(struct coil_coro *co)
     ASYNC(budget_undelivered, my) {
         RETURN(8);
     FINALLY;
-        WITHIN(0);
-        AWAIT(hand_op(my->op));
+        WITHIN(0)
+            AWAIT(hand_op(my->op));
     }
 }
 
@@ -651,15 +664,17 @@ TEST(within_in_finally_that_met_no_await_is_forgotten)
 /* ---- Scopes ----------------------------------------------------------- */
 
 // What a test does inside of a scope, step by step; one character each:
-//     a   AWAIT(hand)              c   CATCH_AWAIT(hand), notes the error
+//     a   AWAIT(hand)              c   TRY_ALL AWAIT(hand), notes the error
 //     t   TRY_AWAIT(hand)          C   TRY_AWAIT of a callee that does `inner`
 //     s   START a child that does `inner`          j   JOIN
-//     r   RETURN(7)                .   the same in FINALLY from here on
+//     g   the same in a GROUP, which waits for it
+//     r   RETURN(7)                .   c, s, j in FINALLY from here on
 struct script {
     struct coil_coro coro;
     const char *name;
     const char *steps, *inner;
-    struct coil_cancel_scope *scope;
+    struct coil_cancel_scope *scope, own; /* `own`: if none is given */
+    struct coil_group group;
     struct hand *hand;
     int err;
     int64_t value;
@@ -668,29 +683,36 @@ struct script {
 static void script(struct coil_coro *co)
 {
     ASYNC(script, my) {
-        if (my->scope)
-            CANCEL_SCOPE(my->scope);
-        for (; *my->steps && *my->steps != '.'; my->steps++) {
-            if (*my->steps == 'a') {
-                AWAIT_TO(my->value, hand_op(my->hand));
-                trace("%s:a%d", my->name, (int)my->value);
-            } else if (*my->steps == 'c') {
-                CATCH_AWAIT(my->err, hand_op(my->hand));
-                trace("%s:c%d", my->name, my->err);
-            } else if (*my->steps == 't') {
-                TRY_AWAIT(my->err, hand_op(my->hand));
-                trace("%s:t%d", my->name, my->err);
-            } else if (*my->steps == 'C') {
-                TRY_AWAIT(my->err, CALL(script, .name = "callee",
-                                        .steps = my->inner, .hand = my->hand));
-                trace("%s:C%d", my->name, my->err);
-            } else if (*my->steps == 's') {
-                START(script, .name = "child", .steps = my->inner,
-                      .hand = my->hand);
-            } else if (*my->steps == 'j') {
-                JOIN();
-            } else if (*my->steps == 'r') {
-                RETURN(7);
+        CANCEL_SCOPE(my->scope ? my->scope : &my->own) {
+            for (; *my->steps && *my->steps != '.'; my->steps++) {
+                if (*my->steps == 'a') {
+                    AWAIT_TO(my->value, hand_op(my->hand));
+                    trace("%s:a%d", my->name, (int)my->value);
+                } else if (*my->steps == 'c') {
+                    TRY_ALL(my->err)
+                        AWAIT(hand_op(my->hand));
+                    trace("%s:c%d", my->name, my->err);
+                } else if (*my->steps == 't') {
+                    TRY_AWAIT(my->err, hand_op(my->hand));
+                    trace("%s:t%d", my->name, my->err);
+                } else if (*my->steps == 'C') {
+                    TRY_AWAIT(my->err,
+                              CALL(script, .name = "callee",
+                                   .steps = my->inner, .hand = my->hand));
+                    trace("%s:C%d", my->name, my->err);
+                } else if (*my->steps == 's') {
+                    START(script, .name = "child", .steps = my->inner,
+                          .hand = my->hand);
+                } else if (*my->steps == 'g') {
+                    GROUP(&my->group)
+                        START(script, .name = "child", .steps = my->inner,
+                              .hand = my->hand);
+                    trace("%s:g", my->name);
+                } else if (*my->steps == 'j') {
+                    JOIN();
+                } else if (*my->steps == 'r') {
+                    RETURN(7);
+                }
             }
         }
 
@@ -699,7 +721,8 @@ static void script(struct coil_coro *co)
             my->steps++;
         for (; *my->steps; my->steps++) {
             if (*my->steps == 'c') {
-                CATCH_AWAIT(my->err, hand_op(my->hand));
+                TRY_ALL(my->err)
+                    AWAIT(hand_op(my->hand));
                 trace("%s:fc%d", my->name, my->err);
             } else if (*my->steps == 's') {
                 START(script, .name = "child", .steps = my->inner,
@@ -798,15 +821,35 @@ TEST(cancel_scope_strikes_what_its_block_has_called)
     CHECK_TRACE("went on");
 }
 
-TEST(cancel_scope_strikes_the_children_of_its_block)
+TEST(cancel_scope_strikes_the_tasks_of_its_groups)
 {
-    struct coil_task *t = begin_around("sj", "cccr");
+    struct coil_task *t = begin_around("g", "cccr");
     stage_passes(4);
     CHECK_INT(hand.started, 1);
     coil_cancel_scope_cancel(&scope);
     stage_passes(8);
     CHECK_TRACE("child:c-125 child:c-125 child:c-125 child:over block:over "
                 "ended -125 -1");
+    end_around(t, 0);
+    stage_trace[0] = '\0';
+}
+
+// It belongs to the coroutine, which asks it to end when its body is over:
+// once, as any other child, although it was started in the block.
+TEST(cancel_scope_does_not_strike_a_child_of_the_coroutine)
+{
+    struct coil_task *t = begin_around("sj", "ccr");
+    stage_passes(4);
+    CHECK_INT(hand.started, 1);
+    coil_cancel_scope_cancel(&scope);
+    CHECK_INT(hand.cancels, 0);
+    stage_passes(4);
+    CHECK_INT(hand.cancels, 1);
+    CHECK_INT(hand.started, 2); /* the second await waits */
+    CHECK_TRACE("child:c-125");
+    hand_set(&hand, 0, 0);
+    stage_passes(4);
+    CHECK_TRACE("child:c0 child:over block:over ended -125 -1");
     end_around(t, 0);
     stage_trace[0] = '\0';
 }
@@ -1091,7 +1134,7 @@ TEST(cancel_scope_that_is_late_or_over_has_no_deadline_to_move)
 struct catches {
     struct coil_coro coro;
     struct hand *hand;
-    struct coil_cancel_scope *scope;
+    struct coil_cancel_scope *scope, own; /* `own`: if none is given */
     int64_t within;
     int err;
 };
@@ -1099,13 +1142,13 @@ struct catches {
 static void catches(struct coil_coro *co)
 {
     ASYNC(catches, my) {
-        if (my->scope)
-            CANCEL_SCOPE(my->scope);
-        if (my->within)
-            WITHIN(my->within);
-        CATCH_AWAIT(my->err, hand_op(my->hand));
-        CHECK_INT(my->err, -ECANCELED);
-        AWAIT(hand_op(my->hand));
+        CANCEL_SCOPE(my->scope ? my->scope : &my->own)
+            WITHIN(my->within ? my->within : COIL_NEVER) {
+            TRY_ALL(my->err)
+                AWAIT(hand_op(my->hand));
+            CHECK_INT(my->err, -ECANCELED);
+            AWAIT(hand_op(my->hand));
+        }
     }
 }
 
@@ -1118,9 +1161,10 @@ struct has_catching_child {
 static void has_catching_child(struct coil_coro *co)
 {
     ASYNC(has_catching_child, my) {
-        GROUP(my->group);
-        START(catches, .hand = my->hand);
-        AWAIT(coil_sleep(COIL_SECONDS(60)));
+        GROUP(my->group) {
+            START(catches, .hand = my->hand);
+            AWAIT(coil_sleep(COIL_SECONDS(60)));
+        }
     }
 }
 
@@ -1173,10 +1217,12 @@ struct group_then_scope {
 static void group_then_scope(struct coil_coro *co)
 {
     ASYNC(group_then_scope, my) {
-        GROUP(my->group);
-        CATCH_AWAIT(my->err, hand_op(my->hand));
-        CANCEL_SCOPE(&scope);
-        AWAIT(hand_op(my->hand));
+        GROUP(my->group) {
+            TRY_ALL(my->err)
+                AWAIT(hand_op(my->hand));
+            CANCEL_SCOPE(&scope)
+                AWAIT(hand_op(my->hand));
+        }
     }
 }
 
@@ -1205,12 +1251,13 @@ struct both {
 static void both(struct coil_coro *co)
 {
     ASYNC(both, my) {
-        if (my->scope_first)
-            CANCEL_SCOPE(&scope);
-        GROUP(my->group);
-        if (!my->scope_first)
-            CANCEL_SCOPE(&scope);
-        AWAIT(hand_op(&hand));
+        if (my->scope_first) {
+            CANCEL_SCOPE(&scope) GROUP(my->group)
+                AWAIT(hand_op(&hand));
+        } else {
+            GROUP(my->group) CANCEL_SCOPE(&scope)
+                AWAIT(hand_op(&hand));
+        }
     }
 }
 
@@ -1258,10 +1305,9 @@ struct two_scopes {
     struct coil_coro coro;
     struct coil_cancel_scope *outer, *inner;
     struct hand *hand;
+    bool calls;
     int err;
 };
-
-static void inner_scope(struct coil_coro *co);
 
 struct inner_scope {
     struct coil_coro coro;
@@ -1272,32 +1318,42 @@ struct inner_scope {
 static void inner_scope(struct coil_coro *co)
 {
     ASYNC(inner_scope, my) {
-        CANCEL_SCOPE(my->scope);
-        AWAIT(hand_op(my->hand));
+        CANCEL_SCOPE(my->scope)
+            AWAIT(hand_op(my->hand));
     }
 }
 
 static void two_scopes(struct coil_coro *co)
 {
     ASYNC(two_scopes, my) {
-        CANCEL_SCOPE(my->outer);
-        TRY_AWAIT(my->err, CALL(inner_scope, .scope = my->inner,
-                                .hand = my->hand));
-        trace("inner %d", my->err);
-        TRY_AWAIT(my->err, hand_op(my->hand));
-        trace("again %d", my->err);
+        CANCEL_SCOPE(my->outer) {
+            TRY(my->err) {
+                if (my->calls)
+                    AWAIT(CALL(inner_scope, .scope = my->inner,
+                               .hand = my->hand));
+                else
+                    CANCEL_SCOPE(my->inner)
+                        AWAIT(hand_op(my->hand));
+            }
+            trace("inner %d", my->err);
+            TRY_AWAIT(my->err, hand_op(my->hand));
+            trace("again %d", my->err);
+        }
     }
 }
 
-// The inner one ends its own block only; the outer one goes through it.
+// The inner one ends its own block only; the outer one goes through it. The
+// inner one may be in a callee, or in the same coroutine.
 TEST(cancel_scope_in_another_one)
 {
-    for (int which = 0; which < 3; which++) {
+    for (int i = 0; i < 6; i++) {
+        int which = i % 3;
         struct coil_cancel_scope outer = { 0 }, inner = { 0 };
         struct hand op = { 0 };
         stage_open();
         struct coil_task *t = coil_spawn(CALL(two_scopes, .outer = &outer,
-                                              .inner = &inner, .hand = &op));
+                                              .inner = &inner, .hand = &op,
+                                              .calls = i < 3));
         stage_passes(3);
         if (which != 1)
             coil_cancel_scope_cancel(&inner);
@@ -1369,12 +1425,13 @@ struct takes_back {
 static void takes_back(struct coil_coro *co)
 {
     ASYNC(takes_back, my) {
-        CANCEL_SCOPE(&scope);
-        AWAIT_TO(my->value, hand_op(my->hand));
-        CHECK_INT(coil_task_uncancel(coil_task_current()), 1);
-        trace("value %d", (int)my->value);
-        AWAIT(hand_op(my->hand));
-        trace("not reached");
+        CANCEL_SCOPE(&scope) {
+            AWAIT_TO(my->value, hand_op(my->hand));
+            CHECK_INT(coil_task_uncancel(coil_task_current()), 1);
+            trace("value %d", (int)my->value);
+            AWAIT(hand_op(my->hand));
+            trace("not reached");
+        }
     }
 }
 
@@ -1387,7 +1444,8 @@ struct was_cancelled {
 static void was_cancelled(struct coil_coro *co)
 {
     ASYNC(was_cancelled, my) {
-        CATCH_AWAIT(my->err, hand_op(my->hand));
+        TRY_ALL(my->err)
+            AWAIT(hand_op(my->hand));
         trace("caught %d", my->err);
         TRY_AWAIT(my->err, CALL(takes_back, .hand = my->hand));
         trace("ended %d", my->err);
@@ -1429,12 +1487,13 @@ static void enters_late(struct coil_coro *co)
         trace("value");
         if (my->in_group) {
             coil_group_cancel(&my->group);
-            GROUP(&my->group);
+            GROUP(&my->group)
+                AWAIT(coil_sleep(0));
         } else {
             coil_cancel_scope_cancel(&scope);
-            CANCEL_SCOPE(&scope);
+            CANCEL_SCOPE(&scope)
+                AWAIT(coil_sleep(0));
         }
-        AWAIT(coil_sleep(0));
         trace("not reached");
     }
 }
@@ -1474,6 +1533,361 @@ TEST(cancel_scope_entered_before_a_request_strikes_leaves_that_alone)
     }
 }
 
+/* ---- With groups in it ------------------------------------------------ */
+
+// It strikes the wait at the brace; the task is asked once, and its FINALLY is
+// not cut short.
+TEST(cancel_scope_cancelled_while_a_group_of_it_ends)
+{
+    for (int late = 0; late < 2; late++) {
+        struct coil_task *t = begin_around("gr", "a.c");
+        stage_passes(4);
+        CHECK_INT(hand.started, 1);
+        if (late)
+            coil_cancel_scope_set_deadline(&scope, 0);
+        else
+            coil_cancel_scope_cancel(&scope);
+        stage_passes(4);
+        CHECK_INT(hand.started, 2); /* the FINALLY of the task waits */
+        CHECK_INT(hand.cancels, 1);
+        CHECK_TRACE("");
+        hand_set(&hand, 0, 0);
+        stage_passes(4);
+        CHECK_TRACE(late ? "child:fc0 child:over block:over ended -110 -1"
+                         : "child:fc0 child:over block:over ended -125 -1");
+        end_around(t, 0);
+        CHECK_TRACE("went on");
+    }
+}
+
+// Gives a value in a group, which then waits for a task that cleans up.
+struct gives_value {
+    struct coil_coro coro;
+    struct coil_group group;
+    int err;
+};
+
+static void gives_value(struct coil_coro *co)
+{
+    ASYNC(gives_value, my) {
+        TRY(my->err) CANCEL_SCOPE(&scope) GROUP(&my->group) {
+            START(script, .name = "child", .steps = "a.c", .hand = &hand);
+            RETURN(7);
+        }
+        trace("%d", my->err);
+        AWAIT(coil_sleep(0));
+        RETURN(8);
+    }
+}
+
+// A request while the brace waits takes the place of the value: the scope makes
+// an error of it, and a TRY takes that. The group was cancelled before, so the
+// task is asked again.
+TEST(cancel_scope_cancelled_while_a_cancelled_group_of_it_ends)
+{
+    for (int twice = 0; twice < 2; twice++) {
+        scope = (struct coil_cancel_scope){ 0 };
+        hand = (struct hand){ 0 };
+        stage_open();
+        struct coil_task *t = coil_spawn(CALL(gives_value));
+        stage_passes(3);
+        struct gives_value *frame = coil_task_frame(t);
+        coil_group_cancel(&frame->group);
+        stage_passes(2);
+        CHECK_INT(hand.started, 2);
+        if (twice)
+            coil_cancel_scope_cancel(&scope);
+        stage_passes(3);
+        CHECK_INT(hand.cancels, 1 + twice);
+        if (!twice)
+            hand_set(&hand, 0, 0);
+        CHECK_INT(stage_run(t), 0);
+        CHECK_INT(coil_future_int(coil_task_future(t)), twice ? 8 : 7);
+        CHECK_TRACE(twice ? "child:fc-125 child:over -125"
+                          : "child:fc0 child:over");
+        CHECK_INT(coil_task_cancelling(t), 0);
+        stage_close();
+    }
+}
+
+struct levels {
+    struct coil_coro coro;
+    struct coil_group around, in;
+    struct hand *outside, *inside;
+    int err;
+};
+
+static void levels(struct coil_coro *co)
+{
+    ASYNC(levels, my) {
+        GROUP(&my->around) {
+            TRY(my->err) CANCEL_SCOPE(&scope) {
+                START(script, .name = "outside", .steps = "c",
+                      .hand = my->outside);
+                GROUP(&my->in)
+                    START(script, .name = "inside", .steps = "cc",
+                          .hand = my->inside);
+                trace("not reached");
+            }
+            trace("%d", my->err);
+            TRY_ALL(my->err)
+                AWAIT(hand_op(&hand));
+            trace("%d", my->err);
+        }
+    }
+}
+
+// A task is in the scopes that stand around its GROUP, however it got there:
+// one of a group that stands around the scope is not in it, although it was
+// started in the block. And the scope ends with its block.
+TEST(cancel_scope_holds_the_groups_that_stand_in_it)
+{
+    struct hand outside = { 0 }, inside = { 0 }, guest = { 0 };
+    scope = (struct coil_cancel_scope){ 0 };
+    hand = (struct hand){ 0 };
+    stage_open();
+    struct coil_task *t = coil_spawn(CALL(levels, .outside = &outside,
+                                          .inside = &inside));
+    stage_passes(3);
+    struct levels *frame = coil_task_frame(t);
+    CHECK_INT(coil_group_start(&frame->in, CALL(script, .name = "guest",
+                                                .steps = "cc",
+                                                .hand = &guest)),
+              0);
+    stage_passes(2);
+    CHECK_INT(outside.started + inside.started + guest.started, 3);
+    coil_cancel_scope_cancel(&scope);
+    stage_passes(4);
+    CHECK_TRACE("inside:c-125 inside:c-125 inside:over guest:c-125 "
+                "guest:c-125 guest:over -125");
+    CHECK_INT(hand.started, 1); /* behind the scope awaits wait again */
+    CHECK_INT(hand.cancels + outside.cancels, 0);
+    hand_set(&hand, 0, 0);
+    stage_passes(2);
+    hand_set(&outside, 0, 0);
+    CHECK_INT(stage_run(t), 0);
+    CHECK_TRACE("0 outside:c0 outside:over");
+    CHECK_INT(coil_task_cancelling(t), 0);
+    stage_close();
+}
+
+enum place { OWN, AROUND, IN };
+
+struct beside {
+    struct coil_coro coro;
+    enum place place;
+    struct coil_group group;
+    struct coil_task *child;
+    struct hand *op;
+};
+
+static void beside(struct coil_coro *co)
+{
+    ASYNC(beside, my) {
+        if (my->place == OWN) {
+            CANCEL_SCOPE(&scope) {
+                my->child = SPAWN(script, .name = "child", .steps = "cc",
+                                  .hand = my->op);
+                AWAIT(hand_op(&hand));
+            }
+        } else if (my->place == AROUND) {
+            GROUP(&my->group) CANCEL_SCOPE(&scope) {
+                my->child = SPAWN(script, .name = "child", .steps = "cc",
+                                  .hand = my->op);
+                AWAIT(hand_op(&hand));
+            }
+        } else {
+            CANCEL_SCOPE(&scope) GROUP(&my->group) {
+                my->child = SPAWN(script, .name = "child", .steps = "cc",
+                                  .hand = my->op);
+                AWAIT(hand_op(&hand));
+            }
+        }
+    }
+}
+
+// A task that catches a request of somebody else, while the block of a scope
+// that was cancelled still ends: only one of a GROUP in it meets the scope's.
+TEST(cancel_scope_strikes_again_only_the_tasks_of_its_groups)
+{
+    for (enum place place = OWN; place <= IN; place++) {
+        struct hand op = { 0 };
+        scope = (struct coil_cancel_scope){ 0 };
+        hand = (struct hand){ .on_cancel = HAND_LINGERS };
+        stage_open();
+        struct coil_task *t = coil_spawn(CALL(beside, .place = place,
+                                              .op = &op));
+        stage_passes(3);
+        struct beside *frame = coil_task_frame(t);
+        coil_cancel_scope_cancel(&scope);
+        coil_task_cancel(frame->child);
+        stage_passes(2);
+        CHECK_INT(op.started, place == IN ? 1 : 2);
+        if (place != IN)
+            hand_set(&op, 0, 0);
+        stage_passes(2);
+        CHECK_TRACE(place == IN ? "child:c-125 child:c-125 child:over"
+                                : "child:c-125 child:c0 child:over");
+        hand_set(&hand, -ECANCELED, 0);
+        CHECK_INT(stage_run(t), -ECANCELED);
+        CHECK_INT(coil_task_cancelling(t), 0);
+        stage_close();
+    }
+}
+
+struct takes_all {
+    struct coil_coro coro;
+    struct coil_group group;
+    int err;
+};
+
+static void takes_all(struct coil_coro *co)
+{
+    ASYNC(takes_all, my) {
+        CANCEL_SCOPE(&scope) {
+            TRY_ALL(my->err) GROUP(&my->group)
+                START(script, .name = "child", .steps = "cc", .hand = &hand);
+            trace("%d", my->err);
+            TRY_ALL(my->err) GROUP(&my->group)
+                START(script, .name = "late", .steps = "cc", .hand = &hand);
+            trace("%d", my->err);
+            TRY_ALL(my->err)
+                AWAIT(coil_sleep(COIL_SECONDS(1000)));
+            trace("%d", my->err);
+        }
+        trace("through");
+        AWAIT(coil_sleep(0));
+    }
+}
+
+// The brace of a group is an await as any other: TRY_ALL meets it there, at the
+// next group, whose task never begins, and at the next await.
+TEST(cancel_scope_meets_try_all_at_the_brace_of_each_group)
+{
+    scope = (struct coil_cancel_scope){ 0 };
+    hand = (struct hand){ 0 };
+    stage_open();
+    struct coil_task *t = coil_spawn(CALL(takes_all));
+    stage_passes(3);
+    coil_cancel_scope_cancel(&scope);
+    CHECK_INT(stage_run(t), 0);
+    CHECK_TRACE("child:c-125 child:c-125 child:over -125 late:over -125 -125 "
+                "through");
+    CHECK_INT(hand.started, 1);
+    CHECK_INT(coil_task_cancelling(t), 0);
+    stage_close();
+}
+
+struct rescoped {
+    struct coil_coro coro;
+    struct coil_cancel_scope scope;
+    struct coil_group group;
+    int err, i;
+};
+
+static void rescoped(struct coil_coro *co)
+{
+    ASYNC(rescoped, my) {
+        for (; my->i < 3; my->i++) {
+            my->scope = (struct coil_cancel_scope){ 0 };
+            TRY(my->err) CANCEL_SCOPE(&my->scope) GROUP(&my->group) {
+                START(script, .name = "t", .steps = "c", .hand = &hand);
+                AWAIT(coil_sleep(0));
+                if (my->i == 0)
+                    coil_cancel_scope_cancel(&my->scope);
+                if (my->i == 1)
+                    coil_cancel_scope_set_deadline(&my->scope, 1);
+                if (my->i == 2)
+                    coil_group_cancel(&my->group);
+            }
+            trace("%d", my->err);
+        }
+    }
+}
+
+// In a loop: zeroed it is as new. A group that is cancelled is no error.
+TEST(cancel_scope_is_entered_again_when_it_was_zeroed)
+{
+    hand = (struct hand){ 0 };
+    stage_open();
+    struct coil_task *t = coil_spawn(CALL(rescoped));
+    CHECK_INT(stage_run(t), 0);
+    CHECK_TRACE("t:c-125 t:over -125 t:c-125 t:over -110 t:c-125 t:over 0");
+    CHECK_INT(coil_task_cancelling(t), 0);
+    CHECK_INT(stage_timers(), 0);
+    stage_close();
+}
+
+struct nested_scopes {
+    struct coil_coro coro;
+    struct coil_cancel_scope inner;
+    int err, err2;
+};
+
+static void nested_scopes(struct coil_coro *co)
+{
+    ASYNC(nested_scopes, my) {
+        TRY(my->err2) CANCEL_SCOPE(&scope) {
+            TRY(my->err) {
+                CANCEL_SCOPE(&my->inner) {
+                    TRY_ALL(my->err)
+                        AWAIT(hand_op(&hand));
+                    trace("%d", my->err);
+                    AWAIT(hand_op(&hand));
+                }
+            }
+            trace("inner %d", my->err);
+            AWAIT(hand_op(&hand));
+            trace("went on");
+        }
+        trace("outer %d", my->err2);
+    }
+}
+
+// Late or cancelled, one or both: if both strike before the coroutine goes on,
+// the outer one wins. Each tells by its own error what it was.
+TEST(cancel_scope_in_another_one_of_the_same_coroutine)
+{
+    static const struct {
+        int inner, outer; /* -125: cancelled, -110: late */
+        const char *ends;
+    } cases[] = {
+        { -125, 0, "-125 inner -125 went on outer 0" },
+        { -110, 0, "-125 inner -110 went on outer 0" },
+        { 0, -125, "-125 outer -125" },
+        { 0, -110, "-125 outer -110" },
+        { -125, -125, "-125 outer -125" },
+        { -125, -110, "-125 inner -125 outer -110" }, /* a step later */
+        { -110, -125, "-125 outer -125" },
+        { -110, -110, "-125 outer -110" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        scope = (struct coil_cancel_scope){ 0 };
+        hand = (struct hand){ 0 };
+        stage_open();
+        struct coil_task *t = coil_spawn(CALL(nested_scopes));
+        stage_passes(2);
+        struct nested_scopes *frame = coil_task_frame(t);
+        if (cases[i].inner == -110)
+            coil_cancel_scope_set_deadline(&frame->inner, 1);
+        else if (cases[i].inner)
+            coil_cancel_scope_cancel(&frame->inner);
+        if (cases[i].outer == -110)
+            coil_cancel_scope_set_deadline(&scope, 1);
+        else if (cases[i].outer)
+            coil_cancel_scope_cancel(&scope);
+        stage_passes(3);
+        if (hand.flying)
+            hand_set(&hand, 0, 0);
+        CHECK_INT(stage_run(t), 0);
+        CHECK_TRACE(cases[i].ends);
+        CHECK_INT(coil_task_cancelling(t), 0);
+        stage_close();
+    }
+}
+
+/* ---- Misuse, memory --------------------------------------------------- */
+
 struct in_finally {
     struct coil_coro coro;
     struct coil_cancel_scope scope;
@@ -1483,14 +1897,16 @@ struct in_finally {
 static void in_finally(struct coil_coro *co)
 {
     ASYNC(in_finally, my) {
-        CANCEL_SCOPE(&my->scope);
-        if (my->twice)
-            CANCEL_SCOPE(&my->scope);
-        RETURN(0);
+        if (my->twice) {
+            CANCEL_SCOPE(&my->scope) {
+                CANCEL_SCOPE(&my->scope)
+                    trace("not reached");
+            }
+        }
 
     FINALLY;
-        my->scope = (struct coil_cancel_scope){ 0 };
-        CANCEL_SCOPE(&my->scope);
+        CANCEL_SCOPE(&my->scope)
+            trace("not reached");
     }
 }
 

@@ -524,7 +524,7 @@ static void stormy(struct coil_coro *co)
             for (my->i = 0; my->i < 8; my->i++)
                 coil_task_cancel(my->tasks[my->i]);
             for (my->i = 0; my->i < 8; my->i++) {
-                CATCH_AWAIT(my->err, my->tasks[my->i]);
+                TRY_ALL(my->err) AWAIT(my->tasks[my->i]);
                 my->ends += my->err == COIL_EEND;
                 coil_task_drop(&my->tasks[my->i]);
             }

@@ -19,7 +19,7 @@ static void waits(struct coil_coro *co)
 {
     ASYNC(waits, my) {
         HOLD(my->cond);
-        CATCH_AWAIT(my->err, coil_condition_wait(my->cond));
+        TRY_ALL(my->err) AWAIT(coil_condition_wait(my->cond));
         CHECK(coil_lock_locked(my->cond->lock));
         trace("%d%s", my->id, my->err ? "!" : "");
         if (my->err < 0)
@@ -209,7 +209,7 @@ static void until(struct coil_coro *co)
 {
     ASYNC(until, my) {
         HOLD(my->cond);
-        CATCH_AWAIT(my->err, coil_condition_wait_for(my->cond, enough, my));
+        TRY_ALL(my->err) AWAIT(coil_condition_wait_for(my->cond, enough, my));
         CHECK(coil_lock_locked(my->cond->lock));
         trace("%d at %d%s", my->least, *my->count, my->err ? "!" : "");
         if (my->err < 0)
@@ -349,7 +349,7 @@ static void sleeper(struct coil_coro *co)
 {
     ASYNC(sleeper, my) {
         HOLD(&world.cond);
-        CATCH_AWAIT(my->err, coil_condition_wait(&world.cond));
+        TRY_ALL(my->err) AWAIT(coil_condition_wait(&world.cond));
         my->in = true;
         enter(my->id);
         if (my->err < 0)

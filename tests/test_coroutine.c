@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <coil/block.h>
 #include <coil/coroutine.h>
 #include <coil/event.h>
 #include <coil/future.h>
@@ -531,9 +532,8 @@ TEST(coroutine_return_is_one_statement)
 /* --- Wrong kinds -----------------------------------------------------------*/
 
 DEATH_TEST(coroutine_pointer_into_an_integer_aborts,
-           "AWAIT_TO: the result is a pointer, the variable holds an integer: "
-           "take it into a pointer variable, or RETURN an integer\n"
-           "    in take_int at .*test_coroutine.c:")
+           "the value is a pointer, the variable holds an integer: make "
+           "it a pointer")
 {
     int to = 0;
     open_loop();
@@ -602,8 +602,8 @@ DEATH_TEST(coroutine_huge_integer_into_a_real_aborts,
 }
 
 DEATH_TEST(coroutine_run_to_another_kind_aborts,
-           "RUN_TO: the result is an integer, the variable holds a pointer: "
-           "take it into an integer variable, or RETURN a pointer")
+           "the value is an integer, the variable holds a pointer: make "
+           "it an integer")
 {
     const char *to = NULL;
     RUN_TO(to, give_int, .value = 1);
@@ -634,9 +634,9 @@ COROUTINE(await_all_ways, int64_t a; int b; unsigned char c; int err;)
         TRY_AWAIT_TO(my->err, my->c, CALL(work, .value = 256));
         CHECK_INT(my->err, -EOVERFLOW);
         CHECK_INT(my->c, 0);
-        CATCH_AWAIT(my->err, CALL(work, .passes = 1));
+        TRY_ALL(my->err) AWAIT(CALL(work, .passes = 1));
         CHECK_INT(my->err, 0);
-        CATCH_AWAIT(my->err, CALL(work, .err = -EPERM));
+        TRY_ALL(my->err) AWAIT(CALL(work, .err = -EPERM));
         CHECK_INT(my->err, -EPERM);
         say("end");
     }
@@ -734,7 +734,7 @@ COROUTINE(look_at_details, int err;)
         CHECK_INT(coil_last_detail(), 77);
         TRY_AWAIT(my->err, CALL(work, .err = -EIO, .passes = 1));
         CHECK_INT(coil_last_detail(), 0);
-        CATCH_AWAIT(my->err, CALL(work, .err = -EIO, .detail = 1u << 31));
+        TRY_ALL(my->err) AWAIT(CALL(work, .err = -EIO, .detail = 1u << 31));
         CHECK_INT(coil_last_detail(), 1u << 31);
         FAIL_WITH(COIL_EPROTOCOL, COIL_DETAIL(COIL_PHASE_HEADERS, 9));
     }
@@ -770,15 +770,13 @@ COROUTINE(fail_with, int err;)
 }
 
 // An error number that is none would look like success.
-DEATH_TEST(coroutine_fail_with_0_aborts,
-           "FAIL wants a negative number and got 0: FAIL\\(-EIO\\), say; "
-           "RETURN\\(0\\) gives a value\n    in fail_with at .*:[1-9]")
+DEATH_TEST(coroutine_fail_with_0_aborts, "FAIL wants a negative number, not 0")
 {
     RUN(fail_with, .err = 0);
 }
 
 DEATH_TEST(coroutine_fail_with_errno_aborts,
-           "FAIL wants a negative number and got 5")
+           "FAIL wants a negative number, not 5")
 {
     RUN(fail_with, .err = EIO);
 }
@@ -859,50 +857,51 @@ TEST(coroutine_return_await_of_a_task_keeps_the_value_when_cancelled)
     coil_loop_close(loop);
 }
 
-COROUTINE(take, struct coil_future **from; int n; bool taken;)
+COROUTINE(take, struct coil_future **from; int n; bool gives_none;)
 {
     ASYNC(take, my) {
         *my->from = coil_future_ref(coil_future_new());
         AWAIT_TO(my->n, *my->from);
-        if (my->taken)
-            RETURN_TAKEN(my->n);
-        RETURN(my->n);
+        if (!my->gives_none)
+            RETURN(my->n);
     }
 }
 
-COROUTINE(take_twice, struct coil_future **from; int n, err; bool taken;)
+COROUTINE(take_twice, struct coil_future **from; int n, err; bool gives_none;)
 {
     ASYNC(take_twice, my) {
-        AWAIT_TO(my->n, CALL(take, .from = my->from, .taken = my->taken));
-        CATCH_AWAIT(my->err, coil_sleep(0));
+        AWAIT_TO(my->n, CALL(take, .from = my->from,
+                             .gives_none = my->gives_none));
+        TRY_ALL(my->err) AWAIT(coil_sleep(0));
         RETURN(my->n);
     }
 }
 
-// Of a task it is the result; in a call both give it, and the request goes up.
-TEST(coroutine_return_taken_keeps_the_value_when_cancelled)
+// A task ends with what RETURN has given, and without RETURN cancelled. A call
+// gives its value, or 0, and the request strikes the caller's next await.
+TEST(coroutine_return_keeps_the_value_when_cancelled)
 {
-    for (int taken = 0; taken < 2; taken++) {
+    for (int none = 0; none < 2; none++) {
         open_loop();
         struct coil_future *from = NULL;
-        struct coil_task *t = SPAWN(take, .from = &from, .taken = taken);
+        struct coil_task *t = SPAWN(take, .from = &from, .gives_none = none);
         pass();
         coil_future_set_int(from, 5);
         coil_task_cancel(t);
         CHECK_INT(coil_run_until(loop, t), 0);
-        CHECK_INT(error_of(t), taken ? 0 : -ECANCELED);
-        if (taken)
+        CHECK_INT(error_of(t), none ? -ECANCELED : 0);
+        if (!none)
             CHECK_INT(coil_future_int(coil_task_future(t)), 5);
         coil_future_unref(from);
 
-        t = SPAWN(take_twice, .from = &from, .taken = taken);
+        t = SPAWN(take_twice, .from = &from, .gives_none = none);
         struct take_twice *frame = coil_task_frame(t);
         pass();
         coil_future_set_int(from, 6);
         coil_task_cancel(t);
         CHECK_INT(coil_run_until(loop, t), 0);
         CHECK_INT(error_of(t), 0);
-        CHECK_INT(frame->n, 6);
+        CHECK_INT(frame->n, none ? 0 : 6);
         CHECK_INT(frame->err, -ECANCELED);
         coil_future_unref(from);
         coil_loop_close(loop);
@@ -970,37 +969,37 @@ struct knows {
     int fails;
     int64_t within;
     bool cancels;
-    int *block, *knew; // what it was in the block and in FINALLY
+    int *body, *knew; // what it was in the body and in FINALLY
 };
 
 static void knows(struct coil_coro *co)
 {
     ASYNC(knows, my) {
-        if (my->within)
-            WITHIN(my->within);
-        if (my->cancels)
-            coil_task_cancel(coil_task_current());
-        AWAIT(coil_sleep(my->within || my->cancels ? FOR_EVER : 0));
-        *my->block = coil_block_error(co);
-        if (my->fails)
-            FAIL(my->fails);
+        WITHIN(my->within ? my->within : COIL_NEVER) {
+            if (my->cancels)
+                coil_task_cancel(coil_task_current());
+            AWAIT(coil_sleep(my->within || my->cancels ? FOR_EVER : 0));
+            *my->body = coil_body_error(co);
+            if (my->fails)
+                FAIL(my->fails);
+        }
 
     FINALLY;
-        *my->knew = coil_block_error(co);
+        *my->knew = coil_body_error(co);
         AWAIT(coil_sleep(0));
-        CHECK_INT(coil_block_error(co), *my->knew);
+        CHECK_INT(coil_body_error(co), *my->knew);
     }
 }
 
 // To commit or to roll back.
-TEST(coroutine_finally_knows_how_the_block_ended)
+TEST(coroutine_finally_knows_how_the_body_ended)
 {
-    int block = 1, knew = 1;
-    CHECK_INT(RUN(knows, .block = &block, .knew = &knew), 0);
-    CHECK_INT(block, 0);
+    int body = 1, knew = 1;
+    CHECK_INT(RUN(knows, .body = &body, .knew = &knew), 0);
+    CHECK_INT(body, 0);
     CHECK_INT(knew, 0);
-    CHECK_INT(RUN(knows, .fails = -EIO, .block = &block, .knew = &knew), -EIO);
-    CHECK_INT(block, 0);
+    CHECK_INT(RUN(knows, .fails = -EIO, .body = &body, .knew = &knew), -EIO);
+    CHECK_INT(body, 0);
     CHECK_INT(knew, -EIO);
     CHECK_INT(RUN(knows, .within = COIL_MS(1), .knew = &knew), -ETIMEDOUT);
     CHECK_INT(knew, -ETIMEDOUT);
@@ -1328,12 +1327,12 @@ TEST(coroutine_cancelled_in_finally_goes_on_with_it)
 COROUTINE(try_slow_cleanup, int body, err; bool within;)
 {
     ASYNC(try_slow_cleanup, my) {
-        if (my->within)
-            WITHIN(COIL_MS(1));
-        TRY_AWAIT(my->err, CALL(slow_cleanup, .body = my->body));
-        say("a");
-        AWAIT(coil_sleep(FOR_EVER));
-        say("!");
+        WITHIN(my->within ? COIL_MS(1) : COIL_NEVER) {
+            TRY_AWAIT(my->err, CALL(slow_cleanup, .body = my->body));
+            say("a");
+            AWAIT(coil_sleep(FOR_EVER));
+            say("!");
+        }
 
     FINALLY;
         say("f");
@@ -1805,7 +1804,7 @@ COROUTINE(ignore_text, int err;)
         CHECK_INT(freed, 2);
         TRY_AWAIT(my->err, CALL(make_text));
         CHECK_INT(freed, 3);
-        CATCH_AWAIT(my->err, CALL(make_text));
+        TRY_ALL(my->err) AWAIT(CALL(make_text));
         CHECK_INT(freed, 4);
         AWAIT(CALL(make_text, .null = true));
         AWAIT(coil_gather(((struct coil_task *[]){ SPAWN(make_text) }), 1));
@@ -1840,13 +1839,23 @@ TEST(coroutine_frees_its_pointer_when_it_is_cancelled_late)
     CHECK_INT(coil_run_until(loop, t), 0);
     CHECK_INT(error_of(t), -ECANCELED);
     CHECK_INT(freed, 1);
-    // A request that its end finds undelivered replaces the pointer as well.
-    t = SPAWN(make_text, .cancel = true);
-    CHECK_INT(coil_run_until(loop, t), 0);
-    CHECK_INT(error_of(t), -ECANCELED);
-    CHECK_INT(freed, 2);
     coil_loop_close(loop);
-    CHECK_INT(freed, 2);
+    CHECK_INT(freed, 1);
+}
+
+// No await has met the request: the pointer is the result, for who takes it.
+TEST(coroutine_keeps_its_pointer_though_a_request_is_pending)
+{
+    open_loop();
+    struct coil_task *t = SPAWN(make_text, .cancel = true);
+    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(error_of(t), 0);
+    CHECK_INT(freed, 0);
+    char *text = coil_future_pointer(coil_task_future(t));
+    CHECK_STR(text, "text");
+    free(text);
+    coil_loop_close(loop);
+    CHECK_INT(freed, 0);
 }
 
 COROUTINE(pass_text_on, int depth; int fail_late; bool wait;)
@@ -2262,9 +2271,8 @@ COROUTINE(wrong_items, const char *text;)
 }
 
 DEATH_TEST(coroutine_item_of_another_kind_aborts,
-           "FOR_AWAIT or NEXT: the item is an integer, the variable holds a "
-           "pointer: take it into an integer variable, or YIELD a pointer\n"
-           "    in wrong_items at ")
+           "the value is an integer, the variable holds a pointer: make "
+           "it an integer")
 {
     RUN(wrong_items);
 }
@@ -2339,10 +2347,8 @@ COROUTINE(iterate_a_future, int i;)
 }
 
 DEATH_TEST(coroutine_loop_over_what_is_no_generator_aborts,
-           "loop at ([0-9]+)\n"
-           "coil: FOR_AWAIT wants a generator and got a future of one value: "
-           "AWAIT it, .*\n"
-           "    in iterate_a_future at .*test_coroutine.c:\\1$")
+           "loop at ([0-9]+)\ncoil: FOR_AWAIT wants a generator: AWAIT "
+           "this one")
 {
     RUN(iterate_a_future);
 }
@@ -2379,15 +2385,13 @@ COROUTINE(await_a_generator, bool spawn; int n;)
 }
 
 DEATH_TEST(coroutine_yield_to_an_await_aborts,
-           "YIELD in a coroutine that no FOR_AWAIT runs: it was awaited or "
-           "spawned; run it with FOR_AWAIT or NEXT\n    in numbers at ")
+           "YIELD in a coroutine that no FOR_AWAIT runs\n    in numbers at ")
 {
     RUN(await_a_generator);
 }
 
 DEATH_TEST(coroutine_yield_in_a_task_aborts,
-           "YIELD in a coroutine that no FOR_AWAIT runs: it was awaited or "
-           "spawned; run it with FOR_AWAIT or NEXT\n    in numbers at ")
+           "YIELD in a coroutine that no FOR_AWAIT runs\n    in numbers at ")
 {
     RUN(await_a_generator, .spawn = true);
 }
@@ -2405,10 +2409,8 @@ COROUTINE(iterate_twice, struct coil_future *generator; int i;)
 }
 
 DEATH_TEST(coroutine_generator_used_twice_aborts,
-           "loop at ([0-9]+)\n"
-           "coil: a generator is used twice, or after its end: CALL it anew; "
-           ".*\n"
-           "    in iterate_twice at .*test_coroutine.c:\\1$")
+           "loop at ([0-9]+)\ncoil: a generator is used twice, or after "
+           "its end: CALL it anew\n    in iterate_twice at .*test_coroutine.c:\\1$")
 {
     RUN(iterate_twice);
 }
@@ -2586,11 +2588,12 @@ COROUTINE(leave_slow_generator, struct coil_semaphore sem; int i;)
         // Other things that belong to it must not be taken for generators.
         coil_semaphore_init(&my->sem, 2);
         HOLD(&my->sem);
-        WITHIN(FOR_EVER);
-        SPAWN(work);
-        FOR_AWAIT(my->i, CALL(slow_finally_generator))
-            break;
-        say("a");
+        WITHIN(FOR_EVER) {
+            SPAWN(work);
+            FOR_AWAIT(my->i, CALL(slow_finally_generator))
+                break;
+            say("a");
+        }
 
     FINALLY;
         say("F");
@@ -2615,10 +2618,11 @@ TEST(coroutine_cancelled_while_a_generator_is_closing)
 COROUTINE(hurried_numbers, int i;)
 {
     ASYNC(hurried_numbers, my) {
-        WITHIN(1);
-        for (;;) {
-            YIELD(my->i++);
-            AWAIT(coil_sleep(0));
+        WITHIN(1) {
+            for (;;) {
+                YIELD(my->i++);
+                AWAIT(coil_sleep(0));
+            }
         }
 
     FINALLY;
@@ -2631,7 +2635,7 @@ COROUTINE(consume_slowly, int i, err;)
     ASYNC(consume_slowly, my) {
         FOR_AWAIT(my->i, CALL(hurried_numbers)) {
             say_number(my->i);
-            CATCH_AWAIT(my->err, coil_sleep(COIL_MS(2)));
+            TRY_ALL(my->err) AWAIT(coil_sleep(COIL_MS(2)));
             CHECK_INT(my->err, 0);
         }
         say("!");
@@ -2651,10 +2655,11 @@ TEST(coroutine_deadline_of_a_generator_is_its_own)
 COROUTINE(hurried_generator, struct coil_future *future; int i;)
 {
     ASYNC(hurried_generator, my) {
-        WITHIN(COIL_MS(1));
-        AWAIT(coil_future_ref(my->future));
-        YIELD(1);
-        AWAIT(coil_sleep(FOR_EVER));
+        WITHIN(COIL_MS(1)) {
+            AWAIT(coil_future_ref(my->future));
+            YIELD(1);
+            AWAIT(coil_sleep(FOR_EVER));
+        }
 
     FINALLY;
         say("G");
@@ -2676,7 +2681,7 @@ COROUTINE(consume_struck, struct coil_future *future; int i, err;)
         my->future = coil_future_new();
         SPAWN(set_late, .future = my->future);
         FOR_AWAIT(my->i, CALL(hurried_generator, .future = my->future)) {
-            CATCH_AWAIT(my->err, coil_sleep(0));
+            TRY_ALL(my->err) AWAIT(coil_sleep(0));
             CHECK_INT(my->err, 0);
             say_number(my->i);
         }
@@ -2838,8 +2843,8 @@ COROUTINE(hold_twice, struct coil_semaphore *sem;)
 
 // With one permit left it would wait for itself.
 DEATH_TEST(coroutine_hold_of_what_it_holds_aborts,
-           "HOLD of what this coroutine holds already: .*RELEASE it first\n"
-           "    in hold_twice at ")
+           "HOLD or WITH of what this coroutine holds already\n    "
+           "in hold_twice at ")
 {
     struct coil_semaphore sem;
     coil_semaphore_init(&sem, 5);
@@ -2858,7 +2863,7 @@ COROUTINE(release_unheld, struct coil_semaphore *sem; bool held_before;)
 }
 
 DEATH_TEST(coroutine_release_of_what_it_does_not_hold_aborts,
-           "does not hold: HOLD it .*\n    in release_unheld at ")
+           "does not hold: HOLD it\n    in release_unheld at ")
 {
     struct coil_semaphore sem;
     coil_semaphore_init(&sem, 1);
@@ -2866,7 +2871,7 @@ DEATH_TEST(coroutine_release_of_what_it_does_not_hold_aborts,
 }
 
 DEATH_TEST(coroutine_release_of_what_it_released_aborts,
-           "does not hold: HOLD it .*\n    in release_unheld at ")
+           "does not hold: HOLD it\n    in release_unheld at ")
 {
     struct coil_semaphore sem;
     coil_semaphore_init(&sem, 1);
@@ -2927,17 +2932,18 @@ TEST(coroutine_release_may_start_a_task)
 COROUTINE(be_within, int64_t ns, sleep; int then; int err; bool catch;)
 {
     ASYNC(be_within, my) {
-        WITHIN(my->ns);
-        if (my->catch) {
-            CATCH_AWAIT(my->err, coil_sleep(my->sleep));
-            CHECK_INT(my->err, -ECANCELED);
-            RETURN(3);
+        WITHIN(my->ns) {
+            if (my->catch) {
+                TRY_ALL(my->err) AWAIT(coil_sleep(my->sleep));
+                CHECK_INT(my->err, -ECANCELED);
+                RETURN(3);
+            }
+            AWAIT(coil_sleep(my->sleep));
+            if (my->then)
+                FAIL(my->then);
+            say("e");
+            RETURN(2);
         }
-        AWAIT(coil_sleep(my->sleep));
-        if (my->then)
-            FAIL(my->then);
-        say("e");
-        RETURN(2);
 
     FINALLY;
         AWAIT(coil_sleep(COIL_MS(1)));
@@ -2962,10 +2968,11 @@ TEST(coroutine_times_out)
 COROUTINE(end_before_deadline, int64_t sleep; int err;)
 {
     ASYNC(end_before_deadline, my) {
-        WITHIN(COIL_MS(5));
-        if (my->sleep)
-            AWAIT(coil_sleep(my->sleep));
-        RETURN(6);
+        WITHIN(COIL_MS(5)) {
+            if (my->sleep)
+                AWAIT(coil_sleep(my->sleep));
+            RETURN(6);
+        }
 
     FINALLY;
         TRY_AWAIT(my->err, coil_sleep(COIL_MS(10)));
@@ -2974,7 +2981,7 @@ COROUTINE(end_before_deadline, int64_t sleep; int err;)
     }
 }
 
-// The block was in time; its cleanup has all the time it needs.
+// The body was in time; its cleanup has all the time it needs.
 TEST(coroutine_deadline_is_off_in_finally)
 {
     int n = 0;
@@ -2996,10 +3003,11 @@ TEST(coroutine_that_catches_its_timeout_returns)
 COROUTINE(be_quick, int64_t ns; int i;)
 {
     ASYNC(be_quick, my) {
-        WITHIN(my->ns);
-        for (my->i = 0; my->i < 3; my->i++)
-            AWAIT(coil_sleep(0));
-        say("!");
+        WITHIN(my->ns) {
+            for (my->i = 0; my->i < 3; my->i++)
+                AWAIT(coil_sleep(0));
+            say("!");
+        }
 
     FINALLY;
         CHECK(my->i <= 1);
@@ -3018,16 +3026,17 @@ TEST(coroutine_deadline_of_0_strikes_in_the_next_pass)
 COROUTINE(within_within, int64_t outer, inner; int err; bool try;)
 {
     ASYNC(within_within, my) {
-        WITHIN(my->outer);
-        if (my->try) {
-            TRY_AWAIT(my->err, CALL(be_within, .ns = my->inner,
-                                    .sleep = FOR_EVER));
-            CHECK_INT(my->err, -ETIMEDOUT);
-            say("c");
-            RETURN(1);
+        WITHIN(my->outer) {
+            if (my->try) {
+                TRY_AWAIT(my->err, CALL(be_within, .ns = my->inner,
+                                        .sleep = FOR_EVER));
+                CHECK_INT(my->err, -ETIMEDOUT);
+                say("c");
+                RETURN(1);
+            }
+            AWAIT(CALL(be_within, .ns = my->inner, .sleep = FOR_EVER));
+            say("!");
         }
-        AWAIT(CALL(be_within, .ns = my->inner, .sleep = FOR_EVER));
-        say("!");
     }
 }
 
@@ -3071,9 +3080,10 @@ TEST(coroutine_cancelled_before_its_deadline_is_cancelled)
 COROUTINE(narrow_down, int64_t first, second;)
 {
     ASYNC(narrow_down, my) {
-        WITHIN(my->first);
-        WITHIN(my->second);
-        AWAIT(coil_sleep(FOR_EVER));
+        WITHIN(my->first) {
+            WITHIN(my->second)
+                AWAIT(coil_sleep(FOR_EVER));
+        }
     }
 }
 
@@ -3089,14 +3099,16 @@ TEST(coroutine_with_two_deadlines_keeps_the_earlier_one)
 COROUTINE(bound_the_cleanup, int body;)
 {
     ASYNC(bound_the_cleanup, my) {
-        WITHIN(COIL_MS(1));
-        if (my->body)
-            FAIL(my->body);
+        WITHIN(COIL_MS(1)) {
+            if (my->body)
+                FAIL(my->body);
+        }
 
     FINALLY;
-        WITHIN(COIL_MS(1));
-        AWAIT(coil_sleep(FOR_EVER));
-        say("f");
+        WITHIN(COIL_MS(1)) {
+            AWAIT(coil_sleep(FOR_EVER));
+            say("f");
+        }
     }
 }
 
@@ -3445,10 +3457,8 @@ TEST(coroutine_may_await_what_is_done_in_a_switch)
 
 // The line that is named is that of the await.
 DEATH_TEST(coroutine_await_in_a_switch_aborts,
-           "awaits at ([0-9]+)\n"
-           "coil: an await inside a `switch` of your own: the coroutine cannot "
-           "be resumed there\n"
-           "    in await_in_switch at .*test_coroutine.c:\\1$")
+           "awaits at ([0-9]+)\ncoil: an await inside a `switch` of "
+           "your own: use `if`\n    in await_in_switch at .*test_coroutine.c:\\1$")
 {
     RUN(await_in_switch);
 }
@@ -3469,24 +3479,24 @@ DEATH_TEST(coroutine_await_in_a_switch_in_finally_aborts,
     RUN(await_in_switch, .what = 3);
 }
 
-COROUTINE(return_in_block, bool late;)
+COROUTINE(return_in_body, bool late;)
 {
-    ASYNC(return_in_block, my) {
+    ASYNC(return_in_body, my) {
         if (my->late)
             AWAIT(coil_sleep(0));
         return;
     }
 }
 
-DEATH_TEST(coroutine_return_in_the_block_aborts,
-           "use RETURN\n    in return_in_block at .*test_coroutine.c:[0-9]")
+DEATH_TEST(coroutine_return_in_the_body_aborts,
+           "use RETURN\n    in return_in_body at .*test_coroutine.c:[0-9]")
 {
-    RUN(return_in_block);
+    RUN(return_in_body);
 }
 
-DEATH_TEST(coroutine_return_in_the_block_after_an_await_aborts, "use RETURN")
+DEATH_TEST(coroutine_return_in_the_body_after_an_await_aborts, "use RETURN")
 {
-    RUN(return_in_block, .late = true);
+    RUN(return_in_body, .late = true);
 }
 
 struct no_block {
@@ -3520,15 +3530,13 @@ COROUTINE(await_twice, struct coil_future *f; struct work place; int how;)
 }
 
 DEATH_TEST(coroutine_in_place_awaited_twice_aborts,
-           "a coroutine is awaited twice, .*: CALL it anew.*\n"
-           "    in await_twice at ")
+           "a coroutine is awaited twice: CALL it anew\n    in await_twice at ")
 {
     RUN(await_twice);
 }
 
 DEATH_TEST(coroutine_awaited_twice_aborts,
-           "a coroutine is awaited twice, .*: CALL it anew.*\n"
-           "    in await_twice at ")
+           "a coroutine is awaited twice: CALL it anew\n    in await_twice at ")
 {
     RUN(await_twice, .how = 1);
 }
@@ -3603,7 +3611,7 @@ COROUTINE(await_itself, bool deep;)
 }
 
 DEATH_TEST(coroutine_that_awaits_itself_aborts,
-           "a task awaits itself, .*\n    in await_itself at ")
+           "a task awaits itself\n    in await_itself at ")
 {
     RUN(await_itself);
 }
@@ -3669,47 +3677,44 @@ COROUTINE(await_null, enum null_await how; struct coil_future *f;
     }
 }
 
-#define NULL_AWAITED(what) \
+#define NULL_AWAITED \
     "awaits at ([0-9]+)\n" \
-    "coil: AWAIT of NULL: it wants a " what ", .* makes one\n" \
+    "coil: AWAIT of NULL: it wants a future or a task\n" \
     "    in await_null at .*test_coroutine.c:\\1$"
 
 // The line is that of the await, not of the one before.
-DEATH_TEST(coroutine_await_of_null_aborts, NULL_AWAITED("future"))
+DEATH_TEST(coroutine_await_of_null_aborts, NULL_AWAITED)
 {
     RUN(await_null, .how = NULL_FUTURE);
 }
 
 // As coil_task_drop() leaves it.
-DEATH_TEST(coroutine_await_of_a_null_task_aborts, NULL_AWAITED("task"))
+DEATH_TEST(coroutine_await_of_a_null_task_aborts, NULL_AWAITED)
 {
     RUN(await_null, .how = NULL_TASK);
 }
 
-DEATH_TEST(coroutine_await_to_of_null_aborts, NULL_AWAITED("task"))
+DEATH_TEST(coroutine_await_to_of_null_aborts, NULL_AWAITED)
 {
     RUN(await_null, .how = NULL_TO);
 }
 
-DEATH_TEST(coroutine_try_await_of_null_aborts, NULL_AWAITED("future"))
+DEATH_TEST(coroutine_try_await_of_null_aborts, NULL_AWAITED)
 {
     RUN(await_null, .how = NULL_TRY);
 }
 
-DEATH_TEST(coroutine_try_await_to_of_null_aborts, NULL_AWAITED("future"))
+DEATH_TEST(coroutine_try_await_to_of_null_aborts, NULL_AWAITED)
 {
     RUN(await_null, .how = NULL_TRY_TO);
 }
 
-DEATH_TEST(coroutine_return_await_of_null_aborts, NULL_AWAITED("future"))
+DEATH_TEST(coroutine_return_await_of_null_aborts, NULL_AWAITED)
 {
     RUN(await_null, .how = NULL_RETURN);
 }
 
-DEATH_TEST(coroutine_loop_over_null_aborts,
-           "awaits at ([0-9]+)\n"
-           "coil: FOR_AWAIT of NULL: it wants a generator, .*\n"
-           "    in await_null at .*test_coroutine.c:\\1$")
+DEATH_TEST(coroutine_loop_over_null_aborts, NULL_AWAITED)
 {
     RUN(await_null, .how = NULL_FOR);
 }
@@ -3727,7 +3732,7 @@ DEATH_TEST(coroutine_start_of_null_aborts,
 }
 
 DEATH_TEST(coroutine_drop_of_null_aborts,
-           "coil_drop\\(\\) of NULL: .*\n    in await_null at ")
+           "coil_drop.. of NULL\n    in await_null at ")
 {
     RUN(await_null, .how = NULL_DROP);
 }
@@ -3751,15 +3756,12 @@ COROUTINE(misuse_finally, enum in_finally what; int i;)
 }
 
 DEATH_TEST(coroutine_return_in_finally_aborts,
-           "RETURN or YIELD in FINALLY: .* before FINALLY\n"
-           "    in misuse_finally at ")
+           "RETURN or YIELD in FINALLY: put it before")
 {
     RUN(misuse_finally, .what = DO_RETURN);
 }
 
-DEATH_TEST(coroutine_fail_in_finally_aborts,
-           "FAIL in FINALLY: .* before FINALLY\n"
-           "    in misuse_finally at .*:[1-9]")
+DEATH_TEST(coroutine_fail_in_finally_aborts, "FAIL in FINALLY: put it before")
 {
     RUN(misuse_finally, .what = DO_FAIL);
 }
@@ -3916,22 +3918,23 @@ COROUTINE(use_everything, struct coil_semaphore *sem; struct coil_lock *lock;
         HOLD(my->sem);
         HOLD(my->lock);
         my->held = true;
-        WITHIN(FOR_EVER);
-        AWAIT(CALL(work, .passes = 1));
-        FOR_AWAIT(my->i, CALL(numbers, .to = 4, .wait = true)) {
-            if (my->i == 2)
-                break;
+        WITHIN(FOR_EVER) {
+            AWAIT(CALL(work, .passes = 1));
+            FOR_AWAIT(my->i, CALL(numbers, .to = 4, .wait = true)) {
+                if (my->i == 2)
+                    break;
+            }
+            FOR_AWAIT(my->i, CALL(doubled, .depth = 2))
+                continue;
+            AWAIT(CALL(pass_text_on, .depth = 1, .wait = true));
+            SPAWN(work, .passes = 2);
+            my->err = START(work);
+            if (my->err)
+                FAIL(my->err);
+            AWAIT(coil_sleep(1));
+            JOIN();
+            coil_drop(CALL(end_somehow, .given = 7, .waits = false));
         }
-        FOR_AWAIT(my->i, CALL(doubled, .depth = 2))
-            continue;
-        AWAIT(CALL(pass_text_on, .depth = 1, .wait = true));
-        SPAWN(work, .passes = 2);
-        my->err = START(work);
-        if (my->err)
-            FAIL(my->err);
-        AWAIT(coil_sleep(1));
-        JOIN();
-        coil_drop(CALL(end_somehow, .given = 7, .waits = false));
 
     FINALLY;
         if (my->held)

@@ -703,7 +703,7 @@ static void shared(struct coil_coro *co)
             for (my->i = my->round % 7; my->i < 64; my->i += 7)
                 coil_task_cancel(my->tasks[my->i]);
             for (my->i = 0; my->i < 64; my->i++) {
-                CATCH_AWAIT(my->err, my->tasks[my->i]);
+                TRY_ALL(my->err) AWAIT(my->tasks[my->i]);
                 CHECK(my->err == 0 || my->err == -ECANCELED);
                 if (my->i % 5 == 4 && my->err == 0)
                     free(coil_future_pointer(

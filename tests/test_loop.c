@@ -24,6 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <coil/block.h>
 #include <coil/coroutine.h>
 #include <coil/future.h>
 #include <coil/io.h>
@@ -1252,7 +1253,7 @@ COROUTINE(shrug_off, int times; int err;)
 {
     ASYNC(shrug_off, my) {
         while (my->times-- > 0)
-            CATCH_AWAIT(my->err, coil_sleep(COIL_MS(1)));
+            TRY_ALL(my->err) AWAIT(coil_sleep(COIL_MS(1)));
         note_call("e");
     }
 }
@@ -1444,10 +1445,11 @@ COROUTINE(hold_and_nap, struct coil_semaphore *sem; int fail;)
 {
     ASYNC(hold_and_nap, my) {
         HOLD(my->sem);
-        WITHIN(COIL_SECONDS(1000));
-        AWAIT(coil_sleep(1000));
-        if (my->fail)
-            FAIL(my->fail);
+        WITHIN(COIL_SECONDS(1000)) {
+            AWAIT(coil_sleep(1000));
+            if (my->fail)
+                FAIL(my->fail);
+        }
     }
 }
 

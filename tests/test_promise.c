@@ -270,7 +270,7 @@ static void many(struct coil_coro *co)
             for (my->i = 0; my->i < 64; my->i += 3)
                 coil_task_cancel(my->tasks[my->i]);
             for (my->i = 0; my->i < 64; my->i++) {
-                CATCH_AWAIT(my->err, my->tasks[my->i]);
+                TRY_ALL(my->err) AWAIT(my->tasks[my->i]);
                 if (my->err == 0) {
                     my->got++;
                     free(coil_future_pointer(

@@ -57,7 +57,7 @@ static void interrupted(struct coil_coro *co)
             COIL_AWAIT(coil_signal(SIGINT));
             trace("heard");
         } else if (my->how == RETURN_7 || my->how == FAIL_EIO) {
-            COIL_CATCH_AWAIT(my->err, coil_sleep(COIL_SECONDS(1000)));
+            COIL_TRY_ALL(my->err) COIL_AWAIT(coil_sleep(COIL_SECONDS(1000)));
             CHECK_INT(my->err, -ECANCELED);
             CHECK_INT(coil_last_detail(), COIL_CANCEL_INTERRUPT);
             if (my->how == FAIL_EIO)

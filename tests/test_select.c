@@ -327,8 +327,8 @@ TEST(select_holds_a_reference_of_its_own)
 }
 
 #define NOT_BEGUN(function, i) \
-    function ": case " #i " is a coroutine or operation that has not begun: " \
-             "make it a task with SPAWN or coil_spawn"
+    function ": case " #i " has not begun: make it a task with SPAWN or " \
+             "coil_spawn"
 
 DEATH_TEST(select_of_a_call_that_has_not_begun_aborts,
            NOT_BEGUN("coil_select", 1))

@@ -45,7 +45,7 @@ static void waits(struct coil_coro *co)
 
 /* ---- The table: queued ------------------------------------------------ */
 
-// What the block would have acquired does not exist; its arguments do.
+// What the body would have acquired does not exist; its arguments do.
 TEST(task_cancelled_before_its_first_step_runs_finally_only)
 {
     stage_open();
@@ -99,8 +99,7 @@ TEST(task_cancelled_twice_before_its_first_step_cleans_up_undisturbed)
 struct cancels_itself {
     struct coil_coro coro;
     struct coil_future *then;
-    struct coil_task *child;
-    int err;
+    bool gives_none;
 };
 
 static void cancels_itself(struct coil_coro *co)
@@ -111,7 +110,8 @@ static void cancels_itself(struct coil_coro *co)
         if (my->then)
             AWAIT(take(&my->then));
         trace("over");
-        RETURN(1);
+        if (!my->gives_none)
+            RETURN(1);
 
     FINALLY;
         trace("finally");
@@ -168,16 +168,31 @@ TEST(task_that_cancels_itself_still_gets_what_is_done_already)
     stage_open();
     struct coil_task *t = coil_spawn(
         CALL(cancels_itself, .then = coil_future_done_with(0, 1)));
-    CHECK_INT(stage_run(t), -ECANCELED);
+    CHECK_INT(stage_run(t), 0);
+    CHECK_INT(coil_future_int(coil_task_future(t)), 1);
     CHECK_TRACE("goes on over finally");
     stage_close();
 }
 
-// asyncio test_cancel_at_end: nobody was told, so the task says it.
-TEST(task_that_cancels_itself_and_returns_ends_cancelled)
+// trio: no await has met the request, so the value of RETURN stands. (In
+// asyncio, test_cancel_at_end, it is lost.)
+TEST(task_that_cancels_itself_and_returns_keeps_its_value)
 {
     stage_open();
     struct coil_task *t = coil_spawn(CALL(cancels_itself));
+    CHECK_INT(stage_run(t), 0);
+    CHECK_INT(coil_future_int(coil_task_future(t)), 1);
+    CHECK_INT(coil_task_cancelling(t), 1);
+    CHECK_TRACE("goes on over finally");
+    stage_close();
+}
+
+// asyncio test_cancel_at_end: a body that gives no value loses none, and the
+// task says that it was cancelled.
+TEST(task_that_cancels_itself_and_runs_off_its_end_ends_cancelled)
+{
+    stage_open();
+    struct coil_task *t = coil_spawn(CALL(cancels_itself, .gives_none = true));
     CHECK_INT(stage_run(t), -ECANCELED);
     CHECK_INT(stage_reason(t), COIL_CANCEL_INTERRUPT);
     CHECK_TRACE("goes on over finally");
@@ -313,20 +328,6 @@ TEST(task_keeps_the_request_until_a_lingering_operation_has_succeeded)
     stage_close();
 }
 
-// With no await left to strike the task says itself that it was cancelled.
-TEST(task_whose_block_ends_with_an_undelivered_request_ends_cancelled)
-{
-    stage_open();
-    struct hand op = { .on_cancel = HAND_SUCCEEDS, .value = 7 };
-    struct coil_task *t = coil_spawn(CALL(waits, .on = hand_op(&op)));
-    stage_passes(1);
-    CHECK(coil_task_cancel_reason(t, COIL_CANCEL_GROUP));
-    CHECK_INT(stage_run(t), -ECANCELED);
-    CHECK_INT(stage_reason(t), COIL_CANCEL_GROUP);
-    CHECK_TRACE("begun value 7 over finally");
-    stage_close();
-}
-
 struct tries {
     struct coil_coro coro;
     struct coil_future *on, *then;
@@ -338,7 +339,8 @@ static void tries(struct coil_coro *co)
     ASYNC(tries, my) {
         TRY_AWAIT(my->err, take(&my->on));
         trace("err %d", my->err);
-        AWAIT(take(&my->then));
+        if (my->then)
+            AWAIT(take(&my->then));
         trace("over");
 
     FINALLY;
@@ -347,6 +349,29 @@ static void tries(struct coil_coro *co)
             coil_drop(my->on);
         if (my->then)
             coil_drop(my->then);
+    }
+}
+
+// With no await left to strike, what it returns stands; without RETURN the task
+// says itself that it was cancelled.
+TEST(task_whose_body_ends_with_an_undelivered_request_keeps_its_value)
+{
+    for (int value = 0; value < 2; value++) {
+        stage_open();
+        struct hand op = { .on_cancel = HAND_SUCCEEDS, .value = 7 };
+        struct coil_future *f = hand_op(&op);
+        struct coil_task *t = coil_spawn(value ? CALL(waits, .on = f)
+                                               : CALL(tries, .on = f));
+        stage_passes(1);
+        CHECK(coil_task_cancel_reason(t, COIL_CANCEL_GROUP));
+        CHECK_INT(stage_run(t), value ? 0 : -ECANCELED);
+        if (value)
+            CHECK_INT(coil_future_int(coil_task_future(t)), 7);
+        else
+            CHECK_INT(stage_reason(t), COIL_CANCEL_GROUP);
+        CHECK_TRACE(value ? "begun value 7 over finally"
+                          : "err 0 over finally");
+        stage_close();
     }
 }
 
@@ -455,7 +480,7 @@ static void refuses(struct coil_coro *co)
 {
     ASYNC(refuses, my) {
         for (;;) {
-            CATCH_AWAIT(my->err, hand_op(my->op));
+            TRY_ALL(my->err) AWAIT(hand_op(my->op));
             if (!my->err)
                 RETURN(0);
             trace("asked");
@@ -740,10 +765,12 @@ struct catches {
 static void catches(struct coil_coro *co)
 {
     ASYNC(catches, my) {
-        if (my->task)
-            CATCH_AWAIT(my->err, my->task);
-        else
-            CATCH_AWAIT(my->err, take(&my->on));
+        TRY_ALL(my->err) {
+            if (my->task)
+                AWAIT(my->task);
+            else
+                AWAIT(take(&my->on));
+        }
         trace("caught %d %d", my->err, COIL_DETAIL_CODE(coil_last_detail()));
         AWAIT(coil_sleep(0));
         RETURN(11);
@@ -840,7 +867,7 @@ struct catches_and_fails {
 static void catches_and_fails(struct coil_coro *co)
 {
     ASYNC(catches_and_fails, my) {
-        CATCH_AWAIT(my->err, take(&my->on));
+        TRY_ALL(my->err) AWAIT(take(&my->on));
         trace("caught %d", my->err);
         FAIL(my->err);
     }
@@ -985,7 +1012,7 @@ TEST(task_cancelled_in_finally_loses_only_the_current_await)
 }
 
 // The first error stays, as with any error in FINALLY.
-TEST(task_cancelled_in_finally_keeps_the_error_of_the_block)
+TEST(task_cancelled_in_finally_keeps_the_error_of_the_body)
 {
     stage_open();
     struct hand first = { 0 }, second = { 0 };
@@ -1237,7 +1264,7 @@ static void awaits_itself(struct coil_coro *co)
 
 // It could never end.
 DEATH_TEST(task_that_awaits_itself_aborts,
-           "a task awaits itself, .*\n    in awaits_itself at .*test_task.c:")
+           "a task awaits itself\n    in awaits_itself at .*test_task.c:")
 {
     RUN(awaits_itself);
 }
@@ -2035,8 +2062,9 @@ static void fetches(struct coil_coro *co)
         if (my->how == QUIET)
             coil_task_quiet(my->child);
         AWAIT(coil_sleep(0));
-        if (my->how == AWAITED)
-            CATCH_AWAIT(my->err, my->child);
+        if (my->how == AWAITED) {
+            TRY_ALL(my->err) AWAIT(my->child);
+        }
         if (my->how == TRIED)
             TRY_AWAIT(my->err, my->child);
         if (my->how == ASKED)
@@ -2191,19 +2219,26 @@ TEST(task_that_was_peeked_at_still_frees_the_pointer_it_gives)
     stage_close();
 }
 
-// The result is replaced by -ECANCELED: the pointer has no owner but us.
-TEST(task_frees_the_pointer_it_gives_when_it_ends_cancelled)
+// The request came too late: the pointer is the result, taken or freed.
+TEST(task_keeps_the_pointer_it_gives_though_a_request_is_pending)
 {
-    stage_open();
-    struct hand op = { .on_cancel = HAND_SUCCEEDS };
-    struct coil_task *t = coil_spawn(CALL(makes, .on = hand_op(&op)));
-    stage_passes(1);
-    coil_task_cancel(t);
-    CHECK_INT(stage_run(t), -ECANCELED);
-    CHECK_INT(given_back, 1);
-    stage_close();
+    for (int taken = 0; taken < 2; taken++) {
+        stage_open();
+        struct hand op = { .on_cancel = HAND_SUCCEEDS };
+        struct coil_task *t = coil_spawn(CALL(makes, .on = hand_op(&op)));
+        stage_passes(1);
+        coil_task_cancel(t);
+        given_back = 0;
+        CHECK_INT(stage_run(t), 0);
+        if (taken)
+            give_back(coil_future_pointer(coil_task_future(t)));
+        coil_task_drop(&t);
+        CHECK_INT(given_back, 1);
+        stage_close();
+    }
 }
 
+// The result is replaced by -ECANCELED: the pointer has no owner but us.
 TEST(task_frees_the_pointer_it_gives_when_finally_is_cancelled)
 {
     stage_open();
@@ -2611,7 +2646,7 @@ TEST(task_made_of_any_future_can_be_cancelled)
     }
 }
 
-// The block is skipped, FINALLY is not: the frame may own something.
+// The body is skipped, FINALLY is not: the frame may own something.
 TEST(task_made_of_a_frame_in_place_runs_its_finally)
 {
     stage_open();

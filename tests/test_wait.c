@@ -1279,8 +1279,8 @@ TEST(cancel_and_wait_for_futures_cancels_also_without_memory)
 /* ---- What has not begun ------------------------------------------------ */
 
 #define NOT_BEGUN(function, i) \
-    function ": element " #i " is a coroutine or operation that has not " \
-             "begun: make it a task with SPAWN or coil_spawn"
+    function ": element " #i " has not begun: make it a task with SPAWN or " \
+             "coil_spawn"
 
 /* Three futures, of which the last has not begun. */
 static struct coil_future **last_not_begun(struct coil_future *last)

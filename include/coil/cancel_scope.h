@@ -9,34 +9,39 @@
  *     struct download {
  *         struct coil_coro coro;
  *         struct coil_cancel_scope scope;
+ *         int err;
  *         ...
  *     };
  *
- *     ASYNC(download, my) {
- *         CANCEL_SCOPE(&my->scope);       // the rest of this block
+ *     TRY(my->err) CANCEL_SCOPE(&my->scope) {
  *         ...
  *         coil_cancel_scope_set_deadline(&my->scope,
  *                                        coil_now() + COIL_SECONDS(5));
+ *         ...
+ *     }
  *
- * WITHIN(duration) is the plain form: a deadline that does not move, and one
- * cancellation. A scope's is level-triggered: once it is cancelled or late,
- * every await in its block fails, in all that the block has called, until the
- * block is over; who catches the cancellation meets it again at its next await.
- * FINALLY is shielded: its awaits wait.
+ * WITHIN(duration) is the plain form: its deadline does not move, and it
+ * cancels once. A scope is level-triggered: once the scope is cancelled or
+ * late, every await in its block fails, also in coroutines that the block has
+ * called and in the tasks of its GROUPs, until the block is over. Code that
+ * catches the cancellation (TRY_ALL) meets it again at its next await. FINALLY
+ * is shielded: its awaits wait as usual.
  *
- * The block ends with -ECANCELED or -ETIMEDOUT, an error as any other for who
- * awaits it: to be cancelled from outside is another matter and goes on up.
+ * The block fails with -ECANCELED or -ETIMEDOUT, an error like any other: TRY
+ * around the scope takes this error, but not a cancellation from outside. If no
+ * TRY takes the error, the coroutine ends with it; a task that ends with
+ * -ECANCELED is not reported.
  */
 
 #include <coil/api.h>
-#include <coil/coroutine.h>
+#include <coil/block.h>
 #include <coil/time.h>
 
 COIL_BEGIN_DECLS
 
 struct cancel_scope;
 
-/* In your memory; zero bytes are one that nobody has entered. Private. */
+/* In your memory; a scope of zero bytes was not entered yet. Private. */
 struct coil_cancel_scope {
     struct cancel_scope *inside;
     int64_t deadline;
@@ -44,30 +49,33 @@ struct coil_cancel_scope {
 };
 
 /*
- * Cancel it. Before it is entered: then the first await strikes.
+ * Cancel the scope. If it was not entered yet, its first await is struck.
  *
- * Result    false if it is over, or was cancelled or late already
+ * Result    false if the scope is over, or was cancelled or late already
  * Source    trio CancelScope.cancel()
  */
 COIL_API bool coil_cancel_scope_cancel(struct coil_cancel_scope *scope);
 
 /*
- * Set, move or (COIL_NEVER) remove its deadline; before it is entered, too. One
- * that has passed strikes in the next pass.
+ * Set, move or (COIL_NEVER) remove the deadline of the scope, which need not be
+ * entered yet. A deadline that has passed strikes in the next pass.
  *
  * Units     nanoseconds, as coil_now()
- * Errors    -EALREADY it was cancelled or late, or is over; -ENOMEM: the old
- *           one stands
+ * Errors    -EALREADY: the scope was cancelled or late, or is over; -ENOMEM:
+ *           the old deadline stands
  * Source    asyncio Timeout.reschedule()
  */
 COIL_API int coil_cancel_scope_set_deadline(struct coil_cancel_scope *scope,
                                             int64_t deadline_ns);
 
-/* Its deadline; COIL_NEVER. Source: asyncio Timeout.when() */
+/* Its deadline; COIL_NEVER: none. Source: asyncio Timeout.when() */
 COIL_API int64_t
 coil_cancel_scope_deadline(const struct coil_cancel_scope *scope);
 
-/* True once it was cancelled; once its deadline struck. Also afterwards. */
+/*
+ * True once the scope was cancelled; true once its deadline has struck. Both
+ * stay true when the block is over.
+ */
 COIL_API bool
 coil_cancel_scope_cancelled(const struct coil_cancel_scope *scope);
 COIL_API bool coil_cancel_scope_expired(const struct coil_cancel_scope *scope);
@@ -77,23 +85,25 @@ COIL_END_DECLS
 #ifndef __cplusplus
 
 /*
- * The rest of this block is in the scope. Aborts in FINALLY, and if the scope
- * was entered before. Without memory the block ends with -ENOMEM.
+ * A block that is in the scope. Aborts in FINALLY, and if the scope was entered
+ * before: zero the scope to use it again. Without memory the block fails with
+ * -ENOMEM.
  *
+ * Errors    -ECANCELED, -ETIMEDOUT, -ENOMEM
  * Lifetime  lends `scope` until the block is over
  * Source    trio.CancelScope, asyncio.timeout()
  */
 #define COIL_CANCEL_SCOPE(scope) \
-    do { \
-        if (coili_cancel_scope_enter(co, (scope))) \
-            goto coil_again; \
-    } while (0)
+    COILI_COVER(COILI_LANDING(6), \
+                for (coili_cancel_scope_enter(co, COILI_LANDING(6), (scope)); \
+                     coili_block_more(co, COILI_LANDING(6));)) \
+        COILI_WARNS_OF_EMPTY
 
 #ifndef COIL_NO_SHORT_NAMES
 #define CANCEL_SCOPE(scope) COIL_CANCEL_SCOPE(scope)
 #endif
 
-COIL_API bool coili_cancel_scope_enter(struct coil_coro *co,
+COIL_API void coili_cancel_scope_enter(struct coil_coro *co, int32_t id,
                                        struct coil_cancel_scope *scope);
 
 #endif

@@ -5,10 +5,16 @@
 /*
  * condition.h: wait, under a lock, until something is so.
  *
- *     HOLD(my->cond);
- *     AWAIT(coil_condition_wait_for(my->cond, has_room, my->buffer));
- *     ...
- *     coil_condition_notify(my->cond, 1);
+ *     WITH(my->cond) {
+ *         AWAIT(coil_condition_wait_for(my->cond, has_room, my->buffer));
+ *         ...
+ *         coil_condition_notify(my->cond, 1);
+ *     }
+ *
+ * A coroutine must not HOLD a condition until its end while a child of it waits
+ * there: children end before holds are released, and the wait of a child that
+ * is cancelled needs the lock. WITH releases it at the closing brace, before
+ * that.
  *
  * For what must stay whole across awaits and is waited for: without an await
  * between test and use an event, or a queue, is simpler.
@@ -32,7 +38,7 @@ struct coil_condition {
 
 /*
  * A condition over `lock`, which several may share; NULL: over one of its own.
- * HOLD(cond) holds its lock.
+ * WITH(cond) and HOLD(cond) hold its lock.
  *
  * Lifetime  lends `lock` as long as it is used
  * Source    asyncio.Condition

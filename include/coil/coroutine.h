@@ -24,26 +24,41 @@
  *     int main(void) { return RUN(greet, .name = "world") < 0; }
  *
  * A coroutine is a function over a struct, and both bear one name. The struct
- * is its frame. ASYNC opens its one block; `my` is the frame in it. An await
- * that has to wait returns from the function; the loop calls it again and the
- * block goes on behind the await: a switch over line numbers (Duff's device).
+ * is its frame. The braces of ASYNC are its body; `my` is the frame in it. An
+ * await that has to wait returns from the function; the loop calls it again and
+ * the body goes on behind the await: a switch over line numbers (Duff's
+ * device).
  *
- * What follows from it:
- *   - what must outlive an await is a field; a local is lost there (gcc tells of
- *     some at -O1, clang of some with -Wconditional-uninitialized, and a build
- *     with COIL_DEBUG spoils the rest);
- * and, caught loudly:
- *   - no `switch` of your own around an await (aborts at the first resume);
- *   - one await a line (does not compile otherwise: "duplicate label");
- *   - no `return` in the block: RETURN(v), FAIL(err) (aborts); a `break` or
- *     `continue` that is in no loop ends the block, as RETURN(0) would;
- *   - a frame of at most COIL_FRAME_MAX bytes (does not compile otherwise);
- *   - ASYNC names its own function (gcc at -O1 and clang refuse another).
+ * An await that fails ends the coroutine with that error, by way of FINALLY,
+ * unless a block around it takes the error or makes another one of it. Blocks
+ * are the words for a part of a body, as in Python; they are in block.h, and
+ * the first to learn after this page:
  *
- * Whatever a coroutine starts is its child. When its block ends, for whatever
- * reason, children that still run are cancelled and awaited, then FINALLY
- * runs, then what it HOLDs is released, then its result is published. So its
- * fields may be lent to its children.
+ *     TRY(my->err) {                      // try: ... except
+ *         WITHIN(COIL_SECONDS(2)) {       // async with asyncio.timeout(2):
+ *             AWAIT_TO(my->n, ...);
+ *         }
+ *     }
+ *     WITH(&my->lock) { ... }             // async with lock:
+ *     GROUP(&my->group) { SPAWN(...); }   // async with TaskGroup():  (group.h)
+ *
+ * A variable that must outlive an await is a field; a local is lost there. gcc
+ * warns of some such locals at -O1, clang of some with
+ * -Wconditional-uninitialized, and a libcoil that was built with cmake
+ * -DCOIL_DEBUG=ON overwrites the rest.
+ * The other traps do not compile or abort:
+ *   - no `switch` of your own around an await: aborts at the first resume;
+ *   - one await a line: does not compile otherwise ("duplicate label");
+ *   - no `return` in the body, but RETURN(v) and FAIL(err): aborts; a `break`
+ *     or `continue` that is in no loop ends the body, as its closing brace
+ *     does;
+ *   - a frame of at most COIL_FRAME_MAX bytes: does not compile otherwise;
+ *   - ASYNC names its own function: gcc at -O1 and clang refuse another name.
+ *
+ * Every task that a coroutine starts is its child. When its body ends, for
+ * whatever reason, children that still run are cancelled and awaited, then
+ * FINALLY runs, then what the coroutine HOLDs is released, then its result is
+ * published. So its fields may be lent to its children.
  */
 
 #include <errno.h>
@@ -94,8 +109,8 @@ COIL_END_DECLS
 /* ---- Calling ---------------------------------------------------------- */
 
 /*
- * A coroutine with its arguments by name; the fields not named are zero. It
- * runs when it is awaited, spawned or combined, not before.
+ * A coroutine with its arguments by name; fields that are not named are zero.
+ * The coroutine runs when it is awaited, spawned or combined, not before.
  *
  *     AWAIT(CALL(greet, .name = "world"));
  *
@@ -107,7 +122,8 @@ COIL_END_DECLS
 
 /*
  * The same in your memory, mostly a field of your frame: nothing is allocated
- * and nothing can fail. Results larger than a word are read from it.
+ * and the call cannot fail. Results larger than a word are read from that
+ * frame.
  *
  *     AWAIT(CALL_IN(&my->child, greet, .name = "world"));
  *
@@ -117,11 +133,13 @@ COIL_END_DECLS
     COILI_CALL_IN(place, __VA_ARGS__, .coro.line = 0)
 
 /*
- * Run it concurrently, as a child of this coroutine. Its first step is queued
- * behind what is ready. What still runs when this block ends is cancelled then:
- * JOIN() waits for it, and so does the end of a group's block (group.h). The
- * frame is kept until this coroutine is over: in a loop without end START, or
- * drop the handle.
+ * Run a coroutine concurrently, as a task that is a child of this one. Its
+ * first step is queued behind the steps that are ready. A task that still runs
+ * when this body ends is cancelled then; JOIN() waits until all children have
+ * ended. A task spawned in a GROUP belongs to the group, whose closing brace
+ * waits for it (group.h). The task's frame is kept until this coroutine is
+ * over, or the GROUP is entered again: in an endless loop use START, or drop
+ * the handle.
  *
  * Result    a struct coil_task *, to be awaited any number of times; without
  *           memory one that has failed with -ENOMEM
@@ -146,11 +164,11 @@ COIL_END_DECLS
  *
  * Ctrl-C: in the main thread, if SIGINT has its default disposition and unless
  * options.leave_sigint, the first SIGINT cancels the coroutine, for the reason
- * COIL_CANCEL_INTERRUPT; a second one ends the process at once, as ever. Who
- * listens to SIGINT (signal.h) gets it instead.
+ * COIL_CANCEL_INTERRUPT; a second one ends the process at once, as without
+ * coil. A listener to SIGINT (signal.h) gets the signal instead.
  *
- * Result    0, or the error of the loop or of the coroutine; -EINTR if that was
- *           cancelled by SIGINT and by nobody else
+ * Result    0, or the error of the loop or of the coroutine; -EINTR if the
+ *           coroutine was cancelled by SIGINT and by nothing else
  * Source    asyncio.run()
  */
 #define COIL_RUN(...) COIL_RUN_WITH(NULL, __VA_ARGS__)
@@ -163,8 +181,8 @@ COIL_END_DECLS
      coili_run_end(COIL_CALL(__VA_ARGS__), COILI_KIND(lvalue), &(lvalue)))
 
 /*
- * The same on a loop of this thread's that is there, any number of times: what
- * the coroutine has detached goes on at the next run. Inside a run it aborts.
+ * The same on a loop that this thread has made, any number of times: tasks that
+ * the coroutine has detached go on at the next run. Aborts inside another run.
  *
  *     coil_loop_new(&loop, NULL);
  *     err = RUN_ON(loop, first);
@@ -182,10 +200,10 @@ COIL_END_DECLS
     (coili_run_on_begin((loop), COILI_ABI), \
      coili_run_on_end(COIL_CALL(__VA_ARGS__), COILI_KIND(lvalue), &(lvalue)))
 
-/* ---- The block -------------------------------------------------------- */
+/* ---- The body --------------------------------------------------------- */
 
 /*
- * Opens the block of coroutine T, in which `my` is its frame; ASYNC(T) will do
+ * Opens the body of coroutine T, in which `my` is its frame; ASYNC(T) is enough
  * where no field is used. The parameter of the function must be called co.
  *
  * Expansion of ASYNC(greet, my) { ... AWAIT(x); ... }:
@@ -199,15 +217,16 @@ COIL_END_DECLS
  *         }
  *
  * A line that the switch does not know falls to coili_leave(), which ends the
- * coroutine or says what went wrong.
+ * coroutine, or aborts with a message.
  */
 #define COIL_ASYNC(...) \
     COILI_FOURTH(__VA_ARGS__, COILI_ASYNC_3, COILI_ASYNC_2, COILI_ASYNC_1, ) \
     (__VA_ARGS__)
 
 /*
- * The same for a coroutine that returns a pointer which it allocated: nobody
- * took it, so `free_fn` frees it with the future. NULL is not freed.
+ * The same for a coroutine that returns a pointer to memory that it allocated:
+ * if no await or call takes the pointer, `free_fn` frees it with the future.
+ * NULL is not freed.
  */
 #define COIL_ASYNC_GIVES(T, my, free_fn) \
     _Static_assert(offsetof(struct T, coro) == 0, \
@@ -245,19 +264,20 @@ COIL_END_DECLS
  *         ASYNC(greet, my) {
  *             ...
  *
- * A coroutine that is called before its definition, or in another file, wants
- * its struct and a declaration of its function written there, as above.
+ * For a coroutine that is called before its definition, or in another file,
+ * write its struct and a declaration of its function there, as above.
  */
 #define COIL_COROUTINE(...) \
     COILI_COROUTINE(COILI_SECOND(__VA_ARGS__, COILI_NONE, )) \
     (__VA_ARGS__)
 
 /*
- * What follows runs exactly once, however the block ended; also when the
- * coroutine was cancelled before its first step, with the fields not given
- * zero. It may await; an await that fails there does not jump, and the first
- * error stays, that of a cancellation too: TRY_AWAIT what must be known to have
- * failed. Deadlines of the block are off.
+ * The code behind FINALLY runs exactly once, however the body ended; also when
+ * the coroutine was cancelled before its first step: fields that CALL was not
+ * given are zero then. The code may await; an await that fails there does not
+ * jump, and the coroutine keeps its first error, also that of a cancellation.
+ * Use TRY_AWAIT or TRY where a failure must be known. FINALLY stands behind all
+ * blocks of the body.
  */
 #define COIL_FINALLY \
     do { \
@@ -268,7 +288,17 @@ COIL_END_DECLS
         coili_in_finally(co); \
     } while (0)
 
-/* End this coroutine with a word, or with an error (and a detail). */
+/*
+ * End this coroutine with a word, or with an error (and a detail).
+ *
+ * The value of RETURN stands: a cancellation that was requested before, and
+ * that has struck no await, is too late for a task; in a callee it strikes the
+ * next await of the caller. A body that runs off its end gives the integer 0; a
+ * task with such a request then ends cancelled. In blocks a value or an error
+ * passes the closing braces on its way out. The closing brace of a GROUP that
+ * has to wait is an await, and a cancellation there takes the place of the
+ * value.
+ */
 #define COIL_RETURN(v) \
     do { \
         COILI_PUT(co, v); \
@@ -283,21 +313,8 @@ COIL_END_DECLS
     } while (0)
 
 /*
- * The same for a word that must not be lost, such as the number of bytes taken
- * from a stream: it is the result of a task even if a cancellation has come
- * with it, which would make an error of a RETURN.
- */
-#define COIL_RETURN_TAKEN(v) \
-    do { \
-        COILI_PUT(co, v); \
-        coili_result_beats_cancel(co); \
-        coili_body_over(co); \
-        goto coil_again; \
-    } while (0)
-
-/*
- * Await `x` and end with whatever it ended with: value, error, ownership. A
- * value is taken, as by RETURN_TAKEN.
+ * Await `x` and end as `x` has ended: with its value or error, and the
+ * ownership of a pointer.
  */
 #define COIL_RETURN_AWAIT(x) \
     do { \
@@ -314,11 +331,12 @@ COIL_END_DECLS
 
 /*
  * Wait for a future (taken) or a task (borrowed); NULL aborts. AWAIT_TO stores
- * its result; a wrong kind aborts, a value too large for the lvalue is
- * -EOVERFLOW. The integer 0, as of a coroutine that ends without RETURN, is
- * NULL in a pointer and 0.0 in a double. An error ends this coroutine with it,
- * by way of FINALLY. Store into fields: of a local gcc may say that it is not
- * initialised, since an await in FINALLY stores nothing when it fails.
+ * its result; a value of another kind than the lvalue's aborts, a value too
+ * large for the lvalue fails with -EOVERFLOW. The integer 0, as of a coroutine
+ * that ends without RETURN, is NULL in a pointer and 0.0 in a double. An error
+ * of `x` ends this coroutine, by way of FINALLY. Store into fields: for a local
+ * gcc may warn that it is not initialised, since an await in FINALLY stores
+ * nothing when it fails.
  */
 #define COIL_AWAIT(x) \
     do { \
@@ -345,7 +363,8 @@ COIL_END_DECLS
 
 /*
  * The same, but the outcome, 0 or the error, lands in the int `err`. This
- * task's own cancellation does not: it goes to FINALLY all the same.
+ * task's own cancellation does not land there: the coroutine goes on to
+ * FINALLY.
  */
 #define COIL_TRY_AWAIT(err, x) \
     do { \
@@ -371,17 +390,7 @@ COIL_END_DECLS
             (lvalue) = COILI_TAKE(lvalue); \
     } while (0)
 
-/* The same, and catches this task's own cancellation too. */
-#define COIL_CATCH_AWAIT(err, x) \
-    do { \
-        if (COILI_SUSPEND(x)) { \
-            return; \
-        COILI_RESUME_AT(__LINE__); \
-        } \
-        coili_catch_all(co, &(err)); \
-    } while (0)
-
-/* Wait for every child of this coroutine. Their errors stay with them. */
+/* Wait for every child of this coroutine. Each error stays in its task. */
 #define COIL_JOIN() \
     do { \
         if (coili_join(co, __LINE__)) { \
@@ -395,8 +404,8 @@ COIL_END_DECLS
 /* ---- Generators ------------------------------------------------------- */
 
 /*
- * A coroutine that yields is a generator. It runs while its consumer waits for
- * the next item, and stands at its YIELD between two turns.
+ * A coroutine that yields is a generator. The generator runs while its consumer
+ * waits for the next item, and is suspended at its YIELD between two items.
  *
  *     static void countdown(struct coil_coro *co)
  *     {
@@ -410,7 +419,7 @@ COIL_END_DECLS
  *         printf("%d\n", my->i);
  */
 
-/* Give the coroutine that runs this one its next item. */
+/* Give the next item to the consumer, the coroutine that runs this one. */
 #define COIL_YIELD(v) \
     do { \
         COILI_PUT(co, v); \
@@ -423,8 +432,9 @@ COIL_END_DECLS
     } while (0)
 
 /*
- * The same, and take the word that the consumer has sent before it came back.
- * Nothing sent is 0, or NULL. A wrong kind aborts; too large is -EOVERFLOW.
+ * The same, and take the value that the consumer has sent before it asked for
+ * the next item. If none was sent, the value is 0, or NULL. A value of another
+ * kind than the lvalue's aborts; one too large for it fails with -EOVERFLOW.
  *
  * Source    x = yield v
  */
@@ -442,10 +452,11 @@ COIL_END_DECLS
     } while (0)
 
 /*
- * Yield each item of another generator (taken) as one's own, until that is
- * over. What is sent goes to it; its error ends this coroutine; and who closes
- * this one closes it first. YIELD_FROM_TO takes what it RETURNs. An item costs
- * the same however many delegate to each other. Not in FINALLY: aborts.
+ * Yield each item of another generator (taken) as an item of this one, until
+ * the other is over. Values sent to this generator go to the other one; the
+ * error of the other ends this coroutine; and closing this one closes the other
+ * first. YIELD_FROM_TO takes what the other RETURNs. An item costs the same
+ * however many generators delegate to each other. Aborts in FINALLY.
  *
  * Source    x = yield from generator
  */
@@ -477,9 +488,9 @@ COIL_END_DECLS
 /*
  * Run a generator (taken) and the statement for each item it yields. `break`
  * and `continue` work; a generator left early is cancelled, so that its
- * FINALLY runs, and has ended before this coroutine does. What it RETURNs is
- * not kept. As the branch of an `if` it wants braces: -Wdangling-else sees the
- * `else` that is in it.
+ * FINALLY runs, and has ended before this coroutine does. What the generator
+ * RETURNs is not kept. As the branch of an `if` FOR_AWAIT needs braces:
+ * -Wdangling-else warns of the `else` that is in the macro.
  *
  * Source    async for
  */
@@ -501,20 +512,22 @@ COIL_END_DECLS
             } else
 
 /*
- * By hand: one item of a generator that is kept in a field. `more` is true and
- * the item is stored; or the generator is over, `more` is false, and the field
- * is void: another NEXT aborts. The first NEXT makes it this coroutine's; an
- * error of it is one of this coroutine, as with AWAIT.
+ * One item of a generator that is kept in a field. `more` is true and the item
+ * is stored; or the generator is over, `more` is false, and the field is void:
+ * another NEXT aborts. From the first NEXT on the generator belongs to this
+ * coroutine; its error ends this coroutine, as with AWAIT.
  *
  *     my->numbers = CALL(countdown, .n = 5);
  *     NEXT(my->more, my->first, my->numbers);
  *     FOR_AWAIT(my->i, my->numbers)       // goes on with the second
  *         ...
  *
- * A later FOR_AWAIT or YIELD_FROM takes it as it stands. In the body of a
- * FOR_AWAIT over it NEXT skips on, SEND answers, and CLOSE ends the loop.
+ * A later FOR_AWAIT or YIELD_FROM takes the generator and goes on where it
+ * stands. In the loop of a FOR_AWAIT over the generator, NEXT skips an item,
+ * SEND answers, and CLOSE ends the loop.
  *
- * Lifetime  what is not over when the block ends is closed then, before FINALLY
+ * Lifetime  a generator that is not over when the body ends is closed then,
+ *           before FINALLY; one begun in a GROUP, at its closing brace
  * Source    anext(generator, default)
  */
 #define COIL_NEXT(more, item, generator) \
@@ -532,8 +545,9 @@ COIL_END_DECLS
 
 /*
  * The same, but the outcome, 0 or the error, lands in the int `err`, as for
- * TRY_AWAIT_TO: not this task's own cancellation. After an error there is no
- * more; an item that did not fit (-EOVERFLOW) is lost, the next one is not.
+ * TRY_AWAIT_TO: not this task's own cancellation. After an error of the
+ * generator there are no more items; after an item that did not fit
+ * (-EOVERFLOW), which is lost, NEXT gives the item behind it.
  */
 #define COIL_TRY_NEXT(err, more, item, generator) \
     do { \
@@ -550,10 +564,11 @@ COIL_END_DECLS
     } while (0)
 
 /*
- * What the YIELD_TO at which a generator stands is going to get when it is run
- * next; a plain YIELD drops it, a second SEND replaces it. No await, no memory.
- * To a generator that this coroutine does not run aborts: that is over, is
- * another's, or was not begun, since there no YIELD_TO would get the word.
+ * Set the value that a generator gets from its YIELD_TO when it is run next. A
+ * plain YIELD drops the value, a second SEND replaces it. SEND is no await and
+ * needs no memory. SEND to a generator that this coroutine does not run aborts:
+ * one that is over, belongs to another coroutine, or was not begun, since no
+ * YIELD_TO would get the value.
  *
  *     SEND(my->multiplier, 7);
  *     NEXT(my->more, my->product, my->multiplier);
@@ -569,13 +584,13 @@ COIL_END_DECLS
     } while (0)
 
 /*
- * Close a generator before its end, begun or not: it is cancelled where it
- * yielded and has run its FINALLY when this await ends. The end of the block
- * does so with what NEXT has begun; so CLOSE is not for FINALLY. It is not cut
- * short itself: a cancellation goes to what that FINALLY awaits, and strikes
- * the next await here.
+ * Close a generator before its end, begun or not: the generator is cancelled
+ * where it yielded and has run its FINALLY when this await ends. The end of the
+ * body closes all generators that NEXT has begun; so CLOSE is not for FINALLY.
+ * A cancellation does not end the await of CLOSE: it strikes what the
+ * generator's FINALLY awaits, and then the next await here.
  *
- * Errors    one that the generator had before, as a deadline of its own
+ * Errors    the error that the generator ends with, as of a child of its GROUP
  * Lifetime  takes
  * Source    generator.aclose()
  */
@@ -595,24 +610,24 @@ COIL_END_DECLS
 /*
  * Acquire a lock, that of a condition, a permit of a semaphore or a token of a
  * limiter, waiting for it, until this coroutine ends; RELEASE gives it back
- * before. To HOLD what it holds already, and to RELEASE what it does not hold,
- * aborts.
+ * before. For a part of the body there is WITH (block.h). HOLD of an object
+ * that this coroutine holds already aborts, and so does RELEASE of one that it
+ * does not hold.
+ *
+ * Children end before the held object is released: a child that needs the
+ * object in order to end, as the wait of a condition does, would wait for ever.
+ * Use WITH there.
  */
 #define COIL_HOLD(x) \
     do { \
         COILI_WANT_HOLDABLE(x); \
-        COILI_HOLD(_Generic((x), \
-                            struct coil_semaphore *: coili_hold_semaphore, \
-                            struct coil_limiter *: coili_hold_limiter, \
-                            struct coil_condition *: coili_hold_condition, \
-                            struct coil_lock *: coili_hold_lock, \
-                            default: coili_hold_other)(co, (x))); \
+        COILI_HOLD(COILI_HOLDING(x)); \
     } while (0)
 
 /*
- * The same for anything: await `acquire` (taken, and its value with it); if that
- * ends well, have `release(object)` called when this coroutine is over, or by
- * RELEASE(object).
+ * The same for any object: await `acquire` (taken, and its value with it); if
+ * `acquire` succeeds, `release(object)` is called when this coroutine is over,
+ * or by RELEASE(object).
  *
  * Lifetime  lends `object` until it is released
  * Source    contextlib.AsyncExitStack.enter_async_context()
@@ -620,20 +635,6 @@ COIL_END_DECLS
 #define COIL_HOLD_WITH(object, release, acquire) \
     COILI_HOLD(coil_hold(co, (object), (release), (acquire)))
 #define COIL_RELEASE(x) coil_release(co, (x))
-
-/*
- * Give the rest of this block `duration` nanoseconds. Then the innermost
- * operation is cancelled, and the coroutine ends with -ETIMEDOUT. A deadline
- * of 0 or less strikes in the next pass. In FINALLY it is a budget: the await
- * that it meets fails with -ETIMEDOUT, and nothing jumps.
- *
- * Source    asyncio.timeout()
- */
-#define COIL_WITHIN(duration) \
-    do { \
-        if (coili_within(co, (duration))) \
-            goto coil_again; \
-    } while (0)
 
 /* ---- Short names ------------------------------------------------------ */
 
@@ -654,7 +655,6 @@ COIL_END_DECLS
 #define ASYNC_GIVES(T, my, free_fn) COIL_ASYNC_GIVES(T, my, free_fn)
 #define FINALLY COIL_FINALLY
 #define RETURN(v) COIL_RETURN(v)
-#define RETURN_TAKEN(v) COIL_RETURN_TAKEN(v)
 #define FAIL(err) COIL_FAIL(err)
 #define FAIL_WITH(err, detail) COIL_FAIL_WITH(err, detail)
 #define RETURN_AWAIT(x) COIL_RETURN_AWAIT(x)
@@ -662,7 +662,6 @@ COIL_END_DECLS
 #define AWAIT_TO(lvalue, x) COIL_AWAIT_TO(lvalue, x)
 #define TRY_AWAIT(err, x) COIL_TRY_AWAIT(err, x)
 #define TRY_AWAIT_TO(err, lvalue, x) COIL_TRY_AWAIT_TO(err, lvalue, x)
-#define CATCH_AWAIT(err, x) COIL_CATCH_AWAIT(err, x)
 #define JOIN() COIL_JOIN()
 #define YIELD(v) COIL_YIELD(v)
 #define YIELD_TO(lvalue, v) COIL_YIELD_TO(lvalue, v)
@@ -678,7 +677,6 @@ COIL_END_DECLS
 #define HOLD_WITH(object, release, acquire) \
     COIL_HOLD_WITH(object, release, acquire)
 #define RELEASE(x) COIL_RELEASE(x)
-#define WITHIN(duration) COIL_WITHIN(duration)
 #endif
 
 /* ---- Behind the macros; private --------------------------------------- */
@@ -739,7 +737,10 @@ COIL_END_DECLS
 #define COILI_CALL(T, ...) \
     coili_call(coili_frame_new(T, COILI_BLOCK(T)), sizeof(struct T), \
                &(struct T){ __VA_ARGS__ })
-/* A task at once. What its arguments spawn is made, and queued, before it. */
+/*
+ * Make a task directly, not by way of a future. Tasks that its arguments spawn
+ * are made, and queued, before this one.
+ */
 #define COILI_SPAWN(T, ...) \
     coili_spawned(T, COILI_BLOCK(T), sizeof(struct T), \
                   &(struct T){ __VA_ARGS__ })
@@ -756,6 +757,15 @@ COIL_END_DECLS
 #define COILI_CALL_IN(place, T, ...) \
     coili_call_in(T, COILI_FRAME_SIZE(T), *(struct T *[1]){ (place) }, \
                   &(struct T){ __VA_ARGS__ })
+
+/* The future that acquires `x`. */
+#define COILI_HOLDING(x) \
+    _Generic((x), \
+             struct coil_semaphore *: coili_hold_semaphore, \
+             struct coil_limiter *: coili_hold_limiter, \
+             struct coil_condition *: coili_hold_condition, \
+             struct coil_lock *: coili_hold_lock, \
+             default: coili_hold_other)(co, (x))
 
 /*
  * Where a coroutine goes on. The label says to the compiler's user what a
@@ -780,8 +790,8 @@ COIL_END_DECLS
                             default: 0), \
                    COILI_WANTS_HOLDABLE)
 #define COILI_WANTS_HOLDABLE \
-    "HOLD wants the address of a lock, condition, semaphore or limiter; for " \
-    "anything else there is HOLD_WITH(object, release, acquire)"
+    "WITH and HOLD want the address of a lock, condition, semaphore or " \
+    "limiter; for anything else there is USING(object, release, acquire)"
 
 #define COILI_HOLD(x) \
     do { \
@@ -953,7 +963,7 @@ COIL_API void coili_run_on_begin(struct coil_loop *loop, uint32_t abi);
 COIL_API int coili_run_on_end(struct coil_future *main, enum coili_kind kind,
                               void *result);
 
-/* These do not exist: only a call to one of them is said to be wrong. */
+/* These functions do not exist: a call to one of them is a compile error. */
 void coili_function_of_another_name(void)
     __attribute__((error("ASYNC must name the function that it stands in: "
                          "another name has a frame of another layout")));
@@ -968,7 +978,6 @@ COIL_API void coili_body_over_slow(struct coil_coro *co);
 COIL_API void coili_in_finally(struct coil_coro *co);
 COIL_API _Noreturn void coili_put_misuse(struct coil_coro *co);
 COIL_API void coili_return_awaited(struct coil_coro *co);
-COIL_API void coili_result_beats_cancel(struct coil_coro *co);
 COIL_API void coili_fail(struct coil_coro *co, int err, uint32_t detail,
                          const char *file, int line);
 
@@ -984,7 +993,6 @@ COIL_API bool coili_caught(struct coil_coro *co, int *err);
 COIL_API bool coili_caught_keep(struct coil_coro *co, int *err,
                                 enum coili_kind kind, const char *file,
                                 int line);
-COIL_API void coili_catch_all(struct coil_coro *co, int *err);
 COIL_API bool coili_join(struct coil_coro *co, int line);
 COIL_API bool coili_yield(struct coil_coro *co, int line);
 COIL_API bool coili_yield_to(struct coil_coro *co, int line);
@@ -1015,7 +1023,6 @@ COIL_API bool coili_yield_from(struct coil_coro *co, struct coil_future *source,
                                int line);
 COIL_API void coili_from_over(struct coil_coro *co);
 
-COIL_API bool coili_within(struct coil_coro *co, int64_t duration);
 COIL_API struct coil_future *coili_hold_semaphore(struct coil_coro *co,
                                                   struct coil_semaphore *sem);
 COIL_API struct coil_future *coili_hold_lock(struct coil_coro *co,
@@ -1028,7 +1035,7 @@ COIL_API bool coili_hold_failed(struct coil_coro *co);
 
 COIL_API void coili_gone(struct coil_future *future);
 
-/* A count that is never changed: of a static future, or too large. */
+/* A count that never changes: the future is static, or the count too large. */
 #define COILI_REFS_MOST 0xffffffu
 
 /*
@@ -1127,7 +1134,7 @@ static inline uint64_t coili_take(struct coil_coro *co)
     struct coil_future *f = (struct coil_future *)co->awaiting;
     uint64_t word = f->result.u;
     if (f->state & COILI_STATE) {
-        if (f->flags & COILI_GIVES) /* whoever takes it first owns it */
+        if (f->flags & COILI_GIVES) /* the first taker owns the pointer */
             f->flags = (uint16_t)(f->flags | COILI_FETCHED);
         coili_let_go(co, f);
     } else { /* yielded, or sent: the generator stays */
@@ -1247,7 +1254,7 @@ static inline void coili_put_pointer(struct coil_coro *co, const void *value)
     coili_outcome(co, COILI_POINTER, (uintptr_t)value);
 }
 
-/* The block ends; nothing belongs to it in most cases. */
+/* The body ends. In most cases no block, task or hold belongs to it. */
 static inline void coili_body_over(struct coil_coro *co)
 {
     if (co->scopes || co->future.flags & COILI_MUST_CANCEL ||
@@ -1264,8 +1271,9 @@ COIL_BEGIN_DECLS
 /* ---- For your own primitives ------------------------------------------ */
 
 /*
- * What HOLD_WITH awaits, for a macro of your own: only COIL_HOLD_WITH may await
- * it, since AWAIT would not note that `object` is held.
+ * The future that HOLD_WITH awaits, for a macro of your own: only
+ * COIL_HOLD_WITH may await it, since AWAIT would not note that `object` is
+ * held.
  *
  * Result    the future to await: `acquire`, or one failed with -ENOMEM
  * Lifetime  takes `acquire`; lends `object` until it is released
@@ -1274,13 +1282,13 @@ COIL_API struct coil_future *coil_hold(struct coil_coro *co, void *object,
                                        coil_call_fn *release,
                                        struct coil_future *acquire);
 
-/* Release what the coroutine holds, now. Not held: aborts. */
+/* Release an object that the coroutine holds, now. Aborts if not held. */
 COIL_API void coil_release(struct coil_coro *co, void *object);
 
 /*
  * Dispose of a coroutine or future that is not going to be awaited: it is
- * never started, but its FINALLY runs. One made by CALL_IN is just forgotten:
- * memory and arguments stay yours.
+ * never started, but its FINALLY runs. A coroutine made by CALL_IN is not run
+ * at all: memory and arguments stay yours.
  *
  * Lifetime  takes
  * Source    coroutine.close()
@@ -1288,17 +1296,18 @@ COIL_API void coil_release(struct coil_coro *co, void *object);
 COIL_API void coil_drop(struct coil_future *future);
 
 /*
- * In FINALLY: the error with which the block has ended, or 0; so to roll back,
- * or to commit. -ECANCELED if it was cancelled, -ETIMEDOUT if it was late.
- * Outside of FINALLY 0.
+ * In FINALLY: the error with which the body has ended, or 0, to decide between
+ * roll-back and commit. -ECANCELED if the body was cancelled, -ETIMEDOUT if a
+ * deadline struck. Outside of FINALLY 0.
  *
- * Source    what __aexit__() is told
+ * Source    the arguments of __aexit__()
  */
-COIL_API int coil_block_error(const struct coil_coro *co);
+COIL_API int coil_body_error(const struct coil_coro *co);
 
 /*
- * The detail of the error that the running coroutine was given last, valid
- * until its next await; after RUN, of the error that it returned.
+ * The detail of the last error that an await or TRY gave to the running
+ * coroutine, valid until its next await; after RUN, of the error that RUN
+ * returned.
  */
 COIL_API uint32_t coil_last_detail(void);
 

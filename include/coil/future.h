@@ -119,31 +119,32 @@ COIL_API bool coil_future_set_as(struct coil_future *future,
 COIL_API bool coil_future_cancel(struct coil_future *future);
 
 /*
- * True once the future has begun. A plain future of coil_future_new() has always
- * begun, and so has a task. False for what a call gives to be awaited: a
- * coroutine made by CALL, an operation such as coil_recv(), a coil_sleep(), and
- * a result that was there at once (coil_future_done_with()). An operation that
- * was made a task begins in the task's first step.
+ * True once the future has begun. A plain future of coil_future_new() has
+ * always begun, and so has a task. False for a future that a call returns to be
+ * awaited: a coroutine made by CALL, an operation such as coil_recv(), a
+ * coil_sleep(), and a result that was ready at once (coil_future_done_with()).
+ * An operation that was made a task begins in the task's first step.
  */
 COIL_API bool coil_future_started(const struct coil_future *future);
 
-/* True once it holds a value or an error. */
+/* True once the future holds a value or an error. */
 COIL_API bool coil_future_done(const struct coil_future *future);
 
 /*
- * What became of a future, asked without waiting. An error that is told here
- * counts as fetched.
+ * Get the outcome of a future without waiting. An error stored in *err counts
+ * as fetched.
  *
- * Result    true if the future is done: then *err is 0 if it holds a value, and
- *           its error otherwise. False while it is pending: *err is left alone
+ * Result    true if the future is done: *err is 0 if the future holds a value,
+ *           and its error otherwise. False while the future is pending: *err is
+ *           unchanged
  * Source    asyncio Future.done() and Future.exception() in one
  */
 COIL_API bool coil_future_peek(struct coil_future *future, int *err);
 
-/* True if it ended with an error; does not mark it as fetched. */
+/* True if the future failed; does not mark its error as fetched. */
 COIL_API bool coil_future_failed(const struct coil_future *future);
 
-/* True if it ended with -ECANCELED. */
+/* True if the future ended with -ECANCELED. */
 COIL_API bool coil_future_cancelled(const struct coil_future *future);
 
 /*
@@ -156,7 +157,7 @@ COIL_API int coil_future_error(struct coil_future *future);
 COIL_API uint32_t coil_future_detail(const struct coil_future *future);
 
 /*
- * Do not report the future's error if it is never fetched. To be called at any
+ * Do not report the future's error if it is never fetched. May be called at any
  * time, before the future is done or after.
  */
 COIL_API void coil_future_quiet(struct coil_future *future);

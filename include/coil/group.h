@@ -8,96 +8,130 @@
  *     struct crawl {
  *         struct coil_coro coro;
  *         struct coil_group group;
+ *         struct coil_task *a, *b;
  *         ...
  *     };
  *
- *     ASYNC(crawl, my) {
- *         GROUP(&my->group);              // the rest of this block
- *         SPAWN(fetch, .url = a);
- *         SPAWN(fetch, .url = b);
- *     }                                   // both have ended here
+ *     GROUP(&my->group) {
+ *         my->a = SPAWN(fetch, .url = a);
+ *         my->b = SPAWN(fetch, .url = b);
+ *     }                                   // both have ended well here
+ *     AWAIT_TO(my->n, my->a);             // their handles are still good
  *
- * Every child of this coroutine is in the group. The end of the block waits for
- * them. The first that fails cancels the others and what is left of the block,
- * and its error is that of the coroutine; those of the others are reported, if
- * nobody fetches them. So are those of all if it is the block that fails
- * first. A child that was cancelled has not failed.
+ * The tasks that this coroutine spawns in the block, and those that other code
+ * spawns by coil_group_spawn(), are in the group. The closing brace waits for
+ * all of them. The first task that fails cancels the others and the rest of the
+ * block, and its error is that of the block, an error like any other: TRY
+ * around the GROUP takes it. An error of another task is reported if no await
+ * or call fetches it. If the code of the block fails first, its error is that
+ * of the block, and all tasks are cancelled. A task that was cancelled has not
+ * failed. A SPAWN that finds no memory makes the block fail with -ENOMEM; START
+ * returns that error instead. Where some tasks may fail and the others are to
+ * go on, let them RETURN what went wrong, or SPAWN them outside of a group and
+ * TRY each await.
  *
- * To wait for them is the block's last await: a cancellation that comes then
- * takes the place of what it has returned, also by RETURN_TAKEN.
+ * The wait at the brace is an await: a cancellation from outside strikes it,
+ * asks all tasks to end and takes the place of the value of RETURN.
  *
- * A group is a coroutine: one in another is one coroutine that calls another.
+ * Groups may stand one after another in a coroutine, or in each other. A group
+ * may be entered again once its block is over, as in a loop. Do not zero the
+ * group in between: until then it keeps the handles of its tasks.
  */
 
 #include <coil/api.h>
-#include <coil/coroutine.h>
+#include <coil/block.h>
 
 COIL_BEGIN_DECLS
 
-/* In your memory; zero bytes are one that nobody has entered. Private. */
+/*
+ * In your memory, mostly a field of the frame; a group of zero bytes was not
+ * entered yet. 64 bytes. The fields are private.
+ */
 struct coil_group {
-    struct coil_coro *inside;
-    int32_t error;
-    uint32_t detail;
-    bool cancelled, asked, over;
+    uintptr_t words[8];
 };
 
 /*
- * Run a coroutine or any future in the group; for who is not its coroutine: its
- * children, or calls of the loop. What it borrows must outlive the group.
+ * Run a coroutine or any future in the group, for code outside of the group's
+ * block: its tasks, or calls of the loop. What the new task borrows must
+ * outlive the group.
  *
  *     coil_group_spawn(my->group, CALL(fetch, .url = c));
  *
- * Result    its handle; one that has failed with COIL_ECLOSED if the group
- *           takes no more: not entered yet, ending with an error or cancelled,
- *           or over; with -ENOMEM without memory
+ * Result    the handle of the task. If the group accepts no task (it was not
+ *           entered yet, was asked to end, or is over): a handle that has
+ *           failed with COIL_ECLOSED; without memory: with -ENOMEM
  * Lifetime  takes `future`, which is dropped if the group is closed. The handle
- *           views: until the group is over
+ *           views: until the group is entered again, or its coroutine is over
  * Source    asyncio TaskGroup.create_task()
  */
 COIL_API struct coil_task *coil_group_spawn(struct coil_group *group,
                                             struct coil_future *future);
 
 /*
- * The same without a handle: it leaves the group when it ends.
+ * The same without a handle: the task leaves the group when it ends.
  *
+ * Result    0
  * Errors    COIL_ECLOSED, -ENOMEM
  */
 COIL_API int coil_group_start(struct coil_group *group,
                               struct coil_future *future);
 
 /*
- * Cancel all that is in the group, and the rest of its block; before it is
- * entered, too. That is no failure: the block ends with what it has returned,
- * or with the integer 0. Once is enough.
+ * Cancel all tasks of the group, and the rest of its block. The block does not
+ * fail: the coroutine goes on behind the brace. A value of RETURN stands,
+ * unless the brace of a group inside this one waits at that moment: that wait
+ * is an await, and is struck. If the group was not entered yet, its first await
+ * is struck. If its block is over, nothing happens. A second call changes
+ * nothing.
  *
  * Source    asyncio TaskGroup.cancel(); trio nursery.cancel_scope.cancel()
  */
 COIL_API void coil_group_cancel(struct coil_group *group);
+
+/*
+ * How many tasks of the group have not ended; 0 before and after its block.
+ * A generator that is being closed at the group's brace counts, too.
+ *
+ * Source    trio len(nursery.child_tasks)
+ */
+COIL_API size_t coil_group_count(const struct coil_group *group);
+
+/*
+ * The tasks of the group that have not ended, in the order in which they were
+ * spawned: the first with NULL, then the one after `task`, NULL at the end.
+ *
+ * Lifetime  views; nothing may be spawned or end in between
+ * Source    trio nursery.child_tasks
+ */
+COIL_API struct coil_task *coil_group_next(const struct coil_group *group,
+                                           const struct coil_task *task);
 
 COIL_END_DECLS
 
 #ifndef __cplusplus
 
 /*
- * The rest of this block is the body of the group. Aborts in FINALLY, if the
- * group was entered before, and if this coroutine has one already. Without
- * memory the block ends with -ENOMEM.
+ * A block: all tasks spawned in it have ended at its closing brace. Aborts in
+ * FINALLY, and while the group's block is open. Nothing is allocated.
  *
- * Lifetime  lends `group` until the block and its children are over
+ * Errors    of the first task that failed, or of the code in the block
+ * Lifetime  lends `group` until this coroutine is over: the group keeps the
+ *           handles of its tasks
  * Source    asyncio.TaskGroup, trio.open_nursery()
  */
 #define COIL_GROUP(group) \
-    do { \
-        if (coili_group_enter(co, (group))) \
-            goto coil_again; \
-    } while (0)
+    COILI_COVER(COILI_LANDING(5), \
+                for (coili_group_enter(co, COILI_LANDING(5), (group)); \
+                     coili_block_more(co, COILI_LANDING(5));)) \
+        COILI_WARNS_OF_EMPTY
 
 #ifndef COIL_NO_SHORT_NAMES
 #define GROUP(group) COIL_GROUP(group)
 #endif
 
-COIL_API bool coili_group_enter(struct coil_coro *co, struct coil_group *group);
+COIL_API void coili_group_enter(struct coil_coro *co, int32_t id,
+                                struct coil_group *group);
 
 #endif
 

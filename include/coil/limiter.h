@@ -8,7 +8,9 @@
  *
  *     coil_limiter_init(&limit, 40);
  *
- *     HOLD(my->limit);            // in each task: one token until it ends
+ *     WITH(my->limit) {           // in each task: one token until the brace
+ *         ...
+ *     }
  *
  * A semaphore counts; a limiter knows who has what. So it notices a task that
  * borrows a second time, and would wait for itself, and one that returns what

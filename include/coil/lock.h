@@ -5,8 +5,12 @@
 /*
  * lock.h: one at a time, across awaits.
  *
- * Between two awaits nobody else runs; a lock is for what must stay whole while
- * its owner waits. HOLD(&lock) takes it until the coroutine ends.
+ *     WITH(&my->lock) {
+ *         AWAIT(...);             // no other task is in such a block meanwhile
+ *     }
+ *
+ * Between two awaits no other task runs; a lock is for what must stay whole
+ * while its owner waits. HOLD(&lock) takes it until the coroutine ends.
  */
 
 #include <coil/api.h>

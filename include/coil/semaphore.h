@@ -8,7 +8,9 @@
  *     struct coil_semaphore limit;
  *     coil_semaphore_init(&limit, 100);
  *
- *     HOLD(my->limit);        // in each task: ours until it ends
+ *     WITH(my->limit) {       // in each task: one permit until the brace
+ *         ...
+ *     }
  */
 
 #include <coil/api.h>
@@ -37,8 +39,8 @@ COIL_API void coil_semaphore_init_bounded(struct coil_semaphore *sem,
                                           size_t value);
 
 /*
- * Wait for a permit, in the order of arrival. Mostly written HOLD(sem), which
- * also gives it back.
+ * Wait for a permit, in the order of arrival. Mostly written WITH(sem) or
+ * HOLD(sem), which also give it back.
  *
  * Result    0: a permit is yours, also if a cancellation came with it
  * Errors    -ECANCELED, -ENOMEM: you have none

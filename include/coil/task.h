@@ -11,9 +11,9 @@
  * which does not end before it.
  *
  * Cancelling is a request, counted as in asyncio: the innermost operation is
- * asked to end, the await there fails with -ECANCELED, and FINALLY blocks run
- * on the way out. What succeeded all the same is not lost: the await returns
- * its value and the request strikes at the next await.
+ * asked to end, the await there fails with -ECANCELED, and the closing braces
+ * of blocks and FINALLY run on the way out. What succeeded all the same is not
+ * lost: the await returns its value and the request strikes at the next await.
  */
 
 #include <coil/api.h>
@@ -66,7 +66,8 @@ COIL_API bool coil_task_cancel_reason(struct coil_task *task,
 
 /*
  * Take one request back, after it was handled. At 0 a request that has not
- * struck yet is forgotten.
+ * struck yet is forgotten. A coroutine that was called counts the requests
+ * since its call: one that comes and is taken back in it strikes nothing.
  *
  * Result    the requests that remain
  * Source    asyncio Task.uncancel()
@@ -99,12 +100,12 @@ COIL_API void coil_task_quiet(struct coil_task *task);
 COIL_API bool coil_task_done(const struct coil_task *task);
 
 /*
- * What became of a task, asked without waiting. An error that is told here
- * counts as fetched. The handle of a failed SPAWN has ended with -ENOMEM.
+ * Get the outcome of a task without waiting. An error stored in *err counts as
+ * fetched. The handle of a failed SPAWN has ended with -ENOMEM.
  *
- * Result    true if the task has ended: then *err is 0 if it holds a value, and
- *           its error otherwise, such as -ECANCELED. False while the task
- *           runs: *err is left alone
+ * Result    true if the task has ended: *err is 0 if the task holds a value,
+ *           and its error otherwise, such as -ECANCELED. False while the task
+ *           runs: *err is unchanged
  * Source    asyncio Task.done() and Task.exception() in one
  */
 COIL_API bool coil_task_peek(struct coil_task *task, int *err);
@@ -120,7 +121,7 @@ COIL_API const char *coil_task_name(const struct coil_task *task);
 
 /*
  * The task that runs now; NULL in a plain callback and outside. In a release
- * function of HOLD_WITH it is the task that held.
+ * function of USING and HOLD_WITH it is the task that held.
  *
  * Source    asyncio.current_task()
  */

@@ -3,7 +3,7 @@
 #define COIL_WAIT_H
 
 /*
- * wait.h: to wait for time, and for several tasks or futures.
+ * wait.h: wait for a time, and for several tasks or futures.
  *
  *     coil_gather             all of them; fails with the first error
  *     coil_gather_settled     all of them, whatever they end with
@@ -11,24 +11,26 @@
  *                             succeeds; never fails with their errors
  *     coil_cancel_and_wait    asks all of them to end, and waits for all
  *
- * Each takes an array of tasks or an array of futures. In C one name is for
- * both; C++ has the functions whose names end in _tasks and _futures.
+ * Each function has an array of tasks or an array of futures as argument. In C
+ * one name is for both; C++ has the functions whose names end in _tasks and
+ * _futures.
  *
  *     AWAIT(coil_gather(my->tasks, 3));       struct coil_task *tasks[3]
  *     AWAIT(coil_gather(my->answers, 3));     struct coil_future *answers[3]
  *
- * They borrow. While one of them waits it holds references of its own, so a
- * task may outlive its spawner and you may give your references back. It takes
- * none of yours: afterwards each result is still in its task or future, and
- * your reference to a plain future is still yours to unref.
+ * These functions borrow. While one of them waits it holds references of its
+ * own, so a task may outlive its spawner and you may give your references back.
+ * None of your references is taken: afterwards each result is still in its task
+ * or future, and your reference to a plain future is still yours to unref.
  *
  * Only a future that has begun is borrowed (coil_future_started() tells): a
- * plain future of coil_future_new(), a task. What CALL() or coil_recv() gives
- * has not begun, and nothing would begin it:
- *   - coil_gather takes such an element of an array of futures. It becomes a
- *     task, a child of the running coroutine. One array may mix both kinds.
- *   - The others abort with a message, unless it is done: make it a task first,
- *     with SPAWN or coil_spawn.
+ * plain future of coil_future_new(), a task. A future that CALL() or
+ * coil_recv() gives has not begun, and waiting would not begin it:
+ *   - coil_gather takes such an element of an array of futures. The element
+ *     becomes a task, a child of the running coroutine. One array may mix both
+ *     kinds.
+ *   - The others abort with a message, unless the element is done: make it a
+ *     task first, with SPAWN or coil_spawn.
  */
 
 #include <coil/api.h>
@@ -57,16 +59,17 @@ COIL_API COIL_NODISCARD struct coil_future *coil_sleep(int64_t duration_ns);
 #endif
 
 /*
- * Wait until all have ended well, or one has failed. Then the others go on,
- * and their errors are not reported. Cancelling the wait cancels them all: a
- * plain future ends with -ECANCELED at once, a task when it has cleaned up.
+ * Wait until all have succeeded, or one has failed. In that case the others go
+ * on, and their errors are not reported. Cancelling the wait cancels all of
+ * them: a plain future ends with -ECANCELED at once, a task when it has cleaned
+ * up.
  *
  *     coil_gather(tasks, n)             an array of struct coil_task *
  *     coil_gather(futures, n)           an array of struct coil_future *
  *
- * Result    n; read each result from its task or future. That of an element
- *           that was taken is not kept: spawn it and gather the task, or
- *           CALL_IN and read your own frame
+ * Result    n; read each result from its task or future. The result of an
+ *           element that was taken is not kept: spawn the element and gather
+ *           the task, or CALL_IN and read your own frame
  * Errors    of the first that failed; -ECANCELED if it was cancelled; -ENOMEM
  * Lifetime  copies the array. Borrows tasks and futures that have begun; takes
  *           the other futures, also on error, and if a call has failed at once
@@ -86,8 +89,8 @@ coil_gather_futures(struct coil_future *const *futures, size_t n);
  * begun aborts.
  *
  * Result    how many failed; their errors count as fetched
- * Errors    -ECANCELED if it was cancelled itself, after all have ended; at
- *           once if it is cancelled a second time; -ENOMEM
+ * Errors    -ECANCELED if the wait was cancelled, after all have ended; at once
+ *           if the wait is cancelled a second time; -ENOMEM
  * Lifetime  copies the array; borrows what is in it
  * Source    asyncio.gather(return_exceptions=True)
  */
@@ -103,14 +106,15 @@ coil_gather_settled_futures(struct coil_future *const *futures, size_t n);
 enum coil_wait_mode {
     COIL_ALL_COMPLETED,
     COIL_FIRST_COMPLETED,
-    COIL_FIRST_EXCEPTION, /* a cancelled one is none */
+    COIL_FIRST_EXCEPTION, /* -ECANCELED does not count */
     COIL_FIRST_SUCCESS
 };
 
 /*
- * Wait, and never fail with their errors nor cancel them. Ask each with
- * coil_task_peek() or coil_future_peek() afterwards: an error that is never
- * fetched is reported. A future that has not begun aborts.
+ * Wait for tasks or futures. Their errors do not make the wait fail, and
+ * cancelling the wait does not cancel them. Ask each with coil_task_peek() or
+ * coil_future_peek() afterwards: an error that is never fetched is reported. A
+ * future that has not begun aborts.
  *
  * Units     the time-out in nanoseconds; COIL_NEVER
  * Result    how many are done; fewer than asked for after the time-out
@@ -132,12 +136,12 @@ coil_wait_futures(struct coil_future *const *futures, size_t n,
                   enum coil_wait_mode mode, int64_t timeout_ns);
 
 /*
- * Ask all to end, at once, and wait until they have. Their errors stay with
- * them; one that succeeded all the same keeps its value. Cancelled it just
- * ends. A future that has not begun aborts.
+ * Ask all to end, at once, and wait until they have ended. Each error stays in
+ * its task or future; one that succeeded all the same keeps its value.
+ * Cancelling the wait only ends the wait. A future that has not begun aborts.
  *
  * Result    n
- * Errors    -ENOMEM: they were asked, but nothing waits for them; -ECANCELED
+ * Errors    -ENOMEM: all were asked, but the call did not wait; -ECANCELED
  * Lifetime  copies the array; borrows what is in it
  * Source    gevent.killall(); the cancel-and-gather of asyncio.run()
  */

@@ -23,6 +23,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include <coil/block.h>
 #include <coil/wait_for.h>
 
 /* Interim answers (100, 103...) before the answer. */
@@ -187,16 +188,14 @@ static void uploaded(struct upload *my)
 static void upload(struct coil_coro *co)
 {
     COIL_ASYNC(upload, my) {
-        COIL_TRY_AWAIT(my->exchange->send_err,
-                       coil_stream_write(my->stream, my->exchange->sent->text,
+        COIL_TRY(my->exchange->send_err) {
+            COIL_AWAIT(coil_stream_write(my->stream, my->exchange->sent->text,
                                          my->exchange->sent->text_n));
-        if (!has_stream(my->exchange))
-            my->exchange->send_err = COIL_ECLOSED;
-        if (my->exchange->send_err == 0)
-            COIL_TRY_AWAIT(my->exchange->send_err,
-                           coil_stream_write(my->stream,
-                                             my->exchange->sent->body,
-                                             my->exchange->sent->body_n));
+            if (!has_stream(my->exchange))
+                COIL_FAIL(COIL_ECLOSED);
+            COIL_AWAIT(coil_stream_write(my->stream, my->exchange->sent->body,
+                                         my->exchange->sent->body_n));
+        }
         uploaded(my);
     }
 }

@@ -260,7 +260,7 @@ static void response_body(struct coil_coro *co)
         if (my->aim == READ)
             COIL_RETURN(my->response->body_n);
         my->response->lease.lent = my->n > 0;
-        COIL_RETURN_TAKEN(my->n); /* the next call goes on behind it */
+        COIL_RETURN(my->n); /* the next call goes on behind it */
 
     COIL_FINALLY;
         if (my->reads) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// expect: HOLD wants the address of a lock.*HOLD_WITH
+// expect: WITH and HOLD want the address of a lock.*USING
 /*
  * HOLD takes what can be released: a lock or a semaphore, by its address.
  */
