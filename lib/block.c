@@ -79,8 +79,8 @@ bool coili_try_notes(struct coil_coro *co, struct coili_end end)
             t->error = end.err;
             t->detail = end.detail;
         }
-        if (end.own)
-            coili_scopes_strike_again(co, end.detail);
+        if (end.own && coili_loop->strike_again)
+            coili_loop->strike_again(co, end.detail);
         return true;
     }
     return false;
@@ -111,8 +111,8 @@ static void try_over(struct coil_coro *co, struct try_scope *t)
     loop->try_error = f->result.e.error;
     loop->last_detail = f->result.e.detail;
     coili_outcome_clear(co);
-    if (own)
-        coili_scopes_strike_again(co, loop->last_detail);
+    if (own && loop->strike_again)
+        loop->strike_again(co, loop->last_detail);
 }
 
 /* ---- WITH, USING ------------------------------------------------------ */

@@ -77,6 +77,63 @@ static int arm(struct cancel_scope *s, int64_t deadline)
     return 0;
 }
 
+/* ---- Striking again ---------------------------------------------------- */
+
+/* The frame that waits for this one; NULL: this is the first of a task. */
+static struct coil_coro *above(const struct coil_coro *co)
+{
+    return co->future.flags & F_TASK ? NULL
+                                     : (struct coil_coro *)co->future.waiters;
+}
+
+/*
+ * True if a cancelled scope is open around the coroutine. The search goes up
+ * through the callers and ends at a FINALLY, which shields. For a task it goes
+ * on with the blocks around the GROUP in which the task was spawned. A child of
+ * the coroutine itself is in no block of that coroutine: there the search goes
+ * on with the blocks around the call of that coroutine.
+ */
+static bool in_cancelled_scope(const struct coil_coro *co)
+{
+    const struct coili_scope *s = co->scopes;
+    while (!(co->future.flags & F_FINALLY)) {
+        for (; s; s = s->next)
+            if (is_level(s) && s->on)
+                return true;
+        if (!(co->future.flags & F_TASK)) {
+            co = (struct coil_coro *)co->future.waiters;
+            if (!co)
+                return false;
+            s = co->scopes;
+            continue;
+        }
+        const struct coili_nursery *n =
+            task_of((struct coil_coro *)(uintptr_t)co)->owner;
+        co = n->owner;
+        if (!co)
+            return false;
+        s = n->group ? COILI_CONTAINER(n, struct group_scope, nursery)
+                           ->scope.next
+                     : NULL;
+    }
+    return false;
+}
+
+/* FINALLY shields itself and what it calls, but not the frame that waits. */
+static void strike_again(struct coil_coro *co, unsigned reason)
+{
+    if (!coili_loop->cancelled_scopes)
+        return;
+    while (co) {
+        if (in_cancelled_scope(co))
+            request(co, reason);
+        while (co && !(co->future.flags & F_FINALLY))
+            co = above(co);
+        if (co)
+            co = above(co);
+    }
+}
+
 /* ---- In --------------------------------------------------------------- */
 
 /* Open a block and arm its deadline. Its record; NULL without memory. */
@@ -135,6 +192,7 @@ void coili_cancel_scope_enter(struct coil_coro *co, int32_t id,
     }
     s->object = scope;
     scope->inside = s;
+    coili_loop->strike_again = strike_again;
     if (scope->cancelled)
         coili_strike(co, &s->scope, COIL_CANCEL_USER);
 }
@@ -243,61 +301,6 @@ bool coili_cancel_scopes_struck(struct coil_coro *co)
         return false;
     flag_clear(&co->future, F_MUST_CANCEL);
     return true;
-}
-
-/* The frame that waits for this one; NULL: this is the first of a task. */
-static struct coil_coro *above(const struct coil_coro *co)
-{
-    return co->future.flags & F_TASK ? NULL
-                                     : (struct coil_coro *)co->future.waiters;
-}
-
-/*
- * True if a cancelled scope is open around the coroutine. The search goes up
- * through the callers and ends at a FINALLY, which shields. For a task it goes
- * on with the blocks around the GROUP in which the task was spawned. A child of
- * the coroutine itself is in no block of that coroutine: there the search goes
- * on with the blocks around the call of that coroutine.
- */
-static bool in_cancelled_scope(const struct coil_coro *co)
-{
-    const struct coili_scope *s = co->scopes;
-    while (!(co->future.flags & F_FINALLY)) {
-        for (; s; s = s->next)
-            if (is_level(s) && s->on)
-                return true;
-        if (!(co->future.flags & F_TASK)) {
-            co = (struct coil_coro *)co->future.waiters;
-            if (!co)
-                return false;
-            s = co->scopes;
-            continue;
-        }
-        const struct coili_nursery *n =
-            task_of((struct coil_coro *)(uintptr_t)co)->owner;
-        co = n->owner;
-        if (!co)
-            return false;
-        s = n->group ? COILI_CONTAINER(n, struct group_scope, nursery)
-                           ->scope.next
-                     : NULL;
-    }
-    return false;
-}
-
-/* FINALLY shields itself and what it calls, but not the frame that waits. */
-void coili_scopes_strike_again(struct coil_coro *co, unsigned reason)
-{
-    if (!coili_loop->cancelled_scopes)
-        return;
-    while (co) {
-        if (in_cancelled_scope(co))
-            request(co, reason);
-        while (co && !(co->future.flags & F_FINALLY))
-            co = above(co);
-        if (co)
-            co = above(co);
-    }
 }
 
 /* ---- Scopes ----------------------------------------------------------- */

@@ -502,16 +502,16 @@ static enum fit fit(const struct coil_future *f, unsigned state,
 }
 
 /* A value of another kind is the programmer's error. */
-static _Noreturn NOINLINE void misuse_kind(struct coil_coro *co, unsigned state,
-                                           enum coili_kind kind,
-                                           const char *file, int line)
+void coili_misuse_kind(struct coil_coro *co, unsigned state,
+                       enum coili_kind kind, const char *file, int line)
 {
     static const char names[][11] = { "an integer", "a double", "a pointer" };
     const char *is = names[state == S_POINTER ? 2 : state == S_DOUBLE];
     const char *to = names[kind == COILI_KIND_POINTER ? 2 : !is_integer(kind)];
     char text[100];
     snprintf(text, sizeof text,
-             "the value is %s, the variable holds %s: make it %s", is, to, is);
+             "the value is %s%s, the variable holds %s: make it %s", is,
+             state == S_UINT ? " above INT64_MAX" : "", to, is);
     coili_misuse(co, file, line, text);
 }
 
@@ -519,7 +519,7 @@ int coili_fits(const struct coil_future *f, enum coili_kind kind)
 {
     enum fit how = fit(f, state_of(f), kind);
     if (how == OTHER_KIND)
-        misuse_kind(NULL, state_of(f), kind, NULL, 0);
+        coili_misuse_kind(NULL, state_of(f), kind, NULL, 0);
     return how == FITS ? 0 : -EOVERFLOW;
 }
 
@@ -529,7 +529,7 @@ bool coili_fits_into(struct coil_coro *co, const struct coil_future *f,
 {
     enum fit how = fit(f, state, kind);
     if (how == OTHER_KIND)
-        misuse_kind(co, state, kind, file, line);
+        coili_misuse_kind(co, state, kind, file, line);
     return how == FITS;
 }
 

@@ -97,29 +97,33 @@ struct coil_future *coil_future_new(void)
 }
 
 /* What a call gives: it counts as not begun, so a gather takes it. */
-static struct coil_future *given(struct coil_result result)
+static struct coil_future *given(unsigned state, uint64_t word)
 {
     struct coil_future *f = coil_future_new();
     if (f->refs == REFS_MOST)
         return f;
-    flag_clear(f, F_STARTED);
-    coil_future_set_result(f, result);
+    f->flags = KIND_PLAIN;
+    f->state = (uint8_t)state;
+    f->result.u = word;
     return f;
-}
-
-struct coil_future *coil_future_done_with(int err, int64_t value)
-{
-    return given(err < 0 ? coil_result_error(err) : coil_result_int(value));
-}
-
-struct coil_future *coil_future_done_pointer(void *value)
-{
-    return given(coil_result_pointer(value));
 }
 
 struct coil_future *coil_future_from_error(int err, uint32_t detail)
 {
-    return given(coil_result_error_detail(err, detail));
+    coili_check(err < 0, "an error is a negative number");
+    struct coil_future word = { .result.e = { err, detail } };
+    return given(S_FAILED, word.result.u);
+}
+
+struct coil_future *coil_future_done_with(int err, int64_t value)
+{
+    return err < 0 ? coil_future_from_error(err, 0)
+                   : given(S_INT, (uint64_t)value);
+}
+
+struct coil_future *coil_future_done_pointer(void *value)
+{
+    return given(S_POINTER, (uintptr_t)value);
 }
 
 struct coil_future *coil_future_ref(struct coil_future *f)
@@ -415,7 +419,8 @@ void coil_future_quiet(struct coil_future *f)
 }
 
 /* A 0 is NULL and 0.0 as well, whose bits are the same: see fit(). */
-static void need_state(const struct coil_future *f, unsigned state)
+static void need_state(const struct coil_future *f, unsigned state,
+                       enum coili_kind kind)
 {
     if (COILI_LIKELY(state_of(f) == state))
         return;
@@ -424,32 +429,27 @@ static void need_state(const struct coil_future *f, unsigned state)
     coili_check(coil_future_done(f), "a pending future has no value yet");
     coili_check(state_of(f) != S_FAILED,
                 "a future that failed has no value: ask for its error first");
-    coili_fatal(state_of(f) == S_POINTER
-                    ? "the value is a pointer: coil_future_pointer()"
-                : state_of(f) == S_DOUBLE
-                    ? "the value is a double: coil_future_double()"
-                : state_of(f) == S_UINT
-                    ? "the value is above INT64_MAX: coil_future_result()"
-                    : "the value is an integer: coil_future_int()");
+    coili_misuse_kind(coili_loop ? coili_loop->current : NULL, state_of(f),
+                      kind, NULL, 0);
 }
 
 int64_t coil_future_int(struct coil_future *f)
 {
-    need_state(f, S_INT);
+    need_state(f, S_INT, COILI_KIND_LLONG);
     mark_fetched(f);
     return f->result.i;
 }
 
 void *coil_future_pointer(struct coil_future *f)
 {
-    need_state(f, S_POINTER);
+    need_state(f, S_POINTER, COILI_KIND_POINTER);
     mark_fetched(f);
     return f->result.p;
 }
 
 double coil_future_double(struct coil_future *f)
 {
-    need_state(f, S_DOUBLE);
+    need_state(f, S_DOUBLE, COILI_KIND_DOUBLE);
     mark_fetched(f);
     return f->result.d;
 }

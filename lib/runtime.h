@@ -341,6 +341,11 @@ struct coil_loop {
     struct coili_list unstarted; /* frames nobody awaited yet */
     struct coil_piece *pieces;   /* one per shared receive buffer */
     unsigned cancelled_scopes; /* that still stand in a coroutine's list */
+    /*
+     * A cancellation was caught: scopes that were cancelled strike again. Set
+     * with the first CANCEL_SCOPE; a program that has none does not link it.
+     */
+    void (*strike_again)(struct coil_coro *co, unsigned reason);
     struct coili_resolver *resolver;
     struct coil_handle *at_close; /* the last to be made first; or NULL */
     struct coil_alert *alerts;    /* raised, by whomever */
@@ -570,6 +575,11 @@ void coili_check_lent(const void *p, const char *what);
 #define COILI_AWAIT_NULL "AWAIT of NULL: it wants a future or a task"
 #define COILI_TOO_LATE ": put it before"
 
+/* The same: a value of `state` is taken as one of `kind`. */
+_Noreturn __attribute__((cold)) void
+coili_misuse_kind(struct coil_coro *co, unsigned state, enum coili_kind kind,
+                  const char *file, int line);
+
 /* The name of its function, or the one it was given. */
 const char *coili_name(struct coil_coro *co);
 
@@ -719,9 +729,6 @@ bool coili_is_late(const struct coil_coro *co);
 
 /* The number of requests that are not of the coroutine's own blocks. */
 unsigned coili_cancels_of_others(const struct coil_coro *co);
-
-/* A cancellation was caught: in scopes that were cancelled it strikes again. */
-void coili_scopes_strike_again(struct coil_coro *co, unsigned reason);
 
 /* For scope.entry: the number of requests that have struck the coroutine. */
 uint16_t coili_cancels_met(const struct coil_coro *co);

@@ -594,7 +594,7 @@ DEATH_TEST(coroutine_integer_into_a_real_aborts,
 }
 
 DEATH_TEST(coroutine_huge_integer_into_a_real_aborts,
-           "is an integer, the variable holds a double")
+           "is an integer above INT64_MAX, the variable holds a double")
 {
     double to = 0;
     open_loop();

@@ -254,14 +254,14 @@ DEATH_TEST(future_value_of_a_failed_one_aborts, "ask for its error first")
 }
 
 DEATH_TEST(future_value_of_another_kind_aborts,
-           "the value is an integer: coil_future_int")
+           "the value is an integer, the variable holds")
 {
     open_loop();
     coil_future_double(coil_future_done_with(0, 5));
 }
 
 DEATH_TEST(future_real_read_as_a_pointer_aborts,
-           "the value is a double: coil_future_double")
+           "the value is a double, the variable holds")
 {
     open_loop();
     struct coil_future *f = coil_future_new();
@@ -283,7 +283,7 @@ TEST(future_zero_is_a_null_pointer_and_a_zero_double)
 
 // The word is the same in memory; the meaning is not.
 DEATH_TEST(future_pointer_read_as_an_integer_aborts,
-           "the value is a pointer: coil_future_pointer")
+           "the value is a pointer, the variable holds")
 {
     open_loop();
     struct coil_future *f = coil_future_new();
