@@ -27,15 +27,17 @@ struct pump {
 static void pump(struct coil_coro *co)
 {
     ASYNC(pump, my) {
-        do {
+        for (;;) {
             /* If the deadline has struck already, the next await fails. */
             coil_cancel_scope_set_deadline(my->idle, coil_now() + idle_ns);
             AWAIT_TO(my->n, coil_stream_fill(my->from, 1));
+            if (my->n == 0)
+                break;
             char *data;
             my->n = coil_stream_peek(my->from, &data);
             AWAIT(coil_stream_write(my->to, data, my->n));
             coil_stream_consume(my->from, my->n);
-        } while (my->n > 0);
+        }
         AWAIT(coil_stream_write_eof(my->to)); /* the other pump goes on */
     }
 }
