@@ -24,7 +24,7 @@
  *     CANCEL_SCOPE(&s)    arms its deadline   ends the scope (cancel_scope.h)
  *     LEAVE;              goes on behind the innermost block
  *
- * The action of the closing brace happens however the block is left: by its
+ * The closing brace does this however the block is left: by its
  * end, LEAVE, an await that fails, FAIL, RETURN, a cancellation. An exit passes
  * the braces of all blocks around it, innermost first. An error that no TRY
  * takes goes on to FINALLY and ends the coroutine; the value of RETURN goes on
@@ -106,7 +106,8 @@
 #define COIL_TRY(err) COILI_TRYING(err, COILI_LANDING(1), false)
 
 /*
- * The same, and this task's own cancellation lands in `err` too, as -ECANCELED.
+ * TRY_ALL is TRY, and this task's own cancellation lands in `err` too, as
+ * -ECANCELED.
  * The request stays counted (coil_task_cancelling()) until coil_task_uncancel()
  * takes it back. In a CANCEL_SCOPE that was cancelled the next await fails
  * again; the time-out of a WITHIN around the TRY_ALL is caught for good.
@@ -116,7 +117,7 @@
 #define COIL_TRY_ALL(err) COILI_TRYING(err, COILI_LANDING(2), true)
 
 /*
- * The block may take `duration` nanoseconds. Then the innermost operation that
+ * The block has `duration` nanoseconds. Then the innermost operation that
  * the block waits for is cancelled, and the block fails with -ETIMEDOUT, an
  * error like any other. A duration of 0 or less strikes in the next pass. If
  * the operation succeeds all the same, its value is delivered, and the time-out
@@ -144,7 +145,7 @@
 #define COIL_WITH(x) COILI_WITH(COILI_WANT_HOLDABLE(x), COILI_HOLDING(x))
 
 /*
- * The same for any object: await `acquire` (taken, and its value with it); if
+ * USING is WITH for any object: await `acquire` (taken, value included); if
  * `acquire` succeeds, `release(object)` is called at the closing brace.
  *
  * Lifetime  lends `object` until it is released
