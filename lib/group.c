@@ -242,8 +242,7 @@ void coili_group_over(struct coil_coro *co, struct group_scope *g)
         if (has_failed(co))
             coili_report("a body failed, but a child of its group did before",
                          co, f->result.e.error, f->result.e.detail);
-        if (!failed_by_it && f->flags & F_OWN_CANCEL &&
-            f->cancels > g->scope.entry)
+        if (f->flags & F_OWN_CANCEL && f->cancels > g->scope.entry)
             request(co, f->flags >> REASON_SHIFT); /* the one from outside */
         flag_clear(f, F_OWN_CANCEL);
         coili_replace_by_failure(co, g->error, g->detail);
