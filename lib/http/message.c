@@ -42,7 +42,7 @@
  * Bodies are a second machine (body_step), one byte at a time for the framing;
  * payload and whatever may be long is passed over as a block.
  */
-#include "http/message.h"
+#include "message.h"
 
 #include <coil/error.h>
 #include <errno.h>

@@ -3,7 +3,7 @@
  * fuzz_url.c: any bytes as a URL.
  *
  *     clang -std=c11 -g -O1 -fsanitize=fuzzer,address,undefined -Iinclude \
- *         -Ilib tests/fuzz/fuzz_url.c lib/url.c lib/http/message.c
+ *         -Ilib tests/fuzz/fuzz_url.c lib/http/url.c lib/http/message.c
  *     ./a.out tests/fuzz/corpus/url
  *
  * What is accepted must be usable: its parts lie within the text, the writer

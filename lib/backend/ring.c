@@ -1,0 +1,1065 @@
+// SPDX-License-Identifier: MIT
+/*
+ * ring.c: io_uring. The only file that names liburing.
+ *
+ * An operation is known to the kernel by a slot and a generation, never by its
+ * address: a completion that comes for a slot's former user is recognised. The
+ * states of an operation:
+ *
+ *     state    submit()   its completion   cancel()
+ *     IDLE     FLYING or                   nothing to do
+ *              QUEUED
+ *     QUEUED              --               completes with -ECANCELED: IDLE
+ *     FLYING              IDLE             a request flies too
+ *
+ * complete() is called at the operation's own final completion, so that the
+ * caller's buffer is the kernel's until then, cancelled or not. The operation
+ * may be gone after that; its slot is used again only when the completion of
+ * the cancel request is in too.
+ *
+ * A full submission queue is submitted and filled again; where the kernel
+ * refuses more for now (-EBUSY, its list of completions has overflowed) the
+ * operation, or its cancel request, waits in `queue`. No caller ever sees that.
+ *
+ * To close a descriptor is to cancel what flies on it and to wait until all of
+ * it has landed: a socket that the kernel still holds for an accept would keep
+ * its port. Meanwhile the close stands in `closing` and has no slot.
+ *
+ * A cancel request may miss: an operation on its way from one of the kernel's
+ * queues to another is in neither (-ENOENT). Then it is made again, once a
+ * millisecond: what cannot be found may as well be reading from a disk.
+ *
+ * Flags: SINGLE_ISSUER and DEFER_TASKRUN make completions run only when we
+ * enter, in one batch; TASKRUN_FLAG tells when that is worth it. There is a
+ * ladder down for kernels that lack them. No SQPOLL: it burns a core.
+ */
+#include "ring.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <liburing.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/check.h"
+#include "base/list.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#define POISON_BUFFERS 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define POISON_BUFFERS 1
+#endif
+#endif
+#ifdef POISON_BUFFERS
+#include <sanitizer/asan_interface.h>
+#endif
+#if defined(__has_include)
+#if __has_include(<valgrind/memcheck.h>)
+#include <valgrind/memcheck.h>
+#endif
+#endif
+#ifndef RUNNING_ON_VALGRIND
+#define RUNNING_ON_VALGRIND 0
+#endif
+#ifndef VALGRIND_MAKE_MEM_DEFINED
+#define VALGRIND_MAKE_MEM_DEFINED(p, n) ((void)(p), (void)(n))
+#endif
+
+/* Newer than liburing 2.3; the kernel's values under names of our own. */
+#define FEAT_NO_IOWAIT (1u << 17)
+#define ENTER_NO_IOWAIT (1u << 7)
+
+#define SLOTS_PER_CHUNK 256u
+#define GENERATION_MASK 0x7fffffffu
+#define CANCEL_TAG ((uint64_t)1 << 63)
+
+/* How far a cancel request has come; 0: there is none. */
+enum { CANCEL_QUEUED = 1, CANCEL_FLYING, CANCEL_MISSED };
+
+/* Between two requests for what the kernel cannot find. */
+#define MISSED_PAUSE 1000000
+
+/* Completions taken before the loop runs what they woke. */
+#define BATCH 256
+
+#define BUFFER_GROUP 0
+
+/* The last pause before a ring without memory is given up; 127 ms in all. */
+#define PATIENCE_MS 64
+
+struct slot {
+    struct coili_op *op; /* NULL when free, or only cancel's is to come */
+    uint32_t generation;
+    uint32_t next_free;
+    int fd;          /* that of op, to be found without touching it */
+    uint8_t awaited; /* completions to come: own and cancel's */
+};
+
+struct coili_backend {
+    struct io_uring ring;
+    struct coili_alloc *alloc;
+    struct coili_backend_options options;
+    struct slot *chunks[(1u << 16) / SLOTS_PER_CHUNK + 1];
+    unsigned slots_n;
+    uint32_t free_slot; /* index + 1 of the first; 0 none */
+    struct coili_op *queue, **queue_end;
+    struct coili_op *closing; /* op.len others are to land before each */
+    bool ending;              /* nothing but a close is begun any more */
+    bool woken;               /* and the loop has not been told by wait() */
+    struct coili_op *missed; /* their cancel requests are to be repeated */
+    int64_t missed_at;       /* when they may be */
+    unsigned enter_flags;
+    int wake_fd;
+    int event_fd; /* of ring_fd(); -1 */
+    struct coili_op wake_op;
+    struct io_uring_buf_ring *buf_ring;
+    char *buf_memory;
+    unsigned buf_free;
+    uint64_t pages; /* of buf_ring plus buf_memory, for munmap */
+    struct coili_backend_stats stats;
+};
+
+/* ---- Slots ------------------------------------------------------------ */
+
+static struct slot *slot_at(struct coili_backend *b, uint32_t i)
+{
+    return &b->chunks[i / SLOTS_PER_CHUNK][i % SLOTS_PER_CHUNK];
+}
+
+static int more_slots(struct coili_backend *b)
+{
+    if (b->slots_n >= b->options.operations_max)
+        return -ENOBUFS;
+    struct slot *chunk = coili_get(b->alloc, SLOTS_PER_CHUNK * sizeof *chunk);
+    if (!chunk)
+        return -ENOMEM;
+    b->chunks[b->slots_n / SLOTS_PER_CHUNK] = chunk;
+    for (unsigned i = SLOTS_PER_CHUNK; i-- > 0;) {
+        chunk[i] = (struct slot){ .generation = 1,
+                                  .next_free = b->free_slot };
+        b->free_slot = b->slots_n + i + 1;
+    }
+    b->slots_n += SLOTS_PER_CHUNK;
+    return 0;
+}
+
+static int take_slot(struct coili_backend *b, struct coili_op *op)
+{
+    if (b->stats.in_flight >= b->options.operations_max)
+        return -ENOBUFS;
+    if (!b->free_slot) {
+        int err = more_slots(b);
+        if (err < 0)
+            return err;
+    }
+    uint32_t i = b->free_slot - 1;
+    struct slot *s = slot_at(b, i);
+    b->free_slot = s->next_free;
+    s->op = op;
+    s->fd = op->fd;
+    s->awaited = 1;
+    op->slot = i;
+    b->stats.in_flight++;
+    return 0;
+}
+
+static void slot_done(struct coili_backend *b, uint32_t i)
+{
+    struct slot *s = slot_at(b, i);
+    if (--s->awaited > 0)
+        return;
+    s->generation = (s->generation + 1) & GENERATION_MASK;
+    s->op = NULL;
+    s->next_free = b->free_slot;
+    b->free_slot = i + 1;
+    b->stats.in_flight--;
+}
+
+static uint64_t user_data(struct coili_backend *b, uint32_t i)
+{
+    return (uint64_t)slot_at(b, i)->generation << 32 | (i + 1);
+}
+
+/* ---- Entering --------------------------------------------------------- */
+
+static unsigned unsubmitted(const struct coili_backend *b)
+{
+    return b->ring.sq.sqe_tail - b->ring.sq.sqe_head;
+}
+
+/*
+ * One io_uring_enter. liburing's wrapper cannot pass NO_IOWAIT, so the tail is
+ * published here; the index array was made the identity by ring_open().
+ */
+static int enter(struct coili_backend *b, unsigned wait_for, int64_t timeout_ns)
+{
+    struct io_uring_sq *sq = &b->ring.sq;
+    unsigned n = unsubmitted(b);
+    io_uring_smp_store_release(sq->ktail, sq->sqe_tail);
+
+    struct __kernel_timespec ts = { 0 };
+    struct io_uring_getevents_arg arg = { 0 };
+    if (timeout_ns >= 0) {
+        ts.tv_sec = timeout_ns / 1000000000;
+        ts.tv_nsec = timeout_ns % 1000000000;
+        arg.ts = (uint64_t)(uintptr_t)&ts;
+    }
+    unsigned flags = b->enter_flags | IORING_ENTER_GETEVENTS |
+                     IORING_ENTER_EXT_ARG;
+    int n_sent = io_uring_enter2((unsigned)b->ring.enter_ring_fd, n, wait_for,
+                                 flags, (void *)&arg, sizeof arg);
+    b->stats.enters++;
+    /* The kernel's head says what it took, also when the wait failed. */
+    unsigned head = io_uring_smp_load_acquire(sq->khead);
+    b->stats.submitted += head - sq->sqe_head;
+    sq->sqe_head = head;
+    return n_sent;
+}
+
+/* A free entry; NULL if the kernel takes no more for now. */
+static struct io_uring_sqe *get_sqe(struct coili_backend *b)
+{
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&b->ring);
+    for (int tries = 0; !sqe && tries < 4; tries++) {
+        enter(b, 0, 0);
+        sqe = io_uring_get_sqe(&b->ring);
+    }
+    return sqe;
+}
+
+/* ---- Submitting ------------------------------------------------------- */
+
+static void prepare(struct io_uring_sqe *sqe, const struct coili_op *op)
+{
+    switch ((enum coili_opcode)op->opcode) {
+    case COILI_OP_READ:
+        io_uring_prep_read(sqe, op->fd, op->addr, op->len, op->offset);
+        break;
+    case COILI_OP_WRITE:
+        io_uring_prep_write(sqe, op->fd, op->addr, op->len, op->offset);
+        break;
+    case COILI_OP_RECV:
+        io_uring_prep_recv(sqe, op->fd, op->addr, op->len, (int)op->arg);
+        break;
+    case COILI_OP_SEND:
+        io_uring_prep_send(sqe, op->fd, op->addr, op->len, (int)op->arg);
+        break;
+    case COILI_OP_ACCEPT:
+        io_uring_prep_accept(sqe, op->fd, op->addr,
+                             (socklen_t *)(uintptr_t)op->offset, (int)op->arg);
+        break;
+    case COILI_OP_CONNECT:
+        io_uring_prep_connect(sqe, op->fd, op->addr, op->len);
+        break;
+    case COILI_OP_CLOSE:
+        io_uring_prep_close(sqe, op->fd);
+        break;
+    case COILI_OP_SHUTDOWN:
+        io_uring_prep_shutdown(sqe, op->fd, (int)op->arg);
+        break;
+    case COILI_OP_POLL:
+        io_uring_prep_poll_add(sqe, op->fd, op->arg);
+        break;
+    case COILI_OP_POLL_MULTI:
+        io_uring_prep_poll_multishot(sqe, op->fd, op->arg);
+        break;
+    case COILI_OP_ACCEPT_MULTI:
+        io_uring_prep_multishot_accept(sqe, op->fd, NULL, NULL, (int)op->arg);
+        break;
+    case COILI_OP_RECV_MULTI:
+        io_uring_prep_recv_multishot(sqe, op->fd, NULL, 0, 0);
+        sqe->flags |= IOSQE_BUFFER_SELECT;
+        sqe->buf_group = BUFFER_GROUP;
+        break;
+    }
+}
+
+/*
+ * What the kernel may write to, nobody may look at; then what it has written is
+ * fine, and no byte behind it.
+ */
+static void hide(const void *p, size_t n)
+{
+#ifdef POISON_BUFFERS
+    __asan_poison_memory_region(p, n);
+#else
+    (void)p;
+    (void)n;
+#endif
+}
+
+static void show(const void *p, size_t n)
+{
+#ifdef POISON_BUFFERS
+    __asan_unpoison_memory_region(p, n);
+#else
+    (void)p;
+    (void)n;
+#endif
+}
+
+static void lend_buffer(const struct coili_op *op)
+{
+    if (op->opcode == COILI_OP_READ || op->opcode == COILI_OP_RECV)
+        hide(op->addr, op->len);
+}
+
+static void take_buffer_back(const struct coili_op *op, int res)
+{
+    if (op->opcode != COILI_OP_READ && op->opcode != COILI_OP_RECV)
+        return;
+    show(op->addr, op->len);
+    if (res > 0)
+        VALGRIND_MAKE_MEM_DEFINED(op->addr, (size_t)res);
+}
+
+static bool fly(struct coili_backend *b, struct coili_op *op)
+{
+    struct io_uring_sqe *sqe = get_sqe(b);
+    if (!sqe)
+        return false;
+    prepare(sqe, op);
+    sqe->user_data = user_data(b, op->slot);
+    op->state = COILI_OP_FLYING;
+    return true;
+}
+
+static void enqueue(struct coili_backend *b, struct coili_op *op)
+{
+    op->next = NULL;
+    *b->queue_end = op;
+    b->queue_end = &op->next;
+}
+
+static int begin(struct coili_backend *b, struct coili_op *op)
+{
+    int err = take_slot(b, op);
+    if (err < 0)
+        return err;
+    lend_buffer(op);
+    if (b->queue || !fly(b, op)) {
+        op->state = COILI_OP_QUEUED;
+        enqueue(b, op);
+    }
+    return 0;
+}
+
+/* The close of a descriptor that waits for others to land; or NULL. */
+static struct coili_op *close_of(const struct coili_backend *b, int fd)
+{
+    struct coili_op *op = b->closing;
+    while (op && op->fd != fd)
+        op = op->next;
+    return op;
+}
+
+static int submit_close(struct coili_backend *b, struct coili_op *op);
+
+static int ring_submit(struct coili_backend *b, struct coili_op *op)
+{
+    op->cancelling = 0;
+    if (b->closing && close_of(b, op->fd))
+        return -EBADF;
+    if (op->opcode == COILI_OP_CLOSE)
+        return submit_close(b, op);
+    return b->ending ? -ECANCELED : begin(b, op);
+}
+
+static bool fly_cancel(struct coili_backend *b, struct coili_op *op)
+{
+    struct io_uring_sqe *sqe = get_sqe(b);
+    if (!sqe)
+        return false;
+    io_uring_prep_cancel64(sqe, user_data(b, op->slot), 0);
+    sqe->user_data = user_data(b, op->slot) | CANCEL_TAG;
+    slot_at(b, op->slot)->awaited++;
+    op->cancelling = CANCEL_FLYING;
+    return true;
+}
+
+static struct coili_op **unlink_op(struct coili_op **p,
+                                   const struct coili_op *op)
+{
+    while (*p != op)
+        p = &(*p)->next;
+    *p = op->next;
+    return p;
+}
+
+static void unqueue(struct coili_backend *b, struct coili_op *op)
+{
+    struct coili_op **p = unlink_op(&b->queue, op);
+    if (!*p)
+        b->queue_end = p;
+}
+
+static void land(struct coili_op *op, int res, unsigned flags)
+{
+    take_buffer_back(op, res);
+    op->state = COILI_OP_IDLE;
+    op->complete(op, res, flags);
+}
+
+static void ring_cancel(struct coili_backend *b, struct coili_op *op)
+{
+    if (op->state == COILI_OP_QUEUED) {
+        unqueue(b, op);
+        slot_done(b, op->slot);
+        land(op, -ECANCELED, 0);
+    } else if (op->state == COILI_OP_FLYING && !op->cancelling &&
+               (b->queue || !fly_cancel(b, op))) {
+        op->cancelling = CANCEL_QUEUED;
+        enqueue(b, op);
+    }
+}
+
+/* How many fly on: those in the queue have landed. */
+static uint32_t cancel_on(struct coili_backend *b, int fd)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < b->slots_n; i++) {
+        struct slot *s = slot_at(b, i);
+        struct coili_op *op = s->op;
+        if (!op || s->fd != fd || op->opcode == COILI_OP_CLOSE)
+            continue;
+        ring_cancel(b, op);
+        n += s->op == op && s->fd == fd;
+    }
+    return n;
+}
+
+/*
+ * It is closed next: what the kernel has not seen yet must not meet the next
+ * file of that number.
+ */
+static void ring_cancel_fd(struct coili_backend *b, int fd)
+{
+    cancel_on(b, fd);
+    for (int tries = 0; unsubmitted(b) && tries < 4; tries++)
+        enter(b, 0, 0);
+}
+
+static bool is_endless(const struct coili_op *op)
+{
+    return op->opcode == COILI_OP_RECV_MULTI ||
+           op->opcode == COILI_OP_ACCEPT_MULTI;
+}
+
+static void ring_end(struct coili_backend *b, bool all, void (*tell)(int fd))
+{
+    b->ending = true;
+    for (uint32_t i = 0; i < b->slots_n; i++) {
+        struct coili_op *op = slot_at(b, i)->op;
+        if (!op || op == &b->wake_op || op->opcode == COILI_OP_CLOSE ||
+            op->cancelling || !(all || is_endless(op)))
+            continue;
+        tell(op->fd);
+        ring_cancel(b, op);
+    }
+}
+
+static int submit_close(struct coili_backend *b, struct coili_op *op)
+{
+    /* In the list first: who is told of his end may want to begin again. */
+    op->state = COILI_OP_QUEUED;
+    op->next = b->closing;
+    b->closing = op;
+    op->len = cancel_on(b, op->fd);
+    if (op->len > 0)
+        return 0;
+    unlink_op(&b->closing, op);
+    op->state = COILI_OP_IDLE;
+    return begin(b, op);
+}
+
+/* One of those that a close may wait for has landed. */
+static void landed_on(struct coili_backend *b, int fd)
+{
+    struct coili_op *op = close_of(b, fd);
+    if (!op || --op->len > 0)
+        return;
+    unlink_op(&b->closing, op);
+    if (begin(b, op) < 0)
+        land(op, close(fd) < 0 ? -errno : 0, 0); /* there is no slot for it */
+}
+
+static int64_t now(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+/* How long until the next try; 0: they stand in the queue again. */
+static int64_t retry_missed(struct coili_backend *b)
+{
+    int64_t left = b->missed_at - now();
+    if (left > 0)
+        return left;
+    while (b->missed) {
+        struct coili_op *op = b->missed;
+        b->missed = op->next;
+        op->cancelling = CANCEL_QUEUED;
+        enqueue(b, op);
+    }
+    b->missed_at = now() + MISSED_PAUSE;
+    return 0;
+}
+
+/* What found no room earlier: operations, and cancel requests of others. */
+static void retry_queue(struct coili_backend *b)
+{
+    while (b->queue && io_uring_sq_space_left(&b->ring) > 0) {
+        struct coili_op *op = b->queue;
+        if (op->state == COILI_OP_QUEUED ? !fly(b, op) : !fly_cancel(b, op))
+            return;
+        unqueue(b, op);
+    }
+}
+
+/* ---- Completions ------------------------------------------------------ */
+
+static char *ring_buffer(struct coili_backend *b, unsigned id)
+{
+    return b->buf_memory + (size_t)id * b->options.recv_buffer_bytes;
+}
+
+static unsigned translate(struct coili_backend *b,
+                          const struct io_uring_cqe *cqe)
+{
+    unsigned flags = 0;
+    if (cqe->flags & IORING_CQE_F_MORE)
+        flags |= COILI_CQE_MORE;
+    if (cqe->flags & IORING_CQE_F_BUFFER) {
+        flags |= COILI_CQE_BUFFER | (cqe->flags >> IORING_CQE_BUFFER_SHIFT)
+                                        << 16;
+        b->buf_free--;
+        if (cqe->res > 0) {
+            char *data = ring_buffer(b, COILI_CQE_BUFFER_ID(flags));
+            show(data, (size_t)cqe->res);
+            VALGRIND_MAKE_MEM_DEFINED(data, (size_t)cqe->res);
+        }
+    }
+    if (cqe->res == -ENOBUFS)
+        b->stats.no_buffers++;
+    return flags;
+}
+
+static void complete(struct coili_backend *b, const struct io_uring_cqe *cqe)
+{
+    uint64_t id = cqe->user_data & ~CANCEL_TAG;
+    uint32_t i = (uint32_t)(id & 0xffffffffu) - 1;
+    coili_check(i < b->slots_n, "a completion names no operation");
+    struct slot *s = slot_at(b, i);
+    coili_check(s->generation == (uint32_t)(id >> 32),
+                "a completion came for an operation that is over");
+    struct coili_op *op = s->op;
+    if (cqe->user_data & CANCEL_TAG) {
+        slot_done(b, i);
+        if (op && cqe->res == -ENOENT) {
+            op->cancelling = CANCEL_MISSED;
+            op->next = b->missed;
+            b->missed = op;
+        }
+        return;
+    }
+
+    unsigned flags = translate(b, cqe);
+    if (flags & COILI_CQE_MORE) {
+        op->complete(op, cqe->res, flags);
+        return;
+    }
+    /* -EINTR is what a cancelled io-wq request ends with. */
+    int res = cqe->res;
+    if (res == -EINTR && op->cancelling)
+        res = -ECANCELED;
+    if (op->cancelling == CANCEL_QUEUED)
+        unqueue(b, op);
+    else if (op->cancelling == CANCEL_MISSED)
+        unlink_op(&b->missed, op);
+    int fd = op->opcode == COILI_OP_CLOSE ? -1 : s->fd;
+    s->op = NULL;
+    slot_done(b, i);
+    land(op, res, flags);
+    if (b->closing)
+        landed_on(b, fd);
+}
+
+/* With a thousand connections the next operation is not in the cache. */
+static void prefetch_next(struct coili_backend *b, unsigned head)
+{
+    if (head + 1 == io_uring_smp_load_acquire(b->ring.cq.ktail))
+        return;
+    const struct io_uring_cqe *next =
+        &b->ring.cq.cqes[(head + 1) & *b->ring.cq.kring_mask];
+    uint32_t i = (uint32_t)(next->user_data & 0xffffffffu) - 1;
+    if (i >= b->slots_n)
+        return;
+    const struct coili_op *op = slot_at(b, i)->op;
+    if (!op) /* only the completion of its cancel is to come */
+        return;
+    __builtin_prefetch(op);
+    __builtin_prefetch((const char *)op + 64);
+}
+
+static void ring_harvest(struct coili_backend *b)
+{
+    struct io_uring_cqe *cqe;
+    unsigned head, n = 0;
+    io_uring_for_each_cqe(&b->ring, head, cqe)
+    {
+        if (n == BATCH)
+            break;
+        n++;
+        prefetch_next(b, head);
+        complete(b, cqe);
+    }
+    if (n)
+        io_uring_cq_advance(&b->ring, n);
+}
+
+static bool ring_eager(struct coili_backend *b)
+{
+    unsigned flags = IO_URING_READ_ONCE(*b->ring.sq.kflags);
+    if (unsubmitted(b) || b->queue || b->woken ||
+        flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW))
+        return true;
+    if (io_uring_cq_ready(&b->ring))
+        ring_harvest(b);
+    /* What that has begun, and who has woken us, must not wait for luck. */
+    return unsubmitted(b) || b->queue || b->woken;
+}
+
+/*
+ * Under valgrind a thread in io_uring_enter stops all others, also the one it
+ * waits for; while it sleeps they run.
+ */
+static int enter_patiently(struct coili_backend *b, int64_t timeout_ns)
+{
+    uint64_t enters = b->stats.enters + 1;
+    for (;;) {
+        int err = enter(b, 0, 0);
+        b->stats.enters = enters;
+        if (timeout_ns == 0 || io_uring_cq_ready(&b->ring))
+            return err;
+        bool short_of_ms = timeout_ns > 0 && timeout_ns < 1000000;
+        struct timespec ts = { .tv_nsec = short_of_ms ? timeout_ns : 1000000 };
+        nanosleep(&ts, NULL);
+        if (timeout_ns > 0)
+            timeout_ns -= ts.tv_nsec;
+    }
+}
+
+static bool ring_wait(struct coili_backend *b, int64_t timeout_ns)
+{
+    if (b->missed) {
+        int64_t pause = retry_missed(b);
+        if (timeout_ns < 0 || timeout_ns > pause)
+            timeout_ns = pause;
+    }
+    if (b->queue)
+        retry_queue(b);
+    if (IO_URING_READ_ONCE(*b->ring.sq.kflags) & IORING_SQ_CQ_OVERFLOW)
+        b->stats.overflows++;
+    if (io_uring_cq_ready(&b->ring) || b->queue || b->woken)
+        timeout_ns = 0;
+    b->woken = false; /* whoever waits looks next what it was woken for */
+    if (timeout_ns == 0 && b->stats.in_flight == 1 && !ring_eager(b))
+        return false; /* nothing flies but the poll for wake() */
+    int err = RUNNING_ON_VALGRIND ? enter_patiently(b, timeout_ns)
+                                  : enter(b, timeout_ns != 0, timeout_ns);
+    coili_check(err >= 0 || err == -ETIME || err == -EINTR || err == -EAGAIN ||
+                    err == -EBUSY || err == -ENOMEM,
+                "io_uring_enter failed: the loop is in the wrong thread, or "
+                "its ring was closed");
+    ring_harvest(b);
+    b->woken = false;
+    return true;
+}
+
+/* ---- Waking ----------------------------------------------------------- */
+
+/*
+ * One poll hears all calls: armed anew each time it costs the loop an enter.
+ *
+ * A poll lends no buffer: it may still be armed when the ring is closed. So it
+ * is armed again to the last, and is one of those in flight, whatever `ending`
+ * says.
+ */
+static int wake_arm(struct coili_backend *b)
+{
+    b->wake_op.opcode = COILI_OP_POLL_MULTI;
+    b->wake_op.fd = b->wake_fd;
+    b->wake_op.arg = POLLIN;
+    return begin(b, &b->wake_op);
+}
+
+static void empty(int eventfd)
+{
+    uint64_t times;
+    while (read(eventfd, &times, sizeof times) < 0 && errno == EINTR)
+        ;
+}
+
+static void woken(struct coili_op *op, int res, unsigned flags)
+{
+    struct coili_backend *b = COILI_CONTAINER(op, struct coili_backend,
+                                              wake_op);
+    (void)res;
+    b->woken = true;
+    empty(b->wake_fd);
+    if (!(flags & COILI_CQE_MORE)) /* the completion queue had overflowed */
+        wake_arm(b); /* Cannot fail: it takes the slot it has just left. */
+}
+
+/* Not by write(), in which a thread that was cancelled ends: it is counted. */
+static void fill(int eventfd)
+{
+    uint64_t one = 1;
+    long n;
+    do {
+        n = syscall(SYS_write, eventfd, &one, sizeof one);
+    } while (n < 0 && errno == EINTR);
+}
+
+/*
+ * Who sleeps elsewhere is woken by ourselves: from within the write to one
+ * eventfd the kernel signals another one only after a grace period of RCU.
+ */
+static void ring_wake(struct coili_backend *b)
+{
+    fill(b->wake_fd);
+    int event_fd = __atomic_load_n(&b->event_fd, __ATOMIC_ACQUIRE);
+    if (event_fd >= 0)
+        fill(event_fd);
+}
+
+/* ---- Sleeping elsewhere ----------------------------------------------- */
+
+/*
+ * The ring's own descriptor will not do: with DEFER_TASKRUN newer kernels do
+ * not wake who sleeps on it when work comes. They signal an eventfd that was
+ * registered; also for what was harvested long ago. So it is emptied before
+ * each sleep, and what has come by then shows in the ring.
+ */
+static int ring_fd(struct coili_backend *b)
+{
+    if (b->event_fd >= 0)
+        return b->event_fd;
+    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (fd < 0)
+        return -errno;
+    int err = io_uring_register_eventfd(&b->ring, fd);
+    if (err < 0) {
+        close(fd);
+        return err;
+    }
+    __atomic_store_n(&b->event_fd, fd, __ATOMIC_RELEASE); /* for ring_wake() */
+    return fd;
+}
+
+static int64_t ring_patience(struct coili_backend *b)
+{
+    if (b->event_fd >= 0)
+        empty(b->event_fd);
+    unsigned flags = IO_URING_READ_ONCE(*b->ring.sq.kflags);
+    if (unsubmitted(b) || b->queue || io_uring_cq_ready(&b->ring) ||
+        flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW))
+        return 0;
+    if (!b->missed)
+        return -1;
+    int64_t left = b->missed_at - now();
+    return left > 0 ? left : 0;
+}
+
+/* ---- Shared receive buffers ------------------------------------------- */
+
+static void ring_buffer_return(struct coili_backend *b, unsigned id)
+{
+    unsigned n = b->options.recv_buffers;
+    hide(ring_buffer(b, id), b->options.recv_buffer_bytes);
+    io_uring_buf_ring_add(b->buf_ring, ring_buffer(b, id),
+                          b->options.recv_buffer_bytes, (unsigned short)id,
+                          io_uring_buf_ring_mask(n), 0);
+    io_uring_buf_ring_advance(b->buf_ring, 1);
+    b->buf_free++;
+}
+
+static unsigned ring_buffers_free(const struct coili_backend *b)
+{
+    return b->buf_free;
+}
+
+static int ring_buffers_open(struct coili_backend *b)
+{
+    if (b->buf_ring)
+        return 0;
+    unsigned n = b->options.recv_buffers;
+    size_t ring_bytes = n * sizeof(struct io_uring_buf);
+    ring_bytes = (ring_bytes + 4095) & ~(size_t)4095;
+    size_t bytes = ring_bytes + (size_t)n * b->options.recv_buffer_bytes;
+    /* Page-aligned, and pages nobody received into stay unused. */
+    char *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        return -ENOMEM;
+
+    struct io_uring_buf_reg reg = { .ring_addr = (uint64_t)(uintptr_t)memory,
+                                    .ring_entries = n,
+                                    .bgid = BUFFER_GROUP };
+    int err = io_uring_register_buf_ring(&b->ring, &reg, 0);
+    if (err < 0) {
+        munmap(memory, bytes);
+        return err;
+    }
+    b->buf_ring = (struct io_uring_buf_ring *)(void *)memory;
+    b->buf_memory = memory + ring_bytes;
+    b->pages = bytes;
+    io_uring_buf_ring_init(b->buf_ring);
+    for (unsigned i = 0; i < n; i++)
+        ring_buffer_return(b, i);
+    return 0;
+}
+
+/* ---- Opening ---------------------------------------------------------- */
+
+static int read_sysctl(void)
+{
+    int fd = open("/proc/sys/kernel/io_uring_disabled", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    char c = '0';
+    ssize_t n = read(fd, &c, 1);
+    close(fd);
+    return n == 1 ? c - '0' : 0;
+}
+
+/* One line that tells the user what to change. */
+static void explain_refusal(int err)
+{
+    struct rlimit limit = { 0 };
+    switch (err) {
+    case -EPERM:
+        if (read_sysctl() > 0)
+            fprintf(stderr, "coil: io_uring is switched off: set sysctl "
+                            "kernel.io_uring_disabled=0\n");
+        else
+            fprintf(stderr, "coil: io_uring is forbidden by a seccomp filter, "
+                            "as in Docker's default profile: run the "
+                            "container with a profile that allows io_uring\n");
+        break;
+    case -ENOSYS:
+        fprintf(stderr, "coil: this kernel has no io_uring: Linux 6.1 or "
+                        "newer with CONFIG_IO_URING is needed\n");
+        break;
+    case -ENOMEM:
+        getrlimit(RLIMIT_MEMLOCK, &limit);
+        fprintf(stderr,
+                "coil: no memory for the ring: RLIMIT_MEMLOCK is %llu KiB; "
+                "raise it (ulimit -l) or make options.entries smaller\n",
+                (unsigned long long)limit.rlim_cur / 1024);
+        break;
+    default:
+        fprintf(stderr, "coil: io_uring cannot be set up: %s\n",
+                strerror(-err));
+    }
+}
+
+/* From the best set of flags down to what any kernel takes. */
+static int setup(struct io_uring *ring, unsigned entries, unsigned cq_entries,
+                 struct io_uring_params *p)
+{
+    static const unsigned ladder[] = {
+        IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+            IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL,
+        IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
+            IORING_SETUP_SUBMIT_ALL,
+        0,
+    };
+    int err = -EINVAL;
+    for (size_t i = 0; i < sizeof ladder / sizeof *ladder; i++) {
+        *p = (struct io_uring_params){
+            .flags = ladder[i] | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
+            .cq_entries = cq_entries,
+        };
+        err = io_uring_queue_init_params(entries, ring, p);
+        if (err != -EINVAL)
+            return err;
+    }
+    return err;
+}
+
+/*
+ * Rings are charged against RLIMIT_MEMLOCK, and the charge of one just closed,
+ * of the program that is started again, say, comes back late: a smaller ring is
+ * tried, then it is waited for a little, before giving up.
+ */
+static int setup_smaller(struct io_uring *ring, unsigned entries,
+                         unsigned cq_entries, struct io_uring_params *p)
+{
+    for (;;) {
+        int err = setup(ring, entries, cq_entries, p);
+        if (err != -ENOMEM || entries <= 8)
+            return err;
+        entries /= 2;
+        cq_entries = entries * 2;
+    }
+}
+
+/*
+ * Some of these are older than the floor. A receive into shared buffers that
+ * goes on has no number of its own to ask for: it came with SEND_ZC.
+ */
+static bool has_operations(struct io_uring *ring)
+{
+    static const uint8_t needed[] = {
+        IORING_OP_READ,    IORING_OP_WRITE,    IORING_OP_RECV,
+        IORING_OP_SEND,    IORING_OP_ACCEPT,   IORING_OP_CONNECT,
+        IORING_OP_CLOSE,   IORING_OP_SHUTDOWN, IORING_OP_POLL_ADD,
+        IORING_OP_ASYNC_CANCEL, IORING_OP_SEND_ZC,
+    };
+    enum { KNOWN = IORING_OP_SEND_ZC + 1 };
+    _Alignas(struct io_uring_probe) char
+        room[sizeof(struct io_uring_probe) +
+             KNOWN * sizeof(struct io_uring_probe_op)] = { 0 };
+    struct io_uring_probe *probe = (struct io_uring_probe *)(void *)room;
+    if (io_uring_register_probe(ring, probe, KNOWN) < 0)
+        return false;
+    for (size_t i = 0; i < sizeof needed; i++)
+        if (!(probe->ops[needed[i]].flags & IO_URING_OP_SUPPORTED))
+            return false;
+    return true;
+}
+
+static int setup_patiently(struct io_uring *ring, unsigned entries,
+                           unsigned cq_entries, struct io_uring_params *p)
+{
+    int err = setup_smaller(ring, entries, cq_entries, p);
+    for (int ms = 1; err == -ENOMEM && ms <= PATIENCE_MS; ms *= 2) {
+        struct timespec ts = { .tv_nsec = ms * 1000000 };
+        nanosleep(&ts, NULL);
+        err = setup_smaller(ring, entries, cq_entries, p);
+    }
+    return err;
+}
+
+static void ring_close(struct coili_backend *b)
+{
+    if (b->buf_ring) {
+        show(b->buf_ring, b->pages);
+        munmap(b->buf_ring, b->pages);
+    }
+    io_uring_queue_exit(&b->ring);
+    if (b->wake_fd >= 0)
+        close(b->wake_fd);
+    if (b->event_fd >= 0)
+        close(b->event_fd);
+    for (unsigned i = 0; i < b->slots_n; i += SLOTS_PER_CHUNK)
+        coili_put(b->alloc, b->chunks[i / SLOTS_PER_CHUNK],
+                  SLOTS_PER_CHUNK * sizeof(struct slot));
+    coili_put(b->alloc, b, sizeof *b);
+}
+
+static int ring_open(struct coili_backend **out, struct coili_alloc *alloc,
+                     const struct coili_backend_options *options)
+{
+    struct coili_backend *b = coili_get(alloc, sizeof *b);
+    if (!b)
+        return -ENOMEM;
+    *b = (struct coili_backend){ .alloc = alloc, .options = *options };
+    b->queue_end = &b->queue;
+    b->options.operations_max++; /* the one that waits for wake() */
+
+    struct io_uring_params p;
+    int err = setup_patiently(&b->ring, options->entries, options->cq_entries,
+                              &p);
+    if (err < 0) {
+        explain_refusal(err);
+        coili_put(alloc, b, sizeof *b);
+        return err;
+    }
+    b->wake_fd = b->event_fd = -1;
+    if (!has_operations(&b->ring)) {
+        fprintf(stderr, "coil: this kernel's io_uring is too old: Linux 6.1 or "
+                        "newer is needed\n");
+        ring_close(b);
+        return -ENOSYS;
+    }
+    if (p.features & FEAT_NO_IOWAIT)
+        b->enter_flags |= ENTER_NO_IOWAIT;
+    io_uring_ring_dontfork(&b->ring);
+    if (io_uring_register_ring_fd(&b->ring) == 1)
+        b->enter_flags |= IORING_ENTER_REGISTERED_RING;
+    unsigned workers[2] = { 4, 4 };
+    io_uring_register_iowq_max_workers(&b->ring, workers);
+
+    /* Newer liburings ask the kernel to do without the array. */
+    for (unsigned i = 0; b->ring.sq.array && i < b->ring.sq.ring_entries; i++)
+        b->ring.sq.array[i] = i;
+
+    b->wake_op.complete = woken;
+    b->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    err = b->wake_fd < 0 ? -errno : wake_arm(b);
+    if (err < 0) {
+        if (b->wake_fd < 0)
+            explain_refusal(err);
+        ring_close(b);
+        return err;
+    }
+    *out = b;
+    return 0;
+}
+
+static void ring_stats(const struct coili_backend *b,
+                       struct coili_backend_stats *out)
+{
+    *out = b->stats;
+    out->in_flight--; /* the one that waits for wake() */
+}
+
+static void ring_forked(struct coili_backend *b)
+{
+    /* Copies, to which no kernel writes. */
+    if (b->buf_ring)
+        show(b->buf_ring, b->pages);
+    for (unsigned i = 0; i < b->slots_n; i++)
+        if (slot_at(b, i)->op)
+            take_buffer_back(slot_at(b, i)->op, 0);
+    close(b->ring.ring_fd);
+    close(b->wake_fd);
+    if (b->event_fd >= 0)
+        close(b->event_fd);
+    /* A handler of the parent's that is left here may wake: nobody. */
+    b->wake_fd = -1;
+    __atomic_store_n(&b->event_fd, -1, __ATOMIC_RELEASE);
+}
+
+const struct coili_backend_table coili_ring = {
+    .name = "io_uring",
+    .open = ring_open,
+    .close = ring_close,
+    .submit = ring_submit,
+    .cancel = ring_cancel,
+    .cancel_fd = ring_cancel_fd,
+    .end = ring_end,
+    .eager = ring_eager,
+    .wait = ring_wait,
+    .wake = ring_wake,
+    .fd = ring_fd,
+    .patience = ring_patience,
+    .buffers_open = ring_buffers_open,
+    .buffer = ring_buffer,
+    .buffer_return = ring_buffer_return,
+    .buffers_free = ring_buffers_free,
+    .stats = ring_stats,
+    .forked = ring_forked,
+};

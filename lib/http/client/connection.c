@@ -1,0 +1,419 @@
+// SPDX-License-Identifier: MIT
+/*
+ * connection.c: one request and one response over one stream.
+ *
+ *     connect   RESOLVE -> CONNECT      an address after the other
+ *     exchange  SEND -> HEADERS         ends with a response that has the lease
+ *     body      BODY                    in response.c
+ *
+ * A small body is sent with the head, in one write that is awaited: then the
+ * answer is. A large one is sent by a child, because a server may answer before
+ * it has read all of it, and stop reading: whoever insisted on sending first
+ * would wait for ever.
+ *
+ * A request costs no timer. The connection's stands in the heap all the time;
+ * whoever begins something writes down a deadline, and only one that is earlier
+ * than the timer has to move it. When the timer goes off too early it is set to
+ * what is then the next deadline: a kept connection that is busy all the time
+ * does that once in keepalive_ns.
+ */
+#include "connection.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include <coil/block.h>
+#include <coil/wait_for.h>
+
+/* Interim answers (100, 103...) before the answer. */
+#define INTERIM_MOST 16
+
+/* ---- Deadlines -------------------------------------------------------- */
+
+static int64_t next_deadline(const struct coili_conn *conn)
+{
+    return conn->gap < conn->deadline ? conn->gap : conn->deadline;
+}
+
+static void timer_rings(void *arg);
+
+static int set_timer(struct coili_conn *conn)
+{
+    int64_t at = next_deadline(conn);
+    if (conn->timer_set && conn->timer_at <= at)
+        return 0;
+    if (conn->timer_set)
+        coil_handle_cancel(&conn->timer);
+    int err = coil_call_at(&conn->timer, at, timer_rings, conn);
+    conn->timer_set = err == 0;
+    conn->timer_at = at;
+    return err;
+}
+
+static void timer_rings(void *arg)
+{
+    struct coili_conn *conn = arg;
+    conn->timer_set = false;
+    if (next_deadline(conn) <= coil_now() || set_timer(conn) < 0)
+        conn->late(conn);
+}
+
+int coili_conn_until(struct coili_conn *conn, int64_t deadline)
+{
+    conn->deadline = deadline;
+    conn->gap = COIL_NEVER;
+    return set_timer(conn);
+}
+
+void coili_conn_rest(struct coili_conn *conn)
+{
+    conn->deadline = conn->gap = COIL_NEVER;
+    if (conn->timer_set)
+        coil_handle_cancel(&conn->timer);
+    conn->timer_set = false;
+}
+
+static int mind_the_gap(struct coili_conn *conn, int64_t read_ns)
+{
+    if (read_ns == COIL_NEVER)
+        return 0;
+    conn->gap = coili_after(read_ns);
+    return set_timer(conn);
+}
+
+struct coil_future *coili_conn_fill(struct coili_conn *conn, size_t want,
+                                    int64_t read_ns)
+{
+    if (mind_the_gap(conn, read_ns) < 0)
+        return coil_future_nomem();
+    return coil_stream_fill(conn->stream, want);
+}
+
+bool coili_conn_quiet(const struct coili_conn *conn)
+{
+    char *data;
+    return coil_stream_peek(conn->stream, &data) == 0 &&
+           !coil_stream_at_end(conn->stream);
+}
+
+static void enter_phase(const struct coili_lease *lease, enum coil_phase phase)
+{
+    if (lease->conn)
+        lease->conn->phase = (uint8_t)phase;
+}
+
+/* ---- Connecting ------------------------------------------------------- */
+
+/* The first error says most, unless that address was just out of reach. */
+static void note_error(struct coili_connect *my)
+{
+    int first = my->first_err;
+    if (!first || first == -ENETUNREACH || first == -EHOSTUNREACH ||
+        first == -EADDRNOTAVAIL || first == -EAFNOSUPPORT)
+        my->first_err = my->err;
+}
+
+void coili_connect(struct coil_coro *co)
+{
+    COIL_ASYNC_GIVES(coili_connect, my, coil_stream_drop) {
+        my->addrs = coil_alloc(sizeof *my->addrs);
+        if (!my->addrs)
+            COIL_FAIL_WITH(-ENOMEM, COIL_DETAIL(COIL_PHASE_RESOLVE, 0));
+        my->addrs->n = 0;
+
+        enter_phase(my->lease, COIL_PHASE_RESOLVE);
+        COIL_TRY_AWAIT(my->err, coil_wait_for(coil_resolve(my->addrs, my->host,
+                                                           my->port),
+                                              my->connect_ns));
+        int code = my->err == COIL_ERESOLVE
+                       ? COIL_DETAIL_CODE(coil_last_detail())
+                       : 0;
+        if (my->err < 0)
+            COIL_FAIL_WITH(my->err, COIL_DETAIL(COIL_PHASE_RESOLVE, code));
+
+        enter_phase(my->lease, COIL_PHASE_CONNECT);
+        for (; my->i < my->addrs->n; my->i++) {
+            COIL_TRY_AWAIT_TO(my->err, my->stream,
+                              coil_wait_for(coil_stream_connect(
+                                                &my->addrs->list[my->i]),
+                                            my->connect_ns));
+            if (my->err == 0) {
+                struct coil_stream *stream = my->stream;
+                my->stream = NULL;
+                COIL_RETURN(stream);
+            }
+            note_error(my);
+        }
+        COIL_FAIL_WITH(my->first_err, COIL_DETAIL(COIL_PHASE_CONNECT, 0));
+
+    COIL_FINALLY;
+        coil_free(my->addrs, sizeof *my->addrs);
+    }
+}
+
+/* ---- Sending ---------------------------------------------------------- */
+
+struct upload {
+    struct coil_coro coro;
+    struct coili_exchange *exchange;
+    struct coil_stream *stream;
+};
+
+/* The stream is there as long as somebody has the lease of it. */
+static bool has_stream(const struct coili_exchange *x)
+{
+    return x->lease->conn || (x->response && x->response->lease.conn);
+}
+
+/* Wakes who waits for the answer: there will be none. */
+static void give_up_upload(struct upload *my)
+{
+    if (has_stream(my->exchange))
+        shutdown(coil_stream_fd(my->stream), SHUT_RDWR);
+}
+
+/* Now it is the server's turn. */
+static void uploaded(struct upload *my)
+{
+    struct coili_exchange *x = my->exchange;
+    struct coili_conn *conn = x->lease->conn;
+    enter_phase(x->lease, COIL_PHASE_HEADERS);
+    if (conn && x->send_err == 0)
+        x->send_err = mind_the_gap(conn, x->sent->read_ns);
+    if (x->send_err < 0)
+        give_up_upload(my);
+}
+
+static void upload(struct coil_coro *co)
+{
+    COIL_ASYNC(upload, my) {
+        COIL_TRY(my->exchange->send_err) {
+            COIL_AWAIT(coil_stream_write(my->stream, my->exchange->sent->text,
+                                         my->exchange->sent->text_n));
+            if (!has_stream(my->exchange))
+                COIL_FAIL(COIL_ECLOSED);
+            COIL_AWAIT(coil_stream_write(my->stream, my->exchange->sent->body,
+                                         my->exchange->sent->body_n));
+        }
+        uploaded(my);
+    }
+}
+
+/* ---- The answer's head ------------------------------------------------ */
+
+/*
+ * The head is not all there: its fields move out of everybody's array, also the
+ * one that has just been begun.
+ */
+static int keep_fields(struct coili_exchange *x)
+{
+    size_t most = x->sent->limits->fields;
+    if (x->fields)
+        return 0;
+    x->fields = coil_alloc(most * sizeof *x->fields);
+    if (!x->fields)
+        return -ENOMEM;
+    size_t n = x->head.count < most ? x->head.count + 1u : most;
+    memcpy(x->fields, x->sent->fields, n * sizeof *x->fields);
+    x->head.fields = x->fields;
+    return 0;
+}
+
+static void begin_head(struct coili_exchange *x)
+{
+    x->head = (struct coili_http_head){
+        .fields = x->fields ? x->fields : x->sent->fields,
+    };
+}
+
+static int fault(struct coili_exchange *x, int err, int code)
+{
+    x->detail = COIL_DETAIL(COIL_PHASE_HEADERS, code);
+    return err;
+}
+
+/* Ends strings in place: the byte behind each is a colon, space or CR. */
+static void copy_head(struct coil_response *r, const struct coili_http_head *h,
+                      size_t len)
+{
+    char *text = (char *)&r->headers[h->count + 1];
+    memcpy(text, h->bytes, len);
+    struct coili_http_text reason = coili_http_reason(h);
+    char *words = text + (reason.at - h->bytes);
+    words[reason.len] = '\0';
+    r->reason = words;
+    for (size_t i = 0; i < h->count; i++) {
+        const struct coili_http_field *f = &h->fields[i];
+        char *name = text + f->name, *value = text + f->value;
+        name[f->name_len] = '\0';
+        value[f->value_len] = '\0';
+        r->headers[i] = (struct coil_header){ name, value };
+    }
+    r->headers[h->count] = (struct coil_header){ 0 };
+}
+
+/* Another request may follow: the answer says so, and ours was sent whole. */
+static bool is_kept(const struct coili_exchange *x)
+{
+    bool sent = !x->upload || coil_task_done(x->upload);
+    return sent && x->send_err == 0 && x->sent->keep && x->head.keep_alive;
+}
+
+/* The response takes the lease over. */
+static int make_response(struct coili_exchange *x, size_t len)
+{
+    const struct coili_http_head *h = &x->head;
+    const struct coili_sent *sent = x->sent;
+    size_t size = sizeof(struct coil_response) +
+                  (h->count + 1u) * sizeof(struct coil_header) + len;
+    struct coil_response *r = coil_alloc(size);
+    if (!r)
+        return fault(x, -ENOMEM, 0);
+    *r = (struct coil_response){
+        .lease = *x->lease,
+        .size = size,
+        .length = h->length,
+        .read_ns = sent->read_ns,
+        .status = h->status,
+        .minor = h->minor,
+        .keep = is_kept(x),
+        .limits = sent->limits,
+        .body_max = sent->body_max,
+    };
+    copy_head(r, h, len);
+    coili_http_body_start(&r->state, h);
+    coil_stream_consume(r->lease.conn->stream, len);
+    r->lease.conn->lease = &r->lease;
+    x->lease->conn = NULL;
+    x->response = r;
+    return 0;
+}
+
+/* Go on reading it. 0: it has become a response, or more bytes are needed. */
+static int read_head(struct coili_exchange *x)
+{
+    struct coil_stream *stream = x->lease->conn->stream;
+    const struct coili_sent *sent = x->sent;
+    char *data;
+    size_t n;
+    while ((n = coil_stream_peek(stream, &data)) > 0) {
+        x->answered = true;
+        int len = coili_http_response_parse(&x->head, sent->limits, sent->to,
+                                            data, n);
+        if (len < 0)
+            return fault(x, len, x->head.fault);
+        if (len == 0) {
+            x->want = n + 1;
+            return fault(x, keep_fields(x), 0);
+        }
+        if (x->head.status == 101)
+            return fault(x, COIL_EPROTOCOL, COILI_HTTP_FAULT_UPGRADE);
+        if (!coili_http_interim(&x->head))
+            return make_response(x, (size_t)len);
+        if (++x->interim > INTERIM_MOST)
+            return fault(x, COIL_ELIMIT, COILI_HTTP_FAULT_INTERIM_MANY);
+        coil_stream_consume(stream, (size_t)len);
+        begin_head(x);
+    }
+    x->want = 1;
+    return 0;
+}
+
+/* While we are sending the server need not answer. */
+static int64_t patience(const struct coili_exchange *x)
+{
+    bool sending = x->upload && !coil_task_done(x->upload);
+    return sending ? COIL_NEVER : x->sent->read_ns;
+}
+
+/* What a fill that ended with x->err and x->there says. */
+static int head_filled(struct coili_exchange *x)
+{
+    struct coili_lease *lease = x->lease;
+    coili_lease_filled(lease);
+    if (!lease->conn) {
+        x->detail = lease->detail;
+        return lease->err;
+    }
+    if (x->err == 0 && x->there >= x->want)
+        return 0;
+    if (x->answered)
+        return fault(x, x->err < 0 ? x->err : COIL_EINCOMPLETE, 0);
+    if (x->send_err < 0) {
+        x->detail = COIL_DETAIL(COIL_PHASE_SEND, 0);
+        return x->send_err;
+    }
+    return fault(x, x->err < 0 ? x->err : COIL_EDISCONNECTED, 0);
+}
+
+/* The peer has gone, perhaps after an answer that tells why. */
+static bool may_have_answered(int send_err)
+{
+    return send_err == -EPIPE || send_err == -ECONNRESET;
+}
+
+static int sent_small(struct coili_exchange *x)
+{
+    if (!x->lease->conn) {
+        x->detail = x->lease->detail;
+        return x->lease->err;
+    }
+    x->detail = COIL_DETAIL(COIL_PHASE_SEND, 0);
+    return may_have_answered(x->send_err) ? 0 : x->send_err;
+}
+
+void coili_exchange(struct coil_coro *co)
+{
+    COIL_ASYNC_GIVES(coili_exchange, my, coil_response_free) {
+        begin_head(my);
+        enter_phase(my->lease, COIL_PHASE_SEND);
+        if (my->sent->body_n > 0) {
+            my->upload = COIL_SPAWN(upload, .exchange = my,
+                                    .stream = my->lease->conn->stream);
+            if (coil_task_done(my->upload))
+                COIL_FAIL_WITH(-ENOMEM, COIL_DETAIL(COIL_PHASE_SEND, 0));
+        } else {
+            COIL_TRY_AWAIT(my->send_err,
+                           coil_stream_write(my->lease->conn->stream,
+                                             my->sent->text,
+                                             my->sent->text_n));
+            my->err = sent_small(my);
+            if (my->err < 0)
+                COIL_FAIL_WITH(my->err, my->detail);
+            enter_phase(my->lease, COIL_PHASE_HEADERS);
+        }
+
+        for (;;) {
+            my->err = read_head(my);
+            if (my->err < 0)
+                COIL_FAIL_WITH(my->err, my->detail);
+            if (my->response)
+                break;
+            COIL_TRY_AWAIT_TO(my->err, my->there,
+                              coili_conn_fill(my->lease->conn, my->want,
+                                              patience(my)));
+            my->err = head_filled(my);
+            if (my->err < 0)
+                COIL_FAIL_WITH(my->err, my->detail);
+        }
+
+        /* Refused in mid-sentence? Then this ends the upload, and the rest. */
+        if (my->upload && my->response->status < 300) {
+            COIL_TRY_AWAIT(my->err, my->upload);
+            my->response->keep = is_kept(my);
+        }
+        if (!my->response->lease.conn)
+            COIL_FAIL_WITH(my->response->lease.err,
+                           my->response->lease.detail);
+        struct coil_response *response = my->response;
+        my->response = NULL;
+        COIL_RETURN(response);
+
+    COIL_FINALLY;
+        coil_response_free(my->response);
+        if (my->fields)
+            coil_free(my->fields,
+                      my->sent->limits->fields * sizeof *my->fields);
+    }
+}

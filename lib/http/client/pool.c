@@ -1,0 +1,612 @@
+// SPDX-License-Identifier: MIT
+/*
+ * pool.c: connections that are kept, and the line of those who wait for one.
+ *
+ * A connection is a slot first. There are at most `limit` of them, made at need
+ * and never given back before the session ends, so that passing a slot on takes
+ * no memory:
+ *
+ *               take                     connected
+ *     SPARE ------------> BUSY, no stream --------> BUSY, stream
+ *       ^                   |                      drop |  | ^
+ *       +-------------------+---------------------------+  | | take
+ *       |                   drop                   release v |
+ *       +------------------------------------------------ IDLE
+ *         expired, ended, chatty, or room for another host
+ *
+ * Who finds none waits at his origin, with a ticket. The origins whose first
+ * waiter could be served if there were a slot stand in a heap, ordered by that
+ * waiter's ticket: so it is strictly first come, first served, and a host that
+ * has all it may have holds nobody else up. (aiohttp asks a random host.)
+ *
+ * Invariant: nobody who waits could be served. A slot that becomes free goes to
+ * the first who waits in the same call, and a newcomer overtakes nobody by
+ * taking what there is.
+ *
+ * The bug of every other client's pool is a slot that gets lost when its owner
+ * is cancelled. Here it is in exactly one place at any time: in a list of the
+ * pool's with no lease, or in its owner's lease, which the owner's FINALLY
+ * ends.
+ */
+#include "pool.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/check.h"
+
+/* ---- Whose turn it is: a pairing heap of origins ---------------------- */
+
+struct waiter {
+    struct coil_custom custom;
+    struct coil_place place;
+    struct coili_origin *origin;
+    struct coili_lease *lease;
+    uint64_t ticket;
+    int64_t deadline;
+    struct coil_handle timer;
+};
+
+static struct waiter *first_waiter(const struct coili_origin *o)
+{
+    return COILI_CONTAINER(coil_line_first(&o->line), struct waiter, place);
+}
+
+static void attach(struct coili_origin **up, struct coili_origin *o)
+{
+    *up = o;
+    if (o)
+        o->up = up;
+}
+
+static struct coili_origin *meld(struct coili_origin *a, struct coili_origin *b)
+{
+    if (!a || !b)
+        return a ? a : b;
+    if (first_waiter(b)->ticket < first_waiter(a)->ticket) {
+        struct coili_origin *swap = a;
+        a = b;
+        b = swap;
+    }
+    attach(&b->sibling, a->child);
+    attach(&a->child, b);
+    return a;
+}
+
+static struct coili_origin *meld_siblings(struct coili_origin *o)
+{
+    struct coili_origin *pairs = NULL, *all = NULL;
+    while (o) {
+        struct coili_origin *a = o, *b = a->sibling;
+        o = b ? b->sibling : NULL;
+        a->sibling = NULL;
+        if (b)
+            b->sibling = NULL;
+        a = meld(a, b);
+        a->sibling = pairs;
+        pairs = a;
+    }
+    while (pairs) {
+        struct coili_origin *next = pairs->sibling;
+        pairs->sibling = NULL;
+        all = meld(all, pairs);
+        pairs = next;
+    }
+    return all;
+}
+
+static void heap_insert(struct coili_pool *p, struct coili_origin *o)
+{
+    o->child = o->sibling = NULL;
+    o->queued = true;
+    attach(&p->first, meld(p->first, o));
+}
+
+static void heap_remove(struct coili_pool *p, struct coili_origin *o)
+{
+    attach(o->up, o->sibling);
+    struct coili_origin *rest = meld_siblings(o->child);
+    o->child = o->sibling = NULL;
+    o->queued = false;
+    attach(&p->first, meld(p->first, rest));
+}
+
+static bool has_room(const struct coili_origin *o)
+{
+    unsigned most = o->pool->limit_per_host;
+    return !most || o->count < most;
+}
+
+/* Whether its first waiter stands in the heap, and where, may have changed. */
+static void requeue(struct coili_origin *o)
+{
+    if (o->queued)
+        heap_remove(o->pool, o);
+    if (!coil_waiters_empty(&o->line) &&
+        (has_room(o) || !coili_list_empty(&o->idle)))
+        heap_insert(o->pool, o);
+}
+
+/* ---- Origins ---------------------------------------------------------- */
+
+/* FNV-1a; salted, so that nobody can prepare hosts that collide. */
+static uint32_t hash_origin(const struct coili_pool *p, const char *host,
+                            size_t len, uint16_t port)
+{
+    uint64_t hash = 0xcbf29ce484222325u ^ (uintptr_t)p ^ port;
+    for (size_t i = 0; i < len; i++)
+        hash = (hash ^ (unsigned char)host[i]) * 0x100000001b3u;
+    return (uint32_t)(hash ^ hash >> 32);
+}
+
+static struct coili_origin **bucket(const struct coili_pool *p, uint32_t hash)
+{
+    return &p->buckets[hash & (p->buckets_n - 1)];
+}
+
+static void free_buckets(struct coili_pool *p)
+{
+    if (p->buckets != p->few)
+        coil_free(p->buckets, p->buckets_n * sizeof *p->buckets);
+}
+
+/* Without memory the chains get longer, which does no harm. */
+static void grow_buckets(struct coili_pool *p)
+{
+    size_t n = p->buckets_n * 2;
+    struct coili_origin **buckets = coil_alloc(n * sizeof *buckets);
+    if (!buckets)
+        return;
+    memset(buckets, 0, n * sizeof *buckets);
+    for (size_t i = 0; i < p->buckets_n; i++) {
+        struct coili_origin *o = p->buckets[i], *next;
+        for (; o; o = next) {
+            struct coili_origin **to = &buckets[o->hash & (n - 1)];
+            next = o->next;
+            o->next = *to;
+            *to = o;
+        }
+    }
+    free_buckets(p);
+    p->buckets = buckets;
+    p->buckets_n = n;
+}
+
+static size_t lower_host(char *to, const struct coil_url *url)
+{
+    size_t n = url->host.len;
+    for (size_t i = 0; i < n; i++) {
+        char c = url->host.at[i];
+        to[i] = c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+    }
+    if (url->rooted)
+        to[n++] = '.';
+    to[n] = '\0';
+    return n;
+}
+
+static size_t origin_size(const struct coili_origin *o)
+{
+    return sizeof *o + o->host_len + o->authority_len + 2u;
+}
+
+static struct coili_origin *origin_new(struct coili_pool *p,
+                                       const struct coil_url *url,
+                                       const char *host, size_t len)
+{
+    char authority[COIL_URL_ORIGIN_SIZE];
+    size_t n = coil_url_authority(url, authority);
+    struct coili_origin *o = coil_alloc(sizeof *o + len + n + 2);
+    if (!o)
+        return NULL;
+    *o = (struct coili_origin){
+        .pool = p,
+        .port = url->port,
+        .host_len = (uint16_t)len,
+        .authority_len = (uint16_t)n,
+    };
+    coili_list_init(&o->idle);
+    coil_waiters_init(&o->line);
+    memcpy(o->host, host, len + 1);
+    memcpy(o->host + len + 1, authority, n + 1);
+    return o;
+}
+
+struct coili_origin *coili_origin_find(struct coili_pool *p,
+                                       const struct coil_url *url)
+{
+    char host[COIL_URL_ORIGIN_SIZE];
+    size_t len = lower_host(host, url);
+    uint32_t hash = hash_origin(p, host, len, url->port);
+    struct coili_origin *o = *bucket(p, hash);
+    while (o && (o->hash != hash || o->port != url->port ||
+                 o->host_len != len || memcmp(o->host, host, len) != 0))
+        o = o->next;
+    if (o) {
+        o->refs++;
+        return o;
+    }
+    o = origin_new(p, url, host, len);
+    if (!o)
+        return NULL;
+    if (++p->origins > p->buckets_n)
+        grow_buckets(p);
+    struct coili_origin **in = bucket(p, hash);
+    o->refs = 1;
+    o->hash = hash;
+    o->next = *in;
+    *in = o;
+    return o;
+}
+
+void coili_origin_unref(struct coili_origin *o)
+{
+    struct coili_pool *p = o->pool;
+    if (--o->refs > 0)
+        return;
+    struct coili_origin **at = bucket(p, o->hash);
+    while (*at != o)
+        at = &(*at)->next;
+    *at = o->next;
+    p->origins--;
+    coil_free(o, origin_size(o));
+}
+
+/* ---- Slots ------------------------------------------------------------ */
+
+/* What the end of a stream needs: its slot may be in use again by then. */
+struct coili_closing {
+    struct coil_handle handle;
+    struct coili_pool *pool;
+};
+
+static void closed(void *arg)
+{
+    struct coili_closing *closing = arg;
+    struct coili_pool *p = closing->pool;
+    coil_free(closing, sizeof *closing);
+    p->closing--;
+    p->ended(p->ended_arg);
+}
+
+int coili_conn_prepare(struct coili_conn *conn)
+{
+    if (conn->closing)
+        return 0;
+    conn->closing = coil_alloc(sizeof *conn->closing);
+    if (!conn->closing)
+        return -ENOMEM;
+    *conn->closing = (struct coili_closing){ .pool = conn->pool };
+    return 0;
+}
+
+void coili_conn_connected(struct coili_conn *conn, struct coil_stream *stream)
+{
+    conn->stream = stream;
+    conn->reused = false;
+}
+
+void coili_conn_renew(struct coili_conn *conn)
+{
+    if (!conn->stream)
+        return;
+    struct coil_future *end = coil_stream_close(conn->stream);
+    conn->stream = NULL;
+    conn->gap = COIL_NEVER;
+    conn->pool->closing++;
+    coil_future_add_done_callback(end, &conn->closing->handle, closed,
+                                  conn->closing);
+    conn->closing = NULL;
+    coil_future_detach(end);
+}
+
+static void conn_late(void *arg);
+
+static struct coili_conn *conn_new(struct coili_pool *p)
+{
+    struct coili_conn *conn = coil_alloc(sizeof *conn);
+    if (conn)
+        *conn = (struct coili_conn){
+            .pool = p,
+            .late = conn_late,
+            .deadline = COIL_NEVER,
+            .gap = COIL_NEVER,
+        };
+    return conn;
+}
+
+/* Out of the pool's books, and in the list of spare ones. */
+static void close_conn(struct coili_conn *conn)
+{
+    struct coili_pool *p = conn->pool;
+    struct coili_origin *o = conn->origin;
+    coili_conn_renew(conn);
+    coili_conn_rest(conn);
+    if (conn->connecting)
+        coil_task_cancel(conn->connecting);
+    conn->connecting = NULL;
+    conn->lease = NULL;
+    conn->origin = NULL;
+    coili_list_remove(&conn->same);
+    coili_list_remove(&conn->link);
+    coili_list_append(&p->spare, &conn->link);
+    p->count--;
+    o->count--;
+    requeue(o);
+    coili_origin_unref(o);
+}
+
+static struct coili_conn *conn_of(struct coili_list *link)
+{
+    return COILI_CONTAINER(link, struct coili_conn, link);
+}
+
+/* A kept connection of the origin's that is still good; others are closed. */
+static struct coili_conn *find_idle(struct coili_origin *o)
+{
+    struct coili_list *same;
+    while ((same = coili_list_first(&o->idle))) {
+        struct coili_conn *conn = COILI_CONTAINER(same, struct coili_conn,
+                                                  same);
+        if (coili_conn_quiet(conn))
+            return conn;
+        close_conn(conn);
+    }
+    return NULL;
+}
+
+/* A slot for a new connection, at the cost of the longest idle if need be. */
+static struct coili_conn *find_slot(struct coili_pool *p)
+{
+    struct coili_list *oldest = coili_list_first(&p->idle);
+    if (p->count >= p->limit && oldest)
+        close_conn(conn_of(oldest));
+    if (p->count >= p->limit)
+        return NULL;
+    struct coili_list *spare = coili_list_first(&p->spare);
+    return spare ? conn_of(spare) : NULL;
+}
+
+static void assign(struct coili_conn *conn, struct coili_origin *o)
+{
+    conn->origin = o;
+    o->refs++;
+    o->count++;
+    o->pool->count++;
+}
+
+static void lend(struct coili_conn *conn, struct coili_lease *lease)
+{
+    coili_list_remove(&conn->same);
+    coili_list_remove(&conn->link);
+    coili_list_append(&conn->pool->busy, &conn->link);
+    conn->deadline = COIL_NEVER;
+    conn->phase = COIL_PHASE_POOL;
+    conn->lease = lease;
+    lease->conn = conn;
+}
+
+int coili_pool_take(struct coili_origin *o, struct coili_lease *lease)
+{
+    struct coili_pool *p = o->pool;
+    struct coili_conn *conn = find_idle(o);
+    if (!conn) {
+        if (!has_room(o))
+            return -EAGAIN;
+        conn = find_slot(p);
+        if (!conn && p->count >= p->limit)
+            return -EAGAIN;
+        if (!conn)
+            conn = conn_new(p);
+        if (!conn)
+            return -ENOMEM;
+        assign(conn, o);
+    }
+    lend(conn, lease);
+    return 0;
+}
+
+/* ---- The line --------------------------------------------------------- */
+
+static struct waiter *waiter_of(struct coil_future *f)
+{
+    return COILI_CONTAINER(f, struct waiter, custom.future);
+}
+
+/* The slot is his, and the next one's turn may have come. */
+static void granted(struct coil_place *place, void *conn)
+{
+    struct waiter *w = COILI_CONTAINER(place, struct waiter, place);
+    coil_handle_cancel(&w->timer);
+    lend(conn, w->lease);
+    requeue(w->origin);
+    coil_future_set_int(&w->custom.future, 0);
+}
+
+static void waiter_failed(struct waiter *w, int err)
+{
+    coil_handle_cancel(&w->timer);
+    coil_leave_line(&w->place);
+    requeue(w->origin);
+    coil_future_set_error(&w->custom.future, err);
+}
+
+static void waiter_late(void *arg)
+{
+    waiter_failed(arg, -ETIMEDOUT);
+}
+
+static void waiter_start(struct coil_future *f)
+{
+    struct waiter *w = waiter_of(f);
+    if (w->deadline != COIL_NEVER) {
+        int err = coil_call_at(&w->timer, w->deadline, waiter_late, w);
+        if (err < 0) {
+            coil_future_set_error(f, err);
+            return;
+        }
+    }
+    struct coili_origin *o = w->origin;
+    w->ticket = ++o->pool->tickets;
+    coil_line_up(&o->line, &w->place, granted);
+    if (coil_line_first(&o->line) == &w->place)
+        requeue(o);
+}
+
+static void waiter_cancel(struct coil_future *f)
+{
+    waiter_failed(waiter_of(f), -ECANCELED);
+}
+
+static void waiter_describe(const struct coil_future *f, char *buf, size_t size)
+{
+    const struct waiter *w = COILI_CONTAINER(f, const struct waiter,
+                                             custom.future);
+    snprintf(buf, size, "connection to %s",
+             coili_origin_authority(w->origin).at);
+}
+
+static const struct coil_future_class waiter_class = {
+    .name = "connection pool",
+    .start = waiter_start,
+    .cancel = waiter_cancel,
+    .describe = waiter_describe,
+};
+
+struct coil_future *coili_pool_wait(struct coili_origin *origin,
+                                    struct coili_lease *lease,
+                                    int64_t deadline)
+{
+    struct waiter *w = coil_custom_new(&waiter_class, sizeof *w);
+    if (!w)
+        return coil_future_nomem();
+    w->origin = origin;
+    w->lease = lease;
+    w->deadline = deadline;
+    return &w->custom.future;
+}
+
+/* A slot may have become free: to the first who can use it. */
+static void serve(struct coili_pool *p)
+{
+    while (p->first) {
+        struct coili_origin *o = p->first;
+        struct coili_conn *conn = find_idle(o);
+        if (!conn) {
+            conn = find_slot(p);
+            if (!conn)
+                return;
+            assign(conn, o);
+        }
+        coil_unpark_with(&o->line, conn);
+    }
+}
+
+/* ---- The end of a lease ----------------------------------------------- */
+
+/* Who had it finds out at his next step. */
+static void take_away(struct coili_conn *conn, int err)
+{
+    struct coili_lease *lease = conn->lease;
+    if (lease->lent) {
+        lease->orphan = conn->stream;
+        conn->stream = NULL;
+        shutdown(coil_stream_fd(lease->orphan), SHUT_RDWR);
+    }
+    lease->conn = NULL;
+    lease->err = err;
+    lease->detail = COIL_DETAIL(conn->phase, 0);
+    close_conn(conn);
+}
+
+static void conn_late(void *arg)
+{
+    struct coili_conn *conn = arg;
+    struct coili_pool *p = conn->pool;
+    bool due = conn->timer_at <= coil_now();
+    if (conn->lease)
+        take_away(conn, due ? -ETIMEDOUT : -ENOMEM);
+    else
+        close_conn(conn);
+    serve(p);
+}
+
+void coili_lease_release(struct coili_lease *lease)
+{
+    struct coili_conn *conn = lease->conn;
+    struct coili_pool *p = conn->pool;
+    if (!coili_conn_quiet(conn)) {
+        coili_lease_drop(lease);
+        return;
+    }
+    lease->conn = NULL;
+    conn->lease = NULL;
+    conn->reused = true;
+    conn->gap = COIL_NEVER;
+    coili_list_remove(&conn->link);
+    coili_list_append(&p->idle, &conn->link);
+    coili_list_append(conn->origin->idle.next, &conn->same); /* in front */
+    if (!coil_waiters_empty(&conn->origin->line))
+        requeue(conn->origin);
+    if (p->first)
+        serve(p);
+    bool idle = !conn->lease && conn->origin;
+    if (idle && coili_conn_until(conn, coili_after(p->keepalive_ns)) < 0)
+        close_conn(conn);
+}
+
+void coili_lease_drop(struct coili_lease *lease)
+{
+    struct coili_conn *conn = lease->conn;
+    struct coili_pool *p = conn->pool;
+    lease->conn = NULL;
+    close_conn(conn);
+    serve(p);
+}
+
+/* ---- Life ------------------------------------------------------------- */
+
+void coili_pool_init(struct coili_pool *p, coil_call_fn *ended, void *arg)
+{
+    *p = (struct coili_pool){ .ended = ended, .ended_arg = arg };
+    p->buckets = p->few;
+    p->buckets_n = COILI_POOL_BUCKETS;
+    coili_list_init(&p->idle);
+    coili_list_init(&p->busy);
+    coili_list_init(&p->spare);
+}
+
+static void send_home(struct coili_origin *o)
+{
+    while (!coil_waiters_empty(&o->line))
+        waiter_failed(first_waiter(o), COIL_ECLOSED);
+}
+
+void coili_pool_close(struct coili_pool *p)
+{
+    struct coili_list *link;
+    for (size_t i = 0; i < p->buckets_n; i++)
+        for (struct coili_origin *o = p->buckets[i]; o; o = o->next)
+            send_home(o);
+    while ((link = coili_list_first(&p->busy)))
+        take_away(conn_of(link), COIL_ECLOSED);
+    while ((link = coili_list_first(&p->idle)))
+        close_conn(conn_of(link));
+}
+
+void coili_pool_fini(struct coili_pool *p)
+{
+    struct coili_list *link;
+    coili_check(!p->count && !p->closing && !p->origins,
+                "a session ends before its connections");
+    while ((link = coili_list_first(&p->spare))) {
+        struct coili_conn *conn = conn_of(link);
+        coili_list_remove(link);
+        if (conn->closing)
+            coil_free(conn->closing, sizeof *conn->closing);
+        coil_free(conn, sizeof *conn);
+    }
+    free_buckets(p);
+}

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: MIT
+/*
+ * response.c: the head to look at, the body to read.
+ *
+ * A body is pulled out of the stream's own buffers, a piece at a time. What was
+ * shown is consumed by the next pull: so nothing is copied on the way to
+ * whoever takes the pieces, and a server faster than him is held back by the
+ * kernel.
+ *
+ *     lease.conn   ended   busy
+ *        yes        no     no     the body can be read
+ *        yes        no     yes    a task reads
+ *        no         no            lease.err says why, for ever; unless the last
+ *                                 piece was shown when it was taken away
+ *        no         yes           read to its end; the connection is given back
+ *
+ * The connection goes back at the last byte, not when the response is freed:
+ * who reads a body and then ponders on it keeps nobody waiting.
+ */
+#include "response.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/check.h"
+
+/* Of an announced length this much is allocated at once. */
+#define BODY_AT_ONCE ((size_t)1 << 20)
+#define BODY_ROOM_LEAST ((size_t)4096)
+
+/* ---- The head --------------------------------------------------------- */
+
+int coil_response_status(const struct coil_response *r)
+{
+    return r->status;
+}
+
+const char *coil_response_reason(const struct coil_response *r)
+{
+    return r->reason;
+}
+
+int coil_response_version(const struct coil_response *r)
+{
+    return 10 + r->minor;
+}
+
+int64_t coil_response_length(const struct coil_response *r)
+{
+    return r->length;
+}
+
+const char *coil_response_header(const struct coil_response *r,
+                                 const char *name)
+{
+    for (const struct coil_header *h = r->headers; h->name; h++)
+        if (coili_http_text_is(coili_http_text(h->name), name))
+            return h->value;
+    return NULL;
+}
+
+const struct coil_header *coil_response_headers(const struct coil_response *r)
+{
+    return r->headers;
+}
+
+/* ---- Pulling ---------------------------------------------------------- */
+
+/* The rest is not worth having. */
+static int broken(struct coil_response *r, int err, int code)
+{
+    if (r->lease.conn)
+        coili_lease_drop(&r->lease);
+    r->broken = true;
+    r->lease.err = err;
+    r->lease.detail = COIL_DETAIL(COIL_PHASE_BODY, code);
+    return err;
+}
+
+static void at_the_end(struct coil_response *r)
+{
+    r->ended = true;
+    if (r->lease.conn && r->keep)
+        coili_lease_release(&r->lease);
+    else if (r->lease.conn)
+        coili_lease_drop(&r->lease);
+}
+
+/* The connection may be gone already, if an upload took its time to end. */
+void coili_response_begin(struct coil_response *r)
+{
+    if (r->lease.conn)
+        r->lease.conn->phase = COIL_PHASE_BODY;
+    if (coili_http_body_done(&r->state))
+        at_the_end(r);
+}
+
+/*
+ * The next piece, without waiting: its length, at r->piece; 0 at the end;
+ * -EAGAIN when bytes must come first.
+ */
+static int64_t pull(struct coil_response *r)
+{
+    r->lease.lent = false;
+    coil_stream_drop(r->lease.orphan);
+    r->lease.orphan = NULL;
+    if (r->ended)
+        return 0;
+    if (r->broken)
+        return r->lease.err;
+    if (r->lease.conn)
+        coil_stream_consume(r->lease.conn->stream, r->taken);
+    r->taken = 0;
+    while (!coili_http_body_done(&r->state)) {
+        if (!r->lease.conn)
+            return r->lease.err;
+        struct coil_stream *stream = r->lease.conn->stream;
+        struct coili_http_piece piece;
+        char *data;
+        size_t n = coil_stream_peek(stream, &data);
+        if (n == 0)
+            return -EAGAIN;
+        int what = coili_http_body_next(&r->state, r->limits, data, n, &piece);
+        if (what < 0)
+            return broken(r, what, r->state.fault);
+        if (what == COILI_HTTP_DATA) {
+            r->piece = piece.data;
+            r->taken = piece.taken;
+            return (int64_t)piece.len;
+        }
+        coil_stream_consume(stream, piece.taken);
+    }
+    at_the_end(r);
+    return 0;
+}
+
+/* A fill has ended with `err`, or with `there` bytes. */
+static int filled(struct coil_response *r, int err, size_t there)
+{
+    coili_lease_filled(&r->lease);
+    if (!r->lease.conn)
+        return r->lease.err;
+    if (err < 0)
+        return broken(r, err, 0);
+    if (there > 0)
+        return 0;
+    err = coili_http_body_closed(&r->state);
+    return err < 0 ? broken(r, err, r->state.fault) : 0;
+}
+
+/* ---- Keeping ---------------------------------------------------------- */
+
+static int resize_body(struct coil_response *r, size_t room)
+{
+    char *body = coil_alloc(room);
+    if (!body)
+        return -ENOMEM;
+    if (r->body) {
+        memcpy(body, r->body, r->body_n);
+        coil_free(r->body, r->body_room);
+    }
+    r->body = body;
+    r->body_room = room;
+    return 0;
+}
+
+/* Room for `more` bytes and a NUL; and for what the head has announced. */
+static int make_room(struct coil_response *r, size_t more)
+{
+    size_t need = r->body_n + more + 1;
+    if (need <= r->body_room)
+        return 0;
+    size_t room = r->body_room ? r->body_room * 2 : BODY_ROOM_LEAST;
+    if (r->length >= 0) {
+        size_t all = need + (size_t)r->state.left;
+        size_t least = all < BODY_AT_ONCE ? all : BODY_AT_ONCE;
+        room = room < least ? least : room > all ? all : room;
+    }
+    return resize_body(r, room < need ? need : room);
+}
+
+static int keep_piece(struct coil_response *r, size_t n)
+{
+    if (n > r->body_max - r->body_n)
+        return broken(r, COIL_ELIMIT, 0);
+    int err = make_room(r, n);
+    if (err < 0)
+        return broken(r, err, 0);
+    memcpy(r->body + r->body_n, r->piece, n);
+    r->body_n += n;
+    r->body[r->body_n] = '\0';
+    return 0;
+}
+
+/* Said to be too long: then there is no use in beginning. */
+static int check_length(struct coil_response *r)
+{
+    bool has_body = r->lease.conn && !r->ended;
+    if (has_body && r->length >= 0 && r->state.left > r->body_max - r->body_n)
+        return broken(r, COIL_ELIMIT, 0);
+    return 0;
+}
+
+/* ---- Reading ---------------------------------------------------------- */
+
+enum aim { NEXT, SKIP, READ };
+
+struct response_body {
+    struct coil_coro coro;
+    struct coil_response *response;
+    enum aim aim;
+    bool reads;
+    int err;
+    int64_t n;
+    size_t there, skipped;
+};
+
+static int begin_reading(struct response_body *my)
+{
+    struct coil_response *r = my->response;
+    if (r->busy)
+        return -EBUSY;
+    r->busy = my->reads = true;
+    return my->aim == READ ? check_length(r) : 0;
+}
+
+/* What to do with what was pulled. 1: done, 0: pull on, -EAGAIN, an error. */
+static int handle(struct response_body *my)
+{
+    if (my->n <= 0)
+        return my->n == 0 ? 1 : (int)my->n;
+    if (my->aim == NEXT)
+        return 1;
+    if (my->aim == READ)
+        return keep_piece(my->response, (size_t)my->n);
+    my->skipped += (size_t)my->n;
+    return 0;
+}
+
+static void response_body(struct coil_coro *co)
+{
+    COIL_ASYNC(response_body, my) {
+        my->err = begin_reading(my);
+        while (my->err == 0) {
+            do
+                my->n = pull(my->response);
+            while ((my->err = handle(my)) == 0);
+            if (my->err != -EAGAIN)
+                break;
+            COIL_TRY_AWAIT_TO(my->err, my->there,
+                              coili_conn_fill(my->response->lease.conn, 1,
+                                              my->response->read_ns));
+            my->err = filled(my->response, my->err, my->there);
+        }
+        if (my->err < 0)
+            COIL_FAIL_WITH(my->err,
+                           my->reads ? my->response->lease.detail : 0);
+        if (my->aim == SKIP)
+            COIL_RETURN(my->skipped);
+        if (my->aim == READ)
+            COIL_RETURN(my->response->body_n);
+        my->response->lease.lent = my->n > 0;
+        COIL_RETURN(my->n); /* the next call goes on behind it */
+
+    COIL_FINALLY;
+        if (my->reads) {
+            my->response->busy = false;
+            coili_lease_filled(&my->response->lease);
+        }
+    }
+}
+
+struct coil_future *coil_response_read(struct coil_response *r)
+{
+    if (r->ended)
+        return coil_future_done_with(0, (int64_t)r->body_n);
+    return COIL_CALL(response_body, .response = r, .aim = READ);
+}
+
+struct coil_future *coil_response_next(struct coil_response *r)
+{
+    return COIL_CALL(response_body, .response = r, .aim = NEXT);
+}
+
+struct coil_future *coil_response_skip(struct coil_response *r)
+{
+    return COIL_CALL(response_body, .response = r, .aim = SKIP);
+}
+
+const char *coil_response_piece(const struct coil_response *r)
+{
+    return r->piece;
+}
+
+const char *coil_response_body(const struct coil_response *r)
+{
+    return r->body ? r->body : "";
+}
+
+size_t coil_response_size(const struct coil_response *r)
+{
+    return r->body_n;
+}
+
+/* The last piece may have been the end without having been told so. */
+void coil_response_free(struct coil_response *r)
+{
+    if (!r)
+        return;
+    coili_check(!r->busy, "a response is freed while a task reads it");
+    if (pull(r) != 0 && r->lease.conn)
+        coili_lease_drop(&r->lease);
+    coil_free(r->body, r->body_room);
+    coil_free(r, r->size);
+}

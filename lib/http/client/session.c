@@ -1,0 +1,661 @@
+// SPDX-License-Identifier: MIT
+/*
+ * session.c: from a URL to a response.
+ *
+ * What a request needs is made in the call, not at the await: the head is
+ * written as it will be sent, the origin is looked up, and all of it stands in
+ * one block, the job. So the caller's strings may go at once.
+ *
+ *     coil_request()  job -> take or wait -> connect -> exchange -> response
+ *                                  ^             ^          |
+ *                                  FIFO, pool.c  +----------+ once, if a kept
+ *                                                             connection was
+ *                                                             dead
+ *
+ * The coroutine that closes the session is made with it, because closing must
+ * not need memory. So a session that is never closed is a coroutine that was
+ * never awaited: the loop says so at its end, and closes it.
+ *
+ * The session's memory is counted: jobs hold it, begun or not.
+ */
+#include <coil/http.h>
+
+#include <errno.h>
+#include <string.h>
+
+#include <coil/coroutine.h>
+#include <coil/url.h>
+#include <coil/wait.h>
+
+#include "base/check.h"
+#include "response.h"
+
+#define STRING(x) STRING_OF(x)
+#define STRING_OF(x) #x
+#define USER_AGENT \
+    "coil/" STRING(COIL_VERSION_MAJOR) "." STRING(COIL_VERSION_MINOR)
+
+#define LIMIT 100
+#define KEEPALIVE COIL_SECONDS(15)
+#define BODY_BYTES_MAX ((size_t)64 << 20)
+#define TOTAL COIL_SECONDS(300)
+#define CONNECT COIL_SECONDS(30)
+
+/* Fields that need no memory of their own on the way to the head. */
+#define PAIRS_FEW 32
+#define HEAD_FEW 2048
+/* A body of so many bytes is sent with the head. */
+#define BODY_WITH_HEAD 16384
+
+/* Why a URL is refused, beside what coil_url_check() says. */
+enum {
+    URL_FAULT_TLS = 128,
+    URL_FAULT_USER
+};
+
+struct coil_session {
+    struct coili_pool pool;
+    size_t refs;    /* jobs, and whoever closes */
+    size_t running; /* requests that have begun */
+    bool closed;
+    bool waits;     /* close, for `quiet` */
+    bool no_retry;
+    struct coil_future *close; /* not awaited yet */
+    struct coil_future *quiet; /* nothing runs and nothing is closing */
+    struct coil_http_timeouts timeouts;
+    size_t body_max;
+    struct coili_http_limits limits;
+    struct coili_http_field *fields; /* of the head that is read just now */
+    struct coili_http_pair *pairs;   /* sent with every request */
+    size_t pairs_n, pairs_size;
+    char head[HEAD_FEW];
+};
+
+/* ---- Words ------------------------------------------------------------ */
+
+static const char *words_for(int err, uint32_t detail)
+{
+    enum coil_phase phase = COIL_DETAIL_PHASE(detail);
+    int code = COIL_DETAIL_CODE(detail);
+    bool of_http = phase == COIL_PHASE_SEND || phase == COIL_PHASE_HEADERS ||
+                   phase == COIL_PHASE_BODY;
+    if (err == COIL_EURL && code == URL_FAULT_TLS)
+        return "https:// needs TLS, which is not there yet";
+    if (err == COIL_EURL && code == URL_FAULT_USER)
+        return "user and password in a URL are not sent; take them out";
+    if (err == COIL_EURL && code > 0)
+        return coil_url_fault_text(code);
+    if (err == COIL_ELIMIT && phase == COIL_PHASE_BODY && code == 0)
+        return "the body is larger than body_bytes_max";
+    if (of_http && code > 0 && code != COILI_HTTP_FAULT_TRUNCATED &&
+        (err == -EINVAL || err == COIL_EPROTOCOL || err == COIL_ELIMIT))
+        return coili_http_fault_text(code);
+    return "";
+}
+
+/* ---- Jobs ------------------------------------------------------------- */
+
+struct job {
+    struct coil_session *session;
+    struct coili_origin *origin;
+    struct coili_lease lease;
+    struct coili_sent sent;
+    int64_t total_ns, pool_ns, connect_ns, deadline;
+    size_t size;     /* of this block */
+    bool running;    /* counted in session->running */
+    bool may_repeat;
+    struct coili_exchange exchange;
+    char text[]; /* the head; a small body */
+};
+
+static void session_free(struct coil_session *s);
+
+static void session_unref(struct coil_session *s)
+{
+    if (--s->refs == 0)
+        session_free(s);
+}
+
+static bool is_busy(const struct coil_session *s)
+{
+    return s->running > 0 || s->pool.closing > 0;
+}
+
+/* Something has ended: was it the last that close waits for? */
+static void settle(void *arg)
+{
+    struct coil_session *s = arg;
+    if (!s->waits || is_busy(s))
+        return;
+    s->waits = false;
+    coil_future_set_int(s->quiet, 0);
+}
+
+/* A kept connection over which nothing was sent is as good as it was. */
+static void end_lease(struct job *job)
+{
+    struct coili_lease *lease = &job->lease;
+    if (!lease->conn)
+        return;
+    if (lease->conn->stream && lease->conn->phase == COIL_PHASE_POOL)
+        coili_lease_release(lease);
+    else
+        coili_lease_drop(lease);
+}
+
+static void job_end(struct job *job)
+{
+    struct coil_session *s = job->session;
+    end_lease(job);
+    coili_origin_unref(job->origin);
+    s->running -= job->running;
+    coil_free(job, job->size);
+    settle(s);
+    session_unref(s);
+}
+
+/* 0: it has a connection; -EAGAIN: it must wait for one. */
+static int job_begin(struct job *job)
+{
+    if (job->session->closed)
+        return COIL_ECLOSED;
+    job->running = true;
+    job->session->running++;
+    job->deadline = coili_after(job->total_ns);
+    return coili_pool_take(job->origin, &job->lease);
+}
+
+static struct coil_future *wait_in_line(struct job *job)
+{
+    int64_t late = coili_after(job->pool_ns);
+    return coili_pool_wait(job->origin, &job->lease,
+                           late < job->deadline ? late : job->deadline);
+}
+
+/*
+ * The connection's timer is from now on the request's. One that was handed on
+ * may have ended in the pass between.
+ */
+static int job_connected(struct job *job)
+{
+    struct coili_conn *conn = job->lease.conn;
+    if (!conn)
+        return job->lease.err;
+    if (conn->stream && !coili_conn_quiet(conn))
+        coili_conn_renew(conn);
+    return coili_conn_until(conn, job->deadline);
+}
+
+/* A kept connection may be dead; then nobody has read the request. */
+static bool may_repeat(const struct job *job, int err)
+{
+    return job->may_repeat && job->lease.conn && job->lease.conn->reused &&
+           !job->exchange.answered &&
+           (err == COIL_EDISCONNECTED || err == -EPIPE || err == -ECONNRESET);
+}
+
+/* ---- A request -------------------------------------------------------- */
+
+struct request {
+    struct coil_coro coro;
+    struct job *job;
+    struct coil_task *connecting;
+    struct coil_stream *stream;
+    struct coil_response *response;
+    int err;
+    uint32_t detail;
+};
+
+static struct coil_task *begin_connecting(struct request *my)
+{
+    struct job *job = my->job;
+    struct coili_conn *conn = job->lease.conn;
+    coil_task_drop(&my->connecting);
+    my->connecting = COIL_SPAWN(coili_connect, .lease = &job->lease,
+                                .host = job->origin->host,
+                                .port = job->origin->port,
+                                .connect_ns = job->connect_ns);
+    conn->connecting = my->connecting;
+    return my->connecting;
+}
+
+/* The outcome is in my->err and my->stream; what was it, all in all? */
+static int end_connecting(struct request *my)
+{
+    struct coili_lease *lease = &my->job->lease;
+    my->detail = my->err < 0 ? coil_last_detail()
+                             : COIL_DETAIL(COIL_PHASE_CONNECT, 0);
+    if (!lease->conn) {
+        my->detail = lease->detail;
+        return lease->err;
+    }
+    lease->conn->connecting = NULL;
+    if (my->err == 0)
+        my->err = coili_conn_prepare(lease->conn);
+    if (my->err == 0) {
+        coili_conn_connected(lease->conn, my->stream);
+        my->stream = NULL;
+    }
+    return my->err;
+}
+
+static struct coil_future *begin_exchange(struct job *job)
+{
+    return COIL_CALL_IN(&job->exchange, coili_exchange, .sent = &job->sent,
+                        .lease = &job->lease);
+}
+
+static void request(struct coil_coro *co)
+{
+    COIL_ASYNC_GIVES(request, my, coil_response_free) {
+        my->err = job_begin(my->job);
+        if (my->err == -EAGAIN)
+            COIL_TRY_AWAIT(my->err, wait_in_line(my->job));
+        if (my->err == 0)
+            my->err = job_connected(my->job);
+        if (my->err < 0)
+            COIL_FAIL_WITH(my->err, COIL_DETAIL(COIL_PHASE_POOL, 0));
+
+        for (;;) {
+            if (!my->job->lease.conn->stream) {
+                COIL_TRY_AWAIT_TO(my->err, my->stream, begin_connecting(my));
+                my->err = end_connecting(my);
+                if (my->err < 0)
+                    COIL_FAIL_WITH(my->err, my->detail);
+            }
+            COIL_TRY_AWAIT_TO(my->err, my->response, begin_exchange(my->job));
+            if (my->err == 0)
+                break;
+            my->detail = coil_last_detail();
+            if (!may_repeat(my->job, my->err))
+                COIL_FAIL_WITH(my->err, my->detail);
+            my->job->may_repeat = false;
+            coili_conn_renew(my->job->lease.conn);
+        }
+        coili_response_begin(my->response);
+        struct coil_response *response = my->response;
+        my->response = NULL;
+        COIL_RETURN(response);
+
+    COIL_FINALLY;
+        if (my->stream)
+            COIL_AWAIT(coil_stream_close(my->stream));
+        coil_response_free(my->response);
+        job_end(my->job);
+    }
+}
+
+/* ---- Making a job ----------------------------------------------------- */
+
+struct draft {
+    struct coil_session *session;
+    const struct coil_http_request *request;
+    struct coili_http_request head;
+    struct coil_url url;
+    struct coili_http_pair *pairs, few[PAIRS_FEW];
+    size_t pairs_max;
+    bool keep;
+    uint32_t detail;
+};
+
+static int refuse(struct draft *d, int err, enum coil_phase phase, int code)
+{
+    d->detail = COIL_DETAIL(phase, code);
+    return err;
+}
+
+static int draft_url(struct draft *d)
+{
+    const char *text = d->request->url ? d->request->url : "";
+    size_t len = strlen(text);
+    int err = coil_url_parse(&d->url, text, len);
+    if (err < 0)
+        return refuse(d, err, COIL_PHASE_NONE, (int)coil_url_check(text, len));
+    if (d->url.tls)
+        return refuse(d, COIL_EURL, COIL_PHASE_NONE, URL_FAULT_TLS);
+    if (d->url.user.at)
+        return refuse(d, COIL_EURL, COIL_PHASE_NONE, URL_FAULT_USER);
+    return 0;
+}
+
+static bool is_overruled(const struct coil_http_request *q,
+                         struct coili_http_text name)
+{
+    for (size_t i = 0; i < q->headers_n; i++)
+        if (coili_http_text_is(name, q->headers[i].name))
+            return true;
+    return false;
+}
+
+static int draft_fields(struct draft *d)
+{
+    const struct coil_session *s = d->session;
+    const struct coil_http_request *q = d->request;
+    d->pairs = d->few;
+    d->pairs_max = s->pairs_n + q->headers_n;
+    if (d->pairs_max > PAIRS_FEW)
+        d->pairs = coil_alloc(d->pairs_max * sizeof *d->pairs);
+    if (!d->pairs)
+        return -ENOMEM;
+
+    struct coili_http_pair *to = d->pairs;
+    for (size_t i = 0; i < s->pairs_n; i++)
+        if (!is_overruled(q, s->pairs[i].name))
+            *to++ = s->pairs[i];
+    for (size_t i = 0; i < q->headers_n; i++)
+        *to++ = (struct coili_http_pair){
+            coili_http_text(q->headers[i].name),
+            coili_http_text(q->headers[i].value),
+        };
+    d->head.fields = d->pairs;
+    d->head.count = (size_t)(to - d->pairs);
+    d->keep = true;
+    for (struct coili_http_pair *p = d->pairs; p < to; p++)
+        if (coili_http_text_is(p->name, "Connection") &&
+            coili_http_list_has(p->value, "close"))
+            d->keep = false;
+    return 0;
+}
+
+static void draft_free(struct draft *d)
+{
+    if (d->pairs != d->few)
+        coil_free(d->pairs, d->pairs_max * sizeof *d->pairs);
+}
+
+static bool is_one_of(struct coili_http_text method, const char *const *list)
+{
+    for (; *list; list++)
+        if (strlen(*list) == method.len &&
+            memcmp(*list, method.at, method.len) == 0)
+            return true;
+    return false;
+}
+
+static const char *const with_body[] = { "POST", "PUT", "PATCH", NULL };
+static const char *const repeatable[] = { "GET",    "HEAD",  "OPTIONS", "TRACE",
+                                          "PUT",    "DELETE", "QUERY",  NULL };
+static const char *const tunnel[] = { "CONNECT", NULL };
+static const char *const headless[] = { "HEAD", NULL };
+
+/* A server that expects a body is told that there is none (RFC 9110 8.6). */
+static int draft_head(struct draft *d, struct coili_http_text host)
+{
+    const struct coil_http_request *q = d->request;
+    struct coili_http_request *head = &d->head;
+    head->method = coili_http_text(q->method ? q->method : "GET");
+    head->target = (struct coili_http_text){ d->url.target.at,
+                                             d->url.target.len };
+    head->host = host;
+    head->length = (int64_t)q->body_size;
+    if (q->body_size > 0 || is_one_of(head->method, with_body))
+        head->body = COILI_HTTP_BODY_LENGTH;
+    if (is_one_of(head->method, tunnel))
+        return refuse(d, -EINVAL, COIL_PHASE_SEND, COILI_HTTP_FAULT_TUNNEL);
+    int n = coili_http_request_write(head, d->session->head, HEAD_FEW);
+    return n < 0 ? refuse(d, n, COIL_PHASE_SEND, head->fault) : n;
+}
+
+static int64_t or_else(int64_t value, int64_t preset)
+{
+    return value ? value : preset;
+}
+
+static struct job *job_new(struct draft *d, struct coili_origin *origin,
+                           size_t head_n)
+{
+    struct coil_session *s = d->session;
+    const struct coil_http_request *q = d->request;
+    const struct coil_http_timeouts *t = &q->timeouts;
+    bool small = q->body_size <= BODY_WITH_HEAD;
+    size_t text_n = head_n + (small ? q->body_size : 0);
+    struct job *job = coil_alloc(sizeof *job + text_n);
+    if (!job)
+        return NULL;
+    job->session = s;
+    job->origin = origin;
+    job->lease = (struct coili_lease){ 0 };
+    job->sent = (struct coili_sent){
+        .text = job->text,
+        .text_n = text_n,
+        .body = q->body,
+        .body_n = small ? 0 : q->body_size,
+        .body_max = q->body_bytes_max ? q->body_bytes_max : s->body_max,
+        .read_ns = or_else(t->read, s->timeouts.read),
+        .to = is_one_of(d->head.method, headless) ? COILI_HTTP_TO_HEAD
+                                                  : COILI_HTTP_TO_OTHER,
+        .keep = d->keep,
+        .limits = &s->limits,
+        .fields = s->fields,
+    };
+    job->total_ns = or_else(t->total, s->timeouts.total);
+    job->pool_ns = or_else(t->pool, s->timeouts.pool);
+    job->connect_ns = or_else(t->connect, s->timeouts.connect);
+    job->size = sizeof *job + text_n;
+    job->running = false;
+    job->may_repeat = !s->no_retry && !q->no_retry &&
+                      is_one_of(d->head.method, repeatable);
+    s->refs++;
+
+    if (head_n <= HEAD_FEW)
+        memcpy(job->text, s->head, head_n);
+    else
+        coili_http_request_write(&d->head, job->text, head_n);
+    if (small && q->body_size > 0)
+        memcpy(job->text + head_n, q->body, q->body_size);
+    return job;
+}
+
+static struct coil_future *call(struct draft *d, struct coili_origin *origin,
+                                int head_n)
+{
+    struct job *job = job_new(d, origin, (size_t)head_n);
+    if (!job) {
+        coili_origin_unref(origin);
+        return coil_future_nomem();
+    }
+    struct coil_future *f = COIL_CALL(request, .job = job);
+    if (coil_future_done(f)) /* no memory */
+        job_end(job);
+    return f;
+}
+
+struct coil_future *coil_request(struct coil_session *session,
+                                 const struct coil_http_request *q)
+{
+    if (!session)
+        return coil_future_nomem();
+    struct draft d;
+    d.session = session;
+    d.request = q;
+    d.head = (struct coili_http_request){ 0 };
+    int err = draft_url(&d);
+    if (err < 0)
+        return coil_future_from_error(err, d.detail);
+    struct coili_origin *origin = coili_origin_find(&session->pool, &d.url);
+    if (!origin)
+        return coil_future_nomem();
+    if (draft_fields(&d) < 0) {
+        coili_origin_unref(origin);
+        return coil_future_nomem();
+    }
+    struct coil_future *f;
+    int head_n = draft_head(&d, coili_origin_authority(origin));
+    if (head_n < 0) {
+        coili_origin_unref(origin);
+        f = coil_future_from_error(head_n, d.detail);
+    } else {
+        f = call(&d, origin, head_n);
+    }
+    draft_free(&d);
+    return f;
+}
+
+struct coil_future *coil_get(struct coil_session *session, const char *url)
+{
+    return coil_request(session, &(struct coil_http_request){ .url = url });
+}
+
+/* ---- Making a session ------------------------------------------------- */
+
+static struct coil_session_options with_defaults(
+    const struct coil_session_options *given)
+{
+    struct coil_session_options o = { 0 };
+    if (given) {
+        coili_check(given->size >= offsetof(struct coil_session_options,
+                                            timeouts) &&
+                        given->size <= sizeof o,
+                    "session options begin with their size: COIL_SESSION_INIT");
+        memcpy(&o, given, given->size);
+    }
+    const struct coili_http_limits *l = &coili_http_limits_default;
+    o.limit = o.limit ? o.limit : LIMIT;
+    o.keepalive_ns = or_else(o.keepalive_ns, KEEPALIVE);
+    o.body_bytes_max = o.body_bytes_max ? o.body_bytes_max : BODY_BYTES_MAX;
+    o.head_bytes_max = o.head_bytes_max ? o.head_bytes_max : l->head;
+    if (o.head_bytes_max >= COIL_STREAM_FILL_MAX)
+        o.head_bytes_max = COIL_STREAM_FILL_MAX - 1;
+    o.line_bytes_max = o.line_bytes_max ? o.line_bytes_max : l->line;
+    o.headers_max = o.headers_max ? o.headers_max : l->fields;
+    o.timeouts.total = or_else(o.timeouts.total, TOTAL);
+    o.timeouts.pool = or_else(o.timeouts.pool, COIL_NEVER);
+    o.timeouts.connect = or_else(o.timeouts.connect, CONNECT);
+    o.timeouts.read = or_else(o.timeouts.read, COIL_NEVER);
+    o.user_agent = o.user_agent ? o.user_agent : USER_AGENT;
+    return o;
+}
+
+/* What the given headers do not say themselves: User-Agent and Accept. */
+static size_t own_headers(struct coil_header own[2],
+                          const struct coil_session_options *o)
+{
+    const struct coil_http_request given = { .headers = o->headers,
+                                        .headers_n = o->headers_n };
+    size_t n = 0;
+    if (*o->user_agent && !is_overruled(&given, coili_http_text("User-Agent")))
+        own[n++] = (struct coil_header){ "User-Agent", o->user_agent };
+    if (!is_overruled(&given, coili_http_text("Accept")))
+        own[n++] = (struct coil_header){ "Accept", "*/*" };
+    return n;
+}
+
+static struct coili_http_text copy_text(char **to, const char *string)
+{
+    struct coili_http_text text = { *to, strlen(string) };
+    memcpy(*to, string, text.len);
+    *to += text.len;
+    return text;
+}
+
+/* Pairs and their texts in one block. */
+static int copy_headers(struct coil_session *s,
+                        const struct coil_session_options *o)
+{
+    struct coil_header own[2];
+    size_t own_n = own_headers(own, o);
+    size_t n = own_n + o->headers_n;
+    size_t size = n * sizeof *s->pairs;
+    for (size_t i = 0; i < n; i++) {
+        const struct coil_header *h = i < own_n ? &own[i]
+                                                : &o->headers[i - own_n];
+        size += strlen(h->name) + strlen(h->value);
+    }
+    s->pairs_size = size ? size : 1;
+    s->pairs = coil_alloc(s->pairs_size);
+    if (!s->pairs)
+        return -ENOMEM;
+    s->pairs_n = n;
+    char *to = (char *)&s->pairs[n];
+    for (size_t i = 0; i < n; i++) {
+        const struct coil_header *h = i < own_n ? &own[i]
+                                                : &o->headers[i - own_n];
+        s->pairs[i].name = copy_text(&to, h->name);
+        s->pairs[i].value = copy_text(&to, h->value);
+    }
+    return 0;
+}
+
+/* Ends when close has nothing to wait for; no cancellation makes it. */
+static void quiet_nothing(struct coil_future *f)
+{
+    (void)f;
+}
+
+static const struct coil_future_class quiet_class = {
+    .name = "connections of a session",
+    .start = quiet_nothing,
+    .cancel = quiet_nothing,
+};
+
+struct session_close {
+    struct coil_coro coro;
+    struct coil_session *session;
+};
+
+/* All of it in FINALLY: it is done also if the closer is cancelled. */
+static void session_close(struct coil_coro *co)
+{
+    COIL_ASYNC(session_close, my) {
+    COIL_FINALLY;
+        my->session->closed = true;
+        coili_pool_close(&my->session->pool);
+        if (is_busy(my->session)) {
+            my->session->waits = true;
+            COIL_AWAIT(coil_future_ref(my->session->quiet));
+        }
+        session_unref(my->session);
+    }
+}
+
+static int session_init(struct coil_session *s,
+                        const struct coil_session_options *o)
+{
+    *s = (struct coil_session){
+        .refs = 1,
+        .no_retry = o->no_retry,
+        .timeouts = o->timeouts,
+        .body_max = o->body_bytes_max,
+        .limits = coili_http_limits_default,
+    };
+    s->limits.head = o->head_bytes_max;
+    s->limits.line = o->line_bytes_max;
+    s->limits.fields = o->headers_max;
+    coili_pool_init(&s->pool, settle, s);
+    s->pool.limit = o->limit;
+    s->pool.limit_per_host = o->limit_per_host;
+    s->pool.keepalive_ns = o->keepalive_ns;
+    s->fields = coil_alloc(o->headers_max * sizeof *s->fields);
+    s->quiet = coil_custom_new(&quiet_class, sizeof(struct coil_custom));
+    if (!s->fields || !s->quiet || copy_headers(s, o) < 0)
+        return -ENOMEM;
+    s->close = COIL_CALL(session_close, .session = s);
+    return coil_future_done(s->close) ? -ENOMEM : 0;
+}
+
+static void session_free(struct coil_session *s)
+{
+    coili_pool_fini(&s->pool);
+    coil_free(s->fields, s->limits.fields * sizeof *s->fields);
+    coil_free(s->pairs, s->pairs_size);
+    if (s->quiet)
+        coil_future_unref(s->quiet);
+    coil_free(s, sizeof *s);
+}
+
+struct coil_session *coil_session_new(const struct coil_session_options *given)
+{
+    struct coil_session_options o = with_defaults(given);
+    coil_explain_with(words_for);
+    struct coil_session *s = coil_alloc(sizeof *s);
+    if (s && session_init(s, &o) < 0) {
+        session_free(s);
+        return NULL;
+    }
+    return s;
+}
+
+struct coil_future *coil_session_close(struct coil_session *session)
+{
+    return session ? session->close : coil_sleep(0);
+}

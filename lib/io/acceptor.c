@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: MIT
+/*
+ * acceptor.c: one multishot accept, and the line of those who want connections.
+ *
+ *     IDLE      nothing is asked of the kernel: nobody wants a connection yet,
+ *       |       or enough of them are in store
+ *       v
+ *     ARMED     each completion is a connection, for the first in line or for
+ *       |       the store
+ *       |-----> STOPPING   the store is full: cancelled, until it has ended
+ *       v
+ *     RESTING   out of descriptors or memory: to ask again at once would only
+ *               be refused again
+ *
+ * The kernel takes whatever is in the backlog, as long as its completion queue
+ * has room; so the store has room for that beyond its quota.
+ *
+ * An error is told to one of those who wait. So a server that has run out of
+ * descriptors hears of it once in a while, not a thousand times a second.
+ */
+#include <coil/acceptor.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <coil/error.h>
+#include <coil/loop.h>
+
+#include "core/runtime.h"
+
+/* Connections in store, and how long to rest. */
+#define QUOTA 64u
+#define REST COIL_MS(100)
+
+enum state { IDLE, ARMED, STOPPING, RESTING };
+
+struct coil_acceptor {
+    struct coil_custom closing; /* done when the kernel has let go */
+    struct coili_op op;
+    struct coili_list line; /* of those who wait */
+    int *store;
+    unsigned size, first, n;
+    unsigned users; /* futures that refer to it: it stays until they are gone */
+    uint8_t state;
+    bool closed, unowned;
+    struct coil_handle rested;
+};
+
+struct next {
+    struct coil_custom custom;
+    struct coil_acceptor *acceptor;
+    struct coili_list link;
+};
+
+static struct next *next_in_line(const struct coil_acceptor *a)
+{
+    struct coili_list *link = coili_list_first(&a->line);
+    return link ? COILI_CONTAINER(link, struct next, link) : NULL;
+}
+
+static void tell(struct next *it, int result)
+{
+    coili_list_remove(&it->link);
+    if (result < 0)
+        coil_future_set_error(&it->custom.future, result);
+    else
+        coil_future_set_int(&it->custom.future, result);
+}
+
+static void tell_all(struct coil_acceptor *a, int err)
+{
+    struct next *it;
+    while ((it = next_in_line(a)))
+        tell(it, err);
+}
+
+/* ---- The store -------------------------------------------------------- */
+
+static void put(struct coil_acceptor *a, int fd)
+{
+    if (a->n == a->size) {
+        close(fd); /* two passes of the kernel's in one of ours */
+        return;
+    }
+    a->store[(a->first + a->n++) % a->size] = fd;
+}
+
+static int take(struct coil_acceptor *a)
+{
+    int fd = a->store[a->first];
+    a->first = (a->first + 1) % a->size;
+    a->n--;
+    return fd;
+}
+
+/* ---- Accepting -------------------------------------------------------- */
+
+static bool out_of_something(int err)
+{
+    return err == -EMFILE || err == -ENFILE || err == -ENOBUFS ||
+           err == -ENOMEM;
+}
+
+/* Errors of one connection, gone before it was accepted: accept(2). */
+static bool concerns_one(int err)
+{
+    return err == -ECONNABORTED || err == -EPROTO || err == -ENETDOWN ||
+           err == -EHOSTUNREACH || err == -ENETUNREACH || err == -EHOSTDOWN ||
+           err == -ENONET || err == -ENOPROTOOPT || err == -EOPNOTSUPP;
+}
+
+static void arm(struct coil_acceptor *a);
+
+static void rested(void *arg)
+{
+    struct coil_acceptor *a = arg;
+    a->state = IDLE;
+    if (next_in_line(a))
+        arm(a);
+}
+
+static void fail(struct coil_acceptor *a, int err)
+{
+    struct next *it = next_in_line(a);
+    if (out_of_something(err) &&
+        coil_call_later(&a->rested, REST, rested, a) == 0) {
+        a->state = RESTING;
+        if (it)
+            tell(it, err);
+        return;
+    }
+    tell_all(a, err);
+}
+
+static void arm(struct coil_acceptor *a)
+{
+    int err = coili_loop->table->submit(coili_loop->backend, &a->op);
+    if (err < 0)
+        fail(a, err);
+    else
+        a->state = ARMED;
+}
+
+static void arrived(struct coil_acceptor *a, int fd)
+{
+    struct next *it = next_in_line(a);
+    if (a->closed)
+        close(fd);
+    else if (it)
+        tell(it, fd);
+    else
+        put(a, fd);
+}
+
+static void landed(struct coili_op *op, int res, unsigned flags)
+{
+    struct coil_acceptor *a = COILI_CONTAINER(op, struct coil_acceptor, op);
+    bool more = flags & COILI_CQE_MORE;
+    if (res >= 0)
+        arrived(a, res);
+    if (!more)
+        a->state = IDLE;
+
+    if (a->closed) {
+        if (!more)
+            coil_future_set_int(&a->closing.future, 0);
+    } else if (more) {
+        if (a->n >= QUOTA && a->state == ARMED) {
+            a->state = STOPPING;
+            coili_loop->table->cancel(coili_loop->backend, op);
+        }
+    } else if (res < 0 && res != -ECANCELED && !concerns_one(res)) {
+        fail(a, res);
+    } else if (next_in_line(a) || a->n < QUOTA) {
+        arm(a);
+    }
+}
+
+/* ---- next ------------------------------------------------------------- */
+
+static void next_start(struct coil_future *f)
+{
+    struct next *it = COILI_CONTAINER(f, struct next, custom.future);
+    struct coil_acceptor *a = it->acceptor;
+    if (a->closed) {
+        coil_future_set_error(f, COIL_ECLOSED);
+        return;
+    }
+    if (a->n > 0) {
+        coil_future_set_int(f, take(a));
+        if (a->state == IDLE && a->n <= QUOTA / 2)
+            arm(a);
+        return;
+    }
+    coili_list_append(&a->line, &it->link);
+    if (a->state == IDLE)
+        arm(a);
+}
+
+static void next_cancel(struct coil_future *f)
+{
+    tell(COILI_CONTAINER(f, struct next, custom.future), -ECANCELED);
+}
+
+static void let_go(struct coil_acceptor *a)
+{
+    if (a->users > 0 || !a->unowned)
+        return;
+    coil_free(a->store, a->size * sizeof *a->store);
+    coil_custom_free(a);
+}
+
+static void next_free(struct coil_future *f)
+{
+    struct coil_acceptor *a = COILI_CONTAINER(f, struct next,
+                                              custom.future)->acceptor;
+    coil_custom_free(f);
+    a->users--;
+    let_go(a);
+}
+
+static void next_dispose(struct coil_future *done)
+{
+    close((int)coil_future_int(done));
+}
+
+static void next_describe(const struct coil_future *f, char *buf, size_t size)
+{
+    const struct next *it = COILI_CONTAINER(f, const struct next,
+                                            custom.future);
+    snprintf(buf, size, "accept fd %d", it->acceptor->op.fd);
+}
+
+static const struct coil_future_class next_class = {
+    .name = "accept",
+    .start = next_start,
+    .cancel = next_cancel,
+    .free = next_free,
+    .dispose = next_dispose,
+    .describe = next_describe,
+};
+
+struct coil_future *coil_acceptor_next(struct coil_acceptor *a)
+{
+    struct next *it = coil_custom_new(&next_class, sizeof *it);
+    if (!it)
+        return coil_future_nomem();
+    it->acceptor = a;
+    a->users++;
+    return &it->custom.future;
+}
+
+/* ---- Life ------------------------------------------------------------- */
+
+static void close_start(struct coil_future *f)
+{
+    struct coil_acceptor *a = COILI_CONTAINER(f, struct coil_acceptor,
+                                              closing.future);
+    a->closed = true;
+    tell_all(a, COIL_ECLOSED);
+    while (a->n > 0)
+        close(take(a));
+    coil_handle_cancel(&a->rested);
+    if (a->state == IDLE || a->state == RESTING)
+        coil_future_set_int(f, 0);
+    else
+        coili_loop->table->cancel(coili_loop->backend, &a->op);
+}
+
+static void close_free(struct coil_future *f)
+{
+    struct coil_acceptor *a = COILI_CONTAINER(f, struct coil_acceptor,
+                                              closing.future);
+    a->unowned = true;
+    let_go(a);
+}
+
+static const struct coil_future_class close_class = {
+    .name = "close acceptor",
+    .start = close_start,
+    .free = close_free,
+};
+
+int coil_acceptor_open(struct coil_acceptor **out, int fd)
+{
+    struct coil_loop *loop = coili_need_loop();
+    struct coil_acceptor *a = coil_custom_new(&close_class, sizeof *a);
+    if (!a)
+        return -ENOMEM;
+    a->size = QUOTA + loop->options.cq_entries;
+    a->store = coil_alloc(a->size * sizeof *a->store);
+    if (!a->store) {
+        coil_custom_free(a);
+        return -ENOMEM;
+    }
+    a->op.complete = landed;
+    a->op.opcode = COILI_OP_ACCEPT_MULTI;
+    a->op.fd = fd;
+    a->op.arg = SOCK_CLOEXEC;
+    coili_list_init(&a->line);
+    *out = a;
+    return 0;
+}
+
+struct coil_future *coil_acceptor_close(struct coil_acceptor *a)
+{
+    return &a->closing.future;
+}

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: MIT
+/*
+ * sender.c: all of it, in the order in which it was asked for.
+ *
+ * The first in the queue is in flight. The kernel may take a part of it; the
+ * rest goes next, before anything else does. One that ends in the middle ends
+ * the sender, since the peer would take the next one for the rest of it.
+ */
+#include <coil/sender.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+#include <coil/io.h>
+
+#include "core/runtime.h"
+
+/* The most that one send moves (MAX_RW_COUNT). */
+#define LEN_MOST 0x7ffff000u
+
+struct coil_sending {
+    struct coil_custom custom;
+    struct coil_sender *sender;
+    struct coil_sending *next;
+    const char *buf;
+    size_t len, sent;
+    struct coili_op op;
+};
+
+static struct coil_sending *sending_of(struct coil_future *f)
+{
+    return COILI_CONTAINER(f, struct coil_sending, custom.future);
+}
+
+void coil_sender_init(struct coil_sender *s, int fd)
+{
+    *s = (struct coil_sender){ .fd = fd };
+}
+
+static int send_rest(struct coil_sending *it)
+{
+    size_t left = it->len - it->sent;
+    it->op.addr = (void *)((uintptr_t)it->buf + it->sent);
+    it->op.len = left < LEN_MOST ? (uint32_t)left : LEN_MOST;
+    return coili_loop->table->submit(coili_loop->backend, &it->op);
+}
+
+static void leave_queue(struct coil_sending *it)
+{
+    struct coil_sender *s = it->sender;
+    struct coil_sending **p = &s->first, *before = NULL;
+    while (*p != it) {
+        before = *p;
+        p = &before->next;
+    }
+    *p = it->next;
+    if (s->last == it)
+        s->last = before;
+}
+
+static void finish_sending(struct coil_sending *it, int err)
+{
+    if (err < 0 && it->sent > 0)
+        it->sender->broken = true; /* the peer has a part of it */
+    leave_queue(it);
+    if (err < 0)
+        coil_future_set_error(&it->custom.future, err);
+    else
+        coil_future_set_int(&it->custom.future, (int64_t)it->len);
+}
+
+/* Why nothing more can be sent; or 0. */
+static int refusal(const struct coil_sender *s)
+{
+    return s->closed ? COIL_ECLOSED : s->broken ? -EPIPE : 0;
+}
+
+/* The next in line, if it can be begun; those that cannot are told. */
+static void send_next(struct coil_sender *s)
+{
+    while (s->first) {
+        int err = refusal(s);
+        if (err == 0)
+            err = send_rest(s->first);
+        if (err == 0)
+            return;
+        finish_sending(s->first, err);
+    }
+    if (s->closed && s->idle.fn)
+        coil_call_soon(&s->idle, s->idle.fn, s->idle.arg);
+}
+
+static void sent(struct coili_op *op, int res, unsigned flags)
+{
+    (void)flags;
+    struct coil_sending *it = COILI_CONTAINER(op, struct coil_sending, op);
+    struct coil_sender *s = it->sender;
+    if (res > 0)
+        it->sent += (size_t)res; /* maybe not all of it */
+    int err = res < 0 ? res : 0;
+    if (err == -ECANCELED && s->closed)
+        err = COIL_ECLOSED;
+    if (err == 0 && it->sent < it->len) {
+        err = s->closed ? COIL_ECLOSED : op->cancelling ? -ECANCELED
+                                                        : send_rest(it);
+        if (err == 0)
+            return;
+    }
+    finish_sending(it, err);
+    send_next(s);
+}
+
+static void sending_start(struct coil_future *f)
+{
+    struct coil_sending *it = sending_of(f);
+    struct coil_sender *s = it->sender;
+    int err = refusal(s);
+    if (err < 0) {
+        coil_future_set_error(f, err);
+        return;
+    }
+    if (s->last) {
+        s->last->next = it;
+        s->last = it;
+        return;
+    }
+    s->first = s->last = it;
+    err = send_rest(it);
+    if (err < 0)
+        finish_sending(it, err);
+}
+
+static void sending_cancel(struct coil_future *f)
+{
+    struct coil_sending *it = sending_of(f);
+    if (it == it->sender->first)
+        coili_loop->table->cancel(coili_loop->backend, &it->op);
+    else
+        finish_sending(it, -ECANCELED);
+}
+
+static void sending_describe(const struct coil_future *f, char *buf,
+                             size_t size)
+{
+    const struct coil_sending *it = COILI_CONTAINER(
+        f, const struct coil_sending, custom.future);
+    snprintf(buf, size, "send fd %d", it->op.fd);
+}
+
+static const struct coil_future_class sending_class = {
+    .name = "send",
+    .start = sending_start,
+    .cancel = sending_cancel,
+    .describe = sending_describe,
+};
+
+static struct coil_sending *sending_new(struct coil_sender *s,
+                                        enum coili_opcode opcode, unsigned arg)
+{
+    struct coil_sending *it = coil_custom_new(&sending_class, sizeof *it);
+    if (!it)
+        return NULL;
+    it->sender = s;
+    it->op.complete = sent;
+    it->op.opcode = (uint8_t)opcode;
+    it->op.fd = s->fd;
+    it->op.arg = arg;
+    return it;
+}
+
+struct coil_future *coil_sender_send(struct coil_sender *s, const void *buf,
+                                     size_t len)
+{
+    struct coil_sending *it = sending_new(s, COILI_OP_SEND,
+                                          MSG_NOSIGNAL | MSG_WAITALL);
+    if (!it)
+        return coil_future_nomem();
+    coil_check_lent(buf);
+    it->buf = buf;
+    it->len = len;
+    return &it->custom.future;
+}
+
+struct coil_future *coil_sender_end(struct coil_sender *s)
+{
+    struct coil_sending *it = sending_new(s, COILI_OP_SHUTDOWN, SHUT_WR);
+    return it ? &it->custom.future : coil_future_nomem();
+}
+
+void coil_sender_close(struct coil_sender *s, coil_call_fn *idle, void *arg)
+{
+    s->closed = true;
+    if (!s->first) {
+        coil_call_soon(&s->idle, idle, arg);
+        return;
+    }
+    s->idle.fn = idle;
+    s->idle.arg = arg;
+    coili_loop->table->cancel(coili_loop->backend, &s->first->op);
+}

@@ -1,0 +1,738 @@
+// SPDX-License-Identifier: MIT
+/*
+ * process_pool.c: children that answer requests, and what if one dies.
+ *
+ *     line of calls --> serve() --- socket ---> child: fn(request, reply)
+ *                         one per child, one request at a time
+ *                       watch() --- pidfd ----> its end
+ *
+ * All children are forked when the pool is made, none later: then the program
+ * may have threads. So one that dies is not replaced but breaks the pool, which
+ * is what Python does too, and there is one moment at which the rules of fork
+ * matter.
+ *
+ * A request is copied into the worker's buffer when it is sent, and the reply
+ * out of it: so a call that is cancelled needs nobody's consent, it is just
+ * forgotten by its worker.
+ *
+ * watch() alone knows that a child has ended, reaps it, and says what it died
+ * of. serve() never waits for a process, only for its socket: an end of that
+ * means that the child dies, or has to (a function may have closed it). So it
+ * is killed, which changes nothing for one that is dead.
+ *
+ * Both are tasks of the loop. The last of them to end closes the pool.
+ */
+#include <coil/process_pool.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <coil/coroutine.h>
+#include <coil/io.h>
+#include <coil/task.h>
+#include <coil/waiters.h>
+
+#include "base/check.h"
+#include "base/list.h"
+
+#define MESSAGE_MOST 65536
+#define MESSAGE_LIMIT ((size_t)1 << 30)
+
+/* In front of a request, and of a reply. */
+struct request_head {
+    coil_process_fn *fn;
+    uint64_t len, size;
+};
+struct reply_head {
+    int64_t result, padding;
+};
+
+#define HEAD 32 /* keeps what follows aligned */
+_Static_assert(sizeof(struct request_head) <= HEAD, "a head is short");
+
+struct call {
+    struct coil_custom custom;
+    struct coili_list link; /* in line */
+    struct coil_process_pool *pool;
+    struct worker *worker; /* it is being answered */
+    coil_process_fn *fn;
+    const void *request;
+    void *reply;
+    size_t len, size;
+};
+
+struct closing {
+    struct coil_custom custom;
+    struct coil_process_pool *pool;
+};
+
+struct worker {
+    struct coil_process_pool *pool;
+    struct call *call; /* NULL: idle, or nobody waits for it any more */
+    bool busy, leaving;
+    pid_t pid; /* 0: reaped, or never there */
+    int pidfd, fd;
+    char *buffer; /* HEAD and a message; in a child a second one behind it */
+};
+
+struct coil_process_pool {
+    struct coil_custom *closed; /* made in advance: closing has no memory */
+    struct coili_list line;
+    struct coil_waiters idle;
+    int err; /* it is broken */
+    uint32_t detail;
+    bool closing;
+    bool orphaned;    /* nobody has it: the last task frees it */
+    unsigned running; /* tasks */
+    size_t message_max, room; /* the latter a multiple of 16 */
+    unsigned n;
+    struct worker workers[];
+};
+
+/* ---- The child -------------------------------------------------------- */
+
+static void receive_all(int fd, char *buf, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = recv(fd, buf, len, 0);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            _exit(0); /* the parent has closed, or is gone */
+        buf += n;
+        len -= (size_t)n;
+    }
+}
+
+static void send_all(int fd, const char *buf, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = send(fd, buf, len, MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            _exit(0);
+        buf += n;
+        len -= (size_t)n;
+    }
+}
+
+static void close_but(int fd)
+{
+    if (fd > 3)
+        syscall(SYS_close_range, 3u, (unsigned)fd - 1, 0);
+    syscall(SYS_close_range, (unsigned)fd + 1, ~0u, 0);
+}
+
+static void reset_signals(void)
+{
+    struct sigaction action = { .sa_handler = SIG_DFL };
+    for (int sig = 1; sig < NSIG; sig++)
+        sigaction(sig, &action, NULL);
+    action.sa_handler = SIG_IGN;
+    sigaction(SIGINT, &action, NULL);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static _Noreturn void run_child(const struct worker *w, int fd, pid_t parent)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        _exit(0); /* it had ended before that */
+    reset_signals();
+    close_but(fd);
+    char *request = w->buffer + HEAD;
+    char *reply = request + w->pool->room + HEAD;
+    for (;;) {
+        struct request_head head;
+        receive_all(fd, (char *)&head, sizeof head);
+        receive_all(fd, request, head.len);
+        struct reply_head answer = { 0 };
+        answer.result = head.fn(request, head.len, reply, head.size);
+        coili_check(answer.result <= (int64_t)head.size,
+                    "a process function returned more bytes than there is "
+                    "room for");
+        send_all(fd, (const char *)&answer, sizeof answer);
+        if (answer.result > 0)
+            send_all(fd, reply, (size_t)answer.result);
+    }
+}
+
+/* ---- Breaking --------------------------------------------------------- */
+
+static void kill_worker(const struct worker *w)
+{
+    if (!w->pid)
+        return;
+    /* By pid it might be another one by now, where SIGCHLD is ignored. */
+    if (w->pidfd >= 0)
+        syscall(SYS_pidfd_send_signal, w->pidfd, SIGKILL, NULL, 0);
+    else
+        kill(w->pid, SIGKILL);
+}
+
+static void wake_all(struct coil_process_pool *p)
+{
+    while (coil_unpark(&p->idle))
+        ;
+}
+
+static struct call *first_call(struct coil_process_pool *p)
+{
+    struct coili_list *link = coili_list_first(&p->line);
+    if (!link)
+        return NULL;
+    coili_list_remove(link);
+    return COILI_CONTAINER(link, struct call, link);
+}
+
+static void fail(struct call *call)
+{
+    call->worker = NULL;
+    coil_future_set_error_detail(&call->custom.future, call->pool->err,
+                                 call->pool->detail);
+}
+
+/* All jobs fail, all children end. */
+static void break_pool(struct coil_process_pool *p, int err, uint32_t detail)
+{
+    if (p->err)
+        return;
+    p->err = err;
+    p->detail = detail;
+    for (unsigned i = 0; i < p->n; i++) {
+        struct call *call = p->workers[i].call;
+        p->workers[i].call = NULL;
+        kill_worker(&p->workers[i]);
+        if (call)
+            fail(call);
+    }
+    struct call *call;
+    while ((call = first_call(p)))
+        fail(call);
+    wake_all(p);
+}
+
+/* When it closes nobody waits for a job that nobody awaits. */
+static void end_abandoned(struct coil_process_pool *p)
+{
+    if (!p->closing || !coili_list_empty(&p->line))
+        return;
+    for (unsigned i = 0; i < p->n; i++) {
+        struct worker *w = &p->workers[i];
+        if (w->busy && !w->call) {
+            w->leaving = true;
+            kill_worker(w);
+        }
+    }
+}
+
+/* Its exit status, or its signal as a negative number. */
+static int reap(struct worker *w)
+{
+    siginfo_t info = { 0 };
+    while (waitid(P_PID, (id_t)w->pid, &info, WEXITED) < 0 && errno == EINTR)
+        ;
+    w->pid = 0;
+    return info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
+}
+
+/* ---- The tasks of a worker -------------------------------------------- */
+
+static void pool_free(struct coil_process_pool *p)
+{
+    for (unsigned i = 0; i < p->n; i++)
+        if (p->workers[i].buffer)
+            coil_free(p->workers[i].buffer, 2 * (HEAD + p->room));
+    coil_free(p, sizeof *p + p->n * sizeof *p->workers);
+}
+
+/* Its future keeps nothing of it. */
+static void finish_closing(struct coil_process_pool *p)
+{
+    struct coil_future *closed = &p->closed->future;
+    pool_free(p);
+    coil_future_set_int(closed, 0);
+}
+
+static void task_over(struct coil_process_pool *p)
+{
+    if (--p->running > 0)
+        return;
+    if (p->closing) {
+        finish_closing(p);
+    } else if (p->orphaned) {
+        coil_custom_free(p->closed);
+        pool_free(p);
+    } /* else whoever has it closes it, or it goes with the loop's memory */
+}
+
+struct watch {
+    struct coil_coro coro;
+    struct worker *worker;
+    bool on;
+    int err;
+};
+
+static void watch(struct coil_coro *co)
+{
+    COIL_ASYNC(watch, my) {
+        COIL_TRY_AWAIT(my->err, coil_poll(my->worker->pidfd, POLLIN));
+        if (my->err)
+            COIL_RETURN(0);
+        int code = reap(my->worker);
+        if (!my->worker->leaving)
+            break_pool(my->worker->pool, COIL_EBROKEN,
+                       COIL_DETAIL(COIL_PHASE_NONE, code));
+
+    COIL_FINALLY;
+        /* Cancelled, since the loop closes, or without memory to wait. */
+        if (my->on && my->worker->pid) {
+            break_pool(my->worker->pool, my->err ? my->err : -ECANCELED, 0);
+            kill_worker(my->worker);
+            COIL_TRY_AWAIT(my->err, coil_poll(my->worker->pidfd, POLLIN));
+            if (my->worker->pid)
+                reap(my->worker);
+        }
+        if (my->on) {
+            close(my->worker->pidfd);
+            task_over(my->worker->pool);
+        }
+    }
+}
+
+/* Its copy: from now on the call may be cancelled as it likes. */
+static size_t pack(struct worker *w)
+{
+    struct call *call = w->call;
+    struct request_head head = { .fn = call->fn,
+                                 .len = call->len,
+                                 .size = call->size };
+    memcpy(w->buffer, &head, sizeof head);
+    if (call->len > 0)
+        memcpy(w->buffer + sizeof head, call->request, call->len);
+    return sizeof head + call->len;
+}
+
+static struct reply_head head_of(const struct worker *w)
+{
+    struct reply_head head;
+    memcpy(&head, w->buffer, sizeof head);
+    return head;
+}
+
+/* A request and its reply, as bytes. */
+struct exchange {
+    struct coil_coro coro;
+    struct worker *worker;
+    size_t at, len; /* of what is sent, or received */
+    size_t size;    /* of a reply at the most */
+    size_t n;
+};
+
+/* How long the reply is, as far as that is known. */
+static size_t reply_len(const struct exchange *my)
+{
+    size_t head = sizeof(struct reply_head);
+    if (my->at < head)
+        return head;
+    int64_t result = head_of(my->worker).result;
+    return result > 0 ? head + (size_t)result : head;
+}
+
+/* Its memory may be in any state: what it says is looked at. */
+static bool is_mad(const struct exchange *my)
+{
+    int64_t result = head_of(my->worker).result;
+    return my->at + my->n >= sizeof(struct reply_head) &&
+           (result > (int64_t)my->size || result < INT32_MIN);
+}
+
+static void exchange(struct coil_coro *co)
+{
+    COIL_ASYNC(exchange, my) {
+        my->size = my->worker->call->size;
+        my->len = pack(my->worker);
+        for (; my->at < my->len; my->at += my->n)
+            COIL_AWAIT_TO(my->n, coil_send(my->worker->fd,
+                                           my->worker->buffer + my->at,
+                                           my->len - my->at));
+        for (my->at = 0; my->at < reply_len(my); my->at += my->n) {
+            COIL_AWAIT_TO(my->n, coil_recv(my->worker->fd,
+                                           my->worker->buffer + my->at,
+                                           reply_len(my) - my->at));
+            if (my->n == 0 || is_mad(my))
+                COIL_FAIL(COIL_EBROKEN);
+        }
+    }
+}
+
+static void answer(struct worker *w)
+{
+    struct call *call = w->call;
+    w->busy = false;
+    w->call = NULL;
+    if (!call)
+        return;
+    call->worker = NULL;
+    int64_t result = head_of(w).result;
+    if (result > 0)
+        memcpy(call->reply, w->buffer + sizeof(struct reply_head),
+               (size_t)result);
+    if (result < 0)
+        coil_future_set_error(&call->custom.future, (int)result);
+    else
+        coil_future_set_int(&call->custom.future, result);
+}
+
+static bool next_job(struct worker *w)
+{
+    struct coil_process_pool *p = w->pool;
+    if (p->err || !(w->call = first_call(p)))
+        return false;
+    w->call->worker = w;
+    w->busy = true;
+    end_abandoned(p);
+    return true;
+}
+
+/* None will come: its child is to end with its socket. */
+static bool is_over(struct worker *w)
+{
+    if (w->pool->err)
+        return true;
+    w->leaving = w->pool->closing;
+    return w->leaving;
+}
+
+static bool never(void *object)
+{
+    (void)object;
+    return false;
+}
+
+struct serve {
+    struct coil_coro coro;
+    struct worker *worker;
+    bool on;
+    int err;
+    struct exchange exchange;
+};
+
+/*
+ * Its child ends, in one way or the other: by the end of its socket if that was
+ * wanted (leaving); dead already, which watch() is going to tell; or because
+ * this task cannot go on.
+ */
+static void leave(struct worker *w, int err)
+{
+    struct coil_process_pool *p = w->pool;
+    if (err == COIL_EBROKEN || err == -EPIPE || err == -ECONNRESET)
+        kill_worker(w);
+    else if (!w->leaving)
+        break_pool(p, err ? err : -ECANCELED, 0);
+    shutdown(w->fd, SHUT_RDWR); /* whoever was forked has a copy */
+    close(w->fd);
+    task_over(p);
+}
+
+static void serve(struct coil_coro *co)
+{
+    COIL_ASYNC(serve, my) {
+        while (!my->err) {
+            if (next_job(my->worker)) {
+                COIL_TRY_AWAIT(my->err, COIL_CALL_IN(&my->exchange, exchange,
+                                                     .worker = my->worker));
+                if (!my->err)
+                    answer(my->worker);
+            } else if (is_over(my->worker)) {
+                COIL_RETURN(0);
+            } else {
+                COIL_TRY_AWAIT(my->err, coil_park(&my->worker->pool->idle,
+                                                  "process pool", never,
+                                                  NULL));
+            }
+        }
+
+    COIL_FINALLY;
+        if (my->on)
+            leave(my->worker, my->err);
+    }
+}
+
+/* ---- Making ----------------------------------------------------------- */
+
+/* Where a standard descriptor belongs, nobody reads or writes a socket. */
+static int above_standard(int fd)
+{
+    if (fd > 2)
+        return fd;
+    int above = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    int err = errno;
+    close(fd);
+    return above < 0 ? -err : above;
+}
+
+static void close_if(int fd)
+{
+    if (fd >= 0)
+        close(fd);
+}
+
+static int socket_pair(int fds[2])
+{
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
+        return -errno;
+    for (int i = 0; i < 2; i++)
+        fds[i] = above_standard(fds[i]);
+    if (fds[0] >= 0 && fds[1] >= 0)
+        return 0;
+    int err = fds[0] < 0 ? fds[0] : fds[1];
+    close_if(fds[0]);
+    close_if(fds[1]);
+    return err;
+}
+
+/* In the child it does not return. The parent's handlers do not run in it. */
+static pid_t fork_child(const struct worker *w, int fd)
+{
+    pid_t parent = getpid();
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    pid_t pid = fork();
+    if (pid == 0)
+        run_child(w, fd, parent);
+    int err = errno;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return pid < 0 ? -err : pid;
+}
+
+static int child_begin(struct worker *w)
+{
+    int fds[2];
+    int err = socket_pair(fds);
+    if (err < 0)
+        return err;
+    pid_t pid = fork_child(w, fds[1]);
+    close(fds[1]);
+    if (pid < 0) {
+        close(fds[0]);
+        return pid;
+    }
+    w->pid = pid;
+    w->fd = fds[0];
+    w->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    return w->pidfd < 0 ? -errno : 0;
+}
+
+/* Nobody watches it yet. */
+static void child_end(struct worker *w)
+{
+    if (!w->pid)
+        return;
+    kill_worker(w);
+    reap(w);
+    close(w->fd);
+    close_if(w->pidfd);
+}
+
+/* Without memory it is dropped, and its FINALLY finds that it is not `on`. */
+static int task_begin(struct coil_process_pool *p, struct coil_future *call,
+                      bool *on)
+{
+    struct coil_task *task = coil_spawn(call);
+    if (coil_future_done(coil_task_future(task)))
+        return -ENOMEM;
+    coil_detach(task);
+    p->running++;
+    *on = true;
+    return 0;
+}
+
+static int watch_begin(struct worker *w)
+{
+    struct coil_future *f = COIL_CALL(watch, .worker = w);
+    if (coil_future_done(f))
+        return -ENOMEM;
+    return task_begin(w->pool, f, &((struct watch *)(void *)f)->on);
+}
+
+static int serve_begin(struct worker *w)
+{
+    struct coil_future *f = COIL_CALL(serve, .worker = w);
+    if (coil_future_done(f))
+        return -ENOMEM;
+    return task_begin(w->pool, f, &((struct serve *)(void *)f)->on);
+}
+
+static int worker_begin(struct worker *w)
+{
+    struct coil_process_pool *p = w->pool;
+    w->buffer = coil_alloc(2 * (HEAD + p->room));
+    if (!w->buffer)
+        return -ENOMEM;
+    int err = child_begin(w);
+    if (err == 0)
+        err = watch_begin(w);
+    if (err < 0) {
+        child_end(w);
+        return err;
+    }
+    err = serve_begin(w);
+    if (err < 0)
+        close(w->fd);
+    return err;
+}
+
+/* Those that run already find it broken; the last of them frees it. */
+static int give_up(struct coil_process_pool *p, int err)
+{
+    p->orphaned = true;
+    p->running++;
+    break_pool(p, err, 0);
+    task_over(p);
+    return err;
+}
+
+static unsigned default_workers(void)
+{
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n > 0 && n < 1024 ? (unsigned)n : 1;
+}
+
+static void close_start(struct coil_future *f)
+{
+    struct coil_process_pool *p = COILI_CONTAINER(f, struct closing,
+                                                  custom.future)->pool;
+    p->closing = true;
+    end_abandoned(p);
+    wake_all(p);
+    if (p->running == 0)
+        finish_closing(p);
+}
+
+static const struct coil_future_class close_class = {
+    .name = "process pool closing",
+    .start = close_start,
+};
+
+int coil_process_pool_new(struct coil_process_pool **out,
+                          const struct coil_process_pool_options *given)
+{
+    struct coil_process_pool_options o = COIL_PROCESS_POOL_OPTIONS_INIT;
+    if (given) {
+        coili_check(given->size == sizeof o,
+                    "options begin with their size: "
+                    "COIL_PROCESS_POOL_OPTIONS_INIT");
+        o = *given;
+    }
+    unsigned n = o.workers ? o.workers : default_workers();
+    size_t most = o.message_bytes_max ? o.message_bytes_max : MESSAGE_MOST;
+    coili_check(most <= MESSAGE_LIMIT, "message_bytes_max is at most 1 GiB");
+
+    struct coil_process_pool *p = coil_alloc(sizeof *p +
+                                             n * sizeof *p->workers);
+    if (!p)
+        return -ENOMEM;
+    memset(p, 0, sizeof *p + n * sizeof *p->workers);
+    p->closed = coil_custom_new(&close_class, sizeof(struct closing));
+    if (!p->closed) {
+        coil_free(p, sizeof *p + n * sizeof *p->workers);
+        return -ENOMEM;
+    }
+    ((struct closing *)p->closed)->pool = p;
+    coili_list_init(&p->line);
+    coil_waiters_init(&p->idle);
+    p->message_max = most;
+    p->room = (most + 15) & ~(size_t)15;
+    p->n = n;
+    for (unsigned i = 0; i < n; i++) {
+        p->workers[i].pool = p;
+        int err = worker_begin(&p->workers[i]);
+        if (err < 0)
+            return give_up(p, err);
+    }
+    *out = p;
+    return 0;
+}
+
+unsigned coil_process_pool_workers(const struct coil_process_pool *p)
+{
+    return p->n;
+}
+
+/* ---- Running ---------------------------------------------------------- */
+
+static struct call *call_of(struct coil_future *f)
+{
+    return COILI_CONTAINER(f, struct call, custom.future);
+}
+
+static void start(struct coil_future *f)
+{
+    struct call *call = call_of(f);
+    struct coil_process_pool *p = call->pool;
+    if (p->err) {
+        fail(call);
+    } else if (p->closing) {
+        coil_future_set_error(f, COIL_ECLOSED);
+    } else if (call->len > p->message_max) {
+        coil_future_set_error(f, COIL_ELIMIT);
+    } else {
+        coili_list_append(&p->line, &call->link);
+        coil_unpark(&p->idle);
+    }
+}
+
+static void cancel(struct coil_future *f)
+{
+    struct call *call = call_of(f);
+    coili_list_remove(&call->link);
+    if (call->worker)
+        call->worker->call = NULL; /* its reply goes nowhere */
+    call->worker = NULL;
+    end_abandoned(call->pool);
+    coil_future_set_error(f, -ECANCELED);
+}
+
+static const struct coil_future_class call_class = {
+    .name = "process pool",
+    .start = start,
+    .cancel = cancel,
+};
+
+struct coil_future *coil_process_pool_run(struct coil_process_pool *p,
+                                          coil_process_fn *fn,
+                                          const void *request, size_t len,
+                                          void *reply, size_t size)
+{
+    coil_check_lent(request);
+    coil_check_lent(reply);
+    struct call *call = coil_custom_new(&call_class, sizeof *call);
+    if (!call)
+        return coil_future_nomem();
+    call->pool = p;
+    call->fn = fn;
+    call->request = request;
+    call->len = len;
+    call->reply = reply;
+    call->size = size < p->message_max ? size : p->message_max;
+    return &call->custom.future;
+}
+
+struct coil_future *coil_process_pool_close(struct coil_process_pool *p)
+{
+    return &p->closed->future;
+}

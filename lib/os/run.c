@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: MIT
+/*
+ * run.c: from main() into a coroutine and back.
+ *
+ * RUN makes a loop, runs one coroutine on it and closes it; RUN_ON runs one on
+ * a loop that is there. They are macros around a call of the coroutine, which
+ * must be made between two functions: begin, when there is a loop but nothing
+ * runs, and end, which is given the coroutine.
+ *
+ * Ctrl-C: the first SIGINT cancels the main task, which may clean up; the next
+ * one ends the process, for a cleanup that hangs. A main task that was
+ * cancelled for this reason alone gives -EINTR. It is not for those who have an answer of
+ * their own: another disposition than the default one, a listener (signal.h), a
+ * thread that is not the main one.
+ */
+#include <coil/coroutine.h>
+
+#include <errno.h>
+#include <string.h>
+
+#include <coil/signal.h>
+
+#include "interrupt.h"
+#include "core/runtime.h"
+
+/* ---- SIGINT ----------------------------------------------------------- */
+
+struct sigint {
+    struct coil_alert alert;
+    struct coil_task *task;
+    bool taken, came;
+};
+
+static void cancel_main(void *arg)
+{
+    struct sigint *s = arg;
+    s->came = coil_task_cancel_reason(s->task, COIL_CANCEL_INTERRUPT);
+}
+
+static void sigint_begin(struct sigint *s, struct coil_loop *loop,
+                         struct coil_task *task)
+{
+    *s = (struct sigint){ .task = task };
+    if (loop->options.leave_sigint)
+        return;
+    coil_alert_init(&s->alert, cancel_main, s);
+    s->taken = coili_interrupt_begin(&s->alert);
+}
+
+static void sigint_end(struct sigint *s)
+{
+    if (!s->taken)
+        return;
+    coili_interrupt_end();
+    coil_alert_fini(&s->alert);
+}
+
+/* It ended for that, and nobody else had asked it to. */
+static bool was_interrupted(const struct sigint *s)
+{
+    const struct coil_future *f = &s->task->coro.future;
+    return s->came && coil_future_cancelled(f) && f->cancels <= 1 &&
+           COIL_DETAIL_CODE(coil_future_detail(f)) == COIL_CANCEL_INTERRUPT;
+}
+
+/* ---- One run ---------------------------------------------------------- */
+
+static _Thread_local int run_error;
+
+struct coil_coro *coili_no_loop(void)
+{
+    coili_check(run_error, "this thread has no loop: RUN() makes one");
+    return NULL;
+}
+
+/* Out of line what AWAIT_TO does with an assignment. */
+static int store(enum coili_kind kind, void *to, struct coil_future *f)
+{
+    struct coil_coro taker = { .awaiting = (uintptr_t)f, .step = NULL };
+    future_ref(f);
+    int err = coili_fits(f, kind);
+    if (err < 0) {
+        future_unref(f);
+        return err;
+    }
+#define STORE(K, type) \
+    case K: \
+        *(type *)to = (type)coili_take_int(&taker); \
+        break
+    switch (kind) {
+        STORE(COILI_KIND_BOOL, bool);
+        STORE(COILI_KIND_CHAR, char);
+        STORE(COILI_KIND_SCHAR, signed char);
+        STORE(COILI_KIND_UCHAR, unsigned char);
+        STORE(COILI_KIND_SHORT, short);
+        STORE(COILI_KIND_USHORT, unsigned short);
+        STORE(COILI_KIND_INT, int);
+        STORE(COILI_KIND_UINT, unsigned);
+        STORE(COILI_KIND_LONG, long);
+        STORE(COILI_KIND_ULONG, unsigned long);
+        STORE(COILI_KIND_LLONG, long long);
+        STORE(COILI_KIND_ULLONG, unsigned long long);
+    case COILI_KIND_FLOAT:
+        *(float *)to = (float)coili_take_double(&taker);
+        break;
+    case COILI_KIND_DOUBLE:
+        *(double *)to = coili_take_double(&taker);
+        break;
+    case COILI_KIND_POINTER:
+        memcpy(to, &(void *){ coili_take_pointer(&taker) }, sizeof(void *));
+        break;
+    case COILI_KIND_NONE:
+        break;
+    }
+#undef STORE
+    return 0;
+}
+
+static void drop_handle(struct coil_task *t)
+{
+    if (t->coro.future.refs != REFS_MOST && t->coro.future.flags & F_HANDLE)
+        coil_task_drop(&t);
+}
+
+static int run(struct coil_loop *loop, struct coil_future *main,
+               enum coili_kind kind, void *result)
+{
+    struct coil_task *t = coil_spawn(main);
+    struct coil_future *f = &t->coro.future;
+    struct sigint sigint;
+    future_ref(f); /* it may detach itself */
+    sigint_begin(&sigint, loop, t);
+    int err = coil_run_until(loop, t);
+    sigint_end(&sigint);
+    uint32_t detail = 0;
+    if (err == 0) {
+        err = coil_future_error(f);
+        detail = coil_future_detail(f);
+    }
+    if (err == 0 && kind != COILI_KIND_NONE)
+        err = store(kind, result, f);
+    if (was_interrupted(&sigint)) {
+        err = -EINTR;
+        detail = 0;
+    }
+    drop_handle(t);
+    future_unref(f);
+    loop->last_detail = coili_run_detail = detail;
+    return err;
+}
+
+/* ---- The macros' functions -------------------------------------------- */
+
+static void check_abi(uint32_t abi)
+{
+    coili_check(abi == COILI_ABI, "the program was compiled with headers of "
+                                  "another version of coil");
+}
+
+void coili_run_begin(const struct coil_options *options, uint32_t abi)
+{
+    struct coil_loop *loop;
+    check_abi(abi);
+    coili_check(!coili_loop, "RUN in a thread whose loop exists already");
+    run_error = coil_loop_new(&loop, options);
+}
+
+int coili_run_end(struct coil_future *main, enum coili_kind kind, void *result)
+{
+    int err = run_error;
+    run_error = 0;
+    coili_run_detail = 0;
+    if (err < 0)
+        return err;
+    struct coil_loop *loop = coili_need_loop();
+    err = run(loop, main, kind, result);
+    coil_loop_close(loop);
+    return err;
+}
+
+void coili_run_on_begin(struct coil_loop *loop, uint32_t abi)
+{
+    check_abi(abi);
+    coili_check(loop && loop == coili_loop,
+                "RUN_ON wants the loop of this thread");
+    coili_check(!loop->running && !loop->stack_base,
+                "RUN_ON inside a run: the loop runs already");
+}
+
+int coili_run_on_end(struct coil_future *main, enum coili_kind kind,
+                     void *result)
+{
+    return run(coili_need_loop(), main, kind, result);
+}

@@ -1,0 +1,545 @@
+// SPDX-License-Identifier: MIT
+/*
+ * signal.c: from a signal handler into loops.
+ *
+ * A blocked mask with a signalfd would need every thread to block the signal,
+ * and every child to unblock it: threads of libraries and executed programs do
+ * not. So a handler is installed, which may do next to nothing:
+ *
+ *     kernel --> on_signal()   in any thread: sets a bit in each loop that
+ *                    |         listens, raises its alert
+ *                    v
+ *     hub        dispatch()    in the loop: tells those who wait
+ *
+ * A loop in which somebody listens has a hub. Handlers walk the list of hubs
+ * without a lock: a hub is added complete; it is taken out of the list, and
+ * freed when no handler runs any more that may have seen it (`running`).
+ *
+ * A disposition belongs to the process: it is counted how many listen to each
+ * signal, in all loops; with the first ours is installed, with the last the
+ * former one put back.
+ *
+ * A child has our handler until fork()'s hook, or execve, takes it away; in a
+ * vfork() there is no hook. What it writes would wake its parent, with which
+ * it shares the descriptor. So a handler that finds itself in another process
+ * puts the former disposition back and sends the signal again.
+ */
+#include <coil/signal.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <coil/alert.h>
+#include <coil/coroutine.h>
+#include <coil/loop.h>
+#include <coil/waiters.h>
+
+#include "base/check.h"
+#include "interrupt.h"
+#include "base/list.h"
+
+#define SIGNALS 64
+#define BIT(signo) ((uint64_t)1 << ((signo)-1))
+
+/* One per loop in which somebody listens. */
+struct hub {
+    struct hub *_Atomic next;
+    _Atomic uint64_t wanted, arrived;
+    struct coil_alert alert;
+    struct coil_handle closing;
+    struct coili_listener listeners; /* the head of a circle */
+    bool dispatching;
+};
+
+static _Thread_local struct hub *my_hub;
+
+/* What handlers read. */
+static struct hub *_Atomic hubs;
+static struct coil_alert *_Atomic interrupt; /* of RUN's SIGINT */
+static atomic_int interrupted;
+static atomic_int running; /* handlers, in all threads */
+static _Atomic pid_t owner;
+
+/* What they do not, but for `former`, written before ours is installed. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct {
+    unsigned users;
+    struct sigaction former;
+} dispositions[SIGNALS + 1];
+
+/* ---- The handler ------------------------------------------------------ */
+
+/* It goes where it would have gone without us; blocked until we return. */
+static void send_on(int signo, const struct sigaction *disposition)
+{
+    sigaction(signo, disposition, NULL);
+    kill(getpid(), signo);
+}
+
+static void interrupt_or_die(struct coil_alert *alert)
+{
+    static const struct sigaction preset; /* zero: SIG_DFL */
+    if (atomic_exchange(&interrupted, 1))
+        send_on(SIGINT, &preset);
+    else
+        coil_alert_raise(alert);
+}
+
+static void tell_hubs(int signo)
+{
+    bool heard = false;
+    for (struct hub *hub = atomic_load(&hubs); hub;
+         hub = atomic_load(&hub->next)) {
+        if (!(atomic_load(&hub->wanted) & BIT(signo)))
+            continue;
+        heard = true;
+        atomic_fetch_or(&hub->arrived, BIT(signo));
+        coil_alert_raise(&hub->alert);
+    }
+    struct coil_alert *alert = atomic_load(&interrupt);
+    if (!heard && signo == SIGINT && alert)
+        interrupt_or_die(alert);
+}
+
+static void on_signal(int signo)
+{
+    int saved = errno;
+    if (getpid() != atomic_load(&owner)) {
+        send_on(signo, &dispositions[signo].former);
+    } else {
+        atomic_fetch_add(&running, 1);
+        tell_hubs(signo);
+        atomic_fetch_sub(&running, 1);
+    }
+    errno = saved;
+}
+
+/* After this no handler holds what was taken from its sight before. */
+static void wait_for_handlers(void)
+{
+    while (atomic_load(&running))
+        sched_yield();
+}
+
+/* ---- Dispositions ----------------------------------------------------- */
+
+static bool is_ours(const struct sigaction *action)
+{
+    return !(action->sa_flags & SA_SIGINFO) && action->sa_handler == on_signal;
+}
+
+/* SA_RESTART: the program's own system calls have not asked for signals. */
+static int take_signal(int signo)
+{
+    if (dispositions[signo].users == 0) {
+        struct sigaction ours = { .sa_flags = SA_RESTART | SA_ONSTACK };
+        struct sigaction former;
+        ours.sa_handler = on_signal;
+        sigemptyset(&ours.sa_mask);
+        if (sigaction(signo, NULL, &former) < 0)
+            return -errno;
+        if (!is_ours(&former)) /* left behind by who had replaced it */
+            dispositions[signo].former = former;
+        if (sigaction(signo, &ours, NULL) < 0)
+            return -errno;
+    }
+    dispositions[signo].users++;
+    return 0;
+}
+
+static void put_back(int signo)
+{
+    struct sigaction now;
+    if (sigaction(signo, NULL, &now) == 0 && is_ours(&now))
+        sigaction(signo, &dispositions[signo].former, NULL);
+}
+
+static void give_signal(int signo)
+{
+    if (--dispositions[signo].users == 0)
+        put_back(signo);
+}
+
+static void give_signals(uint64_t wanted)
+{
+    for (int signo = 1; signo <= SIGNALS; signo++)
+        if (wanted & BIT(signo))
+            give_signal(signo);
+}
+
+static int take_signals(uint64_t wanted)
+{
+    for (int signo = 1; signo <= SIGNALS; signo++) {
+        int err = wanted & BIT(signo) ? take_signal(signo) : 0;
+        if (err < 0) {
+            give_signals(wanted & (BIT(signo) - 1));
+            return err;
+        }
+    }
+    return 0;
+}
+
+/* ---- fork ------------------------------------------------------------- */
+
+static void before_fork(void)
+{
+    pthread_mutex_lock(&lock);
+}
+
+static void after_fork(void)
+{
+    pthread_mutex_unlock(&lock);
+}
+
+/* The loops and their hubs are the parent's. */
+static void in_child(void)
+{
+    for (int signo = 1; signo <= SIGNALS; signo++)
+        if (dispositions[signo].users) {
+            dispositions[signo].users = 0;
+            put_back(signo);
+        }
+    my_hub = NULL;
+    atomic_store(&hubs, NULL);
+    atomic_store(&interrupt, NULL);
+    atomic_store(&running, 0);
+    pthread_mutex_unlock(&lock);
+}
+
+static void guard_forks(void)
+{
+    pthread_atfork(before_fork, after_fork, in_child);
+}
+
+static void begin(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, guard_forks);
+    pthread_mutex_lock(&lock);
+    atomic_store(&owner, getpid());
+}
+
+/* ---- Hubs ------------------------------------------------------------- */
+
+static void unlink_hub(struct hub *hub)
+{
+    struct hub *_Atomic *p = &hubs;
+    while (atomic_load(p) != hub)
+        p = &atomic_load(p)->next;
+    atomic_store(p, atomic_load(&hub->next));
+}
+
+static void hub_free(struct hub *hub)
+{
+    pthread_mutex_lock(&lock);
+    unlink_hub(hub);
+    pthread_mutex_unlock(&lock);
+    wait_for_handlers();
+    coil_alert_fini(&hub->alert);
+    coil_handle_cancel(&hub->closing);
+    my_hub = NULL;
+    coil_free(hub, sizeof *hub);
+}
+
+static bool is_empty(const struct hub *hub)
+{
+    return hub->listeners.next == &hub->listeners;
+}
+
+static void leave(struct coili_listener *l)
+{
+    struct hub *hub = my_hub;
+    uint64_t wanted = 0;
+    if (!l->next)
+        return;
+    l->next->prev = l->prev;
+    l->prev->next = l->next;
+    l->next = l->prev = NULL;
+    for (l = hub->listeners.next; l != &hub->listeners; l = l->next)
+        wanted |= l->wanted;
+    atomic_store(&hub->wanted, wanted);
+    if (is_empty(hub) && !hub->dispatching)
+        hub_free(hub);
+}
+
+/* Dispositions first, so that nothing is swallowed in between. */
+static void unlisten(struct coili_listener *l)
+{
+    if (!l->next)
+        return;
+    pthread_mutex_lock(&lock);
+    give_signals(l->wanted);
+    pthread_mutex_unlock(&lock);
+    leave(l);
+}
+
+/* Handlers are left when the loop closes: all others had a task as owner. */
+static void hub_close(void *arg)
+{
+    struct hub *hub = arg;
+    hub->dispatching = true;
+    while (!is_empty(hub))
+        unlisten(hub->listeners.next);
+    hub_free(hub);
+}
+
+static void dispatch(void *arg)
+{
+    struct hub *hub = arg;
+    uint64_t arrived = atomic_exchange(&hub->arrived, 0);
+    hub->dispatching = true;
+    struct coili_listener *l, *next;
+    for (l = hub->listeners.next; l != &hub->listeners; l = next) {
+        next = l->next; /* it may leave */
+        if (l->wanted & arrived)
+            l->heard(l, l->wanted & arrived);
+    }
+    hub->dispatching = false;
+    if (is_empty(hub))
+        hub_free(hub);
+}
+
+static struct hub *hub_need(void)
+{
+    if (my_hub)
+        return my_hub;
+    struct hub *hub = coil_alloc(sizeof *hub);
+    if (!hub)
+        return NULL;
+    memset(hub, 0, sizeof *hub);
+    hub->listeners.next = hub->listeners.prev = &hub->listeners;
+    coil_alert_init(&hub->alert, dispatch, hub);
+    coil_call_at_close(&hub->closing, hub_close, hub);
+    begin();
+    atomic_store(&hub->next, atomic_load(&hubs));
+    atomic_store(&hubs, hub);
+    pthread_mutex_unlock(&lock);
+    my_hub = hub;
+    return hub;
+}
+
+static int listen_to(struct coili_listener *l, uint64_t wanted,
+                     void (*heard)(struct coili_listener *, uint64_t))
+{
+    struct hub *hub = hub_need();
+    if (!hub)
+        return -ENOMEM;
+    coili_check(!l->next, "a listener to signals is in use already");
+    l->wanted = wanted;
+    l->heard = heard;
+    l->next = &hub->listeners;
+    l->prev = hub->listeners.prev;
+    l->prev->next = l;
+    l->next->prev = l;
+    /* What came while nobody listened is not for us. */
+    atomic_fetch_and(&hub->arrived, ~wanted | atomic_load(&hub->wanted));
+    atomic_fetch_or(&hub->wanted, wanted);
+    pthread_mutex_lock(&lock);
+    int err = take_signals(wanted);
+    pthread_mutex_unlock(&lock);
+    if (err < 0)
+        leave(l);
+    return err;
+}
+
+/* The bit of a signal that can be caught; 0. The rest sigaction(2) knows. */
+static uint64_t bit_of(int signo)
+{
+    bool can = signo > 0 && signo <= SIGNALS && signo != SIGKILL &&
+               signo != SIGSTOP;
+    return can ? BIT(signo) : 0;
+}
+
+static int lowest(uint64_t arrived)
+{
+    return __builtin_ctzll(arrived) + 1;
+}
+
+/* ---- A future --------------------------------------------------------- */
+
+struct one {
+    struct coil_custom custom;
+    struct coili_listener listener;
+    int signo;
+};
+
+static void one_heard(struct coili_listener *l, uint64_t arrived)
+{
+    struct one *one = COILI_CONTAINER(l, struct one, listener);
+    unlisten(l);
+    coil_future_set_int(&one->custom.future, lowest(arrived));
+}
+
+static void one_start(struct coil_future *f)
+{
+    struct one *one = (struct one *)(void *)f;
+    uint64_t bit = bit_of(one->signo);
+    int err = bit ? listen_to(&one->listener, bit, one_heard) : -EINVAL;
+    if (err < 0)
+        coil_future_set_error(f, err);
+}
+
+static void one_cancel(struct coil_future *f)
+{
+    unlisten(&((struct one *)(void *)f)->listener);
+    coil_future_set_error(f, -ECANCELED);
+}
+
+static void one_describe(const struct coil_future *f, char *buf, size_t size)
+{
+    const char *name = sigabbrev_np(((const struct one *)(const void *)f)
+                                        ->signo);
+    snprintf(buf, size, "signal %s", name ? name : "?");
+}
+
+static const struct coil_future_class one_class = {
+    .name = "signal",
+    .start = one_start,
+    .cancel = one_cancel,
+    .describe = one_describe,
+};
+
+struct coil_future *coil_signal(int signo)
+{
+    struct one *one = coil_custom_new(&one_class, sizeof *one);
+    if (!one)
+        return coil_future_nomem();
+    one->signo = signo;
+    return &one->custom.future;
+}
+
+/* ---- A source --------------------------------------------------------- */
+
+struct signals {
+    struct coil_coro coro;
+    struct coili_listener listener;
+    struct coil_waiters line; /* it waits in it itself */
+    uint64_t wanted, arrived;
+    int signo, err;
+};
+
+static void source_heard(struct coili_listener *l, uint64_t arrived)
+{
+    struct signals *s = COILI_CONTAINER(l, struct signals, listener);
+    s->arrived |= arrived;
+    coil_unpark(&s->line);
+}
+
+static bool has_arrived(void *arg)
+{
+    return ((struct signals *)arg)->arrived != 0;
+}
+
+static void signals(struct coil_coro *co)
+{
+    COIL_ASYNC(signals, my) {
+        coil_waiters_init(&my->line);
+        my->err = listen_to(&my->listener, my->wanted, source_heard);
+        if (my->err < 0)
+            COIL_FAIL(my->err);
+        for (;;) {
+            if (!my->arrived)
+                COIL_AWAIT(coil_park(&my->line, "signals", has_arrived, my));
+            my->signo = lowest(my->arrived);
+            my->arrived &= my->arrived - 1;
+            COIL_YIELD(my->signo);
+        }
+
+    COIL_FINALLY;
+        unlisten(&my->listener);
+    }
+}
+
+struct coil_future *coil_signals(const int *signos, size_t n)
+{
+    uint64_t wanted = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint64_t bit = bit_of(signos[i]);
+        if (!bit)
+            return coil_future_done_with(-EINVAL, 0);
+        wanted |= bit;
+    }
+    if (!wanted)
+        return coil_future_done_with(-EINVAL, 0);
+    return COIL_CALL(signals, .wanted = wanted);
+}
+
+/* ---- Calls ------------------------------------------------------------ */
+
+static void handler_call(void *arg)
+{
+    struct coil_signal_handler *h = arg;
+    h->called = false;
+    h->fn(h->arg); /* may remove or free it */
+}
+
+static void handler_heard(struct coili_listener *l, uint64_t arrived)
+{
+    struct coil_signal_handler *h =
+        COILI_CONTAINER(l, struct coil_signal_handler, listener);
+    (void)arrived;
+    if (!h->called)
+        coil_call_soon(&h->call, handler_call, h);
+    h->called = true;
+}
+
+int coil_signal_add_handler(struct coil_signal_handler *h, int signo,
+                            coil_call_fn *fn, void *arg)
+{
+    uint64_t bit = bit_of(signo);
+    if (!bit)
+        return -EINVAL;
+    h->fn = fn;
+    h->arg = arg;
+    return listen_to(&h->listener, bit, handler_heard);
+}
+
+bool coil_signal_remove_handler(struct coil_signal_handler *h)
+{
+    if (!h->listener.next)
+        return false;
+    unlisten(&h->listener);
+    if (h->called)
+        coil_handle_cancel(&h->call);
+    h->called = false;
+    return true;
+}
+
+/* ---- RUN -------------------------------------------------------------- */
+
+static bool is_main_thread(void)
+{
+    return getpid() == (pid_t)syscall(SYS_gettid);
+}
+
+bool coili_interrupt_begin(struct coil_alert *alert)
+{
+    struct sigaction now;
+    if (!is_main_thread() || sigaction(SIGINT, NULL, &now) < 0 ||
+        now.sa_flags & SA_SIGINFO || now.sa_handler != SIG_DFL)
+        return false;
+    begin();
+    atomic_store(&interrupted, 0);
+    atomic_store(&interrupt, alert);
+    bool taken = take_signal(SIGINT) == 0;
+    if (!taken)
+        atomic_store(&interrupt, NULL);
+    pthread_mutex_unlock(&lock);
+    return taken;
+}
+
+void coili_interrupt_end(void)
+{
+    pthread_mutex_lock(&lock);
+    give_signal(SIGINT);
+    atomic_store(&interrupt, NULL);
+    pthread_mutex_unlock(&lock);
+    wait_for_handlers();
+}

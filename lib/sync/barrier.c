@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MIT
+/*
+ * barrier.c: the last to come lets all go.
+ *
+ * asyncio's has five states, because those who were let go leave one by one and
+ * count down what newcomers would count up: filling, draining, resetting... To
+ * be let go is here to be done, index in hand. So a round is over in the moment
+ * in which it is full, and there is nothing to drain.
+ *
+ * Invariant: `waiting` stand in line, and are fewer than the parties.
+ */
+#include <coil/barrier.h>
+
+#include <errno.h>
+
+#include <coil/error.h>
+
+#include "base/check.h"
+#include "base/list.h"
+
+struct wait {
+    struct coil_custom custom;
+    struct coil_place place;
+    struct coil_barrier *barrier;
+};
+
+void coil_barrier_init(struct coil_barrier *b, size_t parties)
+{
+    coili_check(parties > 0, "a barrier of no parties");
+    *b = (struct coil_barrier){ .parties = parties };
+    coil_waiters_init(&b->line);
+}
+
+static struct wait *wait_of(struct coil_future *f)
+{
+    return COILI_CONTAINER(f, struct wait, custom.future);
+}
+
+static void let_go(struct coil_place *place, void *index)
+{
+    struct wait *w = COILI_CONTAINER(place, struct wait, place);
+    if (index)
+        coil_future_set_int(&w->custom.future, (*(int64_t *)index)++);
+    else
+        coil_future_set_error(&w->custom.future, COIL_EBROKEN);
+}
+
+static void start(struct coil_future *f)
+{
+    struct wait *w = wait_of(f);
+    struct coil_barrier *b = w->barrier;
+    if (b->broken) {
+        coil_future_set_error(f, COIL_EBROKEN);
+        return;
+    }
+    if (b->waiting + 1 < b->parties) {
+        b->waiting++;
+        coil_line_up(&b->line, &w->place, let_go);
+        return;
+    }
+    int64_t index = 0;
+    b->waiting = 0;
+    while (coil_unpark_with(&b->line, &index))
+        ;
+    coil_future_set_int(f, index);
+}
+
+static void cancel(struct coil_future *f)
+{
+    struct wait *w = wait_of(f);
+    coil_leave_line(&w->place);
+    w->barrier->waiting--;
+    coil_future_set_error(f, -ECANCELED);
+}
+
+static const struct coil_future_class wait_class = {
+    .name = "barrier",
+    .start = start,
+    .cancel = cancel,
+};
+
+struct coil_future *coil_barrier_wait(struct coil_barrier *b)
+{
+    struct wait *w = coil_custom_new(&wait_class, sizeof *w);
+    if (!w)
+        return coil_future_nomem();
+    w->barrier = b;
+    return &w->custom.future;
+}
+
+static void send_home(struct coil_barrier *b)
+{
+    b->waiting = 0;
+    while (coil_unpark(&b->line))
+        ;
+}
+
+void coil_barrier_reset(struct coil_barrier *b)
+{
+    b->broken = false;
+    send_home(b);
+}
+
+void coil_barrier_abort(struct coil_barrier *b)
+{
+    b->broken = true;
+    send_home(b);
+}
+
+bool coil_barrier_broken(const struct coil_barrier *b)
+{
+    return b->broken;
+}
+
+size_t coil_barrier_waiting(const struct coil_barrier *b)
+{
+    return b->waiting;
+}

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: MIT
+/*
+ * condition.c: one future, first in the condition's line, then in the lock's.
+ *
+ *     holds the lock --start--> in the condition's line
+ *                                  | notified          | cancelled
+ *                                  v                   v
+ *                         in the lock's line    in the lock's line, cancelled
+ *                                  |                   |
+ *                                  v                   v
+ *                          has the lock: 0      has the lock: -ECANCELED
+ *
+ * It is one future so that to have the lock again needs no memory and no second
+ * await, which a second cancellation could cut short: in Python that is a loop
+ * around acquire(), and under anyio it once span at 100 % CPU.
+ *
+ * Cancelled in the lock's line, having been notified, it crosses over to the
+ * right and notifies another one instead. A notification that went to all may
+ * so wake one who came later for nothing: that is allowed, who waits tests.
+ */
+#include <coil/condition.h>
+
+#include <errno.h>
+
+#include <coil/coroutine.h>
+
+#include "base/check.h"
+#include "base/list.h"
+
+struct wait {
+    struct coil_custom custom;
+    struct coil_place place;
+    struct coil_condition *cond;
+    bool notified, cancelled;
+};
+
+void coil_condition_init(struct coil_condition *cond, struct coil_lock *lock)
+{
+    coil_lock_init(&cond->own);
+    coil_waiters_init(&cond->line);
+    cond->lock = lock ? lock : &cond->own;
+}
+
+static struct wait *wait_of(struct coil_future *f)
+{
+    return COILI_CONTAINER(f, struct wait, custom.future);
+}
+
+static void has_lock(struct wait *w)
+{
+    if (w->cancelled)
+        coil_future_set_error(&w->custom.future, -ECANCELED);
+    else
+        coil_future_set_int(&w->custom.future, 0);
+}
+
+static void locked(struct coil_place *place, void *value)
+{
+    (void)value;
+    has_lock(COILI_CONTAINER(place, struct wait, place));
+}
+
+static void lock_again(struct wait *w)
+{
+    struct coil_lock *lock = w->cond->lock;
+    if (coil_lock_acquire_nowait(lock) == 0)
+        has_lock(w);
+    else
+        coil_line_up(&lock->line, &w->place, locked);
+}
+
+static void notified(struct coil_place *place, void *value)
+{
+    struct wait *w = COILI_CONTAINER(place, struct wait, place);
+    (void)value;
+    w->notified = true;
+    lock_again(w);
+}
+
+static void start(struct coil_future *f)
+{
+    struct wait *w = wait_of(f);
+    coili_check(coil_lock_locked(w->cond->lock),
+                "a condition is waited for without its lock");
+    coil_line_up(&w->cond->line, &w->place, notified);
+    coil_lock_release(w->cond->lock);
+}
+
+static void cancel(struct coil_future *f)
+{
+    struct wait *w = wait_of(f);
+    if (w->cancelled)
+        return;
+    w->cancelled = true;
+    if (w->notified) {
+        coil_unpark(&w->cond->line);
+        return;
+    }
+    coil_leave_line(&w->place);
+    lock_again(w);
+}
+
+static const struct coil_future_class wait_class = {
+    .name = "condition",
+    .start = start,
+    .cancel = cancel,
+};
+
+struct coil_future *coil_condition_wait(struct coil_condition *cond)
+{
+    struct wait *w = coil_custom_new(&wait_class, sizeof *w);
+    if (!w)
+        return coil_future_nomem();
+    w->cond = cond;
+    return &w->custom.future;
+}
+
+struct wait_until {
+    struct coil_coro coro;
+    struct coil_condition *cond;
+    coil_predicate_fn *predicate;
+    void *arg;
+};
+
+static void wait_until(struct coil_coro *co)
+{
+    COIL_ASYNC(wait_until, my) {
+        coili_check(coil_lock_locked(my->cond->lock),
+                    "a condition is waited for without its lock");
+        while (!my->predicate(my->arg))
+            COIL_AWAIT(coil_condition_wait(my->cond));
+    }
+}
+
+struct coil_future *coil_condition_wait_for(struct coil_condition *cond,
+                                            coil_predicate_fn *predicate,
+                                            void *arg)
+{
+    return COIL_CALL(wait_until, .cond = cond, .predicate = predicate,
+                     .arg = arg);
+}
+
+static void need_lock(const struct coil_condition *cond)
+{
+    coili_check(coil_lock_locked(cond->lock),
+                "a condition is notified without its lock");
+}
+
+void coil_condition_notify(struct coil_condition *cond, size_t n)
+{
+    need_lock(cond);
+    while (n-- > 0 && coil_unpark(&cond->line))
+        ;
+}
+
+void coil_condition_notify_all(struct coil_condition *cond)
+{
+    coil_condition_notify(cond, SIZE_MAX);
+}
+
+static void release(void *cond)
+{
+    coil_lock_release(((struct coil_condition *)cond)->lock);
+}
+
+struct coil_future *coili_hold_condition(struct coil_coro *co,
+                                         struct coil_condition *cond)
+{
+    return coil_hold(co, cond, release, coil_lock_acquire(cond->lock));
+}

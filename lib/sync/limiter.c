@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: MIT
+/*
+ * limiter.c: tokens, and a table of who has one or waits for one.
+ *
+ * Who begins to wait is entered there and then, so that to be granted a token
+ * needs no memory; the table is given back when it is empty, so a limiter has
+ * nothing to free. trio enters a waiter only when it gets its token, and so
+ * does not see one that waits twice.
+ *
+ * Invariant: tokens are available only if the line is empty.
+ */
+#include <coil/limiter.h>
+
+#include <errno.h>
+#include <string.h>
+
+#include <coil/coroutine.h>
+#include <coil/loop.h>
+#include <coil/task.h>
+
+#include "base/check.h"
+#include "base/list.h"
+
+struct coili_borrower {
+    const void *who; /* NULL: free */
+    bool has;
+};
+
+void coil_limiter_init(struct coil_limiter *l, size_t total)
+{
+    *l = (struct coil_limiter){ .total = total };
+    coil_waiters_init(&l->line);
+}
+
+/* ---- The table: open addressing, at most half full ---------------------- */
+
+static size_t home(const struct coil_limiter *l, const void *who)
+{
+    uint64_t hash = (uintptr_t)who * 0x9e3779b97f4a7c15u;
+    return (size_t)(hash >> 32) & (l->room - 1);
+}
+
+/* Where it stands, or would. */
+static struct coili_borrower *find(const struct coil_limiter *l,
+                                   const void *who)
+{
+    size_t i = home(l, who);
+    while (l->table[i].who && l->table[i].who != who)
+        i = (i + 1) & (l->room - 1);
+    return &l->table[i];
+}
+
+static int grow(struct coil_limiter *l)
+{
+    struct coil_limiter to = { .room = l->room ? l->room * 2 : 8 };
+    if (to.room > SIZE_MAX / sizeof *to.table)
+        return -ENOMEM;
+    to.table = coil_alloc(to.room * sizeof *to.table);
+    if (!to.table)
+        return -ENOMEM;
+    memset(to.table, 0, to.room * sizeof *to.table);
+    for (size_t i = 0; i < l->room; i++)
+        if (l->table[i].who)
+            *find(&to, l->table[i].who) = l->table[i];
+    if (l->table)
+        coil_free(l->table, l->room * sizeof *l->table);
+    l->table = to.table;
+    l->room = to.room;
+    return 0;
+}
+
+static int enter(struct coil_limiter *l, const void *who, bool has)
+{
+    if (l->n * 2 >= l->room && grow(l) < 0)
+        return -ENOMEM;
+    struct coili_borrower *b = find(l, who);
+    coili_check(!b->who, "a token of a limiter is borrowed twice by one "
+                         "borrower");
+    *b = (struct coili_borrower){ who, has };
+    l->n++;
+    return 0;
+}
+
+/* What stands behind it, and away from home because of it, moves up. */
+static void leave(struct coil_limiter *l, struct coili_borrower *b)
+{
+    size_t mask = l->room - 1, hole = (size_t)(b - l->table);
+    for (size_t i = (hole + 1) & mask; l->table[i].who; i = (i + 1) & mask) {
+        size_t way = (i - home(l, l->table[i].who)) & mask;
+        if (way >= ((i - hole) & mask)) {
+            l->table[hole] = l->table[i];
+            hole = i;
+        }
+    }
+    l->table[hole].who = NULL;
+    if (--l->n == 0) {
+        coil_free(l->table, l->room * sizeof *l->table);
+        l->table = NULL;
+        l->room = 0;
+    }
+}
+
+/* ---- Tokens --------------------------------------------------------------- */
+
+struct borrow {
+    struct coil_custom custom;
+    struct coil_place place;
+    struct coil_limiter *limiter;
+    const void *borrower;
+};
+
+static struct borrow *borrow_of(struct coil_future *f)
+{
+    return COILI_CONTAINER(f, struct borrow, custom.future);
+}
+
+static bool available(const struct coil_limiter *l)
+{
+    return l->borrowed < l->total;
+}
+
+static void granted(struct coil_place *place, void *value)
+{
+    struct borrow *w = COILI_CONTAINER(place, struct borrow, place);
+    (void)value;
+    find(w->limiter, w->borrower)->has = true;
+    w->limiter->borrowed++;
+    coil_future_set_int(&w->custom.future, 0);
+}
+
+static void serve(struct coil_limiter *l)
+{
+    while (available(l) && coil_unpark(&l->line))
+        ;
+}
+
+static void start(struct coil_future *f)
+{
+    struct borrow *w = borrow_of(f);
+    struct coil_limiter *l = w->limiter;
+    bool now = available(l);
+    if (enter(l, w->borrower, now) < 0) {
+        coil_future_set_error(f, -ENOMEM);
+    } else if (now) {
+        l->borrowed++;
+        coil_future_set_int(f, 0);
+    } else {
+        coil_line_up(&l->line, &w->place, granted);
+    }
+}
+
+static void cancel(struct coil_future *f)
+{
+    struct borrow *w = borrow_of(f);
+    coil_leave_line(&w->place);
+    leave(w->limiter, find(w->limiter, w->borrower));
+    coil_future_set_error(f, -ECANCELED);
+}
+
+static const struct coil_future_class borrow_class = {
+    .name = "limiter",
+    .start = start,
+    .cancel = cancel,
+};
+
+static const void *running_task(void)
+{
+    struct coil_task *task = coil_task_current();
+    coili_check(task, "a limiter is used outside of a task: say for whom");
+    return task;
+}
+
+struct coil_future *coil_limiter_acquire_for(struct coil_limiter *l,
+                                             const void *borrower)
+{
+    coili_check(borrower, "a limiter is to lend to nobody");
+    struct borrow *w = coil_custom_new(&borrow_class, sizeof *w);
+    if (!w)
+        return coil_future_nomem();
+    w->limiter = l;
+    w->borrower = borrower;
+    return &w->custom.future;
+}
+
+struct coil_future *coil_limiter_acquire(struct coil_limiter *l)
+{
+    return coil_limiter_acquire_for(l, running_task());
+}
+
+int coil_limiter_acquire_for_nowait(struct coil_limiter *l,
+                                    const void *borrower)
+{
+    coili_check(borrower, "a limiter is to lend to nobody");
+    if (!available(l))
+        return -EAGAIN;
+    int err = enter(l, borrower, true);
+    if (err == 0)
+        l->borrowed++;
+    return err;
+}
+
+int coil_limiter_acquire_nowait(struct coil_limiter *l)
+{
+    return coil_limiter_acquire_for_nowait(l, running_task());
+}
+
+void coil_limiter_release_for(struct coil_limiter *l, const void *borrower)
+{
+    struct coili_borrower *b = l->table ? find(l, borrower) : NULL;
+    coili_check(b && b->who && b->has, "a token of a limiter is returned by "
+                                       "one who has none");
+    leave(l, b);
+    l->borrowed--;
+    serve(l);
+}
+
+void coil_limiter_release(struct coil_limiter *l)
+{
+    coil_limiter_release_for(l, running_task());
+}
+
+void coil_limiter_resize(struct coil_limiter *l, size_t total)
+{
+    l->total = total;
+    serve(l);
+}
+
+void coil_limiter_stats(const struct coil_limiter *l,
+                        struct coil_limiter_counters *out)
+{
+    *out = (struct coil_limiter_counters){
+        .total = l->total,
+        .borrowed = l->borrowed,
+        .available = available(l) ? l->total - l->borrowed : 0,
+        .waiting = l->n - l->borrowed,
+    };
+}
+
+static void release(void *limiter)
+{
+    coil_limiter_release(limiter);
+}
+
+struct coil_future *coili_hold_limiter(struct coil_coro *co,
+                                       struct coil_limiter *l)
+{
+    return coil_hold(co, l, release, coil_limiter_acquire(l));
+}

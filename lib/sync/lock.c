@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT
+/*
+ * lock.c: a lock that is handed over.
+ *
+ * release() gives it to the first in line without unlocking: it is never free
+ * while somebody waits, so there is nothing to overtake.
+ */
+#include <coil/lock.h>
+
+#include <errno.h>
+
+#include <coil/coroutine.h>
+
+#include "base/check.h"
+
+void coil_lock_init(struct coil_lock *lock)
+{
+    coil_waiters_init(&lock->line);
+    lock->locked = false;
+}
+
+static bool take(void *object)
+{
+    struct coil_lock *lock = object;
+    if (lock->locked)
+        return false;
+    lock->locked = true;
+    return true;
+}
+
+struct coil_future *coil_lock_acquire(struct coil_lock *lock)
+{
+    return coil_park(&lock->line, "lock", take, lock);
+}
+
+int coil_lock_acquire_nowait(struct coil_lock *lock)
+{
+    return take(lock) ? 0 : -EAGAIN;
+}
+
+void coil_lock_release(struct coil_lock *lock)
+{
+    coili_check(lock->locked, "a lock is released that nobody holds");
+    if (!coil_unpark(&lock->line))
+        lock->locked = false;
+}
+
+bool coil_lock_locked(const struct coil_lock *lock)
+{
+    return lock->locked;
+}
+
+static void release(void *object)
+{
+    coil_lock_release(object);
+}
+
+struct coil_future *coili_hold_lock(struct coil_coro *co,
+                                    struct coil_lock *lock)
+{
+    return coil_hold(co, lock, release, coil_lock_acquire(lock));
+}

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: MIT
+/*
+ * select.c: a place in every line, until one of them is granted.
+ *
+ * First each case is tried, from a random one on; if none can happen now, a
+ * turn of each queue is put in its line and a callback in each future. Who is
+ * granted first takes all others out in the same call, before anything else can
+ * run: so it is one case, and no line keeps a place of somebody who has gone.
+ *
+ * Each is tried before any is lined up, so a select that would get from and put
+ * into one queue is not served by itself.
+ */
+#include <coil/select.h>
+
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+
+#include <coil/loop.h>
+
+#include "base/check.h"
+#include "base/list.h"
+
+struct selection;
+
+struct slot {
+    struct selection *selection;
+    struct coil_future *future; /* counted */
+    struct coil_queue_turn turn;
+    struct coil_handle handle;
+};
+
+struct selection {
+    struct coil_custom custom;
+    struct coil_case *cases;
+    size_t n;
+    struct slot *slots;
+};
+
+static struct selection *selection_of(struct coil_future *f)
+{
+    return COILI_CONTAINER(f, struct selection, custom.future);
+}
+
+/* xorshift32: the same in every run, and in no step with the program. */
+static size_t random_below(size_t n)
+{
+    static _Thread_local uint32_t x = 2463534242u;
+    x ^= x << 13;
+    x ^= x >> 17;
+    x ^= x << 5;
+    return x % n;
+}
+
+static void leave_all(struct selection *s)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        coil_queue_turn_give_up(&s->slots[i].turn);
+        if (s->slots[i].future)
+            coil_future_remove_done_callback(s->slots[i].future,
+                                             &s->slots[i].handle);
+    }
+}
+
+static void happened(struct slot *slot, int err)
+{
+    struct selection *s = slot->selection;
+    size_t i = (size_t)(slot - s->slots);
+    leave_all(s);
+    s->cases[i].err = err;
+    if (slot->turn.holds)
+        s->cases[i].item = slot->turn.item;
+    coil_future_set_int(&s->custom.future, (int64_t)i);
+}
+
+static void granted(struct coil_place *place, void *queue)
+{
+    struct slot *slot = COILI_CONTAINER(place, struct slot, turn.place);
+    if (queue)
+        happened(slot, 0);
+    else
+        happened(slot, slot->turn.puts ? COIL_ECLOSED : COIL_EEND);
+}
+
+static void future_done(void *arg)
+{
+    happened(arg, 0);
+}
+
+/* 0 or an error of a queue: it happened. -EAGAIN, -ENOMEM: it did not. */
+static int try_slot(struct slot *slot, const struct coil_case *it)
+{
+    if (it->future)
+        return coil_future_done(it->future) ? 0 : -EAGAIN;
+    if (!it->queue)
+        return -EAGAIN;
+    slot->turn.item = it->item;
+    return it->puts ? coil_queue_turn_put(&slot->turn, it->queue)
+                    : coil_queue_turn_get(&slot->turn, it->queue);
+}
+
+static int wait_at(struct slot *slot, const struct coil_case *it)
+{
+    if (it->future)
+        coil_future_add_done_callback(it->future, &slot->handle, future_done,
+                                      slot);
+    return it->queue ? coil_queue_turn_wait(&slot->turn, granted) : 0;
+}
+
+static void start(struct coil_future *f)
+{
+    struct selection *s = selection_of(f);
+    size_t first = random_below(s->n);
+    for (size_t k = 0; k < s->n; k++) {
+        size_t i = (first + k) % s->n;
+        int err = try_slot(&s->slots[i], &s->cases[i]);
+        if (err == -EAGAIN)
+            continue;
+        if (err == -ENOMEM)
+            coil_future_set_error(f, err);
+        else
+            happened(&s->slots[i], err);
+        return;
+    }
+    for (size_t i = 0; i < s->n; i++) {
+        int err = wait_at(&s->slots[i], &s->cases[i]);
+        if (err < 0) {
+            leave_all(s);
+            coil_future_set_error(f, err);
+            return;
+        }
+    }
+}
+
+static void cancel(struct coil_future *f)
+{
+    leave_all(selection_of(f));
+    coil_future_set_error(f, -ECANCELED);
+}
+
+/* At most one holds an item. */
+static void dispose(struct coil_future *f)
+{
+    struct selection *s = selection_of(f);
+    for (size_t i = 0; i < s->n; i++)
+        coil_queue_turn_put_back(&s->slots[i].turn);
+}
+
+static void free_selection(struct coil_future *f)
+{
+    struct selection *s = selection_of(f);
+    for (size_t i = 0; i < s->n; i++) {
+        coil_queue_turn_taken(&s->slots[i].turn);
+        if (s->slots[i].future)
+            coil_future_unref(s->slots[i].future);
+    }
+    coil_free(s->slots, s->n * sizeof *s->slots);
+    coil_custom_free(f);
+}
+
+static const struct coil_future_class select_class = {
+    .name = "select",
+    .start = start,
+    .cancel = cancel,
+    .free = free_selection,
+    .dispose = dispose,
+};
+
+/* A case of a future that nothing begins would never happen. */
+static void check_cases(const char *function, const struct coil_case *cases,
+                        size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (cases[i].future)
+            coili_check_started(cases[i].future, function, "case", i);
+}
+
+struct coil_future *coil_select(struct coil_case *cases, size_t n)
+{
+    if (n == 0 || n > INT_MAX)
+        return coil_future_done_with(-EINVAL, 0);
+    check_cases("coil_select", cases, n);
+    struct selection *s = coil_custom_new(&select_class, sizeof *s);
+    if (!s)
+        return coil_future_nomem();
+    struct slot *slots = n > SIZE_MAX / sizeof *slots
+                             ? NULL
+                             : coil_alloc(n * sizeof *slots);
+    if (!slots) {
+        coil_custom_free(s);
+        return coil_future_nomem();
+    }
+    memset(slots, 0, n * sizeof *slots);
+    s->cases = cases;
+    s->n = n;
+    s->slots = slots;
+    for (size_t i = 0; i < n; i++) {
+        slots[i].selection = s;
+        if (cases[i].future)
+            slots[i].future = coil_future_ref(cases[i].future);
+    }
+    return &s->custom.future;
+}
+
+int coil_select_nowait(struct coil_case *cases, size_t n)
+{
+    check_cases("coil_select_nowait", cases, n);
+    size_t first = n ? random_below(n) : 0;
+    for (size_t k = 0; k < n; k++) {
+        size_t i = (first + k) % n;
+        struct slot slot = { .selection = NULL };
+        int err = try_slot(&slot, &cases[i]);
+        if (err == -EAGAIN)
+            continue;
+        if (err == -ENOMEM)
+            return err;
+        cases[i].err = err;
+        if (slot.turn.holds)
+            cases[i].item = slot.turn.item;
+        coil_queue_turn_taken(&slot.turn);
+        return (int)i;
+    }
+    return -EAGAIN;
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT
+/*
+ * semaphore.c: a counter that tasks wait on.
+ *
+ * Waiters stand in line in the order of arrival. release() hands its unit to
+ * the first one instead of raising the counter, so nobody can overtake.
+ *
+ * Invariant: value > 0 implies the line is empty.
+ */
+#include <coil/semaphore.h>
+
+#include <errno.h>
+
+#include <coil/coroutine.h>
+
+#include "base/check.h"
+
+void coil_semaphore_init(struct coil_semaphore *sem, size_t value)
+{
+    coil_waiters_init(&sem->line);
+    sem->value = value;
+    sem->bound = SIZE_MAX;
+}
+
+void coil_semaphore_init_bounded(struct coil_semaphore *sem, size_t value)
+{
+    coil_semaphore_init(sem, value);
+    sem->bound = value;
+}
+
+static bool take(void *object)
+{
+    struct coil_semaphore *sem = object;
+    if (sem->value == 0)
+        return false;
+    sem->value--;
+    return true;
+}
+
+struct coil_future *coil_semaphore_acquire(struct coil_semaphore *sem)
+{
+    return coil_park(&sem->line, "semaphore", take, sem);
+}
+
+int coil_semaphore_acquire_nowait(struct coil_semaphore *sem)
+{
+    return take(sem) ? 0 : -EAGAIN;
+}
+
+void coil_semaphore_release(struct coil_semaphore *sem)
+{
+    if (coil_unpark(&sem->line))
+        return;
+    coili_check(sem->value < sem->bound,
+                "a bounded semaphore is released once too often");
+    sem->value++;
+}
+
+bool coil_semaphore_locked(const struct coil_semaphore *sem)
+{
+    return sem->value == 0;
+}
+
+size_t coil_semaphore_value(const struct coil_semaphore *sem)
+{
+    return sem->value;
+}
+
+static void release(void *object)
+{
+    coil_semaphore_release(object);
+}
+
+struct coil_future *coili_hold_semaphore(struct coil_coro *co,
+                                         struct coil_semaphore *sem)
+{
+    return coil_hold(co, sem, release, coil_semaphore_acquire(sem));
+}

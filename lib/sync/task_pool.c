@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: MIT
+/*
+ * task_pool.c: a task that first waits for its place, then runs another one.
+ *
+ * Who spawns must be the parent, and only he can make it so; but when a place
+ * becomes free it is somebody else who runs. So the task is made at once and
+ * waits in line in his stead:
+ *
+ *     spawn() ----makes----> pooled: waits for its place
+ *        | entry                | begun: tells the entry
+ *        v                      v
+ *     awaited by the spawner  the call, as a child of it; its error is reported
+ *                             under its own name
+ *
+ * Entry and task point at each other until the task has begun or ended, or the
+ * entry was cancelled or dropped; whoever goes first tells the other.
+ *
+ * Invariant: a place is free only if nobody waits. `waiting` counts those too
+ * that have not made their first step and so are not in line yet, or a newcomer
+ * would overtake them.
+ */
+#include <coil/task_pool.h>
+
+#include <errno.h>
+
+#include <coil/coroutine.h>
+#include <coil/task.h>
+
+#include "base/list.h"
+
+/* What the spawner awaits. */
+struct entry {
+    struct coil_custom custom;
+    struct coili_pooled *pooled; /* it has not begun yet; or NULL */
+};
+
+struct coili_pooled {
+    struct coil_coro coro;
+    struct coil_task_pool *pool;
+    struct coil_future *call, *turn; /* until they are awaited */
+    struct entry *entry;
+    struct coil_task *self, *task;
+    struct coili_pooled *next, **at; /* of the pool's members */
+    bool has_place;
+};
+
+void coil_task_pool_init(struct coil_task_pool *pool, size_t size)
+{
+    *pool = (struct coil_task_pool){ .size = size };
+    coil_waiters_init(&pool->line);
+    coil_waiters_init(&pool->joiners);
+}
+
+/* ---- Places --------------------------------------------------------------- */
+
+static bool take_place(void *object)
+{
+    struct coil_task_pool *pool = object;
+    if (pool->running >= pool->size)
+        return false;
+    pool->running++;
+    return true;
+}
+
+static void serve(struct coil_task_pool *pool)
+{
+    while (!coil_waiters_empty(&pool->line) && take_place(pool))
+        coil_unpark(&pool->line);
+}
+
+static void join_members(struct coil_task_pool *pool, struct coili_pooled *my)
+{
+    my->next = pool->members;
+    if (my->next)
+        my->next->at = &my->next;
+    my->at = &pool->members;
+    pool->members = my;
+}
+
+static void leave_members(struct coil_task_pool *pool, struct coili_pooled *my)
+{
+    if (!my->at)
+        return; /* there was no memory to spawn it */
+    *my->at = my->next;
+    if (my->next)
+        my->next->at = my->at;
+    if (my->has_place) {
+        pool->running--;
+        serve(pool);
+    } else {
+        pool->waiting--;
+    }
+    if (!pool->members)
+        while (coil_unpark(&pool->joiners))
+            ;
+}
+
+/* ---- The task ------------------------------------------------------------- */
+
+static void tell(struct coili_pooled *my, int err)
+{
+    struct entry *entry = my->entry;
+    if (!entry)
+        return;
+    my->entry = NULL;
+    entry->pooled = NULL;
+    if (err < 0)
+        coil_future_set_error(&entry->custom.future, err);
+    else
+        coil_future_set_int(&entry->custom.future, 0);
+}
+
+static struct coil_future *move(struct coil_future **from)
+{
+    struct coil_future *f = *from;
+    *from = NULL;
+    return f;
+}
+
+static bool failed(struct coil_task *task)
+{
+    struct coil_future *f = coil_task_future(task);
+    return coil_future_failed(f) && !coil_future_cancelled(f);
+}
+
+static void coili_pooled(struct coil_coro *co)
+{
+    COIL_ASYNC(coili_pooled, my) {
+        if (!my->has_place) {
+            COIL_AWAIT(move(&my->turn));
+            my->has_place = true;
+            my->pool->waiting--;
+        }
+        my->task = coil_spawn(move(&my->call));
+        if (!coil_task_frame(my->task)) {
+            tell(my, -ENOMEM);
+            COIL_FAIL(-ENOMEM); /* reported: it may have been told already */
+        }
+        tell(my, 0);
+        COIL_JOIN();
+
+    COIL_FINALLY;
+        if (my->turn)
+            coil_drop(my->turn);
+        if (my->call)
+            coil_drop(my->call);
+        if (my->task && failed(my->task))
+            my->pool->failed++;
+        tell(my, -ECANCELED);
+        leave_members(my->pool, my);
+    }
+}
+
+/* ---- The entry ------------------------------------------------------------ */
+
+static struct entry *entry_of(struct coil_future *f)
+{
+    return COILI_CONTAINER(f, struct entry, custom.future);
+}
+
+/* It is not to begin any more. */
+static void withdraw(struct entry *entry)
+{
+    struct coili_pooled *pooled = entry->pooled;
+    if (!pooled)
+        return;
+    entry->pooled = NULL;
+    pooled->entry = NULL;
+    if (!pooled->has_place)
+        coil_task_cancel(pooled->self);
+}
+
+static void entry_start(struct coil_future *f)
+{
+    (void)f; /* it stands in line already */
+}
+
+static void entry_cancel(struct coil_future *f)
+{
+    withdraw(entry_of(f));
+    coil_future_set_error(f, -ECANCELED);
+}
+
+static void entry_free(struct coil_future *f)
+{
+    withdraw(entry_of(f));
+    coil_custom_free(f);
+}
+
+static const struct coil_future_class entry_class = {
+    .name = "task pool",
+    .start = entry_start,
+    .cancel = entry_cancel,
+    .free = entry_free,
+};
+
+/* The task, in line or in its place; NULL without memory. */
+static struct coili_pooled *enlist(struct coil_task_pool *pool,
+                                   struct coil_future *call)
+{
+    struct coil_future *turn = coil_park(&pool->line, "task pool", take_place,
+                                         pool);
+    struct coil_future *f = COIL_CALL(coili_pooled, .pool = pool,
+                                      .call = call, .turn = turn);
+    if (coil_future_done(f)) {
+        coil_drop(turn);
+        coil_drop(call);
+        return NULL;
+    }
+    struct coili_pooled *pooled = (struct coili_pooled *)(void *)f;
+    if (coil_future_done(turn)) {
+        coil_drop(f); /* which drops the call */
+        return NULL;
+    }
+    struct coil_task *task = coil_spawn(f);
+    if (!coil_task_frame(task))
+        return NULL;
+    pooled->self = task;
+    coil_task_drop(&task); /* the task lives without: nobody asks for it */
+    join_members(pool, pooled);
+    pooled->has_place = pool->waiting == 0 && take_place(pool);
+    pool->waiting += !pooled->has_place;
+    return pooled;
+}
+
+struct coil_future *coil_task_pool_spawn(struct coil_task_pool *pool,
+                                         struct coil_future *call)
+{
+    if (coil_future_failed(call)) /* there was no memory for it */
+        return call;
+    struct entry *entry = coil_custom_new(&entry_class, sizeof *entry);
+    if (!entry) {
+        coil_drop(call);
+        return coil_future_nomem();
+    }
+    struct coili_pooled *pooled = enlist(pool, call);
+    if (!pooled) {
+        coil_future_set_error(&entry->custom.future, -ENOMEM);
+    } else if (pooled->has_place) {
+        coil_future_set_int(&entry->custom.future, 0);
+    } else {
+        entry->pooled = pooled;
+        pooled->entry = entry;
+    }
+    return &entry->custom.future;
+}
+
+/* ---- The pool ------------------------------------------------------------- */
+
+void coil_task_pool_resize(struct coil_task_pool *pool, size_t size)
+{
+    pool->size = size;
+    serve(pool);
+}
+
+static bool nobody_left(void *pool)
+{
+    return !((struct coil_task_pool *)pool)->members;
+}
+
+struct coil_future *coil_task_pool_join(struct coil_task_pool *pool)
+{
+    return coil_park(&pool->joiners, "task pool join", nobody_left, pool);
+}
+
+void coil_task_pool_cancel_all(struct coil_task_pool *pool)
+{
+    for (struct coili_pooled *p = pool->members; p; p = p->next)
+        coil_task_cancel(p->self);
+}
+
+size_t coil_task_pool_running(const struct coil_task_pool *pool)
+{
+    return pool->running;
+}
+
+size_t coil_task_pool_free(const struct coil_task_pool *pool)
+{
+    bool full = pool->waiting || pool->running >= pool->size;
+    return full ? 0 : pool->size - pool->running;
+}
+
+size_t coil_task_pool_waiting(const struct coil_task_pool *pool)
+{
+    return pool->waiting;
+}
+
+size_t coil_task_pool_failed(const struct coil_task_pool *pool)
+{
+    return pool->failed;
+}

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: MIT
+/*
+ * as_completed.c: tasks in the order in which they end.
+ *
+ * A callback in each task puts it into a list, from which whoever waits for the
+ * next one is served. It owns none of them: to stop reading, to time out or to
+ * be cancelled only takes the callbacks out again.
+ *
+ * Invariant: nobody stands in line while there is something to be had, be it a
+ * task, a time-out or the news that there are no more. n of these are given in
+ * all, whatever they are; so a loop over n turns ends.
+ */
+#include <coil/as_completed.h>
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <coil/coroutine.h>
+#include <coil/loop.h>
+
+#include "base/list.h"
+
+struct coili_completion {
+    struct coil_handle handle;
+    struct coil_completions *c;
+    struct coili_completion *after;
+    struct coil_task *task;
+    bool pending;
+};
+
+/* ---- The next one ----------------------------------------------------- */
+
+struct next {
+    struct coil_custom custom;
+    struct coil_completions *c;
+    struct coil_place place;
+};
+
+static struct next *next_of(struct coil_future *f)
+{
+    return COILI_CONTAINER(f, struct next, custom.future);
+}
+
+static bool can_serve(const struct coil_completions *c)
+{
+    return c->first || c->late || c->given == c->n;
+}
+
+static void serve(struct next *next)
+{
+    struct coil_completions *c = next->c;
+    struct coil_future *f = &next->custom.future;
+    struct coili_completion *it = c->first;
+    if (it) {
+        c->first = it->after;
+        c->given++;
+        coil_future_set_pointer(f, it->task);
+    } else if (c->given < c->n) {
+        c->given++;
+        coil_future_set_error(f, -ETIMEDOUT);
+    } else {
+        coil_future_set_pointer(f, NULL);
+    }
+}
+
+static void granted(struct coil_place *place, void *value)
+{
+    (void)value;
+    serve(COILI_CONTAINER(place, struct next, place));
+}
+
+static void serve_line(struct coil_completions *c)
+{
+    while (can_serve(c) && coil_unpark(&c->line))
+        continue;
+}
+
+static void next_start(struct coil_future *f)
+{
+    struct next *next = next_of(f);
+    if (can_serve(next->c))
+        serve(next);
+    else
+        coil_line_up(&next->c->line, &next->place, granted);
+}
+
+static void next_cancel(struct coil_future *f)
+{
+    coil_leave_line(&next_of(f)->place);
+    coil_future_set_error(f, -ECANCELED);
+}
+
+struct coil_future *coil_completions_next(struct coil_completions *c)
+{
+    static const struct coil_future_class cls = {
+        .name = "as_completed",
+        .start = next_start,
+        .cancel = next_cancel,
+    };
+    struct next *next = coil_custom_new(&cls, sizeof *next);
+    if (!next)
+        return coil_future_nomem();
+    next->c = c;
+    return &next->custom.future;
+}
+
+size_t coil_completions_left(const struct coil_completions *c)
+{
+    return c->n - c->given;
+}
+
+/* ---- Noting the ends -------------------------------------------------- */
+
+static void append(struct coili_completion *it)
+{
+    struct coil_completions *c = it->c;
+    if (c->first)
+        c->last->after = it;
+    else
+        c->first = it;
+    c->last = it;
+}
+
+static void task_done(void *arg)
+{
+    struct coili_completion *it = arg;
+    it->pending = false;
+    append(it);
+    serve_line(it->c);
+}
+
+static void unwatch(struct coil_completions *c)
+{
+    for (size_t i = 0; i < c->n; i++) {
+        struct coili_completion *it = &c->all[i];
+        if (it->pending)
+            coil_future_remove_done_callback(coil_task_future(it->task),
+                                             &it->handle);
+        it->pending = false;
+    }
+}
+
+static void timed_out(void *arg)
+{
+    struct coil_completions *c = arg;
+    unwatch(c);
+    c->late = true;
+    serve_line(c);
+}
+
+/* It may outlive its spawner. */
+static void watch(struct coili_completion *it, struct coil_task *task)
+{
+    it->task = task;
+    coil_future_ref(coil_task_future(task));
+    if (coil_task_done(task)) {
+        append(it);
+        return;
+    }
+    it->pending = true;
+    coil_future_add_done_callback(coil_task_future(task), &it->handle,
+                                  task_done, it);
+}
+
+int coil_completions_init(struct coil_completions *c,
+                          struct coil_task *const *tasks, size_t n,
+                          int64_t timeout_ns)
+{
+    *c = (struct coil_completions){ .n = n };
+    coil_waiters_init(&c->line);
+    if (n < SIZE_MAX / sizeof *c->all)
+        c->all = coil_alloc((n + 1) * sizeof *c->all);
+    if (!c->all)
+        return -ENOMEM;
+    if (timeout_ns != COIL_NEVER &&
+        coil_call_later(&c->timer, timeout_ns, timed_out, c) < 0) {
+        coil_free(c->all, (n + 1) * sizeof *c->all);
+        c->all = NULL;
+        return -ENOMEM;
+    }
+    memset(c->all, 0, n * sizeof *c->all);
+    for (size_t i = 0; i < n; i++) {
+        c->all[i].c = c;
+        watch(&c->all[i], tasks[i]);
+    }
+    return 0;
+}
+
+void coil_completions_fini(struct coil_completions *c)
+{
+    if (!c->all)
+        return;
+    coil_handle_cancel(&c->timer);
+    unwatch(c);
+    for (size_t i = 0; i < c->n; i++)
+        coil_future_unref(coil_task_future(c->all[i].task));
+    coil_free(c->all, (c->n + 1) * sizeof *c->all);
+    c->all = c->first = NULL;
+    c->given = c->n;
+    serve_line(c);
+}
+
+/* ---- As a loop -------------------------------------------------------- */
+
+struct each {
+    struct coil_coro coro;
+    struct coil_completions *c;
+    struct coil_task *task;
+};
+
+static void each(struct coil_coro *co)
+{
+    COIL_ASYNC(each, my) {
+        for (;;) {
+            COIL_AWAIT_TO(my->task, coil_completions_next(my->c));
+            if (!my->task)
+                break;
+            COIL_YIELD(my->task);
+        }
+    }
+}
+
+struct coil_future *coil_completions_each(struct coil_completions *c)
+{
+    return COIL_CALL(each, .c = c);
+}
+
+struct as_completed {
+    struct coil_coro coro;
+    struct coil_task *const *tasks;
+    size_t n;
+    int64_t timeout_ns;
+    struct coil_completions completions;
+    struct coil_task *task;
+    int err;
+};
+
+static void as_completed(struct coil_coro *co)
+{
+    COIL_ASYNC(as_completed, my) {
+        my->err = coil_completions_init(&my->completions, my->tasks, my->n,
+                                        my->timeout_ns);
+        if (my->err)
+            COIL_FAIL(my->err);
+        for (;;) {
+            COIL_AWAIT_TO(my->task, coil_completions_next(&my->completions));
+            if (!my->task)
+                break;
+            COIL_YIELD(my->task);
+        }
+
+    COIL_FINALLY;
+        coil_completions_fini(&my->completions);
+    }
+}
+
+struct coil_future *coil_as_completed_within(struct coil_task *const *tasks,
+                                             size_t n, int64_t timeout_ns)
+{
+    return COIL_CALL(as_completed, .tasks = tasks, .n = n,
+                     .timeout_ns = timeout_ns);
+}
+
+struct coil_future *coil_as_completed(struct coil_task *const *tasks, size_t n)
+{
+    return coil_as_completed_within(tasks, n, COIL_NEVER);
+}

@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: MIT
+/*
+ * race.c: the first that succeeds is taken.
+ *
+ * Invariant: when a race ends, nobody runs any more. A loser that is only asked
+ * to end still holds what it was lent: who waits for the first, cancels the
+ * others and goes on takes it away from under them.
+ *
+ * A race of tasks borrows them, as gather does. A staggered race makes its own:
+ * they are children of its coroutine, so that to return is to cancel and await
+ * them. The winner's value is handed on from there, with the duty to dispose of
+ * it; a loser that succeeds too late disposes of its own.
+ */
+#include <coil/race.h>
+
+#include <errno.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <coil/coroutine.h>
+#include <coil/loop.h>
+#include <coil/wait_for.h>
+
+#include "finishers.h"
+#include "base/check.h"
+#include "base/list.h"
+
+/* ---- Tasks ------------------------------------------------------------ */
+
+#define NOBODY SIZE_MAX
+
+struct race;
+
+struct racer {
+    struct coil_handle handle;
+    struct race *race; /* while its end is awaited */
+    struct coil_task *task;
+};
+
+struct race {
+    struct coil_custom custom;
+    size_t n, left, winner;
+    bool cancelled;
+    bool asking, at_once;
+    struct coil_handle later; /* asks, if it may not at once */
+    bool deferred;
+    struct racer *racers; /* n of them */
+};
+
+static struct race *race_of(struct coil_future *f)
+{
+    return COILI_CONTAINER(f, struct race, custom.future);
+}
+
+/* Why nobody has won: the first error, but rather one that no cancel made. */
+static struct coil_future *why(struct coil_future *first,
+                               struct coil_future *failed)
+{
+    return !first || (coil_future_cancelled(first) &&
+                      !coil_future_cancelled(failed))
+               ? failed
+               : first;
+}
+
+/* The last act: the future may be gone when it returns. */
+static void end(struct race *r)
+{
+    struct coil_future *f = &r->custom.future, *failed = NULL;
+    coil_handle_cancel(&r->later);
+    for (size_t i = 0; i < r->n; i++) {
+        struct racer *it = &r->racers[i];
+        struct coil_future *task = coil_task_future(it->task);
+        if (it->race)
+            coil_future_remove_done_callback(task, &it->handle);
+        coil_task_quiet(it->task);
+        if (coil_future_failed(task))
+            failed = why(failed, task);
+    }
+    if (r->winner != NOBODY)
+        coil_future_set_int(f, (int64_t)r->winner);
+    else if (r->cancelled)
+        coil_future_set_error(f, -ECANCELED);
+    else
+        coil_future_set_error_detail(f, coil_future_error(failed),
+                                     coil_future_detail(failed));
+}
+
+/*
+ * Ask all to end. One of them may await the owner of this race: then a request
+ * for that one comes back, and to wait for it would be to wait for ourselves.
+ */
+static bool ask(struct race *r)
+{
+    bool any = false;
+    r->asking = true;
+    for (size_t i = 0; i < r->n; i++)
+        any |= coil_task_cancel(r->racers[i].task);
+    r->asking = false;
+    return any;
+}
+
+static void ended(struct race *r, size_t i)
+{
+    r->left--;
+    if (r->winner == NOBODY &&
+        !coil_future_failed(coil_task_future(r->racers[i].task)))
+        r->winner = i;
+}
+
+static void racer_done(void *arg)
+{
+    struct racer *it = arg;
+    struct race *r = it->race;
+    bool won_before = r->winner != NOBODY;
+    it->race = NULL;
+    ended(r, (size_t)(it - r->racers));
+    if (r->winner != NOBODY && !won_before && r->left > 0)
+        ask(r);
+    if (r->left == 0 || r->at_once)
+        end(r);
+}
+
+static void race_start(struct coil_future *f)
+{
+    struct race *r = race_of(f);
+    for (size_t i = 0; i < r->n; i++)
+        if (coil_task_done(r->racers[i].task))
+            ended(r, i);
+    if (r->winner != NOBODY && r->left > 0)
+        ask(r);
+    if (r->left == 0) {
+        end(r);
+        return;
+    }
+    for (size_t i = 0; i < r->n; i++) {
+        struct racer *it = &r->racers[i];
+        if (coil_task_done(it->task))
+            continue;
+        it->race = r;
+        coil_future_add_done_callback(coil_task_future(it->task), &it->handle,
+                                      racer_done, it);
+    }
+}
+
+/* Races that cancel one another right now, each on the stack of the one above. */
+static _Thread_local unsigned depth;
+
+static void cancel_racers(void *arg)
+{
+    struct race *r = arg;
+    r->deferred = false;
+    r->at_once |= r->cancelled;
+    depth++;
+    /* None is left to ask: then it ends as if nothing had been asked. */
+    r->cancelled |= ask(r);
+    depth--;
+    if (r->at_once)
+        end(r);
+}
+
+static void race_cancel(struct coil_future *f)
+{
+    struct race *r = race_of(f);
+    if (r->asking || r->deferred) {
+        r->at_once = true;
+    } else if (depth == COILI_DEPTH_MOST) {
+        r->deferred = true;
+        coil_call_soon(&r->later, cancel_racers, r);
+    } else {
+        cancel_racers(r);
+    }
+}
+
+static void race_free(struct coil_future *f)
+{
+    struct race *r = race_of(f);
+    for (size_t i = 0; i < r->n; i++)
+        coil_future_unref(coil_task_future(r->racers[i].task));
+    coil_free(r->racers, r->n * sizeof *r->racers);
+    coil_custom_free(f);
+}
+
+struct coil_future *coil_race(struct coil_task *const *tasks, size_t n)
+{
+    static const struct coil_future_class cls = {
+        .name = "race",
+        .start = race_start,
+        .cancel = race_cancel,
+        .free = race_free,
+    };
+    if (n == 0)
+        return coil_future_done_with(-EINVAL, 0);
+    struct race *r = coil_custom_new(&cls, sizeof *r);
+    if (!r)
+        return coil_future_nomem();
+    if (n <= SIZE_MAX / sizeof *r->racers)
+        r->racers = coil_alloc(n * sizeof *r->racers);
+    if (!r->racers) {
+        coil_custom_free(r);
+        return coil_future_nomem();
+    }
+    memset(r->racers, 0, n * sizeof *r->racers);
+    r->n = r->left = n;
+    r->winner = NOBODY;
+    for (size_t i = 0; i < n; i++) { /* they may outlive their spawner */
+        r->racers[i].task = tasks[i];
+        coil_future_ref(coil_task_future(tasks[i]));
+    }
+    return &r->custom.future;
+}
+
+/* ---- Calls, one after the other --------------------------------------- */
+
+struct attempt {
+    struct coili_finisher finisher;
+    struct attempt *next;
+    size_t number;
+};
+
+struct staggered_race {
+    struct coil_coro coro;
+    coil_source_fn *source;
+    void *arg;
+    int64_t delay_ns;
+    struct coil_race_log *log;
+    struct attempt *first, **end; /* all that began, in that order */
+    struct attempt *newest, *winner;
+    size_t begun, running;
+    bool exhausted;
+    int64_t due; /* when the next one begins */
+    struct coili_finishers list;
+    int err;
+};
+
+static int begin_next(struct staggered_race *my)
+{
+    struct attempt *it = coil_alloc(sizeof *it);
+    if (!it)
+        return -ENOMEM;
+    struct coil_future *call = my->source(my->arg);
+    if (!call) {
+        coil_free(it, sizeof *it);
+        my->exhausted = true;
+        return 0;
+    }
+    it->number = my->begun++;
+    it->next = NULL;
+    *my->end = my->newest = it;
+    my->end = &it->next;
+    my->running++;
+    coili_finisher_watch(&it->finisher, &my->list, coil_spawn(call));
+    int64_t now = coil_now();
+    my->due = my->delay_ns > INT64_MAX - now ? COIL_NEVER
+                                             : now + my->delay_ns;
+    return 0;
+}
+
+static bool next_is_due(const struct staggered_race *my)
+{
+    return !my->exhausted && my->due != COIL_NEVER && coil_now() >= my->due;
+}
+
+static struct coil_future *future_of(const struct attempt *it)
+{
+    return coil_task_future(it->finisher.task);
+}
+
+/* The first that has ended well; when the newest has failed the next is due. */
+static struct attempt *find_winner(struct staggered_race *my)
+{
+    while (my->list.first) {
+        struct attempt *it = COILI_CONTAINER(coili_finishers_pop(&my->list),
+                                             struct attempt, finisher);
+        my->running--;
+        if (!coil_future_failed(future_of(it)))
+            return it;
+        if (it == my->newest)
+            my->due = INT64_MIN;
+    }
+    return NULL;
+}
+
+/* Something has ended, or the next one is due (-ETIMEDOUT). */
+static struct coil_future *something(struct staggered_race *my)
+{
+    struct coil_future *more = coili_finishers_more(&my->list);
+    if (my->exhausted || my->due == COIL_NEVER)
+        return more;
+    return coil_wait_for(more, my->due - coil_now());
+}
+
+static struct coil_future *why_nobody(struct staggered_race *my)
+{
+    struct coil_future *failed = NULL;
+    for (struct attempt *it = my->first; it; it = it->next)
+        failed = why(failed, future_of(it));
+    return failed;
+}
+
+static void write_log(struct staggered_race *my)
+{
+    struct coil_race_log *log = my->log;
+    log->begun = my->begun;
+    log->winner = my->winner ? my->winner->number : NOBODY;
+    for (struct attempt *it = my->first; log->errors && it; it = it->next)
+        if (it->number < log->room)
+            log->errors[it->number] = coil_future_error(future_of(it));
+}
+
+static void free_attempts(struct staggered_race *my)
+{
+    while (my->first) {
+        struct attempt *it = my->first;
+        my->first = it->next;
+        coil_task_quiet(it->finisher.task);
+        coili_finisher_unwatch(&it->finisher);
+        coil_free(it, sizeof *it);
+    }
+}
+
+static void staggered_race(struct coil_coro *co)
+{
+    COIL_ASYNC(staggered_race, my) {
+        my->end = &my->first;
+        my->due = INT64_MIN;
+        for (;;) {
+            my->winner = find_winner(my);
+            if (my->winner)
+                COIL_RETURN_AWAIT(my->winner->finisher.task);
+            if (next_is_due(my)) {
+                my->err = begin_next(my);
+                if (my->err)
+                    COIL_FAIL(my->err);
+                continue;
+            }
+            if (my->exhausted && my->running == 0)
+                break;
+            COIL_TRY_AWAIT(my->err, something(my));
+            coili_finishers_forget(&my->list);
+            if (my->err && my->err != -ETIMEDOUT)
+                COIL_FAIL(my->err);
+        }
+        struct coil_future *failed = why_nobody(my);
+        if (!failed)
+            COIL_FAIL(-EINVAL);
+        COIL_FAIL_WITH(coil_future_error(failed), coil_future_detail(failed));
+
+    COIL_FINALLY;
+        coili_finishers_forget(&my->list);
+        if (my->log)
+            write_log(my);
+        free_attempts(my);
+    }
+}
+
+struct coil_future *coil_staggered_race(coil_source_fn *source, void *arg,
+                                        int64_t delay_ns,
+                                        struct coil_race_log *log)
+{
+    return COIL_CALL(staggered_race, .source = source, .arg = arg,
+                     .delay_ns = delay_ns, .log = log);
+}

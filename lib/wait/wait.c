@@ -1,0 +1,424 @@
+// SPDX-License-Identifier: MIT
+/*
+ * wait.c: to wait for several tasks or futures. From here on coil is made of
+ * its own public calls.
+ *
+ * gather and wait are one thing: a watch over n futures, with a callback in
+ * each, which ends when enough have ended. A task is watched as the future that
+ * it is. What is enough, and what a cancellation does, is all that differs:
+ *
+ *     watch              ends at                   cancelled
+ *     gather             the first error, or all   cancels all, just ends
+ *     gather_settled     all                       cancels, waits for all;
+ *                                                  the second time as gather
+ *     wait               as its mode says          just ends
+ *
+ * A watch holds a reference to each future until the watch is freed. It begins
+ * none of them: a callback does not begin a future, only an await does. So
+ * gather makes a task of a future that has not begun, and the others refuse it.
+ */
+#include <coil/wait.h>
+
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <coil/coroutine.h>
+
+#include "base/check.h"
+#include "base/list.h"
+
+enum watch_kind {
+    GATHER,
+    GATHER_SETTLED,
+    WAIT_ALL,
+    WAIT_FIRST,
+    WAIT_EXCEPTION,
+    WAIT_SUCCESS
+};
+
+struct watch;
+
+struct watched {
+    struct coil_handle handle;
+    struct watch *watch; /* while the callback is in the future */
+    struct coil_future *future; /* counted */
+};
+
+struct watch {
+    struct coil_custom custom;
+    enum watch_kind kind;
+    bool cancelled;
+    bool cancelling, again; /* while it cancels its futures */
+    bool deferred;
+    size_t n, left;
+    int64_t timeout_ns;
+    struct coil_handle timer; /* or, deferred, cancels its futures */
+    struct watched *watched; /* n of them */
+};
+
+static struct watch *watch_of(struct coil_future *f)
+{
+    return COILI_CONTAINER(f, struct watch, custom.future);
+}
+
+static void unwatch(struct watch *w)
+{
+    coil_handle_cancel(&w->timer);
+    for (size_t i = 0; i < w->n; i++)
+        if (w->watched[i].watch)
+            coil_future_remove_done_callback(w->watched[i].future,
+                                             &w->watched[i].handle);
+    w->left = 0;
+}
+
+static int64_t count_failed(struct watch *w)
+{
+    int64_t failed = 0;
+    for (size_t i = 0; i < w->n; i++)
+        failed += coil_future_error(w->watched[i].future) < 0;
+    return failed;
+}
+
+static int64_t count_done(struct watch *w)
+{
+    int64_t done = 0;
+    for (size_t i = 0; i < w->n; i++)
+        done += coil_future_done(w->watched[i].future);
+    return done;
+}
+
+/* The last act: the future may be gone when it returns. */
+static void finish(struct watch *w)
+{
+    struct coil_future *f = &w->custom.future;
+    unwatch(w);
+    if (w->cancelled)
+        coil_future_set_error(f, -ECANCELED);
+    else if (w->kind == GATHER)
+        coil_future_set_int(f, (int64_t)w->n);
+    else if (w->kind == GATHER_SETTLED)
+        coil_future_set_int(f, count_failed(w));
+    else
+        coil_future_set_int(f, count_done(w));
+}
+
+static void fail(struct watch *w, struct coil_future *failed)
+{
+    struct coil_future *f = &w->custom.future;
+    int err = coil_future_error(failed);
+    uint32_t detail = coil_future_detail(failed);
+    unwatch(w);
+    for (size_t i = 0; i < w->n; i++)
+        coil_future_quiet(w->watched[i].future);
+    coil_future_set_error_detail(f, err, detail);
+}
+
+/* Whether this one, which is done, ends the watch before the others do. */
+static bool decides(const struct watch *w, const struct coil_future *done)
+{
+    switch (w->kind) {
+    case WAIT_FIRST:
+        return true;
+    case WAIT_EXCEPTION:
+        return coil_future_failed(done) && !coil_future_cancelled(done);
+    case WAIT_SUCCESS:
+        return !coil_future_failed(done);
+    default:
+        return false;
+    }
+}
+
+static void future_done(void *arg)
+{
+    struct watched *it = arg;
+    struct watch *w = it->watch;
+    it->watch = NULL;
+    w->left--;
+    if (w->kind == GATHER && coil_future_failed(it->future))
+        fail(w, it->future);
+    else if (w->left == 0 || decides(w, it->future))
+        finish(w);
+}
+
+static void timed_out(void *arg)
+{
+    finish(arg);
+}
+
+static bool enough(const struct watch *w)
+{
+    size_t done = 0;
+    for (size_t i = 0; i < w->n; i++) {
+        struct coil_future *future = w->watched[i].future;
+        if (!coil_future_done(future))
+            continue;
+        if (decides(w, future))
+            return true;
+        done++;
+    }
+    return done == w->n;
+}
+
+static void watch_start(struct coil_future *f)
+{
+    struct watch *w = watch_of(f);
+    for (size_t i = 0; i < w->n; i++)
+        if (coil_future_done(w->watched[i].future))
+            w->left--;
+    /* What is done already does not suspend. */
+    for (size_t i = 0; w->kind == GATHER && i < w->n; i++) {
+        struct coil_future *future = w->watched[i].future;
+        if (coil_future_failed(future)) {
+            fail(w, future);
+            return;
+        }
+    }
+    if (enough(w)) {
+        finish(w);
+        return;
+    }
+    if (w->timeout_ns != COIL_NEVER) {
+        int err = coil_call_later(&w->timer, w->timeout_ns, timed_out, w);
+        if (err < 0) {
+            coil_future_set_error(f, err);
+            return;
+        }
+    }
+    for (size_t i = 0; i < w->n; i++) {
+        struct watched *it = &w->watched[i];
+        if (coil_future_done(it->future))
+            continue;
+        it->watch = w;
+        coil_future_add_done_callback(it->future, &it->handle, future_done, it);
+    }
+}
+
+/* The number of gathers on the C stack, each of which cancels the next one. */
+static _Thread_local unsigned depth;
+
+static void cancel_all(void *arg)
+{
+    struct watch *w = arg;
+    w->deferred = false;
+    w->again |= w->cancelled;
+    w->cancelling = true;
+    depth++;
+    for (size_t i = 0; i < w->n; i++) {
+        coil_future_quiet(w->watched[i].future);
+        w->cancelled |= coil_future_cancel(w->watched[i].future);
+    }
+    depth--;
+    w->cancelling = false;
+    /* None was left to cancel: then it ends as if nothing had been asked. */
+    if (w->cancelled && (w->kind == GATHER || w->again))
+        finish(w);
+}
+
+static void watch_cancel(struct coil_future *f)
+{
+    struct watch *w = watch_of(f);
+    if (w->kind != GATHER && w->kind != GATHER_SETTLED) {
+        w->cancelled = !enough(w); /* some have ended, untold as yet */
+        finish(w);
+        return;
+    }
+    if (w->cancelling || w->deferred) {
+        /* One of them awaits this gather's owner. */
+        w->again = true;
+    } else if (depth == COILI_DEPTH_MOST) {
+        w->deferred = true;
+        coil_call_soon(&w->timer, cancel_all, w);
+    } else {
+        cancel_all(w);
+    }
+}
+
+static void watch_free(struct coil_future *f)
+{
+    struct watch *w = watch_of(f);
+    for (size_t i = 0; i < w->n; i++)
+        coil_future_unref(w->watched[i].future);
+    coil_free(w->watched, w->n * sizeof *w->watched);
+    coil_custom_free(f);
+}
+
+static const struct coil_future_class gather_class = {
+    .name = "gather",
+    .start = watch_start,
+    .cancel = watch_cancel,
+    .free = watch_free,
+};
+
+static const struct coil_future_class wait_class = {
+    .name = "wait",
+    .start = watch_start,
+    .cancel = watch_cancel,
+    .free = watch_free,
+};
+
+/* ---- Making one ------------------------------------------------------- */
+
+/* A watch over n futures, which are still to be filled in; NULL: no memory. */
+static struct watch *watch_new(enum watch_kind kind, size_t n)
+{
+    struct watch *w = coil_custom_new(
+        kind <= GATHER_SETTLED ? &gather_class : &wait_class, sizeof *w);
+    if (!w)
+        return NULL;
+    w->kind = kind;
+    w->timeout_ns = COIL_NEVER;
+    w->watched = n > SIZE_MAX / sizeof *w->watched
+                     ? NULL
+                     : coil_alloc(n * sizeof *w->watched);
+    if (!w->watched) {
+        coil_custom_free(w);
+        return NULL;
+    }
+    memset(w->watched, 0, n * sizeof *w->watched);
+    w->n = w->left = n;
+    return w;
+}
+
+static struct watch *watch_tasks(enum watch_kind kind,
+                                 struct coil_task *const *tasks, size_t n)
+{
+    struct watch *w = watch_new(kind, n);
+    for (size_t i = 0; w && i < n; i++)
+        w->watched[i].future = coil_future_ref(coil_task_future(tasks[i]));
+    return w;
+}
+
+static struct watch *watch_futures(enum watch_kind kind,
+                                   struct coil_future *const *futures, size_t n)
+{
+    struct watch *w = watch_new(kind, n);
+    for (size_t i = 0; w && i < n; i++)
+        w->watched[i].future = coil_future_ref(futures[i]);
+    return w;
+}
+
+/* The watch would wait for ever for a future that nothing begins. */
+static void check_all_started(const char *function,
+                              struct coil_future *const *futures, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        coili_check_started(futures[i], function, "element", i);
+}
+
+static struct coil_future *future_or_nomem(struct watch *w)
+{
+    return w ? &w->custom.future : coil_future_nomem();
+}
+
+/* ---- gather ----------------------------------------------------------- */
+
+struct coil_future *coil_gather_tasks(struct coil_task *const *tasks, size_t n)
+{
+    return future_or_nomem(watch_tasks(GATHER, tasks, n));
+}
+
+/* Make the future a child of the caller; keep a reference, but no handle. */
+static struct coil_future *spawned(struct coil_future *future)
+{
+    struct coil_task *task = coil_spawn(future);
+    struct coil_future *f = coil_future_ref(coil_task_future(task));
+    coil_task_drop(&task);
+    return f;
+}
+
+/*
+ * By kind: a future that has begun is borrowed; one that has not is taken, also
+ * without memory.
+ */
+struct coil_future *coil_gather_futures(struct coil_future *const *futures,
+                                        size_t n)
+{
+    struct watch *w = watch_new(GATHER, n);
+    for (size_t i = 0; i < n; i++) {
+        struct coil_future *f = futures[i];
+        if (coil_future_started(f))
+            f = w ? coil_future_ref(f) : NULL;
+        else if (!w)
+            coil_drop(f);
+        else if (!coil_future_done(f))
+            f = spawned(f);
+        if (w)
+            w->watched[i].future = f;
+    }
+    return future_or_nomem(w);
+}
+
+struct coil_future *coil_gather_settled_tasks(struct coil_task *const *tasks,
+                                              size_t n)
+{
+    return future_or_nomem(watch_tasks(GATHER_SETTLED, tasks, n));
+}
+
+struct coil_future *
+coil_gather_settled_futures(struct coil_future *const *futures, size_t n)
+{
+    check_all_started("coil_gather_settled", futures, n);
+    return future_or_nomem(watch_futures(GATHER_SETTLED, futures, n));
+}
+
+/* ---- wait ------------------------------------------------------------- */
+
+static enum watch_kind kind_of_mode(enum coil_wait_mode mode)
+{
+    static const enum watch_kind kinds[] = {
+        [COIL_ALL_COMPLETED] = WAIT_ALL,
+        [COIL_FIRST_COMPLETED] = WAIT_FIRST,
+        [COIL_FIRST_EXCEPTION] = WAIT_EXCEPTION,
+        [COIL_FIRST_SUCCESS] = WAIT_SUCCESS,
+    };
+    return kinds[mode];
+}
+
+static struct coil_future *within(struct watch *w, int64_t timeout_ns)
+{
+    if (w)
+        w->timeout_ns = timeout_ns;
+    return future_or_nomem(w);
+}
+
+struct coil_future *coil_wait_tasks(struct coil_task *const *tasks, size_t n,
+                                    enum coil_wait_mode mode,
+                                    int64_t timeout_ns)
+{
+    if (n == 0)
+        return coil_future_done_with(-EINVAL, 0);
+    return within(watch_tasks(kind_of_mode(mode), tasks, n), timeout_ns);
+}
+
+struct coil_future *coil_wait_futures(struct coil_future *const *futures,
+                                      size_t n, enum coil_wait_mode mode,
+                                      int64_t timeout_ns)
+{
+    if (n == 0)
+        return coil_future_done_with(-EINVAL, 0);
+    check_all_started("coil_wait", futures, n);
+    return within(watch_futures(kind_of_mode(mode), futures, n), timeout_ns);
+}
+
+/* ---- cancel_and_wait -------------------------------------------------- */
+
+/*
+ * Both cancel before they allocate: to ask must not fail for want of memory.
+ */
+struct coil_future *coil_cancel_and_wait_tasks(struct coil_task *const *tasks,
+                                               size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        coil_task_cancel(tasks[i]);
+    return future_or_nomem(watch_tasks(WAIT_ALL, tasks, n));
+}
+
+struct coil_future *
+coil_cancel_and_wait_futures(struct coil_future *const *futures, size_t n)
+{
+    check_all_started("coil_cancel_and_wait", futures, n);
+    for (size_t i = 0; i < n; i++)
+        coil_future_cancel(futures[i]);
+    return future_or_nomem(watch_futures(WAIT_ALL, futures, n));
+}

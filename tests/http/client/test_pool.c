@@ -1,0 +1,801 @@
+// SPDX-License-Identifier: MIT
+// labels: http
+/*
+ * test_pool.c: who gets a connection, in which order, and that none gets lost.
+ *
+ * The first part borrows slots of the pool itself, without any network, and
+ * compares with a model that is too simple to be wrong. The rest goes through
+ * sessions and counts at the server.
+ */
+#include "origin.h"
+
+#include "http/client/pool.h"
+
+#include <coil/event.h>
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* ---- Against a model -------------------------------------------------- */
+
+#define HOSTS 6
+#define BORROWERS 400
+
+struct borrow {
+    struct coil_coro coro;
+    struct coili_origin *origin;
+    struct coili_lease lease;
+    struct coil_event *done;
+    bool keeps;
+    int err;
+};
+
+/* A connection that is good for nothing but to be kept. */
+static void pretend_to_connect(struct coili_conn *conn)
+{
+    int fds[2];
+    CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    close(fds[1]);
+    CHECK_INT(coili_conn_prepare(conn), 0);
+    coili_conn_connected(conn, coil_stream_adopt(fds[0]));
+}
+
+static void borrow(struct coil_coro *co)
+{
+    ASYNC(borrow, my) {
+        my->err = coili_pool_take(my->origin, &my->lease);
+        if (my->err == -EAGAIN)
+            AWAIT(coili_pool_wait(my->origin, &my->lease, COIL_NEVER));
+        CHECK(my->lease.conn);
+        if (!my->lease.conn->stream)
+            pretend_to_connect(my->lease.conn);
+        AWAIT(coil_event_wait(my->done));
+
+    FINALLY;
+        if (my->lease.conn && my->keeps)
+            coili_lease_release(&my->lease);
+        else if (my->lease.conn)
+            coili_lease_drop(&my->lease);
+        coili_origin_unref(my->origin);
+    }
+}
+
+enum lot { WAITS_STILL, HOLDS, GONE };
+
+struct model {
+    struct coil_coro coro;
+    struct coili_pool pool;
+    uint32_t seed;
+    unsigned limit, cap;
+    struct coil_event done[BORROWERS];
+    struct coil_task *tasks[BORROWERS];
+    uint8_t host[BORROWERS], lot[BORROWERS];
+    uint8_t idle[BORROWERS]; /* hosts of kept connections, the oldest first */
+    int n, i, idle_n;
+};
+
+static unsigned dice(struct model *my, unsigned sides)
+{
+    my->seed = my->seed * 1664525 + 1013904223;
+    return (my->seed >> 8) % sides;
+}
+
+static void forget_idle(struct model *my, int at)
+{
+    my->idle_n--;
+    memmove(&my->idle[at], &my->idle[at + 1], (size_t)(my->idle_n - at));
+}
+
+/* The latest that was kept for this host; -1 without one. */
+static int latest_idle(const struct model *my, int host)
+{
+    int at = my->idle_n - 1;
+    while (at >= 0 && my->idle[at] != host)
+        at--;
+    return at;
+}
+
+static unsigned connections(const struct model *my, int host)
+{
+    unsigned n = 0;
+    for (int i = 0; i < my->n; i++)
+        n += my->lot[i] == HOLDS && (host < 0 || my->host[i] == host);
+    for (int i = 0; i < my->idle_n; i++)
+        n += host < 0 || my->idle[i] == host;
+    return n;
+}
+
+/* One that was kept, or a slot, or that of the one kept longest. */
+static bool model_grants(struct model *my, int host)
+{
+    int at = latest_idle(my, host);
+    if (at >= 0) {
+        forget_idle(my, at);
+        return true;
+    }
+    if (my->cap && connections(my, host) == my->cap)
+        return false;
+    if (connections(my, -1) < my->limit)
+        return true;
+    if (!my->idle_n)
+        return false;
+    forget_idle(my, 0);
+    return true;
+}
+
+/* In the order of arrival, whoever may have a slot gets one. */
+static void model_serve(struct model *my)
+{
+    for (int i = 0; i < my->n; i++)
+        if (my->lot[i] == WAITS_STILL && model_grants(my, my->host[i]))
+            my->lot[i] = HOLDS;
+}
+
+static struct coili_origin *host_of(struct model *my, int host)
+{
+    static const char *const urls[HOSTS] = { "http://a/",   "http://A:81/",
+                                             "http://b/",   "http://a./",
+                                             "http://[::1]", "http://aa" };
+    struct coil_url url;
+    CHECK_INT(coil_url_parse(&url, urls[host], strlen(urls[host])), 0);
+    return coili_origin_find(&my->pool, &url);
+}
+
+static void compare(struct model *my)
+{
+    for (int i = 0; i < my->n; i++) {
+        struct borrow *b = coil_task_frame(my->tasks[i]);
+        CHECK_INT(coil_task_done(my->tasks[i]), my->lot[i] == GONE);
+        CHECK_INT(b->lease.conn != NULL, my->lot[i] == HOLDS);
+    }
+    CHECK_INT(my->pool.count, connections(my, -1));
+    const struct coili_list *link = my->pool.idle.next;
+    for (int i = 0; i < my->idle_n; i++, link = link->next) {
+        const struct coili_conn *conn = COILI_CONTAINER(link, struct coili_conn,
+                                                        link);
+        struct coili_origin *o = host_of(my, my->idle[i]);
+        CHECK(conn->origin == o);
+        coili_origin_unref(o);
+    }
+    CHECK(link == &my->pool.idle);
+}
+
+static void arrive(struct model *my)
+{
+    int i = my->n++;
+    my->host[i] = (uint8_t)dice(my, HOSTS);
+    my->lot[i] = WAITS_STILL;
+    coil_event_init(&my->done[i]);
+    my->tasks[i] = SPAWN(borrow, .origin = host_of(my, my->host[i]),
+                         .done = &my->done[i]);
+}
+
+/* Somebody gives his slot back, or is cancelled, waiting or not. */
+static void leave(struct model *my)
+{
+    int i = (int)dice(my, (unsigned)my->n);
+    if (my->lot[i] == GONE)
+        return;
+    struct borrow *b = coil_task_frame(my->tasks[i]);
+    b->keeps = dice(my, 3);
+    if (my->lot[i] == HOLDS && b->keeps)
+        my->idle[my->idle_n++] = my->host[i];
+    if (my->lot[i] == HOLDS && dice(my, 3))
+        coil_event_set(&my->done[i]);
+    else
+        coil_task_cancel(my->tasks[i]);
+    my->lot[i] = GONE;
+}
+
+static void ended(void *arg)
+{
+    (void)arg;
+}
+
+static void model(struct coil_coro *co)
+{
+    ASYNC(model, my) {
+        coili_pool_init(&my->pool, ended, NULL);
+        my->pool.limit = my->limit;
+        my->pool.limit_per_host = my->cap;
+        my->pool.keepalive_ns = COIL_NEVER;
+        while (my->n < BORROWERS) {
+            if (dice(my, 5) < 3)
+                arrive(my);
+            else if (my->n)
+                leave(my);
+            model_serve(my);
+            for (my->i = 0; my->i < 3; my->i++)
+                AWAIT(coil_sleep(0));
+            compare(my);
+        }
+        for (int i = 0; i < my->n; i++)
+            coil_event_set(&my->done[i]);
+        JOIN();
+
+    FINALLY;
+        JOIN();
+        coili_pool_close(&my->pool);
+        CHECK_INT(my->pool.count, 0);
+        CHECK_INT(my->pool.origins, 0);
+        while (my->pool.closing > 0)
+            AWAIT(coil_sleep(0));
+        coili_pool_fini(&my->pool);
+    }
+}
+
+// Strictly first come, first served; a host that has all it may have holds
+// nobody else up; who is cancelled, waiting or granted, loses nothing.
+TEST(pool_serves_in_the_order_of_a_simple_model)
+{
+    static const struct { unsigned limit, cap; } limits[] = {
+        { 1, 0 }, { 5, 0 }, { 5, 1 }, { 7, 2 }, { 100, 3 }, { 100, 0 }
+    };
+    test_timeout(120);
+    for (uint32_t seed = 1; seed <= (test_is_slow() ? 2u : 10u); seed++)
+        for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+            test_note("seed %u, limits %zu", seed, i);
+            CHECK_INT(RUN(model, .seed = seed, .limit = limits[i].limit,
+                          .cap = limits[i].cap),
+                      0);
+        }
+}
+
+struct crowd {
+    struct coil_coro coro;
+    struct coili_pool pool;
+    struct coili_origin *origins[200];
+};
+
+static struct coili_origin *nth_host(struct crowd *my, int n, bool large)
+{
+    char text[64];
+    struct coil_url url;
+    snprintf(text, sizeof text, "http://%s%d:%d/", large ? "HOST" : "host",
+             n / 2, 1000 + n % 2);
+    CHECK_INT(coil_url_parse(&url, text, strlen(text)), 0);
+    return coili_origin_find(&my->pool, &url);
+}
+
+static void crowd(struct coil_coro *co)
+{
+    ASYNC(crowd, my) {
+        coili_pool_init(&my->pool, ended, NULL);
+        for (int i = 0; i < 200; i++)
+            my->origins[i] = nth_host(my, i, false);
+        CHECK_INT(my->pool.origins, 200);
+        for (int i = 0; i < 200; i++) {
+            CHECK(nth_host(my, i, true) == my->origins[i]);
+            coili_origin_unref(my->origins[i]);
+        }
+        CHECK_INT(my->pool.origins, 200);
+        for (int i = 0; i < 200; i++)
+            coili_origin_unref(my->origins[i]);
+        coili_pool_fini(&my->pool);
+    }
+}
+
+TEST(pool_finds_each_of_many_hosts)
+{
+    CHECK_INT(RUN(crowd), 0);
+}
+
+/* ---- Through a session ------------------------------------------------ */
+
+#define STAGE \
+    struct coil_coro coro; \
+    struct origin origin; \
+    struct coil_session *session; \
+    struct coil_response *response; \
+    size_t n; \
+    int err, i
+
+#define CLEAN_UP \
+    coil_response_free(my->response); \
+    AWAIT(coil_session_close(my->session))
+
+static const struct route routes[] = {
+    { "/hang", { THEN(HANG) } },
+    { "/garbage", { SAYS("garbage\r\n\r\n") } },
+    { "/reset", { THEN(RESET) } },
+    { "/close", { THEN(CLOSE) } },
+    { "/short", { SAYS("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"),
+                  THEN(CLOSE) } },
+    { "/chatty",
+      { SAYS("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n."),
+        WAITS(COIL_MS(2)), SAYS("and another thing") } },
+    { "/leaves",
+      { SAYS("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n."),
+        WAITS(COIL_MS(2)), THEN(CLOSE) } },
+    { 0 },
+};
+
+static struct coil_session *session_of(unsigned limit, unsigned per_host,
+                                       int64_t keepalive_ns)
+{
+    struct coil_session_options o = COIL_SESSION_INIT;
+    o.limit = limit;
+    o.limit_per_host = per_host;
+    o.keepalive_ns = keepalive_ns;
+    return coil_session_new(&o);
+}
+
+#define GET(path) \
+    CALL(fetch, .session = my->session, \
+         .request = { .url = origin_url(&my->origin, (path)), \
+                      .timeouts.pool = COIL_MS(1) })
+
+struct reuses {
+    STAGE;
+};
+
+static void reuses(struct coil_coro *co)
+{
+    ASYNC(reuses, my) {
+        CHECK_INT(origin_open(&my->origin, routes), 0);
+        my->session = session_of(2, 0, 0);
+        for (; my->i < 50; my->i++)
+            AWAIT(GET("/x"));
+        CHECK_INT(my->origin.accepted, 1);
+        CHECK_INT(my->origin.served, 50);
+
+    FINALLY;
+        CLEAN_UP;
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+TEST(pool_uses_a_connection_again_and_again)
+{
+    CHECK_INT(RUN(reuses), 0);
+}
+
+struct many {
+    STAGE;
+    unsigned limit;
+    struct coil_task *tasks[200];
+    struct fetch *f;
+};
+
+static void many(struct coil_coro *co)
+{
+    ASYNC(many, my) {
+        CHECK_INT(origin_open(&my->origin, routes), 0);
+        my->session = session_of(my->limit, 0, 0);
+        for (int i = 0; i < 200; i++) {
+            my->tasks[i] = SPAWN(fetch, .session = my->session);
+            my->f = coil_task_frame(my->tasks[i]);
+            snprintf(my->f->url, sizeof my->f->url, "%s/delay/%d/%d",
+                     my->origin.url, i % 3, i);
+            my->f->request.url = my->f->url;
+        }
+        AWAIT(coil_gather(my->tasks, 200));
+        CHECK_INT(my->origin.requests, 200);
+        CHECK(my->origin.most_busy <= my->limit);
+        CHECK(my->origin.most_open <= my->limit);
+        CHECK_INT(my->origin.accepted, my->limit);
+        if (my->limit == 1) {
+            char *at = my->origin.order;
+            for (int i = 0; i < 200; i++)
+                CHECK_INT(strtol(at, &at, 10), i);
+        }
+
+    FINALLY;
+        CLEAN_UP;
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+// Counted by the server. 199 wait for the first one: in their order.
+TEST(pool_never_exceeds_its_limit_and_serves_in_order)
+{
+    CHECK_INT(RUN(many, .limit = 1), 0);
+    CHECK_INT(RUN(many, .limit = 7), 0);
+    CHECK_INT(RUN(many, .limit = 100), 0);
+}
+
+/* ---- Several hosts ---------------------------------------------------- */
+
+struct two_hosts {
+    STAGE;
+    struct coil_task *stuck[3];
+    char url[64];
+};
+
+static void two_hosts(struct coil_coro *co)
+{
+    ASYNC(two_hosts, my) {
+        CHECK_INT(origin_open(&my->origin, routes), 0);
+        my->session = session_of(3, 1, 0);
+        snprintf(my->url, sizeof my->url, "http://localhost:%u/",
+                 my->origin.port);
+        for (int i = 0; i < 3; i++)
+            my->stuck[i] = SPAWN(fetch, .session = my->session,
+                                 .request = { .url = origin_url(&my->origin,
+                                                                "/hang") });
+        while (my->origin.requests == 0)
+            AWAIT(coil_sleep(COIL_MS(1)));
+        CHECK_INT(my->origin.open, 1);
+        for (; my->i < 5; my->i++)
+            AWAIT(CALL(fetch, .session = my->session,
+                       .request = { .url = my->url,
+                                    .timeouts.pool = COIL_MS(1) }));
+        CHECK_INT(my->origin.accepted, 2);
+
+    FINALLY;
+        CLEAN_UP;
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+TEST(pool_a_full_host_holds_up_no_other)
+{
+    CHECK_INT(RUN(two_hosts), 0);
+}
+
+struct evicts {
+    STAGE;
+    char url[64];
+};
+
+static void evicts(struct coil_coro *co)
+{
+    ASYNC(evicts, my) {
+        CHECK_INT(origin_open_at(&my->origin, "0.0.0.0", routes), 0);
+        my->session = session_of(4, 0, 0);
+        for (; my->i < 200; my->i++) {
+            snprintf(my->url, sizeof my->url, "http://127.0.0.%d:%u/",
+                     my->i % 100 + 1, my->origin.port);
+            AWAIT(CALL(fetch, .session = my->session,
+                       .request = { .url = my->url,
+                                    .timeouts.pool = COIL_MS(1) }));
+        }
+        CHECK_INT(my->origin.accepted, 200);
+        while (my->origin.open > 4)
+            AWAIT(coil_sleep(COIL_MS(1)));
+        CHECK_INT(my->origin.open, 4);
+
+    FINALLY;
+        CLEAN_UP;
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+// Nobody waits for a connection that only idles.
+TEST(pool_closes_the_longest_idle_for_another_host)
+{
+    CHECK_INT(RUN(evicts), 0);
+}
+
+/* ---- Idle ones -------------------------------------------------------- */
+
+struct idles {
+    STAGE;
+};
+
+static void idles(struct coil_coro *co)
+{
+    ASYNC(idles, my) {
+        CHECK_INT(origin_open(&my->origin, routes), 0);
+        my->session = session_of(0, 0, COIL_MS(100));
+        AWAIT(GET("/1"));
+        AWAIT(GET("/2"));
+        CHECK_INT(my->origin.open, 1);
+        while (my->origin.open > 0)
+            AWAIT(coil_sleep(COIL_MS(1)));
+        AWAIT(GET("/3"));
+        CHECK_INT(my->origin.accepted, 2);
+
+    FINALLY;
+        CLEAN_UP;
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+TEST(pool_closes_what_is_idle_for_too_long)
+{
+    CHECK_INT(RUN(idles), 0);
+}
+
+struct discards {
+    STAGE;
+    const char *path;
+};
+
+static void discards(struct coil_coro *co)
+{
+    ASYNC(discards, my) {
+        CHECK_INT(origin_open(&my->origin, routes), 0);
+        my->session = session_of(1, 0, 0);
+        AWAIT(GET(my->path));
+        AWAIT(CALL(origin_settle, .origin = &my->origin));
+        AWAIT(GET("/more"));
+        /* Not sent twice: it was known before that the connection is bad. */
+        CHECK_INT(my->origin.requests, 2);
+        CHECK_INT(my->origin.accepted, 2);
+
+    FINALLY;
+        CLEAN_UP;
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+// What a server says unasked would be taken for the answer to the next request.
+TEST(pool_discards_connections_that_were_closed_or_talked)
+{
+    CHECK_INT(RUN(discards, .path = "/leaves"), 0);
+    CHECK_INT(RUN(discards, .path = "/chatty"), 0);
+}
+
+/* The server is this coroutine: what it does and when is exact. */
+struct handed_on {
+    STAGE;
+    struct coil_task *first, *second;
+    int listener, fds[2];
+    char url[64];
+};
+
+static void listen_here(struct handed_on *my)
+{
+    struct coil_addr addr;
+    my->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
+                          0);
+    CHECK_INT(coil_addr_ip(&addr, "127.0.0.1", 0), 0);
+    CHECK_INT(bind(my->listener, &addr.u.sa, addr.len), 0);
+    CHECK_INT(listen(my->listener, 5), 0);
+    CHECK_INT(coil_addr_local(&addr, my->listener), 0);
+    snprintf(my->url, sizeof my->url, "http://127.0.0.1:%u/",
+             coil_addr_port(&addr));
+}
+
+/* The next connection gets its answer, whatever it asks. */
+struct answer_here {
+    struct coil_coro coro;
+    int listener, fd;
+    const char *text;
+};
+
+static void answer_here(struct coil_coro *co)
+{
+    ASYNC(answer_here, my) {
+        while ((my->fd = accept(my->listener, NULL, NULL)) < 0)
+            AWAIT(coil_sleep(COIL_US(100)));
+        CHECK_INT(send(my->fd, my->text, strlen(my->text), MSG_NOSIGNAL),
+                  strlen(my->text));
+        RETURN(my->fd);
+    }
+}
+
+static void handed_on(struct coil_coro *co)
+{
+    ASYNC(handed_on, my) {
+        listen_here(my);
+        my->session = session_of(1, 0, 0);
+        my->first = coil_spawn(coil_get(my->session, my->url));
+        AWAIT_TO(my->fds[0], CALL(answer_here, .listener = my->listener,
+                                  .text = "HTTP/1.1 200 OK\r\n"
+                                          "Content-Length: 1\r\n\r\n."));
+        AWAIT_TO(my->response, my->first);
+        AWAIT_TO(my->n, coil_response_next(my->response));
+        my->second = SPAWN(fetch, .session = my->session,
+                           .request = { .url = my->url, .method = "POST" });
+        AWAIT(coil_sleep(0));
+        AWAIT(coil_sleep(0));
+        coil_response_free(my->response);
+        my->response = NULL;
+        shutdown(my->fds[0], SHUT_WR);
+        AWAIT_TO(my->fds[1], CALL(answer_here, .listener = my->listener,
+                                  .text = "HTTP/1.1 204 Done\r\n\r\n"));
+        AWAIT(my->second);
+
+    FINALLY;
+        CLEAN_UP;
+        close(my->fds[0]);
+        close(my->fds[1]);
+        close(my->listener);
+    }
+}
+
+// Between being handed a connection and using it there is a pass. An end that
+// comes in it must not cost a request that cannot be repeated.
+TEST(pool_looks_again_at_a_connection_that_was_handed_on)
+{
+    CHECK_INT(RUN(handed_on), 0);
+}
+
+/* ---- No slot is lost -------------------------------------------------- */
+
+struct waits {
+    STAGE;
+    struct coil_task *first, *second, *third;
+};
+
+/* The await tree says this of somebody. */
+static bool is_dumped(const char *words)
+{
+    char text[8192];
+    int fds[2];
+    CHECK_INT(pipe(fds), 0);
+    coil_dump(fds[1]);
+    close(fds[1]);
+    ssize_t n = read(fds[0], text, sizeof text - 1);
+    close(fds[0]);
+    text[n > 0 ? n : 0] = '\0';
+    return strstr(text, words);
+}
+
+static void waits(struct coil_coro *co)
+{
+    ASYNC(waits, my) {
+        CHECK_INT(origin_open(&my->origin, routes), 0);
+        my->session = session_of(1, 0, 0);
+        my->first = SPAWN(fetch, .session = my->session,
+                          .request = { .url = origin_url(&my->origin,
+                                                         "/hang") });
+        AWAIT(coil_sleep(COIL_MS(5)));
+        TRY_AWAIT(my->err, GET("/late"));
+        CHECK_ERR(my->err, -ETIMEDOUT, COIL_PHASE_POOL);
+        CHECK_STR(explained(my->err), "pool: Timed out");
+        my->second = SPAWN(fetch, .session = my->session,
+                           .request = { .url = "http://nobody.invalid:81/" });
+        AWAIT(coil_sleep(0));
+        AWAIT(coil_sleep(0));
+        CHECK(is_dumped("connection to nobody.invalid:81"));
+        coil_task_cancel(my->second);
+        TRY_AWAIT(my->err,
+                  CALL(fetch, .session = my->session,
+                       .request = { .url = my->origin.url,
+                                    .timeouts.total = COIL_MS(1) }));
+        CHECK_ERR(my->err, -ETIMEDOUT, COIL_PHASE_POOL);
+        coil_task_cancel(my->first);
+        AWAIT(CALL(fetch, .session = my->session,
+                   .request = { .url = my->origin.url }));
+        CHECK_INT(my->origin.requests, 2);
+
+    FINALLY;
+        CLEAN_UP;
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+TEST(pool_time_out_is_told_from_all_others)
+{
+    CHECK_INT(RUN(waits), 0);
+}
+
+struct granted {
+    STAGE;
+    bool read;
+    struct coil_task *second, *third;
+};
+
+static void granted(struct coil_coro *co)
+{
+    ASYNC(granted, my) {
+        CHECK_INT(origin_open(&my->origin, routes), 0);
+        my->session = session_of(1, 0, 0);
+        AWAIT_TO(my->response,
+                 coil_get(my->session, origin_url(&my->origin, "/first")));
+        if (my->read)
+            AWAIT(coil_response_next(my->response));
+        my->second = SPAWN(fetch, .session = my->session,
+                           .request = { .url = origin_url(&my->origin,
+                                                          "/second") });
+        my->third = SPAWN(fetch, .session = my->session,
+                          .request = { .url = origin_url(&my->origin,
+                                                         "/third") });
+        AWAIT(coil_sleep(0));
+        AWAIT(coil_sleep(0));
+        /* Granted, then cancelled before it ran. */
+        coil_response_free(my->response);
+        my->response = NULL;
+        coil_task_cancel(my->second);
+        AWAIT(my->third);
+        TRY_AWAIT(my->err, my->second);
+        CHECK_INT(my->err, -ECANCELED);
+        CHECK_STR(my->origin.order, "first third");
+        CHECK_INT(my->origin.accepted, my->read ? 1 : 2);
+
+    FINALLY;
+        CLEAN_UP;
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+// The bug that aiohttp, httpx and httpcore have all shipped.
+TEST(pool_a_slot_granted_to_a_cancelled_request_goes_to_the_next)
+{
+    CHECK_INT(RUN(granted), 0);
+}
+
+// Nothing was sent over it.
+TEST(pool_a_connection_granted_to_a_cancelled_request_goes_to_the_next)
+{
+    CHECK_INT(RUN(granted, .read = true), 0);
+}
+
+struct failures {
+    STAGE;
+    struct coil_task *task;
+    int round;
+};
+
+static const char *const failing[] = { "/garbage", "/reset", "/close",
+                                       "/short",   "/hang",  NULL };
+
+/* After each failure the only slot must be there for the next request. */
+static void failures(struct coil_coro *co)
+{
+    ASYNC(failures, my) {
+        CHECK_INT(origin_open(&my->origin, routes), 0);
+        my->session = session_of(1, 0, 0);
+        for (my->round = 0; my->round < 3; my->round++)
+            for (my->i = 0; failing[my->i]; my->i++) {
+                TRY_AWAIT(my->err,
+                          CALL(fetch, .session = my->session,
+                               .request = { .url = origin_url(&my->origin,
+                                                              failing[my->i]),
+                                            .timeouts.total = COIL_MS(20) }));
+                CHECK(my->err < 0);
+                AWAIT(GET("/good"));
+            }
+        TRY_AWAIT(my->err, CALL(fetch, .session = my->session,
+                                .request = { .url = "http://127.0.0.1:1/" }));
+        CHECK_INT(my->err, -ECONNREFUSED);
+        TRY_AWAIT(my->err,
+                  CALL(fetch, .session = my->session,
+                       .request = { .url = "http://no-such.invalid/" }));
+        CHECK_INT(my->err, COIL_ERESOLVE);
+        AWAIT(GET("/good"));
+
+        /* Cancelled after so many passes: connecting, sending, receiving. */
+        for (my->round = 0; my->round < 40; my->round++) {
+            my->task = SPAWN(fetch, .session = my->session,
+                             .request = { .url = origin_url(&my->origin,
+                                                            "/delay/1/x") });
+            for (my->i = 0; my->i < my->round; my->i++)
+                AWAIT(coil_sleep(0));
+            coil_task_cancel(my->task);
+            TRY_AWAIT(my->err, my->task);
+            coil_task_drop(&my->task);
+            if (my->round % 3 == 0) /* on a connection not used before, too */
+                TRY_AWAIT(my->err, GET("/close"));
+            AWAIT(GET("/good"));
+        }
+
+    FINALLY;
+        CLEAN_UP;
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+TEST(pool_loses_no_slot_whatever_goes_wrong)
+{
+    CHECK_INT(RUN(failures), 0);
+}
+
+struct holds {
+    STAGE;
+};
+
+static void holds(struct coil_coro *co)
+{
+    ASYNC(holds, my) {
+        CHECK_INT(origin_open(&my->origin, routes), 0);
+        my->session = session_of(1, 0, 0);
+        AWAIT_TO(my->response, coil_get(my->session, my->origin.url));
+        AWAIT(coil_response_read(my->response));
+        AWAIT(GET("/while-it-is-held"));
+        CHECK_STR(coil_response_body(my->response), "/");
+        CHECK_INT(my->origin.accepted, 1);
+
+    FINALLY;
+        CLEAN_UP;
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+TEST(pool_a_response_that_was_read_holds_no_connection)
+{
+    CHECK_INT(RUN(holds), 0);
+}
