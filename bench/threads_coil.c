@@ -12,9 +12,9 @@
 #include <coil/event.h>
 #include <coil/executor.h>
 #include <coil/loop.h>
-#include <coil/port.h>
+#include <coil/remote.h>
 #include <coil/task.h>
-#include <coil/ticket.h>
+#include <coil/remote_task.h>
 #include <coil/wait.h>
 
 #include <pthread.h>

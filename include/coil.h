@@ -61,7 +61,7 @@
  */
 
 #include <coil/acceptor.h>
-#include <coil/alert.h>
+#include <coil/wakeup.h>
 #include <coil/api.h>
 #include <coil/as_completed.h>
 #include <coil/barrier.h>
@@ -84,7 +84,7 @@
 #include <coil/loop.h>
 #include <coil/map.h>
 #include <coil/net.h>
-#include <coil/port.h>
+#include <coil/remote.h>
 #include <coil/process_pool.h>
 #include <coil/promise.h>
 #include <coil/queue.h>
@@ -101,7 +101,7 @@
 #include <coil/task.h>
 #include <coil/task_pool.h>
 #include <coil/then.h>
-#include <coil/ticket.h>
+#include <coil/remote_task.h>
 #include <coil/ticks.h>
 #include <coil/time.h>
 #include <coil/wait.h>

@@ -19,7 +19,7 @@
 
 #include <pthread.h>
 
-#include <coil/alert.h>
+#include <coil/wakeup.h>
 #include <coil/block.h>
 #include <coil/cancel_scope.h>
 #include <coil/coroutine.h>

@@ -6,7 +6,7 @@
  * interrupt.h: what run.c asks of signal.c.
  */
 
-#include <coil/alert.h>
+#include <coil/wakeup.h>
 
 /*
  * In the main thread, if SIGINT has its default disposition: the next SIGINT

@@ -36,7 +36,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <coil/alert.h>
+#include <coil/wakeup.h>
 #include <coil/coroutine.h>
 #include <coil/loop.h>
 #include <coil/waiters.h>

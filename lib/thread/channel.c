@@ -30,7 +30,7 @@
 #include <time.h>
 
 #include <coil/coroutine.h>
-#include <coil/port.h>
+#include <coil/remote.h>
 #include <coil/task.h>
 
 #include "base/check.h"

@@ -38,7 +38,7 @@
 #include <unistd.h>
 
 #include <coil/io.h>
-#include <coil/port.h>
+#include <coil/remote.h>
 
 #include "base/check.h"
 #include "base/list.h"

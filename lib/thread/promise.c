@@ -19,7 +19,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include <coil/port.h>
+#include <coil/remote.h>
 
 #include "base/check.h"
 #include "base/list.h"

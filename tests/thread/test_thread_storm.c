@@ -22,10 +22,10 @@
 
 #include <coil/channel.h>
 #include <coil/executor.h>
-#include <coil/port.h>
+#include <coil/remote.h>
 #include <coil/promise.h>
 #include <coil/signal.h>
-#include <coil/ticket.h>
+#include <coil/remote_task.h>
 
 #define LOOPS 3
 #define PLAIN 2

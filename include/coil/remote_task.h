@@ -22,7 +22,7 @@
  */
 
 #include <coil/api.h>
-#include <coil/port.h>
+#include <coil/remote.h>
 #include <coil/result.h>
 #include <coil/time.h>
 

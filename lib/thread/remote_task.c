@@ -14,7 +14,7 @@
  * task's end, arrived() if there is to be no task, coil_submit() if the loop
  * has closed.
  */
-#include <coil/ticket.h>
+#include <coil/remote_task.h>
 
 #include <errno.h>
 #include <pthread.h>

@@ -11,7 +11,7 @@
  * The chain is taken where the loop takes the calls of other threads: whenever
  * it has looked at the ring, in which the descriptor for waking is polled.
  */
-#include <coil/alert.h>
+#include <coil/wakeup.h>
 
 #include <errno.h>
 

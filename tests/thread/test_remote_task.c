@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include <coil/ticket.h>
+#include <coil/remote_task.h>
 #include <coil/wait_for.h>
 
 static atomic_int args_freed, results_freed;

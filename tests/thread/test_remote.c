@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <coil/port.h>
+#include <coil/remote.h>
 
 struct note {
     struct coil_post post;

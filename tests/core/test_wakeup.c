@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include <coil/acceptor.h>
-#include <coil/alert.h>
+#include <coil/wakeup.h>
 
 static struct coil_alert alert;
 static int calls;

@@ -15,7 +15,7 @@
  * A child process of fork() has neither the loop nor its threads: it forgets
  * the port of its parent.
  */
-#include <coil/port.h>
+#include <coil/remote.h>
 
 #include <pthread.h>
 #include <sched.h>
