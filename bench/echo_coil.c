@@ -45,7 +45,7 @@ static void serve(struct coil_coro *co)
 {
     ASYNC(serve, my) {
         struct coil_addr addr;
-        coil_addr_ip(&addr, "127.0.0.1", 0);
+        coil_addr_from_ip(&addr, "127.0.0.1", 0);
         my->err = coil_listener_open(&my->listener, &addr, 4096);
         if (my->err < 0)
             FAIL(my->err);
@@ -55,7 +55,7 @@ static void serve(struct coil_coro *co)
         for (;;) {
             TRY_AWAIT_TO(my->err, my->peer, coil_listener_accept(my->listener));
             if (my->err == 0 && START(echo, .peer = my->peer) < 0)
-                coil_stream_drop(my->peer);
+                coil_stream_close_soon(my->peer);
         }
     }
 }
@@ -68,7 +68,7 @@ static void quiet(const struct coil_exception *what, void *arg)
 
 int main(void)
 {
-    struct coil_options options = COIL_OPTIONS_INIT;
+    struct coil_loop_options options = COIL_LOOP_OPTIONS_INIT;
     options.on_exception = quiet;
     return RUN_WITH(&options, serve) < 0;
 }

@@ -19,8 +19,8 @@ static int64_t body_bytes;
 
 struct worker {
     struct coil_coro coro;
-    struct coil_session *session;
-    struct coil_response *response;
+    struct coil_http_session *session;
+    struct coil_http_response *response;
     size_t n;
     long i;
     char url[256];
@@ -34,25 +34,25 @@ static void worker(struct coil_coro *co)
             http_job_path(&job, asked++, path, sizeof path);
             snprintf(my->url, sizeof my->url, "http://127.0.0.1:%d%s",
                      job.port, path);
-            AWAIT_TO(my->response, coil_get(my->session, my->url));
-            if (coil_response_status(my->response) != 200)
-                die("status %d", coil_response_status(my->response));
+            AWAIT_TO(my->response, coil_http_get(my->session, my->url));
+            if (coil_http_response_status(my->response) != 200)
+                die("status %d", coil_http_response_status(my->response));
             do {
-                AWAIT_TO(my->n, coil_response_next(my->response));
+                AWAIT_TO(my->n, coil_http_response_next(my->response));
                 body_bytes += (int64_t)my->n;
             } while (my->n > 0);
-            coil_response_free(my->response);
+            coil_http_response_free(my->response);
             my->response = NULL;
         }
 
     FINALLY;
-        coil_response_free(my->response);
+        coil_http_response_free(my->response);
     }
 }
 
 struct fetch_all {
     struct coil_coro coro;
-    struct coil_session *session;
+    struct coil_http_session *session;
     struct coil_task **workers;
     long i;
 };
@@ -60,9 +60,10 @@ struct fetch_all {
 static void fetch_all(struct coil_coro *co)
 {
     ASYNC(fetch_all, my) {
-        struct coil_session_options options = COIL_SESSION_INIT;
+        struct coil_http_session_options
+            options = COIL_HTTP_SESSION_OPTIONS_INIT;
         options.limit = (unsigned)job.parallel;
-        my->session = coil_session_new(&options);
+        my->session = coil_http_session_new(&options);
         my->workers = calloc((size_t)job.parallel, sizeof *my->workers);
         if (!my->session || !my->workers)
             FAIL(-ENOMEM);
@@ -72,13 +73,13 @@ static void fetch_all(struct coil_coro *co)
 
     FINALLY;
         free(my->workers);
-        AWAIT(coil_session_close(my->session));
+        AWAIT(coil_http_session_close(my->session));
     }
 }
 
 int main(int argc, char **argv)
 {
-    struct coil_options options = COIL_OPTIONS_INIT;
+    struct coil_loop_options options = COIL_LOOP_OPTIONS_INIT;
     if (argc == 7 && strcmp(argv[5], "--ring") == 0 &&
         sscanf(argv[6], "%ux%u", &options.recv_buffers,
                &options.recv_buffer_bytes) != 2)

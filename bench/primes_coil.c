@@ -100,7 +100,7 @@ static void processes(struct coil_coro *co)
     ASYNC(processes, my) {
         struct coil_process_pool_options two = COIL_PROCESS_POOL_OPTIONS_INIT;
         two.workers = 2;
-        check(coil_process_pool_new(&my->pool, &two));
+        check(coil_process_pool_open(&my->pool, &two));
         my->number = PRIME;
         for (my->k = 0; my->k < 5; my->k++) {
             my->start = now_ns();
@@ -127,7 +127,7 @@ int main(int argc, char **argv)
     b.peer = "coil";
     check(RUN(processes));
 
-    two.threads = 2;
+    two.threads_limit = 2;
     executor = coil_executor_new(&two);
     if (!executor)
         die("out of memory");

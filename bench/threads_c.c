@@ -5,8 +5,8 @@
  *     threads_c [--quick]
  *
  * What somebody would write who needs no loop: whoever waits sleeps in
- * pthread_cond_wait(), and is woken when the mutex is free again. Rows, in ns per operation, wall clock and CPU of all
- * threads together:
+ * pthread_cond_wait(), and is woken when the mutex is free again. Rows, in ns
+ * per operation, wall clock and CPU of all threads together:
  *
  *   executor_1     have a thread of 4 do a trivial job, and wait for it
  *   executor_1000  the same, with 1000 jobs given before the first is awaited

@@ -13,8 +13,8 @@
 #include <coil/executor.h>
 #include <coil/loop.h>
 #include <coil/remote.h>
-#include <coil/task.h>
 #include <coil/remote_task.h>
+#include <coil/task.h>
 #include <coil/wait.h>
 
 #include <pthread.h>
@@ -95,7 +95,7 @@ static struct other {
     pthread_t thread;
     sem_t ready;
     struct coil_loop *loop;
-    struct coil_port *port;
+    struct coil_remote *port;
     struct coil_event leave;
     struct coil_handle handle;
 } other;
@@ -109,7 +109,7 @@ static void resident(struct coil_coro *co)
     ASYNC(resident, my) {
         coil_event_init(&other.leave);
         other.loop = coil_loop_current();
-        other.port = coil_port_ref(coil_port_here());
+        other.port = coil_remote_ref(coil_remote_current());
         sem_post(&other.ready);
         AWAIT(coil_event_wait(&other.leave));
     }
@@ -140,7 +140,7 @@ static void other_end(void)
 {
     coil_call_soon_threadsafe(other.loop, &other.handle, leave, &other.leave);
     pthread_join(other.thread, NULL);
-    coil_port_unref(other.port);
+    coil_remote_unref(other.port);
     sem_destroy(&other.ready);
 }
 
@@ -212,14 +212,13 @@ static void submit(long n)
     other_begin();
     for (long i = 0; i < n; i++) {
         struct coil_result result;
-        struct coil_ticket *ticket =
-            coil_submit(other.port, &(struct coil_errand){
-                                        .make = ask,
-                                        .arg = (void *)(intptr_t)i });
-        check(coil_ticket_wait(ticket, COIL_NEVER, &result));
+        struct coil_remote_task *ticket = coil_remote_spawn(
+            other.port, &(struct coil_remote_job){
+                            .make = ask, .arg = (void *)(intptr_t)i });
+        check(coil_remote_task_join(ticket, COIL_NEVER, &result));
         check(result.err);
         total += result.value.i;
-        coil_ticket_unref(ticket);
+        coil_remote_task_unref(ticket);
     }
     other_end();
 }
@@ -236,8 +235,8 @@ static void producer(struct coil_coro *co)
 {
     ASYNC(producer, my) {
         for (my->i = 0; my->i < my->n; my->i++)
-            AWAIT(coil_channel_send(my->channel, (void *)(intptr_t)my->i));
-        coil_channel_close(my->channel);
+            AWAIT(coil_channel_put(my->channel, (void *)(intptr_t)my->i));
+        coil_channel_shutdown(my->channel);
     }
 }
 

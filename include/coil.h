@@ -21,47 +21,52 @@
  *   Names      _init/_fini work on your memory, _new/_free on coil's,
  *              _open/_close hold a kernel object (close is awaited).
  *
- * Read in this order:
+ * The headers, in reading order:
  *
  *   coroutine.h   the macros: ASYNC, AWAIT, CALL, SPAWN, FINALLY, RUN
- *   block.h       parts of a coroutine: TRY, WITHIN (a time-out), WITH, USING
- *   group.h       GROUP: tasks that succeed together or end together
- *   cancel_scope.h  CANCEL_SCOPE: what can be cancelled as a whole
- *   future.h      a result that is not there yet
- *   task.h        what the loop drives; cancelling
+ *   block.h       blocks: TRY, WITHIN (a time-out), WITH, USING
+ *   group.h       GROUP: tasks that all succeed, or are all cancelled
+ *   cancel_scope.h  CANCEL_SCOPE: a block that can be cancelled
+ *   future.h      futures, callbacks, classes of futures
+ *   task.h        tasks: spawn, cancel, results, names
  *   wait.h        sleep, gather, wait
- *   wait_for.h    one thing, for so long at the most; ready.h: until it is of use
- *   shield.h      one thing, whoever is cancelled
- *   as_completed.h  map.h: a loop over tasks as they end
- *   race.h        the first that succeeds
- *   ticks.h       every so often
- *   then.h  link.h: what is to follow, said in advance
+ *   wait_for.h    a time-out for one future or task
+ *   ready.h       wait until a task reports that it is ready
+ *   shield.h      protects an operation from its awaiter's cancellation
+ *   as_completed.h  tasks in the order in which they end
+ *   map.h         many calls, a limited number at once
+ *   race.h        the first of several tasks or calls that succeeds
+ *   ticks.h       a periodic timer
+ *   then.h        chains of callbacks, as of promises in JavaScript
+ *   link.h        separate callbacks for success and failure
  *   semaphore.h   lock.h  event.h  condition.h  barrier.h  limiter.h
- *   queue.h       items from hand to hand, until it is closed
- *   select.h      one of several gets, puts and tasks
- *   task_pool.h   tasks, at most so many at once
- *   waiters.h     the line they all stand in; for primitives of your own
- *   executor.h    blocking work, in threads
+ *   queue.h       bounded FIFO, LIFO and priority queues
+ *   select.h      the first of several gets, puts and tasks
+ *   task_pool.h   a pool that limits how many tasks exist
+ *   waiters.h     the queue of waiters in all of these; for your primitives
+ *   executor.h    blocking functions in a thread pool
  *   process_pool.h  functions in child processes
  *   channel.h     a queue between loops and threads
- *   promise.h     ticket.h: a thread answers a loop, a loop a thread
- *   port.h        result.h: what these two are made of
+ *   promise.h     a future that another thread completes
+ *   remote.h      calls into a loop from other threads
+ *   remote_task.h  tasks that another thread starts, and joins
+ *   result.h      a value or an error, outside of a loop
  *   io.h          one operation on a descriptor
- *   net.h         addresses, names, connect, listen
- *   stream.h      buffered bytes over a connection
- *   receiver.h    sender.h  acceptor.h: what these two are made of
- *   signal.h      signals, awaited or as calls
- *   context.h     what a task knows without being told
- *   loop.h        options, calls, several runs
- *   exception.h   what went wrong where nobody was listening
- *   alert.h       a call that a signal handler may ask for
- *   error.h       time.h
+ *   net.h         addresses, name resolution, listeners
+ *   stream.h      buffered reads and writes over a connection
+ *   receiver.h    sender.h  acceptor.h: what streams and listeners are made of
+ *   signal.h      signals: awaited, iterated, or as callbacks
+ *   context.h     context variables
+ *   loop.h        options, callbacks, running a loop, statistics
+ *   exception.h   where unhandled errors are reported
+ *   wakeup.h      a callback that a signal handler may request
+ *   error.h       error numbers
+ *   time.h        durations
  *
  * The HTTP client is a library of its own: <coil/http.h>.
  */
 
 #include <coil/acceptor.h>
-#include <coil/wakeup.h>
 #include <coil/api.h>
 #include <coil/as_completed.h>
 #include <coil/barrier.h>
@@ -78,19 +83,20 @@
 #include <coil/future.h>
 #include <coil/group.h>
 #include <coil/io.h>
-#include <coil/link.h>
 #include <coil/limiter.h>
+#include <coil/link.h>
 #include <coil/lock.h>
 #include <coil/loop.h>
 #include <coil/map.h>
 #include <coil/net.h>
-#include <coil/remote.h>
 #include <coil/process_pool.h>
 #include <coil/promise.h>
 #include <coil/queue.h>
 #include <coil/race.h>
 #include <coil/ready.h>
 #include <coil/receiver.h>
+#include <coil/remote.h>
+#include <coil/remote_task.h>
 #include <coil/result.h>
 #include <coil/select.h>
 #include <coil/semaphore.h>
@@ -101,11 +107,11 @@
 #include <coil/task.h>
 #include <coil/task_pool.h>
 #include <coil/then.h>
-#include <coil/remote_task.h>
 #include <coil/ticks.h>
 #include <coil/time.h>
 #include <coil/wait.h>
-#include <coil/waiters.h>
 #include <coil/wait_for.h>
+#include <coil/waiters.h>
+#include <coil/wakeup.h>
 
 #endif

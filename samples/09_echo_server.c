@@ -48,7 +48,7 @@ static void serve(struct coil_coro *co)
 {
     ASYNC(serve, my) {
         struct coil_addr addr;
-        coil_addr_ip(&addr, "127.0.0.1", my->port);
+        coil_addr_from_ip(&addr, "127.0.0.1", my->port);
         my->err = coil_listener_open(&my->listener, &addr, 128);
         if (my->err < 0)
             FAIL(my->err);
@@ -61,7 +61,7 @@ static void serve(struct coil_coro *co)
             if (my->err < 0)
                 fprintf(stderr, "accept: %s\n", coil_strerror(my->err));
             else if (START(echo, .peer = my->peer) < 0)
-                coil_stream_drop(my->peer); /* no memory: serve the others */
+                coil_stream_close_soon(my->peer); /* no memory for it */
         }
 
     FINALLY;

@@ -16,30 +16,32 @@
 struct show {
     struct coil_coro coro;
     const char *url;
-    struct coil_session *session;
-    struct coil_response *response;
+    struct coil_http_session *session;
+    struct coil_http_response *response;
     size_t n;
 };
 
 static void show(struct coil_coro *co)
 {
     ASYNC(show, my) {
-        my->session = coil_session_new(NULL); /* NULL: the get will tell */
-        AWAIT_TO(my->response, coil_get(my->session, my->url));
-        const char *type = coil_response_header(my->response, "Content-Type");
-        printf("%d %s, %s\n", coil_response_status(my->response),
-               coil_response_reason(my->response), type ? type : "no type");
+        my->session = coil_http_session_new(NULL); /* NULL: the get will tell */
+        AWAIT_TO(my->response, coil_http_get(my->session, my->url));
+        const char *type = coil_http_response_header(my->response,
+                                                     "Content-Type");
+        printf("%d %s, %s\n", coil_http_response_status(my->response),
+               coil_http_response_reason(my->response),
+               type ? type : "no type");
 
         do {
-            AWAIT_TO(my->n, coil_response_next(my->response));
-            if (fwrite(coil_response_piece(my->response), 1, my->n, stdout) <
-                my->n)
+            AWAIT_TO(my->n, coil_http_response_next(my->response));
+            if (fwrite(coil_http_response_piece(my->response), 1, my->n,
+                       stdout) < my->n)
                 FAIL(-EIO);
         } while (my->n > 0);
 
     FINALLY;
-        coil_response_free(my->response);
-        AWAIT(coil_session_close(my->session));
+        coil_http_response_free(my->response);
+        AWAIT(coil_http_session_close(my->session));
     }
 }
 

@@ -16,29 +16,29 @@
 struct fetch {
     struct coil_coro coro;
     const char *url;
-    struct coil_session *session; /* lent by crawl(): it ends after us */
+    struct coil_http_session *session; /* lent by crawl(): it ends after us */
     struct coil_semaphore *limit;
-    struct coil_response *response;
+    struct coil_http_response *response;
 };
 
 static void fetch(struct coil_coro *co)
 {
     ASYNC(fetch, my) {
         WITH(my->limit) {
-            AWAIT_TO(my->response, coil_get(my->session, my->url));
-            AWAIT(coil_response_read(my->response));
+            AWAIT_TO(my->response, coil_http_get(my->session, my->url));
+            AWAIT(coil_http_response_read(my->response));
         }
-        RETURN(coil_response_size(my->response));
+        RETURN(coil_http_response_size(my->response));
 
     FINALLY;
-        coil_response_free(my->response);
+        coil_http_response_free(my->response);
     }
 }
 
 struct crawl {
     struct coil_coro coro;
     char **urls;
-    struct coil_session *session;
+    struct coil_http_session *session;
     struct coil_semaphore limit;
     struct coil_task *tasks[URLS_MAX], *done;
     size_t n, bytes;
@@ -49,7 +49,7 @@ static void crawl(struct coil_coro *co)
 {
     ASYNC(crawl, my) {
         coil_semaphore_init(&my->limit, 4); /* at once */
-        my->session = coil_session_new(NULL);
+        my->session = coil_http_session_new(NULL);
         for (; my->n < URLS_MAX && my->urls[my->n]; my->n++)
             my->tasks[my->n] = SPAWN(fetch, .url = my->urls[my->n],
                                      .session = my->session,
@@ -65,7 +65,7 @@ static void crawl(struct coil_coro *co)
         }
 
     FINALLY;
-        AWAIT(coil_session_close(my->session));
+        AWAIT(coil_http_session_close(my->session));
     }
 }
 

@@ -68,7 +68,7 @@ int main(void)
         coil_loop_pass(loop, 0); /* never waits */
     }
     close(pair[0]);
-    err = coil_run_until(loop, task); /* it hears that we have hung up */
+    err = coil_loop_run_until_complete(loop, task); /* it sees the end */
     coil_loop_close(loop);
     close(pair[1]);
     close(epoll);

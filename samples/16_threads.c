@@ -30,7 +30,7 @@ static struct coil_result download(void *path) /* in a thread */
             bytes += n;
     n = n < 0 ? -errno : bytes;
     close(fd);
-    coil_channel_send_wait(arrived, path, COIL_NEVER);
+    coil_channel_put_blocking(arrived, path, COIL_NEVER);
     return n < 0 ? coil_result_error((int)n) : coil_result_int(n);
 }
 
@@ -45,15 +45,15 @@ struct all {
 static void all(struct coil_coro *co)
 {
     ASYNC(all, my) {
-        struct coil_executor_options ten = { sizeof ten, .threads = 10 };
-        if (!(my->executor = coil_executor_new(&ten)))
-            FAIL(-ENOMEM);
+        struct coil_executor_options ten = COIL_EXECUTOR_OPTIONS_INIT;
+        ten.threads_limit = 10;
+        my->executor = coil_executor_new(&ten); /* NULL: the default one */
         for (; my->n < 100 && my->paths[my->n]; my->n++)
             my->jobs[my->n] = coil_spawn(
                 coil_run_in_executor(my->executor, download, my->paths[my->n]));
         while (my->seen < my->n) {
             TRY(my->err) WITHIN(COIL_MS(10)) {
-                AWAIT_TO(my->path, coil_channel_receive(arrived));
+                AWAIT_TO(my->path, coil_channel_get(arrived));
             }
             if (my->err == -ETIMEDOUT)
                 my->beats++;

@@ -55,7 +55,7 @@ static void all(struct coil_coro *co)
 {
     static const char *const ways[] = { "serial", "threads", "processes" };
     ASYNC(all, my) {
-        if ((my->err = coil_process_pool_new(&my->pool, NULL)) < 0)
+        if ((my->err = coil_process_pool_open(&my->pool, NULL)) < 0)
             FAIL(my->err); /* before threads: it forks */
         for (; my->way < 3; my->way++) {
             for (my->i = 0; my->i < 16; my->i++)

@@ -12,10 +12,10 @@
 
 struct get {
     struct coil_coro coro;
-    struct coil_session *session; /* lent by all(), which ends later */
+    struct coil_http_session *session; /* lent by all(), which ends later */
     struct coil_semaphore *limit;
     const char *url;
-    struct coil_response *response;
+    struct coil_http_response *response;
     int attempt, err;
 };
 
@@ -24,11 +24,11 @@ static void get(struct coil_coro *co)
     ASYNC(get, my) {
         for (;;) {
             TRY(my->err) WITH(my->limit) WITHIN(COIL_SECONDS(2)) {
-                AWAIT_TO(my->response, coil_get(my->session, my->url));
-                AWAIT(coil_response_read(my->response));
-                RETURN(coil_response_size(my->response));
+                AWAIT_TO(my->response, coil_http_get(my->session, my->url));
+                AWAIT(coil_http_response_read(my->response));
+                RETURN(coil_http_response_size(my->response));
             }
-            coil_response_free(my->response);
+            coil_http_response_free(my->response);
             my->response = NULL;
             if (++my->attempt == 3)
                 FAIL(my->err);
@@ -36,14 +36,14 @@ static void get(struct coil_coro *co)
         }
 
     FINALLY;
-        coil_response_free(my->response);
+        coil_http_response_free(my->response);
     }
 }
 
 struct all {
     struct coil_coro coro;
     char **urls;
-    struct coil_session *session;
+    struct coil_http_session *session;
     struct coil_semaphore limit;
     struct coil_task *tasks[100];
     size_t n, i, bytes;
@@ -54,7 +54,7 @@ static void all(struct coil_coro *co)
 {
     ASYNC(all, my) {
         coil_semaphore_init(&my->limit, 2);
-        my->session = coil_session_new(NULL);
+        my->session = coil_http_session_new(NULL);
         for (; my->n < 100 && my->urls[my->n]; my->n++)
             my->tasks[my->n] = SPAWN(get, .session = my->session,
                                      .limit = &my->limit,
@@ -68,7 +68,7 @@ static void all(struct coil_coro *co)
         }
 
     FINALLY;
-        AWAIT(coil_session_close(my->session));
+        AWAIT(coil_http_session_close(my->session));
     }
 }
 

@@ -17,9 +17,9 @@ static int broken;
 
 struct check {
     struct coil_coro coro;
-    struct coil_session *session; /* lent by links(), which ends later */
+    struct coil_http_session *session; /* lent by links(), which ends later */
     const char *url;
-    struct coil_response *response;
+    struct coil_http_response *response;
     int err;
 };
 
@@ -27,41 +27,41 @@ static void check(struct coil_coro *co)
 {
     ASYNC(check, my) {
         TRY(my->err) WITHIN(COIL_SECONDS(10)) {
-            AWAIT_TO(my->response, coil_get(my->session, my->url));
-            AWAIT(coil_response_skip(my->response));
+            AWAIT_TO(my->response, coil_http_get(my->session, my->url));
+            AWAIT(coil_http_response_skip(my->response));
         }
         char why[128];
         if (my->err) {
             coil_explain(my->err, coil_last_detail(), why, sizeof why);
             printf("%s  %s\n", why, my->url);
         } else {
-            printf("%d %s  %s\n", coil_response_status(my->response),
-                   coil_response_reason(my->response), my->url);
+            printf("%d %s  %s\n", coil_http_response_status(my->response),
+                   coil_http_response_reason(my->response), my->url);
         }
-        broken += my->err || coil_response_status(my->response) >= 400;
+        broken += my->err || coil_http_response_status(my->response) >= 400;
 
     FINALLY;
-        coil_response_free(my->response);
+        coil_http_response_free(my->response);
     }
 }
 
 struct links {
     struct coil_coro coro;
     char **urls;
-    struct coil_session *session;
+    struct coil_http_session *session;
 };
 
 static void links(struct coil_coro *co)
 {
     ASYNC(links, my) {
-        my->session = coil_session_new(NULL);
+        my->session = coil_http_session_new(NULL);
         for (; *my->urls; my->urls++)
             if (START(check, .session = my->session, .url = *my->urls) < 0)
                 FAIL(-ENOMEM);
         JOIN();
 
     FINALLY;
-        AWAIT(coil_session_close(my->session));
+        AWAIT(coil_http_session_close(my->session));
     }
 }
 

@@ -311,7 +311,7 @@ static void accept_all(struct coil_coro *co)
             if (my->err < 0)
                 fprintf(stderr, "accept: %s\n", coil_strerror(my->err));
             else if (START(client, .peer = my->peer) < 0)
-                coil_stream_drop(my->peer);
+                coil_stream_close_soon(my->peer);
         }
     }
 }
@@ -327,7 +327,7 @@ static void serve(struct coil_coro *co)
 {
     ASYNC(serve, my) {
         struct coil_addr addr;
-        coil_addr_ip(&addr, "127.0.0.1", my->port);
+        coil_addr_from_ip(&addr, "127.0.0.1", my->port);
         my->err = coil_listener_open(&my->listener, &addr, 4096);
         if (my->err < 0)
             FAIL(my->err);
@@ -338,7 +338,7 @@ static void serve(struct coil_coro *co)
         /* When we are over, so are our children, and theirs. */
         if (START(accept_all, .listener = my->listener) < 0)
             FAIL(-ENOMEM);
-        AWAIT(coil_signal(SIGTERM)); /* for SIGINT there is RUN */
+        AWAIT(coil_wait_signal(SIGTERM)); /* for SIGINT there is RUN */
 
     FINALLY;
         if (my->listener)
@@ -376,7 +376,7 @@ int main(int argc, char **argv)
         setrlimit(RLIMIT_NOFILE, &files);
     }
 
-    struct coil_options options = COIL_OPTIONS_INIT;
+    struct coil_loop_options options = COIL_LOOP_OPTIONS_INIT;
     options.on_exception = on_exception;
     int err = RUN_WITH(&options, serve, .port = (uint16_t)port);
     if (err < 0 && err != -EINTR)

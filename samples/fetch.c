@@ -96,7 +96,7 @@ static void closing_rows(void)
 /* Read a body, into a file if it is worth one. */
 struct save {
     struct coil_coro coro;
-    struct coil_response *response;
+    struct coil_http_response *response;
     const char *url;
     long number;
     bool keep;     /* until the file is whole */
@@ -132,14 +132,15 @@ static void save(struct coil_coro *co)
         if (err < 0)
             FAIL(err);
         for (;;) {
-            AWAIT_TO(my->n, coil_response_next(my->response));
+            AWAIT_TO(my->n, coil_http_response_next(my->response));
             if (my->n == 0)
                 break;
             my->bytes += (int64_t)my->n;
             now.bytes += (int64_t)my->n;
             my->sent = my->keep ? 0 : my->n;
             for (; my->sent < my->n; my->sent += my->written) {
-                const char *rest = coil_response_piece(my->response) + my->sent;
+                const char *rest = coil_http_response_piece(my->response) +
+                                   my->sent;
                 AWAIT_TO(my->written,
                          coil_write(my->fd, rest, my->n - my->sent));
             }
@@ -161,12 +162,12 @@ static void save(struct coil_coro *co)
 /* Whatever happens to one is told in its row, and the others go on. */
 struct fetch {
     struct coil_coro coro;
-    struct coil_session *session;
+    struct coil_http_session *session;
     struct coil_semaphore *limit; /* one permit of it is ours */
     char *url;                    /* ours */
     long number;
     int64_t began;
-    struct coil_response *response;
+    struct coil_http_response *response;
     int status, err;
     bool well;
     struct save save;
@@ -178,8 +179,8 @@ static void fetch(struct coil_coro *co)
         now.in_flight++;
         my->began = coil_now();
         TRY(my->err) {
-            AWAIT_TO(my->response, coil_get(my->session, my->url));
-            my->status = coil_response_status(my->response);
+            AWAIT_TO(my->response, coil_http_get(my->session, my->url));
+            my->status = coil_http_response_status(my->response);
             my->well = my->status >= 200 && my->status <= 299;
             AWAIT(CALL_IN(&my->save, save, .number = my->number,
                           .keep = my->well && options.folder >= 0,
@@ -193,7 +194,7 @@ static void fetch(struct coil_coro *co)
 
     FINALLY;
         now.in_flight -= my->began != 0;
-        coil_response_free(my->response);
+        coil_http_response_free(my->response);
         free(my->url);
         coil_semaphore_release(my->limit);
     }
@@ -250,8 +251,8 @@ struct watch {
 static void watch(struct coil_coro *co)
 {
     ASYNC(watch, my) {
-        AWAIT(coil_signal(SIGTERM));
-        coil_task_cancel_reason(my->task, COIL_CANCEL_INTERRUPT);
+        AWAIT(coil_wait_signal(SIGTERM));
+        coil_task_cancel_with(my->task, COIL_CANCEL_INTERRUPT);
     }
 }
 
@@ -272,7 +273,7 @@ static void progress(struct coil_coro *co)
 struct all {
     struct coil_coro coro;
     char **args, *url;
-    struct coil_session *session;
+    struct coil_http_session *session;
     struct coil_semaphore limit;
     struct coil_group fetches;
 };
@@ -280,10 +281,10 @@ struct all {
 static void all(struct coil_coro *co)
 {
     ASYNC(all, my) {
-        struct coil_session_options o = COIL_SESSION_INIT;
+        struct coil_http_session_options o = COIL_HTTP_SESSION_OPTIONS_INIT;
         o.limit = (unsigned)options.limit;
-        o.timeouts.total = COIL_SECONDS(options.seconds);
-        my->session = coil_session_new(&o);
+        o.timeouts.total_ns = COIL_SECONDS(options.seconds);
+        my->session = coil_http_session_new(&o);
         coil_semaphore_init(&my->limit, o.limit);
         if ((options.live && START(progress) < 0) ||
             START(watch, .task = coil_task_current()) < 0)
@@ -305,7 +306,7 @@ static void all(struct coil_coro *co)
 
     FINALLY;
         draw(false);
-        AWAIT(coil_session_close(my->session));
+        AWAIT(coil_http_session_close(my->session));
     }
 }
 

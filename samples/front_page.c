@@ -12,41 +12,42 @@
 #include <stdio.h>
 
 struct fetch {
-    struct coil_coro coro;          // first: where to resume
-    struct coil_session *session;   // an argument
-    const char *url;                // another one
-    struct coil_response *response; // lives across awaits: a field
+    struct coil_coro coro;               // first: where to resume
+    struct coil_http_session *session;   // an argument
+    const char *url;                     // another one
+    struct coil_http_response *response; // lives across awaits: a field
 };
 
 static void fetch(struct coil_coro *co)
 {
     ASYNC(fetch, my) {
-        AWAIT_TO(my->response, coil_get(my->session, my->url));
-        AWAIT(coil_response_read(my->response));
-        printf("%s: %zu bytes\n", my->url, coil_response_size(my->response));
+        AWAIT_TO(my->response, coil_http_get(my->session, my->url));
+        AWAIT(coil_http_response_read(my->response));
+        printf("%s: %zu bytes\n", my->url,
+               coil_http_response_size(my->response));
 
     FINALLY; // on return, on error, on cancel
-        coil_response_free(my->response);
+        coil_http_response_free(my->response);
     }
 }
 
 struct both {
     struct coil_coro coro;
     char **urls;
-    struct coil_session *session;
+    struct coil_http_session *session;
     struct coil_task *tasks[2];
 };
 
 static void both(struct coil_coro *co)
 {
     ASYNC(both, my) {
-        my->session = coil_session_new(NULL);
+        my->session = coil_http_session_new(NULL);
         my->tasks[0] = SPAWN(fetch, .session = my->session, .url = my->urls[0]);
         my->tasks[1] = SPAWN(fetch, .session = my->session, .url = my->urls[1]);
         AWAIT(coil_gather(my->tasks, 2)); // fails with the first that does
 
     FINALLY;
-        AWAIT(coil_session_close(my->session));
+        AWAIT(coil_http_session_close(my->session));
     }
 }
 

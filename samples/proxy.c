@@ -90,7 +90,7 @@ static void serve(struct coil_coro *co)
 {
     ASYNC(serve, my) {
         struct coil_addr addr;
-        coil_addr_ip(&addr, "127.0.0.1", my->port);
+        coil_addr_from_ip(&addr, "127.0.0.1", my->port);
         my->err = coil_listener_open(&my->listener, &addr, 128);
         if (my->err == 0)
             my->err = coil_signal_add_handler(&my->on_term, SIGTERM, stop,
@@ -106,7 +106,7 @@ static void serve(struct coil_coro *co)
             if (my->err)
                 fprintf(stderr, "accept: %s\n", coil_strerror(my->err));
             else if (START(proxy, .client = my->client) < 0)
-                coil_stream_drop(my->client);
+                coil_stream_close_soon(my->client);
         }
 
     FINALLY;
@@ -120,7 +120,7 @@ int main(int argc, char **argv)
 {
     if (argc != 4)
         return fputs("usage: proxy PORT UPSTREAM-PORT IDLE-MS\n", stderr), 2;
-    coil_addr_ip(&upstream, "127.0.0.1", (uint16_t)atoi(argv[2]));
+    coil_addr_from_ip(&upstream, "127.0.0.1", (uint16_t)atoi(argv[2]));
     idle_ns = COIL_MS(atoi(argv[3]));
     setvbuf(stdout, NULL, _IOLBF, 0);
     int err = RUN(serve, .port = (uint16_t)atoi(argv[1]));

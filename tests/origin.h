@@ -363,7 +363,7 @@ static inline int origin_open_at(struct origin *o, const char *ip,
     memset(o, 0, sizeof *o);
     memset(origin_noise, 'x', sizeof origin_noise);
     o->routes = routes;
-    CHECK_INT(coil_addr_ip(&addr, ip, 0), 0);
+    CHECK_INT(coil_addr_from_ip(&addr, ip, 0), 0);
     int err = coil_listener_open(&o->listener, &addr, 512);
     if (err < 0)
         return err;
@@ -422,9 +422,9 @@ static inline const char *origin_url(const struct origin *o, const char *path)
 /* Get or send, and read it all. What it ended with stays in the frame. */
 struct fetch {
     struct coil_coro coro;
-    struct coil_session *session;
+    struct coil_http_session *session;
     struct coil_http_request request;
-    struct coil_response *response;
+    struct coil_http_response *response;
     size_t n;
     char url[512];
 };
@@ -432,12 +432,12 @@ struct fetch {
 static inline void fetch(struct coil_coro *co)
 {
     ASYNC(fetch, my) {
-        AWAIT_TO(my->response, coil_request(my->session, &my->request));
-        AWAIT_TO(my->n, coil_response_read(my->response));
-        RETURN(coil_response_status(my->response));
+        AWAIT_TO(my->response, coil_http_send(my->session, &my->request));
+        AWAIT_TO(my->n, coil_http_response_read(my->response));
+        RETURN(coil_http_response_status(my->response));
 
     FINALLY;
-        coil_response_free(my->response);
+        coil_http_response_free(my->response);
     }
 }
 

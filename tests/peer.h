@@ -40,17 +40,17 @@
             coil_loop_pass(stage_loop, COIL_MS(5)); \
     } while (0)
 
-static inline void stage_open_with(struct coil_options options)
+static inline void stage_open_with(struct coil_loop_options options)
 {
     options.size = sizeof options;
     options.on_exception = stage_report;
     CHECK_INT(coil_loop_new(&stage_loop, &options), 0);
 }
 
-static inline struct coil_stats stage_stats(void)
+static inline struct coil_loop_stats stage_stats(void)
 {
-    struct coil_stats stats;
-    coil_loop_stats(stage_loop, &stats);
+    struct coil_loop_stats stats;
+    coil_loop_get_stats(stage_loop, &stats);
     return stats;
 }
 

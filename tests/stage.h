@@ -75,9 +75,9 @@ static inline void stage_report(const struct coil_exception *what, void *arg)
              what->name ? what->name : "");
 }
 
-static inline const struct coil_options *stage_options(void)
+static inline const struct coil_loop_options *stage_options(void)
 {
-    static const struct coil_options options = {
+    static const struct coil_loop_options options = {
         .size = sizeof options,
         .on_exception = stage_report,
     };
@@ -103,22 +103,22 @@ static inline void stage_passes(int n)
 
 static inline unsigned stage_tasks(void)
 {
-    struct coil_stats stats;
-    coil_loop_stats(stage_loop, &stats);
+    struct coil_loop_stats stats;
+    coil_loop_get_stats(stage_loop, &stats);
     return stats.tasks;
 }
 
 static inline unsigned stage_timers(void)
 {
-    struct coil_stats stats;
-    coil_loop_stats(stage_loop, &stats);
+    struct coil_loop_stats stats;
+    coil_loop_get_stats(stage_loop, &stats);
     return stats.timers;
 }
 
 /* Passes until the task is done; what it ended with. */
 static inline int stage_run(struct coil_task *task)
 {
-    CHECK_INT(coil_run_until(stage_loop, task), 0);
+    CHECK_INT(coil_loop_run_until_complete(stage_loop, task), 0);
     return coil_future_error(coil_task_future(task));
 }
 
@@ -196,7 +196,7 @@ static inline struct coil_future *hand_op(struct hand *hand)
     };
     struct hand_op *op = coil_custom_new(&cls, sizeof *op);
     if (!op)
-        return coil_future_nomem();
+        return coil_future_from_nomem();
     op->hand = hand;
     return &op->custom.future;
 }

@@ -45,7 +45,7 @@ static int run(struct coil_future *(*main)(void))
     if (err < 0)
         return err;
     struct coil_task *t = coil_spawn(main());
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     err = coil_future_error(coil_task_future(t));
     coil_loop_close(loop);
     CHECK_INT(finals, made);
@@ -151,7 +151,7 @@ static void family(struct coil_coro *co)
         my->err = coil_start(MAKE(leaf, .passes = 2));
         coil_task_set_name(my->b, "b");
         coil_detach(coil_spawn(MAKE(leaf, .passes = 5)));
-        coil_drop(MAKE(leaf));
+        coil_discard(MAKE(leaf));
         AWAIT(my->a);
         coil_task_cancel(my->b);
         coil_task_drop(&my->b);
@@ -163,7 +163,7 @@ static void family(struct coil_coro *co)
                 &(struct coil_task *){ coil_spawn(coil_sleep(1)) });
         AWAIT(coil_sleep(0));
     FINALLY;
-        coil_drop(my->unused);
+        coil_discard(my->unused);
         coil_spawn(MAKE(leaf, .passes = 1));
         finals++;
     }
@@ -414,13 +414,13 @@ static void maps(struct coil_coro *co)
 {
     ASYNC(maps, my) {
         my->left = 6;
-        FOR_AWAIT(my->task, coil_map(next_leaf, &my->left, 3)) {
+        FOR_AWAIT(my->task, coil_map(3, next_leaf, &my->left)) {
             AWAIT(my->task);
             my->seen++;
         }
         CHECK_INT(my->seen, 6);
         my->left = 6;
-        FOR_AWAIT(my->task, coil_map_unordered(next_leaf, &my->left, 2)) {
+        FOR_AWAIT(my->task, coil_map_unordered(2, next_leaf, &my->left)) {
             AWAIT(my->task);
             if (++my->seen == 9)
                 break;
@@ -672,7 +672,7 @@ static void waits(struct coil_coro *co)
                 coil_spawn(coil_wait_for(my->t[1], COIL_SECONDS(3600)));
                 coil_spawn(coil_wait(my->t, 2, COIL_ALL_COMPLETED,
                                      COIL_SECONDS(3600)));
-                FOR_AWAIT(my->task, coil_map(endless, NULL, 3)) {
+                FOR_AWAIT(my->task, coil_map(3, endless, NULL)) {
                 }
             }
             if (my->kind == DRAINS)
@@ -705,7 +705,7 @@ static void everything(struct coil_coro *co)
         my->unused = CALL(leaf);
         JOIN();
     FINALLY;
-        coil_drop(my->unused);
+        coil_discard(my->unused);
         finals++;
     }
 }
@@ -740,7 +740,7 @@ TEST(allocations_are_not_made_to_cancel_release_or_clean_up)
                 hand_set(&op, -ECANCELED, 0);
                 stage_passes(20);
             }
-            coil_run_until(stage_loop, t);
+            coil_loop_run_until_complete(stage_loop, t);
             coil_task_drop(&t);
         }
         test_forbid_allocations(false);

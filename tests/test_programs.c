@@ -95,17 +95,17 @@ TEST(programs_run_without_memory_has_no_detail)
 
 struct no_session {
     struct coil_coro coro;
-    struct coil_response *response;
+    struct coil_http_response *response;
 };
 
 static void no_session(struct coil_coro *co)
 {
     ASYNC(no_session, my) {
-        AWAIT_TO(my->response, coil_get(NULL, "http://127.0.0.1:1/"));
+        AWAIT_TO(my->response, coil_http_get(NULL, "http://127.0.0.1:1/"));
 
     FINALLY;
-        coil_response_free(my->response);
-        AWAIT(coil_session_close(NULL));
+        coil_http_response_free(my->response);
+        AWAIT(coil_http_session_close(NULL));
     }
 }
 

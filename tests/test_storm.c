@@ -349,7 +349,7 @@ static void actor(struct coil_coro *co)
                     if (one_in(6))
                         coil_task_uncancel(coil_task_current());
                     if ((my->task = another()))
-                        coil_task_cancel_reason(my->task, some_reason());
+                        coil_task_cancel_with(my->task, some_reason());
                     coil_event_clear(&world.event);
                 }
                 if (my->deed == TRANSFERS && !my->pair &&
@@ -421,9 +421,9 @@ static void actor(struct coil_coro *co)
                     my->n = (int)chance(5);
                     FOR_AWAIT(my->task,
                               my->steps % 2
-                                  ? coil_map(next_actor, my, 1 + chance(3))
-                                  : coil_map_unordered(next_actor, my,
-                                                       1 + chance(3))) {
+                                  ? coil_map(1 + chance(3), next_actor, my)
+                                  : coil_map_unordered(1 + chance(3),
+                                                       next_actor, my)) {
                         TRY_AWAIT(my->err, my->task);
                         if (one_in(6))
                             break;
@@ -446,7 +446,7 @@ static void actor(struct coil_coro *co)
                 }
                 if (my->deed == DROPS) {
                     if (my->unused)
-                        coil_drop(my->unused);
+                        coil_discard(my->unused);
                     my->unused = an_actor(my->depth - 1);
                 }
                 if (my->deed == SPAWNS || my->deed == GATHERS ||
@@ -460,8 +460,8 @@ static void actor(struct coil_coro *co)
                 if (my->deed == RACES && one_in(2))
                     TRY_AWAIT(my->err, coil_race(my->t, (size_t)my->n));
                 else if (my->deed == RACES)
-                    TRY_AWAIT(my->err, coil_staggered_race(next_actor, my,
-                                                           some_time(), NULL));
+                    TRY_AWAIT(my->err, coil_staggered_race(some_time(), NULL,
+                                                           next_actor, my));
                 if (my->deed == WAITS)
                     AWAIT(coil_wait(my->t, (size_t)my->n,
                                     (enum coil_wait_mode)chance(4),
@@ -499,7 +499,7 @@ static void actor(struct coil_coro *co)
         CHECK(!my->over);
         my->over = true;
         if (my->unused)
-            coil_drop(my->unused);
+            coil_discard(my->unused);
         if (one_in(3))
             AWAIT(coil_sleep(0));
         if (one_in(8)) {
@@ -540,7 +540,7 @@ static void blow(struct coil_task **slot)
 {
     if (!*slot)
         return;
-    world.cancelled += coil_task_cancel_reason(*slot, some_reason());
+    world.cancelled += coil_task_cancel_with(*slot, some_reason());
     if (one_in(10))
         coil_task_cancel(*slot);
     if (one_in(50))

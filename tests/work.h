@@ -90,7 +90,7 @@ static inline void awaits(struct coil_coro *co)
         RETURN(my->err ? my->err : my->value);
     FINALLY;
         if (my->what)
-            coil_drop(my->what);
+            coil_discard(my->what);
     }
 }
 
@@ -109,7 +109,7 @@ static inline int run_alone(struct coil_future *(*make)(void))
     if (err < 0)
         return err;
     struct coil_task *t = coil_spawn(make());
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     err = coil_future_error(coil_task_future(t));
     coil_loop_close(loop);
     return err;

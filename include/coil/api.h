@@ -27,4 +27,25 @@
 #define COIL_END_DECLS
 #endif
 
+/*
+ * The beginning of an options struct: its first field is its own size, the
+ * others are 0, which means the default. Private: COIL_LOOP_OPTIONS_INIT and
+ * its like are made of it. C++ gets a function: g++ -Wextra warns of a list
+ * that leaves out fields.
+ */
+#ifdef __cplusplus
+template <typename Options> inline Options coili_options_init()
+{
+    Options options = Options();
+    options.size = sizeof(Options);
+    return options;
+}
+#define COILI_OPTIONS_INIT(type) coili_options_init<type>()
+#else
+#define COILI_OPTIONS_INIT(type) \
+    { \
+        .size = sizeof(type) \
+    }
+#endif
+
 #endif

@@ -83,7 +83,7 @@ COIL_API COIL_NODISCARD struct coil_future *
 coil_completions_next(struct coil_completions *c);
 
 /* How many are still to be given. */
-COIL_API size_t coil_completions_left(const struct coil_completions *c);
+COIL_API size_t coil_completions_count(const struct coil_completions *c);
 
 /*
  * Those that are still to be given, as a source for FOR_AWAIT. It may be left
@@ -94,7 +94,7 @@ COIL_API size_t coil_completions_left(const struct coil_completions *c);
  * Lifetime  lends `c` while the loop runs
  */
 COIL_API COIL_NODISCARD struct coil_future *
-coil_completions_each(struct coil_completions *c);
+coil_completions_items(struct coil_completions *c);
 
 COIL_END_DECLS
 

@@ -7,12 +7,12 @@
  *
  *     struct coil_channel *pages = coil_channel_new(16, free);
  *
- *     coil_channel_send_wait(pages, page, COIL_NEVER);      // a thread
- *     AWAIT(coil_channel_send(my->pages, page));            // a coroutine
+ *     coil_channel_put_blocking(pages, page, COIL_NEVER);      // a thread
+ *     AWAIT(coil_channel_put(my->pages, page));            // a coroutine
  *     FOR_AWAIT(my->page, coil_channel_items(my->pages)) {  // another one
  *         ...
  *     }
- *     coil_channel_close(pages);                            // no more
+ *     coil_channel_shutdown(pages);                            // no more
  *
  * An item is a pointer, and belongs to one side at a time: to the sender until
  * it was sent, to the receiver once it was received, to the channel between.
@@ -33,7 +33,7 @@ COIL_BEGIN_DECLS
 struct coil_channel;
 
 /*
- * Make a channel for at most `capacity` items, 1 or more; its memory is all
+ * Make a channel for at most `limit` items, 1 or more; its memory is all
  * there from the beginning and comes from malloc(). In any thread.
  *
  * Result    NULL without memory
@@ -42,7 +42,7 @@ struct coil_channel;
  * Source    queue.Queue(maxsize); trio.open_memory_channel()
  */
 COIL_API COIL_NODISCARD struct coil_channel *
-coil_channel_new(size_t capacity, coil_call_fn *free_item);
+coil_channel_new(size_t limit, coil_call_fn *free_item);
 
 /*
  * One more reference, one less. In any thread.
@@ -62,7 +62,7 @@ COIL_API void coil_channel_unref(struct coil_channel *channel);
  * Source    asyncio Queue.put()
  */
 COIL_API COIL_NODISCARD struct coil_future *
-coil_channel_send(struct coil_channel *channel, void *item);
+coil_channel_put(struct coil_channel *channel, void *item);
 
 /*
  * Receive in a coroutine, waiting for an item.
@@ -75,7 +75,7 @@ coil_channel_send(struct coil_channel *channel, void *item);
  * Source    asyncio Queue.get()
  */
 COIL_API COIL_NODISCARD struct coil_future *
-coil_channel_receive(struct coil_channel *channel);
+coil_channel_get(struct coil_channel *channel);
 
 /*
  * All items until it is closed: a source for FOR_AWAIT. Several loops may take
@@ -100,10 +100,10 @@ coil_channel_items(struct coil_channel *channel);
  * Lifetime  as above
  * Source    queue.Queue put(timeout), get(timeout)
  */
-COIL_API int coil_channel_send_wait(struct coil_channel *channel, void *item,
-                                    int64_t timeout_ns);
-COIL_API int coil_channel_receive_wait(struct coil_channel *channel,
-                                       void **item, int64_t timeout_ns);
+COIL_API int coil_channel_put_blocking(struct coil_channel *channel, void *item,
+                                       int64_t timeout_ns);
+COIL_API int coil_channel_get_blocking(struct coil_channel *channel,
+                                       int64_t timeout_ns, void **item);
 
 /*
  * The same now or not at all, anywhere.
@@ -112,9 +112,8 @@ COIL_API int coil_channel_receive_wait(struct coil_channel *channel,
  * Errors    -EAGAIN full, or empty; COIL_ECLOSED, COIL_EEND
  * Source    asyncio Queue.put_nowait(), get_nowait()
  */
-COIL_API int coil_channel_send_nowait(struct coil_channel *channel, void *item);
-COIL_API int coil_channel_receive_nowait(struct coil_channel *channel,
-                                         void **item);
+COIL_API int coil_channel_put_nowait(struct coil_channel *channel, void *item);
+COIL_API int coil_channel_get_nowait(struct coil_channel *channel, void **item);
 
 /*
  * No more is sent: who waits to send fails, who receives gets what is still in
@@ -122,7 +121,7 @@ COIL_API int coil_channel_receive_nowait(struct coil_channel *channel,
  *
  * Source    asyncio Queue.shutdown()
  */
-COIL_API void coil_channel_close(struct coil_channel *channel);
+COIL_API void coil_channel_shutdown(struct coil_channel *channel);
 
 /* Items in it now; others may send and receive meanwhile. */
 COIL_API size_t coil_channel_count(struct coil_channel *channel);

@@ -17,8 +17,8 @@
  * detached keeps its own.
  *
  * Plain calls of the loop (coil_call_soon, callbacks, releases) belong to no
- * task: they find the fallback. Nor do threads inherit any of it: hand over what
- * they need.
+ * task: they find the fallback. Nor do threads inherit any of it: hand over
+ * what they need.
  *
  * Who uses none of this pays nothing for it. While a task has bindings, a spawn
  * from it takes 32 bytes more, and is -ENOMEM if they are not there.

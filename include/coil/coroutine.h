@@ -52,7 +52,8 @@
  *   - no `return` in the body, but RETURN(v) and FAIL(err): aborts; a `break`
  *     or `continue` that is in no loop ends the body, as its closing brace
  *     does;
- *   - a frame of at most COIL_FRAME_MAX bytes: does not compile otherwise;
+ *   - a frame of at most COIL_FRAME_BYTES_MAX bytes: does not compile
+ *     otherwise;
  *   - ASYNC names its own function: gcc at -O1 and clang refuse another name.
  *
  * Every task that a coroutine starts is its child. When its body ends, for
@@ -100,7 +101,7 @@ struct coil_site {
 };
 
 /* The largest frame. */
-#define COIL_FRAME_MAX 16384
+#define COIL_FRAME_BYTES_MAX 16384
 
 COIL_END_DECLS
 
@@ -116,7 +117,7 @@ COIL_END_DECLS
  *
  * Result    a struct coil_future *; without memory one that has failed with
  *           -ENOMEM
- * Lifetime  gives; the await takes it. coil_drop() for one never awaited
+ * Lifetime  gives; the await takes it. coil_discard() for one never awaited
  */
 #define COIL_CALL(...) COILI_CALL(__VA_ARGS__, .coro.line = 0)
 
@@ -722,11 +723,13 @@ COIL_END_DECLS
 #define COILI_FRAME_SIZE(T) \
     (sizeof(struct T) + \
      0 * sizeof(struct { \
-         _Static_assert(sizeof(struct T) <= COIL_FRAME_MAX, \
-                        "struct " #T ": a frame is at most " \
-                        COILI_TEXT(COIL_FRAME_MAX) " bytes " \
-                        "(COIL_FRAME_MAX): keep a large buffer behind a " \
-                        "pointer, as from coil_alloc()"); \
+         _Static_assert( \
+             sizeof(struct T) <= COIL_FRAME_BYTES_MAX, \
+             "struct " #T ": a frame is at most " COILI_TEXT( \
+                 COIL_FRAME_BYTES_MAX) " bytes " \
+                                       "(COIL_FRAME_BYTES_MAX): keep a large " \
+                                       "buffer behind a " \
+                                       "pointer, as from coil_alloc()"); \
          _Static_assert(_Alignof(struct T) <= 16, \
                         "struct " #T ": a frame is aligned to at most 16 " \
                         "bytes: keep what needs more behind a pointer, as " \
@@ -956,7 +959,8 @@ COIL_API struct coil_coro *coili_frame_new(coil_step_fn *step, uint32_t block);
 COIL_API struct coil_coro *coili_spawn_frame(coil_step_fn *step, uint32_t block,
                                              unsigned handle);
 COIL_API struct coil_task *coili_nomem_task(void);
-COIL_API void coili_run_begin(const struct coil_options *options, uint32_t abi);
+COIL_API void coili_run_begin(const struct coil_loop_options *options,
+                              uint32_t abi);
 COIL_API int coili_run_end(struct coil_future *main, enum coili_kind kind,
                            void *result);
 COIL_API void coili_run_on_begin(struct coil_loop *loop, uint32_t abi);
@@ -1170,7 +1174,7 @@ COIL_NODISCARD static inline __attribute__((always_inline)) struct coil_future *
 coili_call(struct coil_coro *co, size_t size, const void *args)
 {
     if (!co)
-        return coil_future_nomem();
+        return coil_future_from_nomem();
     memcpy((char *)co + sizeof *co, (const char *)args + sizeof *co,
            size - sizeof *co);
     return &co->future;
@@ -1293,7 +1297,7 @@ COIL_API void coil_release(struct coil_coro *co, void *object);
  * Lifetime  takes
  * Source    coroutine.close()
  */
-COIL_API void coil_drop(struct coil_future *future);
+COIL_API void coil_discard(struct coil_future *future);
 
 /*
  * In FINALLY: the error with which the body has ended, or 0, to decide between

@@ -28,7 +28,8 @@ enum {
     COIL_EPROTOCOL = -4103,   /* the peer broke the protocol; code: reason */
     COIL_EDISCONNECTED = -4104, /* the peer closed before it answered */
     COIL_EBROKEN = -4105,     /* one who is needed for it has gone */
-    COIL_ENOTREADY = -4106    /* the task ended before it was ready */
+    COIL_ENOTREADY = -4106,   /* the task ended before it was ready */
+    COIL_ENOTHREAD = -4107    /* no thread can be started */
 };
 
 /* Where a request was when it failed; upper 8 bits of a detail. */
@@ -82,8 +83,8 @@ COIL_API const char *coil_explain(int err, uint32_t detail, char *buf,
  * Lifetime  lends `words`: a function that returns a static string, "" for
  *           what it does not know. May be called by any thread
  */
-typedef const char *coil_words_fn(int err, uint32_t detail);
-COIL_API void coil_explain_with(coil_words_fn *words);
+typedef const char *coil_explain_fn(int err, uint32_t detail);
+COIL_API void coil_explain_with(coil_explain_fn *words);
 
 /* The name of a phase: "resolve", "pool", "connect"...; "" for none. */
 COIL_API const char *coil_phase_name(enum coil_phase phase);

@@ -29,8 +29,9 @@ struct coil_exception {
 typedef void coil_exception_fn(const struct coil_exception *what, void *arg);
 
 /*
- * Have `fn(what, arg)` called for each; NULL: a line on stderr. What is reported
- * while it runs goes to stderr, so that it cannot call itself for ever.
+ * Have `fn(what, arg)` called for each; NULL: a line on stderr. What is
+ * reported while it runs goes to stderr, so that it cannot call itself for
+ * ever.
  *
  * Lifetime  lends `arg` until another one is set or the loop is closed; what
  *           the handler is given is good until it returns
@@ -46,7 +47,7 @@ COIL_API void coil_loop_set_exception_handler(struct coil_loop *loop,
  * Source    asyncio loop.get_exception_handler()
  */
 COIL_API coil_exception_fn *
-coil_loop_exception_handler(const struct coil_loop *loop, void **arg);
+coil_loop_get_exception_handler(const struct coil_loop *loop, void **arg);
 
 /*
  * Report something to the handler of this thread's loop: for libraries, where
@@ -56,14 +57,14 @@ coil_loop_exception_handler(const struct coil_loop *loop, void **arg);
  * Lifetime  copies nothing: `what` is the caller's
  * Source    asyncio loop.call_exception_handler()
  */
-COIL_API void coil_report(const struct coil_exception *what);
+COIL_API void coil_call_exception_handler(const struct coil_exception *what);
 
 /*
  * What happens without a handler: a line on stderr, and one that says where.
  *
  * Source    asyncio loop.default_exception_handler()
  */
-COIL_API void coil_report_default(const struct coil_exception *what);
+COIL_API void coil_default_exception_handler(const struct coil_exception *what);
 
 COIL_END_DECLS
 

@@ -38,13 +38,14 @@ struct coil_executor;
 /* Start with COIL_EXECUTOR_OPTIONS_INIT; 0 means the default. */
 struct coil_executor_options {
     size_t size;         /* sizeof(struct coil_executor_options) */
-    unsigned threads;    /* at the most; 4 more than processors, at most 32 */
+    unsigned
+        threads_limit;   /* at the most; 4 more than processors, at most 32 */
     size_t stack_bytes;  /* of each; the system's default, mostly 8 MiB */
     const char *name;    /* threads are "NAME-1", "NAME-2", cut to 15; "coil" */
 };
 
 #define COIL_EXECUTOR_OPTIONS_INIT \
-    { .size = sizeof(struct coil_executor_options) }
+    COILI_OPTIONS_INIT(struct coil_executor_options)
 
 /*
  * Make an executor; it has no thread yet. Any thread may make one and several
@@ -95,7 +96,7 @@ typedef struct coil_result coil_job_fn(void *arg);
  * Result    what `run` returned. A pointer that nobody takes is lost; see
  *           coil_run_in_executor_take(), and ASYNC_GIVES
  * Errors    what `run` returned, with its detail; COIL_ECLOSED after a
- *           shutdown; -EAGAIN no thread can be had; -ENOMEM; -ECANCELED it was
+ *           shutdown; COIL_ENOTHREAD; -ENOMEM; -ECANCELED it was
  *           not begun
  * Lifetime  lends `arg` until it is done, which is after `run` has returned
  * Source    asyncio loop.run_in_executor()
@@ -145,13 +146,13 @@ coil_run_in_executor_take(struct coil_executor *executor,
 COIL_API int coil_set_default_executor(struct coil_executor *executor);
 
 /* Counters, asked for by any thread. */
-struct coil_executor_counters {
+struct coil_executor_stats {
     unsigned threads; /* there are */
     unsigned idle;    /* of them */
     unsigned waiting; /* jobs in line */
 };
-COIL_API void coil_executor_stats(struct coil_executor *executor,
-                                  struct coil_executor_counters *out);
+COIL_API void coil_executor_get_stats(struct coil_executor *executor,
+                                      struct coil_executor_stats *out);
 
 COIL_END_DECLS
 

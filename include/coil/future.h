@@ -122,7 +122,7 @@ COIL_API bool coil_future_cancel(struct coil_future *future);
  * True once the future has begun. A plain future of coil_future_new() has
  * always begun, and so has a task. False for a future that a call returns to be
  * awaited: a coroutine made by CALL, an operation such as coil_recv(), a
- * coil_sleep(), and a result that was ready at once (coil_future_done_with()).
+ * coil_sleep(), and a result that was ready at once (coil_future_from_int()).
  * An operation that was made a task begins in the task's first step.
  */
 COIL_API bool coil_future_started(const struct coil_future *future);
@@ -254,36 +254,25 @@ struct coil_custom {
  * struct coil_custom; the rest is zero.
  *
  * Result    the future's memory; NULL without memory: return
- *           coil_future_nomem() in its place
+ *           coil_future_from_nomem() in its place
  * Lifetime  gives; its class's free() returns it with coil_custom_free()
  */
 COIL_API void *coil_custom_new(const struct coil_future_class *cls,
                                size_t size);
 COIL_API void coil_custom_free(void *custom);
 
-/*
- * Begin a future of a class, if it has not begun, and let it end by itself:
- * for what needs nobody to wait, such as closing. Allocates nothing. It is no
- * child: nothing may be lent to it.
- *
- * Lifetime  takes
- */
-COIL_API void coil_future_detach(struct coil_future *future);
-
 /* A future that has failed with -ENOMEM; it is static and never freed. */
-COIL_API struct coil_future *coil_future_nomem(void);
+COIL_API struct coil_future *coil_future_from_nomem(void);
 
 /*
- * A future that is done and holds `err` or the integer `value` (err 0).
+ * A future that is done: it holds an integer, a pointer (which stays the
+ * caller's), or an error and its detail.
  *
- * Lifetime  gives
+ * Result    the future; without memory one that failed with -ENOMEM
+ * Lifetime  gives one reference
  */
-COIL_API struct coil_future *coil_future_done_with(int err, int64_t value);
-
-/* The same with a pointer, which stays yours. */
-COIL_API struct coil_future *coil_future_done_pointer(void *value);
-
-/* The same with an error and its detail. */
+COIL_API struct coil_future *coil_future_from_int(int64_t value);
+COIL_API struct coil_future *coil_future_from_pointer(void *value);
 COIL_API struct coil_future *coil_future_from_error(int err, uint32_t detail);
 
 COIL_END_DECLS

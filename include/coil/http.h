@@ -5,14 +5,14 @@
 /*
  * http.h: an HTTP client.
  *
- *     my->session = coil_session_new(NULL);
- *     AWAIT_TO(my->response, coil_get(my->session, "http://localhost/"));
- *     AWAIT(coil_response_read(my->response));
- *     puts(coil_response_body(my->response));
+ *     my->session = coil_http_session_new(NULL);
+ *     AWAIT_TO(my->response, coil_http_get(my->session, "http://localhost/"));
+ *     AWAIT(coil_http_response_read(my->response));
+ *     puts(coil_http_response_body(my->response));
  *
  *     FINALLY;
- *         coil_response_free(my->response);
- *         AWAIT(coil_session_close(my->session));
+ *         coil_http_response_free(my->response);
+ *         AWAIT(coil_http_session_close(my->session));
  *
  * A session keeps connections for the next request to the same host and port.
  * It never has more than options.limit of them; who finds none free waits his
@@ -45,11 +45,11 @@
 
 COIL_BEGIN_DECLS
 
-struct coil_session;
-struct coil_response;
+struct coil_http_session;
+struct coil_http_response;
 
 /* One header line. Two strings, without line ends. */
-struct coil_header {
+struct coil_http_header {
     const char *name;
     const char *value;
 };
@@ -59,49 +59,50 @@ struct coil_header {
  * 0: not at all.
  */
 struct coil_http_timeouts {
-    int64_t total;   /* from the await of the request to the body's last
+    int64_t total_ns;   /* from the await of the request to the body's last
                         byte, all that follows included; 300 s */
-    int64_t pool;    /* for a connection to be free; COIL_NEVER */
-    int64_t connect; /* for the name to be resolved, and for each of its
+    int64_t pool_ns;    /* for a connection to be free; COIL_NEVER */
+    int64_t connect_ns; /* for the name to be resolved, and for each of its
                         addresses to answer; 30 s */
-    int64_t read;    /* for the next bytes of the answer; does not run while
+    int64_t read_ns;    /* for the next bytes of the answer; does not run while
                         the body is sent, nor while it is you who is not
                         reading; COIL_NEVER */
 };
 
 /* ---- Sessions --------------------------------------------------------- */
 
-/* How a session is made. Start with COIL_SESSION_INIT; 0 is the default. */
-struct coil_session_options {
-    size_t size;             /* sizeof(struct coil_session_options) */
+/* Start with COIL_HTTP_SESSION_OPTIONS_INIT; 0 means the default. */
+struct coil_http_session_options {
+    size_t size;             /* sizeof(struct coil_http_session_options) */
     unsigned limit;          /* connections in all; 100 */
     unsigned limit_per_host; /* to one host and port; no limit of its own */
     int64_t keepalive_ns;    /* an unused connection is kept; 15 s */
-    size_t body_bytes_max;   /* coil_response_read keeps no more; 64 MiB */
+    size_t body_bytes_max;   /* coil_http_response_read keeps no more; 64 MiB */
     uint32_t head_bytes_max; /* of an answer; 64 KiB; at most 256 KiB - 1 */
     uint16_t line_bytes_max; /* of a line in it; 8190 */
-    uint16_t headers_max;    /* lines in it; 128 */
+    uint16_t headers_limit;  /* lines in it; 128 */
     struct coil_http_timeouts timeouts;
     const char *user_agent;  /* "coil/VERSION"; "" for none */
-    const struct coil_header *headers; /* sent with every request that does
+    const struct coil_http_header *headers; /* sent with every request that does
                                           not say otherwise */
     size_t headers_n;
-    bool no_retry;           /* see coil_request */
+    bool no_retry; /* see coil_http_send */
 };
 
-#define COIL_SESSION_INIT { .size = sizeof(struct coil_session_options) }
+#define COIL_HTTP_SESSION_OPTIONS_INIT \
+    COILI_OPTIONS_INIT(struct coil_http_session_options)
 
 /*
  * Make a session. One for the whole program is the rule.
  *
  * Result    the session; NULL without memory: requests of NULL fail with
  *           -ENOMEM, to close it is fine
- * Lifetime  gives (coil_session_close, awaited); copies `options`, NULL for
- *           the defaults, and all it points to
+ * Lifetime  gives (coil_http_session_close, awaited); copies `options`, NULL
+ *           for the defaults, and all it points to
  * Source    aiohttp.ClientSession with its TCPConnector
  */
-COIL_API COIL_NODISCARD struct coil_session *
-coil_session_new(const struct coil_session_options *options);
+COIL_API COIL_NODISCARD struct coil_http_session *
+coil_http_session_new(const struct coil_http_session_options *options);
 
 /*
  * Close: requests under way and those who wait for a connection end with
@@ -113,7 +114,7 @@ coil_session_new(const struct coil_session_options *options);
  * Source    aiohttp ClientSession.close(), which does not wait
  */
 COIL_API COIL_NODISCARD struct coil_future *
-coil_session_close(struct coil_session *session);
+coil_http_session_close(struct coil_http_session *session);
 
 /* ---- Requests --------------------------------------------------------- */
 
@@ -121,7 +122,8 @@ coil_session_close(struct coil_session *session);
 struct coil_http_request {
     const char *url;
     const char *method;      /* "GET" */
-    const struct coil_header *headers; /* in this order, after Host; one that
+    const struct coil_http_header
+        *headers; /* in this order, after Host; one that
                                           the session sends too replaces it.
                                           Not Host, Content-Length and
                                           Transfer-Encoding: -EINVAL */
@@ -140,7 +142,7 @@ struct coil_http_request {
  *                                      .method = "PUT",
  *                                      .body = my->text,
  *                                      .body_size = my->size };
- *     AWAIT_TO(my->response, coil_request(my->session, &put));
+ *     AWAIT_TO(my->response, coil_http_send(my->session, &put));
  *
  * Host, User-Agent, Accept and Content-Length are sent by themselves; the URL
  * is sent as you wrote it. Redirects are answers like any other; interim
@@ -154,39 +156,43 @@ struct coil_http_request {
  * An answer of 300 or above that comes before the whole body is sent stops the
  * sending; one below waits for it.
  *
- * Result    a struct coil_response *
+ * Result    a struct coil_http_response *
  * Errors    see above
- * Lifetime  gives (coil_response_free); freed if nobody takes it. Copies all
- *           but `body`, which is lent until it is done
+ * Lifetime  gives (coil_http_response_free); freed if nobody takes it. Copies
+ *           all but `body`, which is lent until it is done
  * Source    aiohttp ClientSession.request()
  */
 COIL_API COIL_NODISCARD struct coil_future *
-coil_request(struct coil_session *session,
-             const struct coil_http_request *request);
+coil_http_send(struct coil_http_session *session,
+               const struct coil_http_request *request);
 
 /*
- * GET a URL: coil_request() with nothing else.
+ * GET a URL: coil_http_send() with nothing else.
  *
- * Result    a struct coil_response *
- * Lifetime  gives (coil_response_free); copies `url`
+ * Result    a struct coil_http_response *
+ * Lifetime  gives (coil_http_response_free); copies `url`
  * Source    aiohttp ClientSession.get()
  */
 COIL_API COIL_NODISCARD struct coil_future *
-coil_get(struct coil_session *session, const char *url);
+coil_http_get(struct coil_http_session *session, const char *url);
 
 /* ---- Responses: the head ---------------------------------------------- */
 
 /* 200, 404... */
-COIL_API int coil_response_status(const struct coil_response *response);
+COIL_API int
+coil_http_response_status(const struct coil_http_response *response);
 
 /* "OK", "Not Found"; "" if the server gave none. Views the response. */
-COIL_API const char *coil_response_reason(const struct coil_response *response);
+COIL_API const char *
+coil_http_response_reason(const struct coil_http_response *response);
 
 /* 10 for HTTP/1.0, 11 for HTTP/1.1. */
-COIL_API int coil_response_version(const struct coil_response *response);
+COIL_API int
+coil_http_response_version(const struct coil_http_response *response);
 
 /* The Content-Length, also of the answer to a HEAD; -1 without one. */
-COIL_API int64_t coil_response_length(const struct coil_response *response);
+COIL_API int64_t
+coil_http_response_content_length(const struct coil_http_response *response);
 
 /*
  * The first header of a name; capitals do not matter.
@@ -195,21 +201,22 @@ COIL_API int64_t coil_response_length(const struct coil_response *response);
  * Lifetime  views the response
  * Source    aiohttp ClientResponse.headers
  */
-COIL_API const char *coil_response_header(const struct coil_response *response,
-                                          const char *name);
+COIL_API const char *
+coil_http_response_header(const struct coil_http_response *response,
+                          const char *name);
 
 /*
  * All headers, in the order in which they came.
  *
- *     for (h = coil_response_headers(r); h->name; h++)
+ *     for (h = coil_http_response_headers(r); h->name; h++)
  *         printf("%s: %s\n", h->name, h->value);
  *
  * Result    an array that ends with a NULL name
  * Lifetime  views the response
  * Source    aiohttp ClientResponse.raw_headers
  */
-COIL_API const struct coil_header *
-coil_response_headers(const struct coil_response *response);
+COIL_API const struct coil_http_header *
+coil_http_response_headers(const struct coil_http_response *response);
 
 /* ---- Responses: the body ---------------------------------------------- */
 
@@ -218,23 +225,25 @@ coil_response_headers(const struct coil_response *response);
  * The connection is free for others when this is done. Read already? Then it is
  * done at once. If it is cancelled, the next call goes on where it stopped.
  *
- * Result    its size, as coil_response_size() says
+ * Result    its size, as coil_http_response_size() says
  * Errors    COIL_ELIMIT above body_bytes_max, and those above, in the phase
  *           BODY: the rest is lost; -EBUSY another task reads; -ECANCELED
  * Source    aiohttp ClientResponse.read()
  */
 COIL_API COIL_NODISCARD struct coil_future *
-coil_response_read(struct coil_response *response);
+coil_http_response_read(struct coil_http_response *response);
 
 /*
- * What coil_response_read has read, also before it has failed. A NUL stands
- * behind the last byte.
+ * What coil_http_response_read has read, also before it has failed. A NUL
+ * stands behind the last byte.
  *
  * Result    "" and 0 before
- * Lifetime  views the response; until coil_response_read is called again
+ * Lifetime  views the response; until coil_http_response_read is called again
  */
-COIL_API const char *coil_response_body(const struct coil_response *response);
-COIL_API size_t coil_response_size(const struct coil_response *response);
+COIL_API const char *
+coil_http_response_body(const struct coil_http_response *response);
+COIL_API size_t
+coil_http_response_size(const struct coil_http_response *response);
 
 /*
  * Wait for the next piece of the body, however large it is. It stays where it
@@ -242,35 +251,37 @@ COIL_API size_t coil_response_size(const struct coil_response *response);
  * held back.
  *
  *     for (;;) {
- *         AWAIT_TO(my->n, coil_response_next(my->response));
+ *         AWAIT_TO(my->n, coil_http_response_next(my->response));
  *         if (my->n == 0)
  *             break;
- *         AWAIT(coil_write(my->fd, coil_response_piece(my->response), my->n));
+ *         my->piece = coil_http_response_piece(my->response);
+ *         AWAIT(coil_write(my->fd, my->piece, my->n));
  *     }
  *
  * Result    its size; 0 at the end of the body
- * Errors    as coil_response_read, but for the limit
+ * Errors    as coil_http_response_read, but for the limit
  * Source    aiohttp StreamReader.iter_any()
  */
 COIL_API COIL_NODISCARD struct coil_future *
-coil_response_next(struct coil_response *response);
+coil_http_response_next(struct coil_http_response *response);
 
 /*
- * The piece that coil_response_next has waited for.
+ * The piece that coil_http_response_next has waited for.
  *
  * Lifetime  views: until the next call that reads or frees the response
  */
-COIL_API const char *coil_response_piece(const struct coil_response *response);
+COIL_API const char *
+coil_http_response_piece(const struct coil_http_response *response);
 
 /*
  * Read the rest of the body and throw it away, so that the connection can be
  * used again.
  *
  * Result    bytes thrown away
- * Errors    as coil_response_next
+ * Errors    as coil_http_response_next
  */
 COIL_API COIL_NODISCARD struct coil_future *
-coil_response_skip(struct coil_response *response);
+coil_http_response_skip(struct coil_http_response *response);
 
 /*
  * Free the response. Its connection is given on if the body was read to its
@@ -280,7 +291,7 @@ coil_response_skip(struct coil_response *response);
  * Lifetime  takes the response; NULL is fine
  * Source    aiohttp ClientResponse.close()
  */
-COIL_API void coil_response_free(struct coil_response *response);
+COIL_API void coil_http_response_free(struct coil_http_response *response);
 
 COIL_END_DECLS
 

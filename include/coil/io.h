@@ -11,7 +11,7 @@
  * result if it succeeded all the same. A buffer on the stack of the current
  * step aborts: it would be gone by then.
  *
- * All of them fail with -ECANCELED, -ENOMEM and, when options.operations_max
+ * All of them fail with -ECANCELED, -ENOMEM and, when options.operations_limit
  * are in flight, -ENOBUFS; with whatever the system call of their name says;
  * and with -EINVAL for a negative descriptor.
  */

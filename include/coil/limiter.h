@@ -32,11 +32,11 @@ struct coil_limiter {
     struct coil_waiters line;
     struct coili_borrower *table; /* who has a token or waits for one */
     size_t room, n;
-    size_t total, borrowed;
+    size_t limit, borrowed;
 };
 
 /* Source: trio.CapacityLimiter */
-COIL_API void coil_limiter_init(struct coil_limiter *limiter, size_t total);
+COIL_API void coil_limiter_init(struct coil_limiter *limiter, size_t limit);
 
 /*
  * Borrow a token, waiting for it in the order of arrival: for the task that
@@ -68,20 +68,20 @@ COIL_API void coil_limiter_release_for(struct coil_limiter *limiter,
                                        const void *borrower);
 
 /*
- * From now on there are `total` tokens. More: those who wait get them at once.
+ * From now on there are `limit` tokens. More: those who wait get them at once.
  * Fewer than are borrowed: nobody gets one until enough are back.
  *
  * Source    trio CapacityLimiter.total_tokens
  */
-COIL_API void coil_limiter_resize(struct coil_limiter *limiter, size_t total);
+COIL_API void coil_limiter_resize(struct coil_limiter *limiter, size_t limit);
 
-struct coil_limiter_counters {
-    size_t total, borrowed;
+struct coil_limiter_stats {
+    size_t limit, borrowed;
     size_t available; /* to be had without waiting */
     size_t waiting;
 };
-COIL_API void coil_limiter_stats(const struct coil_limiter *limiter,
-                                 struct coil_limiter_counters *out);
+COIL_API void coil_limiter_get_stats(const struct coil_limiter *limiter,
+                                     struct coil_limiter_stats *out);
 
 COIL_END_DECLS
 

@@ -33,8 +33,8 @@ struct coil_link {
  * Lifetime  lends `link` until it was called or undone; shares `future`
  * Source    gevent Greenlet.link(), link_value(), link_exception()
  */
-COIL_API void coil_link_to(struct coil_link *link, struct coil_future *future,
-                           coil_link_fn *ok, coil_link_fn *failed, void *arg);
+COIL_API void coil_link_add(struct coil_link *link, struct coil_future *future,
+                            coil_link_fn *ok, coil_link_fn *failed, void *arg);
 
 /*
  * Withdraw it.
@@ -42,7 +42,7 @@ COIL_API void coil_link_to(struct coil_link *link, struct coil_future *future,
  * Result    false if the call was made already, or the link never was
  * Source    gevent Greenlet.unlink()
  */
-COIL_API bool coil_unlink(struct coil_link *link);
+COIL_API bool coil_link_remove(struct coil_link *link);
 
 COIL_END_DECLS
 

@@ -11,10 +11,10 @@
  *
  * Most programs never name the loop: RUN() in coroutine.h makes it, runs a
  * coroutine and closes it. A program with a main loop of its own uses
- * coil_loop_new, coil_run_until and coil_loop_close.
+ * coil_loop_new, coil_loop_run_until_complete and coil_loop_close.
  *
  * A loop belongs to the thread that made it; only coil_call_soon_threadsafe and
- * coil_alert_raise (alert.h) may come from others.
+ * coil_wakeup_send (wakeup.h) may come from others.
  *
  * After fork() the child has no loop: what it has copies of, loop, tasks and
  * futures, is the parent's and is not to be touched. It may make a loop of its
@@ -35,10 +35,10 @@ struct coil_loop;
 struct coil_task;
 
 /*
- * How a loop is made. Start with COIL_OPTIONS_INIT; 0 means the default.
+ * How a loop is made. Start with COIL_LOOP_OPTIONS_INIT; 0 means the default.
  *
- * In debug mode, which COIL_DEBUG=1 in the environment switches on as well, these
- * are told to the exception handler: a step or call that took longer than
+ * In debug mode, which COIL_DEBUG=1 in the environment switches on as well,
+ * these are told to the exception handler: a step or call that took longer than
  * slow_step_ns, with the line it was resumed at; a future that is dropped while
  * it is pending; by whom a coroutine was made that was never awaited. And these
  * abort: to complete, cancel, await or drop a future or a task of another
@@ -53,11 +53,11 @@ struct coil_task;
  * and what it and getaddrinfo() allocate; and what other threads share: ports,
  * executors, promises, tickets, channels.
  */
-struct coil_options {
-    size_t size;             /* sizeof(struct coil_options) */
-    unsigned entries;        /* of the submission queue; 64 */
+struct coil_loop_options {
+    size_t size;         /* sizeof(struct coil_loop_options) */
+    unsigned sq_entries; /* of the submission queue; 64 */
     unsigned cq_entries; /* of the completion queue, a power of two; 512 */
-    unsigned operations_max; /* in flight, then -ENOBUFS; 65536 */
+    unsigned operations_limit; /* in flight, then -ENOBUFS; 65536 */
     unsigned recv_buffers;   /* shared by all streams, power of two; 128 */
     unsigned recv_buffer_bytes; /* of one of them; 16384 */
     int64_t close_ns;        /* to drain when closing; 10 s */
@@ -65,17 +65,17 @@ struct coil_options {
     size_t arena_bytes;
     coil_exception_fn *on_exception; /* see exception.h */
     void *on_exception_arg;
-    unsigned resolver_threads; /* so many names looked up at once; 4 */
-    unsigned resolver_names; /* kept or asked for, then others wait; 64 */
+    unsigned resolver_threads_limit; /* so many names looked up at once; 4 */
+    unsigned resolver_names_limit; /* kept or asked for, then others wait; 64 */
     int64_t resolver_keep_ns; /* the age of an answer at the most; 10 s;
                                  COIL_NEVER: any; negative: none is kept */
-    unsigned leave_sigint;   /* 1: RUN does not touch it; see coroutine.h */
-    unsigned debug;          /* 1: look for mistakes; see above */
+    bool leave_sigint;        /* RUN does not touch it; see coroutine.h */
+    bool debug;               /* look for mistakes; see above */
     int64_t slow_step_ns;    /* debug: a step that takes longer is reported;
                                 100 ms */
 };
 
-#define COIL_OPTIONS_INIT { .size = sizeof(struct coil_options) }
+#define COIL_LOOP_OPTIONS_INIT COILI_OPTIONS_INIT(struct coil_loop_options)
 
 /*
  * Make this thread's loop.
@@ -86,17 +86,17 @@ struct coil_options {
  * Lifetime  gives; closed by coil_loop_close. Lends options->arena until then;
  *           copies the rest
  */
-COIL_API COIL_NODISCARD int coil_loop_new(struct coil_loop **out,
-                                          const struct coil_options *options);
+COIL_API COIL_NODISCARD int
+coil_loop_new(struct coil_loop **out, const struct coil_loop_options *options);
 
 /* This thread's loop, or NULL. */
 COIL_API struct coil_loop *coil_loop_current(void);
 
 /*
- * Cancel all tasks, wait for them and for the kernel, free the loop. Streams and
- * listeners that nobody closed are reported with their descriptors, which stay
- * open. What does not end within options.close_ns is dumped and aborts: coil
- * never gives back memory that the kernel still holds.
+ * Cancel all tasks, wait for them and for the kernel, free the loop. Streams
+ * and listeners that nobody closed are reported with their descriptors, which
+ * stay open. What does not end within options.close_ns is dumped and aborts:
+ * coil never gives back memory that the kernel still holds.
  */
 COIL_API void coil_loop_close(struct coil_loop *loop);
 
@@ -110,7 +110,8 @@ COIL_API bool coil_loop_closing(const struct coil_loop *loop);
  * Errors    COIL_ESTOPPED if coil_loop_stop came first
  * Source    asyncio loop.run_until_complete()
  */
-COIL_API int coil_run_until(struct coil_loop *loop, struct coil_task *task);
+COIL_API int coil_loop_run_until_complete(struct coil_loop *loop,
+                                          struct coil_task *task);
 
 /*
  * Run one pass; wait at most `timeout_ns` (0 or less: not at all; COIL_NEVER).
@@ -142,8 +143,8 @@ COIL_API int coil_loop_fd(struct coil_loop *loop);
 COIL_API int64_t coil_loop_timeout(struct coil_loop *loop);
 
 /*
- * Let the current pass finish and make coil_run_until return. Called before
- * coil_run_until, that one runs a single pass.
+ * Let the current pass finish and make coil_loop_run_until_complete return.
+ * Called before coil_loop_run_until_complete, that one runs a single pass.
  *
  * Source    asyncio loop.stop()
  */
@@ -166,8 +167,8 @@ COIL_API int coil_call_at(struct coil_handle *handle, int64_t deadline_ns,
 
 /*
  * Call `fn(arg)` when this thread's loop closes: all tasks have ended, and
- * nothing is in flight. The last to ask for it is called first. It may free what
- * it has in the loop, and must begin nothing.
+ * nothing is in flight. The last to ask for it is called first. It may free
+ * what it has in the loop, and must begin nothing.
  *
  * Lifetime  lends `handle` until it was called or cancelled
  * Source    contextlib.ExitStack.callback()
@@ -206,7 +207,7 @@ COIL_API void *coil_alloc(size_t size);
 COIL_API void coil_free(void *memory, size_t size);
 
 /* Counters since the loop was made. Asked for by its own thread. */
-struct coil_stats {
+struct coil_loop_stats {
     uint64_t passes;
     uint64_t enters;      /* system calls into the ring */
     uint64_t submitted;   /* operations given to the kernel */
@@ -217,8 +218,8 @@ struct coil_stats {
     unsigned tasks;       /* not done now; they are counted for this */
     size_t memory;        /* bytes taken from the system or the arena */
 };
-COIL_API void coil_loop_stats(const struct coil_loop *loop,
-                              struct coil_stats *out);
+COIL_API void coil_loop_get_stats(const struct coil_loop *loop,
+                                  struct coil_loop_stats *out);
 
 /*
  * Print the await tree of every task of this thread's loop: its name, the line

@@ -25,17 +25,17 @@ typedef struct coil_future *coil_source_fn(void *arg);
  * coil_map_unordered as they end. `source` is asked for the next call only
  * when there is room: a task that has ended, but was not read yet, counts.
  *
- *     FOR_AWAIT(my->task, coil_map_unordered(next_url, my, 100)) { ... }
+ *     FOR_AWAIT(my->task, coil_map_unordered(100, next_url, my)) { ... }
  *
  * Result    yields struct coil_task *, valid until the next turn of the loop
  * Errors    -EINVAL for limit 0
  * Lifetime  lends `arg` while the loop runs; leaving it cancels what runs
  * Source    gevent Pool.imap, imap_unordered; eventlet GreenPile
  */
-COIL_API COIL_NODISCARD struct coil_future *coil_map(coil_source_fn *source,
-                                                     void *arg, size_t limit);
 COIL_API COIL_NODISCARD struct coil_future *
-coil_map_unordered(coil_source_fn *source, void *arg, size_t limit);
+coil_map(size_t limit, coil_source_fn *source, void *arg);
+COIL_API COIL_NODISCARD struct coil_future *
+coil_map_unordered(size_t limit, coil_source_fn *source, void *arg);
 
 /*
  * The same for calls that a generator yields: a source that may await, a queue

@@ -31,16 +31,17 @@ struct coil_addr {
  *
  * Errors    -EINVAL
  */
-COIL_API int coil_addr_ip(struct coil_addr *out, const char *ip, uint16_t port);
+COIL_API int coil_addr_from_ip(struct coil_addr *out, const char *ip,
+                               uint16_t port);
 
 /*
  * The address of a Unix socket.
  *
  * Errors    -ENAMETOOLONG
  */
-COIL_API int coil_addr_unix(struct coil_addr *out, const char *path);
+COIL_API int coil_addr_from_path(struct coil_addr *out, const char *path);
 
-#define COIL_ADDR_TEXT_MAX 128
+#define COIL_ADDR_TEXT_BYTES_MAX 128
 
 /*
  * Write it down: "127.0.0.1:80", "[::1]:80", a path.
@@ -59,11 +60,11 @@ COIL_API int coil_addr_peer(struct coil_addr *out, int fd);
 
 /* ---- Names ------------------------------------------------------------ */
 
-#define COIL_RESOLVE_MAX 16
+#define COIL_RESOLVE_LIMIT 16
 
 struct coil_addrs {
     size_t n;
-    struct coil_addr list[COIL_RESOLVE_MAX];
+    struct coil_addr list[COIL_RESOLVE_LIMIT];
 };
 
 /*
@@ -72,17 +73,16 @@ struct coil_addrs {
  * for a while, an error is not. "localhost" is this machine: 127.0.0.1, then
  * ::1, and nobody is asked.
  *
- * The loop's options are the bounds: names beyond options.resolver_threads
- * wait for a thread, new ones beyond options.resolver_names wait until they
- * can be kept, both in the order of arrival. A lookup cannot be interrupted:
- * when those who wait are cancelled it goes on and its answer is kept, and
- * when the loop is closed its thread ends by itself, within the time-outs of
- * resolv.conf(5).
+ * The loop's options are the bounds: names beyond
+ * options.resolver_threads_limit wait for a thread, new ones beyond
+ * options.resolver_names_limit wait until they can be kept, both in the order
+ * of arrival. A lookup cannot be interrupted: when those who wait are cancelled
+ * it goes on and its answer is kept, and when the loop is closed its thread
+ * ends by itself, within the time-outs of resolv.conf(5).
  *
  * Result    0, and the addresses in *out in the order to be tried
- * Errors    COIL_ERESOLVE (the detail's code is EAI_*); -EAGAIN no thread can
- *           be started; -errno of the system for EAI_SYSTEM; -ECANCELED,
- *           -ENOMEM
+ * Errors    COIL_ERESOLVE (the detail's code is EAI_*); COIL_ENOTHREAD; -errno
+ *           of the system for EAI_SYSTEM; -ECANCELED, -ENOMEM
  * Lifetime  copies `host`; lends `out` until it is done
  * Source    asyncio loop.getaddrinfo(); getaddrinfo(3)
  */

@@ -8,7 +8,7 @@
  *     static int64_t prime(const void *request, size_t len,  // in a child
  *                          void *reply, size_t size);
  *
- *     int err = coil_process_pool_new(&my->pool, NULL);
+ *     int err = coil_process_pool_open(&my->pool, NULL);
  *     AWAIT_TO(my->n, coil_process_pool_run(my->pool, prime, &my->number,
  *                                           sizeof my->number, &my->answer,
  *                                           sizeof my->answer));
@@ -49,7 +49,7 @@ struct coil_process_pool_options {
 };
 
 #define COIL_PROCESS_POOL_OPTIONS_INIT \
-    { .size = sizeof(struct coil_process_pool_options) }
+    COILI_OPTIONS_INIT(struct coil_process_pool_options)
 
 /*
  * Make the children of a pool, which belongs to this thread's loop. A loop that
@@ -61,8 +61,8 @@ struct coil_process_pool_options {
  * Source    concurrent.futures.ProcessPoolExecutor; multiprocessing.Pool
  */
 COIL_API COIL_NODISCARD int
-coil_process_pool_new(struct coil_process_pool **out,
-                      const struct coil_process_pool_options *options);
+coil_process_pool_open(struct coil_process_pool **out,
+                       const struct coil_process_pool_options *options);
 
 /*
  * Runs in a child: answers `request` with at most `size` bytes in `reply`; both

@@ -69,7 +69,7 @@ COIL_API void coil_queue_init_priority(struct coil_queue *queue, size_t limit,
 
 /*
  * Free its storage. Items in it are forgotten: get them first, or see
- * coil_queue_close_now(). Somebody waits: aborts.
+ * coil_queue_shutdown_now(). Somebody waits: aborts.
  */
 COIL_API void coil_queue_fini(struct coil_queue *queue);
 
@@ -117,7 +117,7 @@ COIL_API COIL_NODISCARD struct coil_future *
 coil_queue_items(struct coil_queue *queue);
 
 /* Items in it; none there; no room for one without waiting. */
-COIL_API size_t coil_queue_size(const struct coil_queue *queue);
+COIL_API size_t coil_queue_count(const struct coil_queue *queue);
 COIL_API bool coil_queue_empty(const struct coil_queue *queue);
 COIL_API bool coil_queue_full(const struct coil_queue *queue);
 
@@ -147,7 +147,7 @@ coil_queue_join(struct coil_queue *queue);
  *
  * Source    asyncio Queue.shutdown(); close() of a Go channel
  */
-COIL_API void coil_queue_close(struct coil_queue *queue);
+COIL_API void coil_queue_shutdown(struct coil_queue *queue);
 
 /*
  * The same, and nobody gets what is in it: each item counts as dealt with and
@@ -155,9 +155,9 @@ COIL_API void coil_queue_close(struct coil_queue *queue);
  *
  * Source    asyncio Queue.shutdown(immediate=True)
  */
-COIL_API void coil_queue_close_now(struct coil_queue *queue,
-                                   coil_call_fn *free_item);
-COIL_API bool coil_queue_closed(const struct coil_queue *queue);
+COIL_API void coil_queue_shutdown_now(struct coil_queue *queue,
+                                      coil_call_fn *free_item);
+COIL_API bool coil_queue_is_shutdown(const struct coil_queue *queue);
 
 /* ---- For your own primitives -------------------------------------------- */
 
@@ -168,8 +168,8 @@ COIL_API bool coil_queue_closed(const struct coil_queue *queue);
  * A `granted` function is called with NULL if the queue was closed, with
  * something else if the item is got, or put.
  */
-struct coil_queue_turn {
-    struct coil_place place;
+struct coil_queue_waiter {
+    struct coil_waiter place;
     struct coil_queue *queue;
     void *item;
     uint64_t ticket; /* this and the rest are private */
@@ -184,10 +184,10 @@ struct coil_queue_turn {
  * Lifetime  lends `queue` and, of a get, `turn` until the item was taken or put
  *           back
  */
-COIL_API int coil_queue_turn_get(struct coil_queue_turn *turn,
-                                 struct coil_queue *queue);
-COIL_API int coil_queue_turn_put(struct coil_queue_turn *turn,
-                                 struct coil_queue *queue);
+COIL_API int coil_queue_waiter_get(struct coil_queue_waiter *turn,
+                                   struct coil_queue *queue);
+COIL_API int coil_queue_waiter_put(struct coil_queue_waiter *turn,
+                                   struct coil_queue *queue);
 
 /*
  * Stand in line, after -EAGAIN and before anything else is done to the queue.
@@ -195,19 +195,19 @@ COIL_API int coil_queue_turn_put(struct coil_queue_turn *turn,
  * Errors    -ENOMEM, of a put
  * Lifetime  lends `turn` until it was granted or given up
  */
-COIL_API int coil_queue_turn_wait(struct coil_queue_turn *turn,
-                                  coil_granted_fn *granted);
+COIL_API int coil_queue_waiter_enter(struct coil_queue_waiter *turn,
+                                     coil_granted_fn *granted);
 
 /* Leave the line, if it stands in one. */
-COIL_API void coil_queue_turn_give_up(struct coil_queue_turn *turn);
+COIL_API void coil_queue_waiter_leave(struct coil_queue_waiter *turn);
 
 /*
  * The end of a get that was granted: the item is somebody's, or nobody took it
  * and it goes back to its old place. Only the first call counts, and none if
  * there is no item.
  */
-COIL_API void coil_queue_turn_taken(struct coil_queue_turn *turn);
-COIL_API void coil_queue_turn_put_back(struct coil_queue_turn *turn);
+COIL_API void coil_queue_waiter_taken(struct coil_queue_waiter *turn);
+COIL_API void coil_queue_waiter_put_back(struct coil_queue_waiter *turn);
 
 COIL_END_DECLS
 

@@ -37,7 +37,7 @@ coil_race(struct coil_task *const *tasks, size_t n);
 struct coil_race_log {
     int *errors;   /* of each call in the order in which they began; 0 for the
                       winner, -ECANCELED for who lost; may be NULL */
-    size_t room;   /* of `errors`; those beyond are not told */
+    size_t errors_n; /* elements of `errors`; calls beyond are not noted */
     size_t begun;  /* calls that began */
     size_t winner; /* its number; SIZE_MAX: none */
 };
@@ -57,8 +57,8 @@ struct coil_race_log {
  * Source    asyncio.staggered.staggered_race(); RFC 8305, happy eyeballs
  */
 COIL_API COIL_NODISCARD struct coil_future *
-coil_staggered_race(coil_source_fn *source, void *arg, int64_t delay_ns,
-                    struct coil_race_log *log);
+coil_staggered_race(int64_t delay_ns, struct coil_race_log *log,
+                    coil_source_fn *source, void *arg);
 
 COIL_END_DECLS
 

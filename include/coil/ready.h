@@ -7,7 +7,7 @@
  *
  *     my->ready = coil_future_new();
  *     my->server = SPAWN(serve, .ready = coil_future_ref(my->ready));
- *     AWAIT_TO(my->port, coil_until_ready(my->server, my->ready));
+ *     AWAIT_TO(my->port, coil_wait_ready(my->server, my->ready));
  *
  * The task completes the future when it can be used, with what its users need,
  * and goes on; coil_future_unref(my->ready) stands in its FINALLY.
@@ -29,7 +29,7 @@ COIL_BEGIN_DECLS
  * Source    trio nursery.start(), anyio TaskGroup.start()
  */
 COIL_API COIL_NODISCARD struct coil_future *
-coil_until_ready(struct coil_task *task, struct coil_future *ready);
+coil_wait_ready(struct coil_task *task, struct coil_future *ready);
 
 COIL_END_DECLS
 

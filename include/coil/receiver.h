@@ -37,7 +37,7 @@ typedef void coil_received_fn(void *arg, int res, struct coil_piece *piece);
 
 /*
  * Begin to receive from a socket. What goes wrong from now on is told by
- * `received`; want of memory, or operations_max reached, only delays.
+ * `received`; want of memory, or operations_limit reached, only delays.
  *
  * Result    0
  * Errors    -ENOMEM, -ENOBUFS; of the registration of the shared buffers

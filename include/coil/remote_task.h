@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: MIT
-#ifndef COIL_TICKET_H
-#define COIL_TICKET_H
+#ifndef COIL_REMOTE_TASK_H
+#define COIL_REMOTE_TASK_H
 
 /*
- * ticket.h: a loop works for another thread, which may wait for it.
+ * remote_task.h: a loop works for another thread, which may wait for it.
  *
  *     static struct coil_future *ask(void *arg)     // in the loop
  *     {
  *         return CALL(lookup, .name = arg);
  *     }
  *
- *     struct coil_ticket *ticket = coil_submit(port, &(struct coil_errand){
- *         .make = ask, .arg = strdup("alice"), .free_arg = free });
+ *     struct coil_remote_job job = { .make = ask, .arg = strdup("alice"),
+ *                                    .free_arg = free };
+ *     struct coil_remote_task *task = coil_remote_spawn(remote, &job);
  *     struct coil_result result;                    // in any other thread
- *     if (coil_ticket_wait(ticket, COIL_SECONDS(5), &result) == -ETIMEDOUT)
- *         coil_ticket_cancel(ticket);
- *     coil_ticket_unref(ticket);
+ *     if (coil_remote_task_join(task, COIL_SECONDS(5), &result) == -ETIMEDOUT)
+ *         coil_remote_task_cancel(task);
+ *     coil_remote_task_unref(task);
  *
  * A future is made in the thread of its loop: so it is a function that goes
  * there, and what it makes becomes a task of the loop's.
@@ -28,13 +29,13 @@
 
 COIL_BEGIN_DECLS
 
-struct coil_ticket;
+struct coil_remote_task;
 
 /* Called in the loop: a coroutine or any future; NULL counts as -ENOMEM. */
-typedef struct coil_future *coil_make_fn(void *arg);
+typedef struct coil_future *coil_remote_make_fn(void *arg);
 
-struct coil_errand {
-    coil_make_fn *make;
+struct coil_remote_job {
+    coil_remote_make_fn *make;
     void *arg;
     coil_call_fn *free_arg;    /* NULL: nothing is to be freed */
     coil_call_fn *free_result; /* of a pointer that nobody took; or NULL */
@@ -44,15 +45,16 @@ struct coil_errand {
  * Have `make(arg)` called in the loop and what it returns run there, as a task
  * that closing the loop cancels. In any thread, also in that of the loop.
  *
- * Result    a ticket, also if the loop has closed or closes: then it is done,
+ * Result    a task, also if the loop has closed or closes: then it is done,
  *           with COIL_ECLOSED, and `make` is not called. NULL without memory
- * Lifetime  gives; coil_ticket_unref takes it back. Takes errand->arg, also on
- *           error: free_arg(arg) is called when the task has ended or is not
+ * Lifetime  gives; coil_remote_task_unref takes it back. Takes job->arg, also
+ *           on error: free_arg(arg) is called when the task has ended or is not
  *           going to begin; copies the rest
  * Source    asyncio.run_coroutine_threadsafe()
  */
-COIL_API COIL_NODISCARD struct coil_ticket *
-coil_submit(struct coil_port *port, const struct coil_errand *errand);
+COIL_API COIL_NODISCARD struct coil_remote_task *
+coil_remote_spawn(struct coil_remote *remote,
+                  const struct coil_remote_job *job);
 
 /*
  * Block this thread until it is done. In the loop's own thread, which would
@@ -65,11 +67,11 @@ coil_submit(struct coil_port *port, const struct coil_errand *errand);
  * Lifetime  a pointer in *out is yours
  * Source    concurrent.futures Future.result(timeout), exception(timeout)
  */
-COIL_API int coil_ticket_wait(struct coil_ticket *ticket, int64_t timeout_ns,
-                              struct coil_result *out);
+COIL_API int coil_remote_task_join(struct coil_remote_task *task,
+                                   int64_t timeout_ns, struct coil_result *out);
 
 /* True once it is done. */
-COIL_API bool coil_ticket_done(struct coil_ticket *ticket);
+COIL_API bool coil_remote_task_done(struct coil_remote_task *task);
 
 /*
  * Ask its task to end; one that has not begun never begins. It is done when
@@ -78,17 +80,17 @@ COIL_API bool coil_ticket_done(struct coil_ticket *ticket);
  * Result    false if it was done already
  * Source    concurrent.futures Future.cancel(): that one forgets the task
  */
-COIL_API bool coil_ticket_cancel(struct coil_ticket *ticket);
+COIL_API bool coil_remote_task_cancel(struct coil_remote_task *task);
 
 /*
  * Have `fn(arg)` called once it is done: in the loop's thread, or at once in
- * this one if it is done already. Once per ticket; again aborts.
+ * this one if it is done already. Once per task; again aborts.
  *
  * Lifetime  keeps `arg` until then
  * Source    concurrent.futures Future.add_done_callback()
  */
-COIL_API void coil_ticket_on_done(struct coil_ticket *ticket, coil_call_fn *fn,
-                                  void *arg);
+COIL_API void coil_remote_task_on_done(struct coil_remote_task *task,
+                                       coil_call_fn *fn, void *arg);
 
 /*
  * One more reference, one less. Without any the task goes on, and its result
@@ -96,8 +98,9 @@ COIL_API void coil_ticket_on_done(struct coil_ticket *ticket, coil_call_fn *fn,
  *
  * Lifetime  shares; NULL is harmless for unref
  */
-COIL_API struct coil_ticket *coil_ticket_ref(struct coil_ticket *ticket);
-COIL_API void coil_ticket_unref(struct coil_ticket *ticket);
+COIL_API struct coil_remote_task *
+coil_remote_task_ref(struct coil_remote_task *task);
+COIL_API void coil_remote_task_unref(struct coil_remote_task *task);
 
 COIL_END_DECLS
 

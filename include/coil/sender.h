@@ -46,7 +46,7 @@ coil_sender_send(struct coil_sender *sender, const void *buf, size_t len);
  * Errors    of shutdown(2); -EPIPE after a part, as above; COIL_ECLOSED
  */
 COIL_API COIL_NODISCARD struct coil_future *
-coil_sender_end(struct coil_sender *sender);
+coil_sender_send_eof(struct coil_sender *sender);
 
 /*
  * End with COIL_ECLOSED what is queued, cancel what is in flight, and call
@@ -54,8 +54,8 @@ coil_sender_end(struct coil_sender *sender);
  *
  * Lifetime  lends `sender` until the call
  */
-COIL_API void coil_sender_close(struct coil_sender *sender, coil_call_fn *idle,
-                                void *arg);
+COIL_API void coil_sender_stop(struct coil_sender *sender, coil_call_fn *idle,
+                               void *arg);
 
 COIL_END_DECLS
 

@@ -5,15 +5,16 @@
 /*
  * signal.h: signals, as futures, as a source for FOR_AWAIT, as calls.
  *
- *     AWAIT(coil_signal(SIGTERM));                 // the next one
+ *     AWAIT(coil_wait_signal(SIGTERM));                 // the next one
  *
  *     FOR_AWAIT(my->signo, coil_signals((int[]){ SIGHUP, SIGTERM }, 2))
  *         ...
  *
  * While anybody in the process listens to a signal, coil's handler stands in
  * for its disposition; when the last one has left, what there was before is put
- * back, unless somebody else has replaced ours. The signal is not blocked. Every
- * listener is told, in every loop, whichever thread the kernel has chosen.
+ * back, unless somebody else has replaced ours. The signal is not blocked.
+ * Every listener is told, in every loop, whichever thread the kernel has
+ * chosen.
  *
  * Signals of one number that come faster than the loop turns are one, as they
  * are for the kernel: what listens is told at least once after the last one.
@@ -40,7 +41,7 @@ COIL_BEGIN_DECLS
  * Errors    as above; -ECANCELED
  * Source    sigwait(3)
  */
-COIL_API COIL_NODISCARD struct coil_future *coil_signal(int signo);
+COIL_API COIL_NODISCARD struct coil_future *coil_wait_signal(int signo);
 
 /*
  * A source for FOR_AWAIT that misses none between two turns: it listens from

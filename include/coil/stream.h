@@ -26,7 +26,7 @@ struct coil_addr;
 struct coil_stream;
 
 /* The most that coil_stream_fill() can show in one piece. */
-#define COIL_STREAM_FILL_MAX (256 * 1024)
+#define COIL_STREAM_FILL_BYTES_MAX (256 * 1024)
 
 /*
  * Connect to an address, with TCP_NODELAY.
@@ -61,11 +61,12 @@ COIL_API int coil_stream_fd(const struct coil_stream *stream);
 /*
  * Wait until at least `want` bytes can be peeked, or the peer has ended.
  *
- * Units     want: 1 to COIL_STREAM_FILL_MAX, in one piece
- * Result    bytes that peek shows; fewer than `want` only at the end; 0: no more
+ * Units     want: 1 to COIL_STREAM_FILL_BYTES_MAX, in one piece
+ * Result    bytes that peek shows; fewer than `want` only at the end; 0: no
+ *           more
  * Errors    -ECONNRESET and others of recv(2); -EBUSY another task reads;
  *           COIL_ELIMIT for a larger `want`; COIL_ECLOSED; -ENOMEM; the first
- *           one also -ENOBUFS, when options.operations_max are in flight
+ *           one also -ENOBUFS, when options.operations_limit are in flight
  * Lifetime  lends the stream until it is done
  */
 COIL_API COIL_NODISCARD struct coil_future *
@@ -98,7 +99,7 @@ coil_stream_read(struct coil_stream *stream, void *buf, size_t len);
 
 /*
  * Read `len` bytes, no fewer. Cancelled, it has read none; but one of more than
- * COIL_STREAM_FILL_MAX bytes has read some.
+ * COIL_STREAM_FILL_BYTES_MAX bytes has read some.
  *
  * Result    len
  * Errors    COIL_EINCOMPLETE: the peer ended before; what had come is in buf,
@@ -114,7 +115,7 @@ coil_stream_read_exactly(struct coil_stream *stream, void *buf, size_t len);
  *
  * Result    bytes read, the separator included; 0 at the end
  * Errors    COIL_ELIMIT: none within `size` bytes, nor within
- *           COIL_STREAM_FILL_MAX, and they stay unread;
+ *           COIL_STREAM_FILL_BYTES_MAX, and they stay unread;
  *           COIL_EINCOMPLETE: the peer ended in the middle, and the rest stays
  *           unread; as fill
  * Lifetime  lends `buf` until it is done
@@ -141,8 +142,8 @@ struct coil_line {
  * Units     limit: bytes of the longest line, with its newline
  * Result    yields struct coil_line *, until the peer has ended; it is the
  *           loop's, text and all, and valid until its next turn
- * Errors    COIL_ELIMIT: a line is longer than `limit` or COIL_STREAM_FILL_MAX,
- *           and stays unread; as fill
+ * Errors    COIL_ELIMIT: a line is longer than `limit` or
+ *           COIL_STREAM_FILL_BYTES_MAX, and stays unread; as fill
  * Lifetime  lends the stream while the loop runs
  * Source    async for line in StreamReader
  */
@@ -192,7 +193,7 @@ coil_stream_close(struct coil_stream *stream);
  *
  * Lifetime  takes the stream; NULL is fine
  */
-COIL_API void coil_stream_drop(struct coil_stream *stream);
+COIL_API void coil_stream_close_soon(struct coil_stream *stream);
 
 /* ---- For your own streams --------------------------------------------- */
 
@@ -210,7 +211,7 @@ struct coil_stream_ops {
     struct coil_future *(*write_eof)(struct coil_stream *stream);
     /*
      * A future of a class that cannot be cancelled, made without memory: the
-     * stream has it from its birth. coil_stream_drop() detaches it.
+     * stream has it from its birth. coil_stream_close_soon() detaches it.
      */
     struct coil_future *(*close)(struct coil_stream *stream);
     int (*fd)(const struct coil_stream *stream);

@@ -42,10 +42,26 @@ COIL_API struct coil_task *coil_spawn(struct coil_future *future);
 COIL_API int coil_start(struct coil_future *future);
 
 /*
- * Hand a task to the loop: it may outlive its spawner, and is cancelled when
- * the loop closes. The handle is void afterwards.
+ * Hand a task, or a future of a class (future.h) that only the caller refers
+ * to, to the loop: it ends by itself, and no coroutine waits for it. A task may
+ * outlive its spawner then, and is cancelled when the loop closes; its handle
+ * is void afterwards. A future is begun, if it has not begun; this is for
+ * operations such as closing. Allocates nothing. What a detached task or future
+ * borrows must outlive it.
+ *
+ *     coil_detach(task)      struct coil_task *
+ *     coil_detach(future)    struct coil_future *
+ *
+ * Lifetime  takes
  */
-COIL_API void coil_detach(struct coil_task *task);
+#ifndef __cplusplus
+#define coil_detach(x) \
+    _Generic((x), struct coil_task * \
+             : coil_detach_task, struct coil_future * \
+             : coil_detach_future)(x)
+#endif
+COIL_API void coil_detach_task(struct coil_task *task);
+COIL_API void coil_detach_future(struct coil_future *future);
 
 /*
  * Give the handle back before the spawner is over. The task goes on; its error
@@ -61,8 +77,8 @@ COIL_API void coil_task_drop(struct coil_task **task);
  * Source    asyncio Task.cancel(msg)
  */
 COIL_API bool coil_task_cancel(struct coil_task *task);
-COIL_API bool coil_task_cancel_reason(struct coil_task *task,
-                                      enum coil_cancel_reason reason);
+COIL_API bool coil_task_cancel_with(struct coil_task *task,
+                                    enum coil_cancel_reason reason);
 
 /*
  * Take one request back, after it was handled. At 0 a request that has not

@@ -28,11 +28,11 @@ struct coili_pooled;
 struct coil_task_pool {
     struct coil_waiters line, joiners;
     struct coili_pooled *members;
-    size_t size, running, waiting, failed;
+    size_t limit, running, waiting, failed;
 };
 
-/* Source: gevent Pool(size), eventlet GreenPool(size) */
-COIL_API void coil_task_pool_init(struct coil_task_pool *pool, size_t size);
+/* Source: gevent Pool(limit), eventlet GreenPool(limit) */
+COIL_API void coil_task_pool_init(struct coil_task_pool *pool, size_t limit);
 
 /*
  * Run `call` as a task when there is a place for it. It stands in line at once,
@@ -51,12 +51,12 @@ COIL_API COIL_NODISCARD struct coil_future *
 coil_task_pool_spawn(struct coil_task_pool *pool, struct coil_future *call);
 
 /*
- * From now on `size` tasks at once: of those that wait as many begin as there
+ * From now on `limit` tasks at once: of those that wait as many begin as there
  * is room for; what runs goes on.
  *
  * Source    eventlet GreenPool.resize()
  */
-COIL_API void coil_task_pool_resize(struct coil_task_pool *pool, size_t size);
+COIL_API void coil_task_pool_resize(struct coil_task_pool *pool, size_t limit);
 
 /*
  * Wait until none runs and none waits.
@@ -83,7 +83,7 @@ COIL_API void coil_task_pool_cancel_all(struct coil_task_pool *pool);
  * Source    eventlet GreenPool.running(), free(), waiting()
  */
 COIL_API size_t coil_task_pool_running(const struct coil_task_pool *pool);
-COIL_API size_t coil_task_pool_free(const struct coil_task_pool *pool);
+COIL_API size_t coil_task_pool_available(const struct coil_task_pool *pool);
 COIL_API size_t coil_task_pool_waiting(const struct coil_task_pool *pool);
 COIL_API size_t coil_task_pool_failed(const struct coil_task_pool *pool);
 

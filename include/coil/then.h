@@ -6,7 +6,7 @@
  * then.h: what is to follow, said in advance; for who likes chains better than
  * coroutines.
  *
- *     struct coil_future *page = coil_get(session, url);
+ *     struct coil_future *page = coil_http_get(session, url);
  *     page = coil_then(page, read_body, my);      // of the response
  *     page = coil_then(page, count_words, my);    // of the body
  *     page = coil_catch(page, say_why, my);       // of whatever failed above
@@ -33,12 +33,13 @@ COIL_BEGIN_DECLS
 
 /*
  * A handler. `done` has a value, or an error: ask it with coil_future_int(),
- * _pointer(), _double() or _error(). To ask for a pointer that is freed with its
- * future is to take it: free it, or hand it on by a coroutine of your own
- * (ASYNC_GIVES). What a handler spawns is a child of its link, and ends with it.
+ * _pointer(), _double() or _error(). To ask for a pointer that is freed with
+ * its future is to take it: free it, or hand it on by a coroutine of your own
+ * (ASYNC_GIVES). What a handler spawns is a child of its link, and ends with
+ * it.
  *
  * Result    what the link is to end with: a CALL, a future that is done
- *           (coil_future_done_with(0, n), coil_future_done_pointer(p)) or one
+ *           (coil_future_from_int(n), coil_future_from_pointer(p)) or one
  *           that is not: the chain pauses until it is. NULL or `done` itself:
  *           the link ends with what it was given
  * Lifetime  views `done`, until the future that it returned is done

@@ -97,7 +97,7 @@ COIL_API enum coil_url_fault coil_url_check(const char *text, size_t len);
 COIL_API const char *coil_url_fault_text(int fault);
 
 /* Room for an origin of any URL, and for its NUL. */
-#define COIL_URL_ORIGIN_SIZE 272
+#define COIL_URL_ORIGIN_BYTES_MAX 272
 
 /*
  * Write "host" or "host:port" as the Host field says it: the port only if it
@@ -107,7 +107,7 @@ COIL_API const char *coil_url_fault_text(int fault);
  * Source    RFC 9110 7.2
  */
 COIL_API size_t coil_url_authority(const struct coil_url *url,
-                                   char buf[COIL_URL_ORIGIN_SIZE]);
+                                   char buf[COIL_URL_ORIGIN_BYTES_MAX]);
 
 /*
  * Write the origin: "https://host", "http://host:8080", in lower case, with
@@ -118,7 +118,7 @@ COIL_API size_t coil_url_authority(const struct coil_url *url,
  * Source    RFC 6454 6.2
  */
 COIL_API size_t coil_url_origin(const struct coil_url *url,
-                                char buf[COIL_URL_ORIGIN_SIZE]);
+                                char buf[COIL_URL_ORIGIN_BYTES_MAX]);
 
 /*
  * True if scheme, host and port are the same: credentials for one may be sent

@@ -10,10 +10,10 @@
  * that is cancelled before it ran is not lost: its await returns, and the
  * cancellation strikes its next one.
  *
- * coil_park() is a future that waits in one line. What waits for more than a
- * turn (for an item, in several lines at once) is a future of your own class
- * with a struct coil_place in it for each line; queue.c and select.c are made
- * so.
+ * coil_waiters_wait() is a future that waits in one line. What waits for more
+ * than a turn (for an item, in several lines at once) is a future of your own
+ * class with a struct coil_waiter in it for each line; queue.c and select.c are
+ * made so.
  */
 
 #include <coil/api.h>
@@ -42,38 +42,38 @@ typedef bool coil_try_fn(void *object);
  * Wait in line. If nobody is before us and `try_now(object)` says true the
  * await does not suspend.
  *
- * Result    0, or the pointer that coil_unpark_with() gives
+ * Result    0, or the pointer that coil_waiters_wake_with() gives
  * Errors    -ECANCELED, -ENOMEM
  * Lifetime  lends `line` and `object` until it is done; views `name`, which
  *           stands in await trees
  * Source    trio ParkingLot.park()
  */
 COIL_API COIL_NODISCARD struct coil_future *
-coil_park(struct coil_waiters *line, const char *name, coil_try_fn *try_now,
-          void *object);
+coil_waiters_wait(struct coil_waiters *line, const char *name,
+                  coil_try_fn *try_now, void *object);
 
 /*
- * Let the first in line go; coil_unpark_with() hands `value` to it.
+ * Let the first in line go; coil_waiters_wake_with() hands `value` to it.
  *
  * Result    false if nobody waits: then nobody has `value`
  * Source    trio ParkingLot.unpark()
  */
-COIL_API bool coil_unpark(struct coil_waiters *line);
-COIL_API bool coil_unpark_with(struct coil_waiters *line, void *value);
+COIL_API bool coil_waiters_wake(struct coil_waiters *line);
+COIL_API bool coil_waiters_wake_with(struct coil_waiters *line, void *value);
 
 /* ---- Places ------------------------------------------------------------- */
 
-struct coil_place;
+struct coil_waiter;
 
 /*
  * It is your turn: called by who lets you go, with the value that is handed
  * over or NULL. The place has left its line. Complete your future, leave the
  * other lines; what it calls must not wait and cannot fail.
  */
-typedef void coil_granted_fn(struct coil_place *place, void *value);
+typedef void coil_granted_fn(struct coil_waiter *place, void *value);
 
-/* A place in a line, a field of yours. Zero: in none. The fields are private. */
-struct coil_place {
+/* A waiter, a field of yours; zero: in no line. The fields are private. */
+struct coil_waiter {
     struct coil_waiters link;
     coil_granted_fn *granted;
 };
@@ -83,14 +83,16 @@ struct coil_place {
  *
  * Lifetime  lends both until it was granted or has left
  */
-COIL_API void coil_line_up(struct coil_waiters *line, struct coil_place *place,
-                           coil_granted_fn *granted);
+COIL_API void coil_waiters_enter(struct coil_waiters *line,
+                                 struct coil_waiter *place,
+                                 coil_granted_fn *granted);
 
 /* Leave the line. False if it is in none. */
-COIL_API bool coil_leave_line(struct coil_place *place);
+COIL_API bool coil_waiters_leave(struct coil_waiter *place);
 
 /* The first in line, who stays there; or NULL. */
-COIL_API struct coil_place *coil_line_first(const struct coil_waiters *line);
+COIL_API struct coil_waiter *
+coil_waiters_first(const struct coil_waiters *line);
 
 COIL_END_DECLS
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
-#ifndef COIL_ALERT_H
-#define COIL_ALERT_H
+#ifndef COIL_WAKEUP_H
+#define COIL_WAKEUP_H
 
 /*
- * alert.h: a call that a signal handler may ask for.
+ * wakeup.h: a call that a signal handler may ask for.
  *
  * coil_call_soon_threadsafe() takes a lock, which a signal handler must not. An
- * alert is made beforehand in the loop's thread; to raise it takes no lock,
+ * wakeup is made beforehand in the loop's thread; to raise it takes no lock,
  * allocates nothing, keeps errno and wakes the loop. signal.h stands on it.
  */
 
@@ -18,22 +18,22 @@ COIL_BEGIN_DECLS
 struct coil_loop;
 
 /* The fields are private. */
-struct coil_alert {
+struct coil_wakeup {
     struct coil_handle call;
     struct coil_loop *loop;
-    struct coil_alert *next;
-    int raised;
+    struct coil_wakeup *next;
+    int sent;
 };
 
 /*
- * Prepare an alert of this thread's loop: `fn(arg)` is called by the loop after
- * it was raised; once for several times that it was raised before the call.
+ * Prepare a wakeup of this thread's loop: `fn(arg)` is called by the loop after
+ * it was sent; once for several times that it was sent before the call.
  *
- * Lifetime  lends `alert` until coil_alert_fini()
+ * Lifetime  lends `wakeup` until coil_wakeup_fini()
  * Source    uv_async_init()
  */
-COIL_API void coil_alert_init(struct coil_alert *alert, coil_call_fn *fn,
-                              void *arg);
+COIL_API void coil_wakeup_init(struct coil_wakeup *wakeup, coil_call_fn *fn,
+                               void *arg);
 
 /*
  * Have the loop make the call. From any thread, and from a signal handler.
@@ -42,13 +42,13 @@ COIL_API void coil_alert_init(struct coil_alert *alert, coil_call_fn *fn,
  *
  * Source    uv_async_send()
  */
-COIL_API void coil_alert_raise(struct coil_alert *alert);
+COIL_API void coil_wakeup_send(struct coil_wakeup *wakeup);
 
 /*
- * Withdraw what was raised and not yet called. Nobody raises it any more: to
+ * Withdraw what was sent and not yet called. Nobody raises it any more: to
  * see to that is the caller's duty, and before the loop is closed.
  */
-COIL_API void coil_alert_fini(struct coil_alert *alert);
+COIL_API void coil_wakeup_fini(struct coil_wakeup *wakeup);
 
 COIL_END_DECLS
 

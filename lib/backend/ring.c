@@ -137,7 +137,7 @@ static struct slot *slot_at(struct coili_backend *b, uint32_t i)
 
 static int more_slots(struct coili_backend *b)
 {
-    if (b->slots_n >= b->options.operations_max)
+    if (b->slots_n >= b->options.operations_limit)
         return -ENOBUFS;
     struct slot *chunk = coili_get(b->alloc, SLOTS_PER_CHUNK * sizeof *chunk);
     if (!chunk)
@@ -154,7 +154,7 @@ static int more_slots(struct coili_backend *b)
 
 static int take_slot(struct coili_backend *b, struct coili_op *op)
 {
-    if (b->stats.in_flight >= b->options.operations_max)
+    if (b->stats.in_flight >= b->options.operations_limit)
         return -ENOBUFS;
     if (!b->free_slot) {
         int err = more_slots(b);
@@ -865,7 +865,7 @@ static void explain_refusal(int err)
         getrlimit(RLIMIT_MEMLOCK, &limit);
         fprintf(stderr,
                 "coil: no memory for the ring: RLIMIT_MEMLOCK is %llu KiB; "
-                "raise it (ulimit -l) or make options.entries smaller\n",
+                "raise it (ulimit -l) or make options.sq_entries smaller\n",
                 (unsigned long long)limit.rlim_cur / 1024);
         break;
     default:
@@ -977,11 +977,11 @@ static int ring_open(struct coili_backend **out, struct coili_alloc *alloc,
         return -ENOMEM;
     *b = (struct coili_backend){ .alloc = alloc, .options = *options };
     b->queue_end = &b->queue;
-    b->options.operations_max++; /* the one that waits for wake() */
+    b->options.operations_limit++; /* the one that waits for wake() */
 
     struct io_uring_params p;
-    int err = setup_patiently(&b->ring, options->entries, options->cq_entries,
-                              &p);
+    int err = setup_patiently(&b->ring, options->sq_entries,
+                              options->cq_entries, &p);
     if (err < 0) {
         explain_refusal(err);
         coili_put(alloc, b, sizeof *b);

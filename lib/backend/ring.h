@@ -64,7 +64,7 @@ struct coili_op {
 };
 
 struct coili_backend_options {
-    unsigned entries, cq_entries, operations_max;
+    unsigned sq_entries, cq_entries, operations_limit;
     unsigned recv_buffers, recv_buffer_bytes;
 };
 
@@ -84,7 +84,7 @@ struct coili_backend_table {
     /*
      * Begin an operation. COILI_OP_CLOSE first cancels all others on the
      * descriptor and waits for their final completions; nothing else can be
-     * begun there meanwhile. Errors: -ENOBUFS at operations_max, -ENOMEM,
+     * begun there meanwhile. Errors: -ENOBUFS at operations_limit, -ENOMEM,
      * -EBADF a close has begun; then complete() is not called.
      */
     int (*submit)(struct coili_backend *b, struct coili_op *op);

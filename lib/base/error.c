@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static _Atomic(coil_words_fn *) more_words;
+static _Atomic(coil_explain_fn *) more_words;
 
 const char *coil_strerror(int err)
 {
@@ -40,6 +40,8 @@ const char *coil_strerror(int err)
         return "Broken: one who is needed for it has gone";
     case COIL_ENOTREADY:
         return "The task ended before it was ready";
+    case COIL_ENOTHREAD:
+        return "No thread can be started";
     }
     if (err == -ETIMEDOUT)
         return "Timed out"; /* most are no connections */
@@ -60,7 +62,7 @@ const char *coil_phase_name(enum coil_phase phase)
     return phase <= COIL_PHASE_BODY ? names[phase] : "";
 }
 
-void coil_explain_with(coil_words_fn *words)
+void coil_explain_with(coil_explain_fn *words)
 {
     atomic_store_explicit(&more_words, words, memory_order_release);
 }
@@ -72,8 +74,8 @@ static const char *words_for_code(int err, uint32_t detail)
         return code ? gai_strerror(code) : "";
     if (err == COIL_EBROKEN && code < 0) /* of a child: its signal */
         return sigdescr_np(-code) ? sigdescr_np(-code) : "";
-    coil_words_fn *words = atomic_load_explicit(&more_words,
-                                                memory_order_acquire);
+    coil_explain_fn *words = atomic_load_explicit(&more_words,
+                                                  memory_order_acquire);
     return words ? words(err, detail) : "";
 }
 

@@ -155,7 +155,7 @@ static struct cancel_scope *enter(struct coil_coro *co, int32_t id,
 /* Fail with -ENOMEM. Result: false in FINALLY, where an error does not jump. */
 static bool fails_for_memory(struct coil_coro *co)
 {
-    co->awaiting = (uintptr_t)coil_future_nomem();
+    co->awaiting = (uintptr_t)coil_future_from_nomem();
     return coili_failed(co);
 }
 

@@ -190,7 +190,7 @@ static bool await_sleep(struct coil_loop *loop, struct coil_coro *co,
     int64_t now = coil_now();
     int64_t deadline = delay > INT64_MAX - now ? INT64_MAX : now + delay;
     if (coili_heap_push(&loop->timers, deadline, (uintptr_t)&co->awaiting)) {
-        co->awaiting = (uintptr_t)coil_future_nomem();
+        co->awaiting = (uintptr_t)coil_future_from_nomem();
         return false;
     }
     suspend(loop, co, line);

@@ -46,7 +46,7 @@ void coili_debug_step(struct coil_loop *loop, struct coil_coro *co,
     snprintf(message, sizeof message, "a step took %lld ms: from here",
              (long long)(took / 1000000));
     const struct coil_site *site = coili_site(co);
-    coil_report(&(struct coil_exception){
+    coil_call_exception_handler(&(struct coil_exception){
         .message = message,
         .name = coili_name(co),
         .file = site->file,
@@ -63,7 +63,7 @@ void coili_debug_call(struct coil_loop *loop, coil_call_fn *fn, int64_t began)
     char message[96];
     snprintf(message, sizeof message, "a call took %lld ms: of function %#llx",
              (long long)(took / 1000000), (unsigned long long)(uintptr_t)fn);
-    coil_report(&(struct coil_exception){ .message = message });
+    coil_call_exception_handler(&(struct coil_exception){ .message = message });
 }
 
 /* ---- Threads ---------------------------------------------------------- */

@@ -4,7 +4,7 @@
  *
  *     - crawl  crawl.c:52  running
  *         - fetch  crawl.c:31
- *           coil_get  session.c:88  recv fd 7, 1.204 s
+ *           coil_http_get  session.c:88  recv fd 7, 1.204 s
  *           ~ lines  crawl.c:12  has yielded, 0.250 s
  *
  * Below a task stand its children; below a frame those it has called, and, with
@@ -160,8 +160,8 @@ static int depth(const struct coil_task *t)
 void coil_dump(int fd)
 {
     struct coil_loop *loop = coili_need_loop();
-    struct coil_stats stats;
-    coil_loop_stats(loop, &stats);
+    struct coil_loop_stats stats;
+    coil_loop_get_stats(loop, &stats);
     say(fd, "coil: %u tasks, %u operations in flight, %u timers\n",
         stats.tasks, stats.in_flight, stats.timers);
     for (struct coil_task *t = coil_task_next(NULL); t;

@@ -20,15 +20,15 @@ void coil_loop_set_exception_handler(struct coil_loop *loop,
     loop->options.on_exception_arg = arg;
 }
 
-coil_exception_fn *coil_loop_exception_handler(const struct coil_loop *loop,
-                                               void **arg)
+coil_exception_fn *coil_loop_get_exception_handler(const struct coil_loop *loop,
+                                                   void **arg)
 {
     if (arg)
         *arg = loop->options.on_exception_arg;
     return loop->options.on_exception;
 }
 
-void coil_report_default(const struct coil_exception *what)
+void coil_default_exception_handler(const struct coil_exception *what)
 {
     char words[128] = "", where[256] = "";
     if (what->err < 0)
@@ -40,11 +40,11 @@ void coil_report_default(const struct coil_exception *what)
         fprintf(stderr, "    in %s%s\n", what->name ? what->name : "?", where);
 }
 
-void coil_report(const struct coil_exception *what)
+void coil_call_exception_handler(const struct coil_exception *what)
 {
     struct coil_loop *loop = coili_loop;
     if (!loop || !loop->options.on_exception || loop->reporting) {
-        coil_report_default(what);
+        coil_default_exception_handler(what);
         return;
     }
     loop->reporting = true;
@@ -64,5 +64,5 @@ void coili_report(const char *message, struct coil_coro *co, int err,
         .err = err,
         .detail = detail,
     };
-    coil_report(&what);
+    coil_call_exception_handler(&what);
 }

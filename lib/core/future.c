@@ -31,7 +31,7 @@ static struct coil_task nomem_task = {
                      .result.e = { -ENOMEM, 0 } },
 };
 
-struct coil_future *coil_future_nomem(void)
+struct coil_future *coil_future_from_nomem(void)
 {
     return &nomem_task.coro.future;
 }
@@ -89,7 +89,7 @@ struct coil_future *coil_future_new(void)
     unsigned cls = coili_size_class(sizeof(struct coil_future));
     struct coil_future *f = coili_class_get(&loop->alloc, cls);
     if (!f)
-        return coil_future_nomem();
+        return coil_future_from_nomem();
     *f = (struct coil_future){ .refs = 1,
                                .flags = KIND_PLAIN | F_STARTED,
                                .size_class = (uint8_t)cls };
@@ -115,13 +115,12 @@ struct coil_future *coil_future_from_error(int err, uint32_t detail)
     return given(S_FAILED, word.result.u);
 }
 
-struct coil_future *coil_future_done_with(int err, int64_t value)
+struct coil_future *coil_future_from_int(int64_t value)
 {
-    return err < 0 ? coil_future_from_error(err, 0)
-                   : given(S_INT, (uint64_t)value);
+    return given(S_INT, (uint64_t)value);
 }
 
-struct coil_future *coil_future_done_pointer(void *value)
+struct coil_future *coil_future_from_pointer(void *value)
 {
     return given(S_POINTER, (uintptr_t)value);
 }
@@ -160,7 +159,7 @@ void coil_custom_free(void *custom)
     coili_class_put(&coili_need_loop()->alloc, c, c->future.size_class);
 }
 
-void coil_future_detach(struct coil_future *f)
+void coil_detach_future(struct coil_future *f)
 {
     if (f->refs == REFS_MOST)
         return;
@@ -319,7 +318,7 @@ bool coil_future_cancel(struct coil_future *f)
     switch (kind_of(f)) {
     case KIND_CORO:
         coili_check(f->flags & (F_TASK | F_CALLED),
-                    "only what runs can be cancelled; see coil_drop()");
+                    "only what runs can be cancelled; see coil_discard()");
         return coili_cancel(coro_of(f), COIL_CANCEL_USER);
     case KIND_CUSTOM:
         if (!custom_of(f)->cls->cancel)
@@ -336,9 +335,9 @@ bool coil_future_cancel(struct coil_future *f)
     }
 }
 
-void coil_drop(struct coil_future *f)
+void coil_discard(struct coil_future *f)
 {
-    coili_check(f, "coil_drop() of NULL");
+    coili_check(f, "coil_discard() of NULL");
     if (kind_of(f) != KIND_CORO) {
         future_unref(f);
         return;

@@ -447,8 +447,8 @@ static struct iter_scope *claim(struct coil_coro *co,
     if (nursery)
         iter = coili_scope_push(co, SCOPE_ITER, sizeof *iter);
     if (!iter) {
-        coil_drop(source);
-        co->awaiting = (uintptr_t)coil_future_nomem();
+        coil_discard(source);
+        co->awaiting = (uintptr_t)coil_future_from_nomem();
         return NULL;
     }
     iter->scope.id = id;
@@ -643,8 +643,8 @@ bool coili_yield_from(struct coil_coro *co, struct coil_future *source,
     struct from_scope *from = coili_scope_push(co, SCOPE_FROM, sizeof *from);
     if (!from) {
         if (!own)
-            coil_drop(source);
-        co->awaiting = (uintptr_t)coil_future_nomem();
+            coil_discard(source);
+        co->awaiting = (uintptr_t)coil_future_from_nomem();
         return false;
     }
     struct coil_coro *next = coro_of(source);

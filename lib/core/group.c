@@ -268,7 +268,7 @@ struct coil_task *coil_group_spawn(struct coil_group *group,
                                    struct coil_future *future)
 {
     if (!is_open(group)) {
-        coil_drop(future);
+        coil_discard(future);
         return &closed_task;
     }
     return coili_spawn_into(&scope_of(group)->nursery, future);
@@ -277,7 +277,7 @@ struct coil_task *coil_group_spawn(struct coil_group *group,
 int coil_group_start(struct coil_group *group, struct coil_future *future)
 {
     if (!is_open(group)) {
-        coil_drop(future);
+        coil_discard(future);
         return COIL_ECLOSED;
     }
     return coili_start_into(&scope_of(group)->nursery, future);

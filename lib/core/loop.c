@@ -207,8 +207,8 @@ static void take_remote(struct coil_loop *loop)
         ready_init(&loop->remote);
     }
     pthread_mutex_unlock(&loop->lock);
-    if (__atomic_load_n(&loop->alerts, __ATOMIC_RELAXED))
-        coili_take_alerts(loop);
+    if (__atomic_load_n(&loop->wakeups, __ATOMIC_RELAXED))
+        coili_take_wakeups(loop);
 }
 
 /* ---- The trampoline --------------------------------------------------- */
@@ -411,7 +411,7 @@ int64_t coil_loop_timeout(struct coil_loop *loop)
 
 /* ---- Running ---------------------------------------------------------- */
 
-int coil_run_until(struct coil_loop *loop, struct coil_task *task)
+int coil_loop_run_until_complete(struct coil_loop *loop, struct coil_task *task)
 {
     struct coil_future *f = coil_task_future(task);
     coili_check(!loop->running, "the loop runs already");
@@ -470,27 +470,26 @@ static unsigned cq_entries(unsigned n)
 }
 
 /* The struct as it was at first: nobody gives less. */
-#define OPTIONS_LEAST offsetof(struct coil_options, resolver_threads)
+#define OPTIONS_LEAST offsetof(struct coil_loop_options, resolver_threads_limit)
 
 /* What the caller's version of the struct does not have stays zero. */
-static void fill_options(struct coil_options *o,
-                         const struct coil_options *given)
+static void fill_options(struct coil_loop_options *o,
+                         const struct coil_loop_options *given)
 {
-    *o = (struct coil_options){ 0 };
+    *o = (struct coil_loop_options){ 0 };
     if (given) {
-        coili_check(given->size >= OPTIONS_LEAST &&
-                        given->size <= sizeof *o,
-                    "options begin with their size: COIL_OPTIONS_INIT");
+        coili_check(given->size >= OPTIONS_LEAST && given->size <= sizeof *o,
+                    "options begin with their size: COIL_LOOP_OPTIONS_INIT");
         memcpy(o, given, given->size);
     }
-    o->entries = or_default(o->entries, 64);
+    o->sq_entries = or_default(o->sq_entries, 64);
     o->cq_entries = or_default(o->cq_entries, 512);
-    if (o->cq_entries < o->entries)
-        o->cq_entries = o->entries;
+    if (o->cq_entries < o->sq_entries)
+        o->cq_entries = o->sq_entries;
     o->cq_entries = cq_entries(o->cq_entries);
-    o->operations_max = or_default(o->operations_max, 65536);
-    if (o->operations_max > 65536)
-        o->operations_max = 65536;
+    o->operations_limit = or_default(o->operations_limit, 65536);
+    if (o->operations_limit > 65536)
+        o->operations_limit = 65536;
     o->recv_buffers = or_default(o->recv_buffers, 128);
     o->recv_buffer_bytes = or_default(o->recv_buffer_bytes, 16384);
     coili_check((o->recv_buffers & (o->recv_buffers - 1)) == 0 &&
@@ -503,20 +502,21 @@ static void fill_options(struct coil_options *o,
     coili_check(o->close_ns >= 0, "options.close_ns is not negative");
     if (!o->close_ns)
         o->close_ns = COIL_SECONDS(10);
-    o->resolver_threads = or_default(o->resolver_threads, 4);
-    o->resolver_names = or_default(o->resolver_names, 64);
+    o->resolver_threads_limit = or_default(o->resolver_threads_limit, 4);
+    o->resolver_names_limit = or_default(o->resolver_names_limit, 64);
     if (!o->resolver_keep_ns)
         o->resolver_keep_ns = COIL_SECONDS(10);
 }
 
-int coil_loop_new(struct coil_loop **out, const struct coil_options *options)
+int coil_loop_new(struct coil_loop **out,
+                  const struct coil_loop_options *options)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, guard_forks);
     if (coili_loop)
         return -EBUSY;
 
-    struct coil_options filled;
+    struct coil_loop_options filled;
     fill_options(&filled, options);
     struct coili_alloc alloc;
     coili_alloc_init(&alloc, filled.arena, filled.arena_bytes);
@@ -537,9 +537,9 @@ int coil_loop_new(struct coil_loop **out, const struct coil_options *options)
     coili_list_init(&loop->unstarted);
 
     struct coili_backend_options b = {
-        .entries = loop->options.entries,
+        .sq_entries = loop->options.sq_entries,
         .cq_entries = loop->options.cq_entries,
-        .operations_max = loop->options.operations_max,
+        .operations_limit = loop->options.operations_limit,
         .recv_buffers = loop->options.recv_buffers,
         .recv_buffer_bytes = loop->options.recv_buffer_bytes,
     };
@@ -688,11 +688,12 @@ static unsigned count_tasks(const struct coil_loop *loop)
     return n;
 }
 
-void coil_loop_stats(const struct coil_loop *loop, struct coil_stats *out)
+void coil_loop_get_stats(const struct coil_loop *loop,
+                         struct coil_loop_stats *out)
 {
     struct coili_backend_stats b;
     loop->table->stats(loop->backend, &b);
-    *out = (struct coil_stats){
+    *out = (struct coil_loop_stats){
         .passes = loop->passes,
         .enters = b.enters,
         .submitted = b.submitted,

@@ -19,7 +19,6 @@
 
 #include <pthread.h>
 
-#include <coil/wakeup.h>
 #include <coil/block.h>
 #include <coil/cancel_scope.h>
 #include <coil/coroutine.h>
@@ -27,6 +26,7 @@
 #include <coil/group.h>
 #include <coil/loop.h>
 #include <coil/task.h>
+#include <coil/wakeup.h>
 
 #include "base/alloc.h"
 #include "base/check.h"
@@ -348,9 +348,9 @@ struct coil_loop {
     void (*strike_again)(struct coil_coro *co, unsigned reason);
     struct coili_resolver *resolver;
     struct coil_handle *at_close; /* the last to be made first; or NULL */
-    struct coil_alert *alerts;    /* raised, by whomever */
+    struct coil_wakeup *wakeups;  /* sent, by whomever */
     const struct coil_site *asked;
-    struct coil_options options;
+    struct coil_loop_options options;
     uint64_t passes;
     unsigned contexts; /* tasks with bindings of context variables */
     bool stopping, running, closing, reporting, debug;
@@ -426,8 +426,8 @@ bool coili_remove_waiter(struct coil_future *f, uintptr_t waiter);
 #define WHERE_CLOSE ((uintptr_t)10)
 #define WHERE_FUTURE_TAG ((uintptr_t)3)
 
-/* Have the calls made of the alerts that were raised. */
-void coili_take_alerts(struct coil_loop *loop);
+/* Have the calls made of the wakeups that were sent. */
+void coili_take_wakeups(struct coil_loop *loop);
 
 /* ---- Futures, inside -------------------------------------------------- */
 

@@ -220,8 +220,8 @@ struct coil_future *coil_hold(struct coil_coro *co, void *object,
                      "HOLD or WITH of what this coroutine holds already");
     struct hold_scope *hold = coili_scope_push(co, SCOPE_HOLD, sizeof *hold);
     if (!hold) {
-        coil_drop(acquire);
-        return coil_future_nomem();
+        coil_discard(acquire);
+        return coil_future_from_nomem();
     }
     hold->object = object;
     hold->release = release;

@@ -34,8 +34,8 @@
  * A task that awaits another one hands the request on to it. Tasks that await
  * each other in a circle would wait for ever: there the request cuts one of
  * these awaits. So it does if the waiter awaits who has spawned it, or who has
- * spawned that one: he does not end before. And it cuts an await of a task whose
- * block is over, which ends by itself when its children have.
+ * spawned that one: he does not end before. And it cuts an await of a task
+ * whose block is over, which ends by itself when its children have.
  *
  * Owner: the nursery of the coroutine that spawned it, or the loop's. The loop
  * holds one reference until the task's end; the nursery holds another one while
@@ -72,14 +72,14 @@ static void await_one(struct coil_coro *co)
             coili_begin_cancelled(coro_of(my->future), COIL_CANCEL_USER);
             COIL_AWAIT(my->future);
         } else if (my->future) {
-            coil_drop(my->future);
+            coil_discard(my->future);
         }
     }
 }
 
 static struct coil_task *nomem(void)
 {
-    return task_of(coro_of(coil_future_nomem()));
+    return task_of(coro_of(coil_future_from_nomem()));
 }
 
 static bool is_nomem(const struct coil_task *t)
@@ -98,7 +98,7 @@ static struct coil_task *as_task(struct coil_future *f)
     }
     struct coil_future *one = COIL_CALL(await_one, .future = f);
     if (kind_of(one) != KIND_CORO) {
-        coil_drop(f);
+        coil_discard(f);
         return NULL;
     }
     return task_of(coro_of(one));
@@ -184,7 +184,7 @@ static struct coil_task *spawn(struct coili_nursery *n, struct coil_future *f,
     if (!n)
         n = nursery_now(loop);
     if (!n || (loop->contexts && !coili_context_inherit(loop, &t->coro))) {
-        coil_drop(&t->coro.future);
+        coil_discard(&t->coro.future);
         return NULL;
     }
     begin_task(loop, n, t, handle);
@@ -277,7 +277,7 @@ void coil_task_drop(struct coil_task **task)
     drop_handle(t);
 }
 
-void coil_detach(struct coil_task *t)
+void coil_detach_task(struct coil_task *t)
 {
     struct coil_loop *loop = coili_need_loop();
     if (is_nomem(t))
@@ -456,8 +456,8 @@ bool coili_cancel(struct coil_coro *co, enum coil_cancel_reason reason)
     return true;
 }
 
-bool coil_task_cancel_reason(struct coil_task *task,
-                             enum coil_cancel_reason reason)
+bool coil_task_cancel_with(struct coil_task *task,
+                           enum coil_cancel_reason reason)
 {
     if (coil_task_done(task))
         return false;
@@ -469,7 +469,7 @@ bool coil_task_cancel_reason(struct coil_task *task,
 
 bool coil_task_cancel(struct coil_task *task)
 {
-    return coil_task_cancel_reason(task, COIL_CANCEL_USER);
+    return coil_task_cancel_with(task, COIL_CANCEL_USER);
 }
 
 /* The frame that this one has called and waits for; or NULL. */

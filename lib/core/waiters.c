@@ -45,8 +45,8 @@ size_t coil_waiters_count(const struct coil_waiters *line)
     return n;
 }
 
-void coil_line_up(struct coil_waiters *line, struct coil_place *place,
-                  coil_granted_fn *granted)
+void coil_waiters_enter(struct coil_waiters *line, struct coil_waiter *place,
+                        coil_granted_fn *granted)
 {
     coili_check(line->prev, NOT_INIT);
     place->granted = granted;
@@ -56,14 +56,14 @@ void coil_line_up(struct coil_waiters *line, struct coil_place *place,
     line->prev = &place->link;
 }
 
-static void unlink_place(struct coil_place *place)
+static void unlink_place(struct coil_waiter *place)
 {
     place->link.next->prev = place->link.prev;
     place->link.prev->next = place->link.next;
     place->link.next = place->link.prev = NULL;
 }
 
-bool coil_leave_line(struct coil_place *place)
+bool coil_waiters_leave(struct coil_waiter *place)
 {
     if (!place->link.prev)
         return false;
@@ -71,12 +71,12 @@ bool coil_leave_line(struct coil_place *place)
     return true;
 }
 
-static struct coil_place *place_of(struct coil_waiters *link)
+static struct coil_waiter *place_of(struct coil_waiters *link)
 {
-    return COILI_CONTAINER(link, struct coil_place, link);
+    return COILI_CONTAINER(link, struct coil_waiter, link);
 }
 
-struct coil_place *coil_line_first(const struct coil_waiters *line)
+struct coil_waiter *coil_waiters_first(const struct coil_waiters *line)
 {
     if (coil_waiters_empty(line))
         return NULL;
@@ -84,27 +84,27 @@ struct coil_place *coil_line_first(const struct coil_waiters *line)
     return place_of(line->next);
 }
 
-bool coil_unpark_with(struct coil_waiters *line, void *value)
+bool coil_waiters_wake_with(struct coil_waiters *line, void *value)
 {
     if (coil_waiters_empty(line))
         return false;
     coili_check(line->next, NOT_INIT);
-    struct coil_place *place = place_of(line->next);
+    struct coil_waiter *place = place_of(line->next);
     unlink_place(place);
     place->granted(place, value);
     return true;
 }
 
-bool coil_unpark(struct coil_waiters *line)
+bool coil_waiters_wake(struct coil_waiters *line)
 {
-    return coil_unpark_with(line, NULL);
+    return coil_waiters_wake_with(line, NULL);
 }
 
 /* ---- A future in one line ----------------------------------------------- */
 
 struct waiter {
     struct coil_custom custom;
-    struct coil_place place; /* before start() its link names the line */
+    struct coil_waiter place; /* before start() its link names the line */
     const char *name;
     coil_try_fn *try_now;
     void *object;
@@ -115,7 +115,7 @@ static struct waiter *waiter_of(struct coil_future *f)
     return COILI_CONTAINER(f, struct waiter, custom.future);
 }
 
-static void granted(struct coil_place *place, void *value)
+static void granted(struct coil_waiter *place, void *value)
 {
     struct waiter *w = COILI_CONTAINER(place, struct waiter, place);
     if (value)
@@ -131,7 +131,7 @@ static void start(struct coil_future *f)
     if (coil_waiters_empty(line) && w->try_now(w->object))
         coil_future_set_int(f, 0);
     else
-        coil_line_up(line, &w->place, granted);
+        coil_waiters_enter(line, &w->place, granted);
 }
 
 static void cancel(struct coil_future *f)
@@ -154,12 +154,13 @@ static const struct coil_future_class waiter_class = {
     .describe = describe,
 };
 
-struct coil_future *coil_park(struct coil_waiters *line, const char *name,
-                              coil_try_fn *try_now, void *object)
+struct coil_future *coil_waiters_wait(struct coil_waiters *line,
+                                      const char *name, coil_try_fn *try_now,
+                                      void *object)
 {
     struct waiter *w = coil_custom_new(&waiter_class, sizeof *w);
     if (!w)
-        return coil_future_nomem();
+        return coil_future_from_nomem();
     w->place.link.next = line;
     w->name = name;
     w->try_now = try_now;

@@ -382,7 +382,7 @@ static char *put_port(char *at, const struct coil_url *url)
 }
 
 size_t coil_url_authority(const struct coil_url *url,
-                          char buf[COIL_URL_ORIGIN_SIZE])
+                          char buf[COIL_URL_ORIGIN_BYTES_MAX])
 {
     char *at = put_port(put_host(buf, url), url);
 
@@ -391,7 +391,7 @@ size_t coil_url_authority(const struct coil_url *url,
 }
 
 size_t coil_url_origin(const struct coil_url *url,
-                       char buf[COIL_URL_ORIGIN_SIZE])
+                       char buf[COIL_URL_ORIGIN_BYTES_MAX])
 {
     char *at = url->tls ? put(buf, "https://", 8) : put(buf, "http://", 7);
 

@@ -246,7 +246,7 @@ struct coil_future *coil_acceptor_next(struct coil_acceptor *a)
 {
     struct next *it = coil_custom_new(&next_class, sizeof *it);
     if (!it)
-        return coil_future_nomem();
+        return coil_future_from_nomem();
     it->acceptor = a;
     a->users++;
     return &it->custom.future;

@@ -107,7 +107,7 @@ static struct coil_future *transfer(const struct coil_future_class *cls,
 {
     struct io *io = io_new(cls, opcode, fd, sizeof *io);
     if (!io)
-        return coil_future_nomem();
+        return coil_future_from_nomem();
     coil_check_lent(buf);
     io->op.addr = (void *)(uintptr_t)buf;
     io->op.len = len < LEN_MOST ? (uint32_t)len : LEN_MOST;
@@ -153,7 +153,7 @@ struct coil_future *coil_shutdown(int fd, int how)
 {
     struct io *io = io_new(&shutdown_class, COILI_OP_SHUTDOWN, fd, sizeof *io);
     if (!io)
-        return coil_future_nomem();
+        return coil_future_from_nomem();
     io->op.arg = (uint32_t)how;
     return &io->custom.future;
 }
@@ -162,7 +162,7 @@ struct coil_future *coil_poll(int fd, unsigned events)
 {
     struct io *io = io_new(&poll_class, COILI_OP_POLL, fd, sizeof *io);
     if (!io)
-        return coil_future_nomem();
+        return coil_future_from_nomem();
     io->op.arg = events;
     return &io->custom.future;
 }
@@ -187,7 +187,7 @@ struct coil_future *coil_accept(int fd)
 {
     struct io *io = io_new(&accept_class, COILI_OP_ACCEPT, fd, sizeof *io);
     if (!io)
-        return coil_future_nomem();
+        return coil_future_from_nomem();
     io->op.arg = SOCK_CLOEXEC;
     return &io->custom.future;
 }
@@ -204,7 +204,7 @@ struct coil_future *coil_connect(int fd, const struct coil_addr *addr)
     struct io *io = io_new(&connect_class, COILI_OP_CONNECT, fd,
                            sizeof(struct connect));
     if (!io)
-        return coil_future_nomem();
+        return coil_future_from_nomem();
     struct connect *connect = (struct connect *)io;
     connect->addr = *addr;
     io->op.addr = &connect->addr.u.sa;
@@ -243,5 +243,5 @@ struct coil_future *coil_close(int fd)
         coili_loop->table->cancel_fd(coili_loop->backend, fd);
         close(fd);
     }
-    return io ? &io->custom.future : coil_future_nomem();
+    return io ? &io->custom.future : coil_future_from_nomem();
 }

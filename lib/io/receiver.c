@@ -16,10 +16,10 @@
  *       v                                         |
  *     OWN     one receive into a block of its own, then MULTI again
  *
- * So a receiver never waits for another's buffers, and one that holds its
- * quota is PAUSED: cancelled, until it gives some back. Where there is no
- * memory for a block, or no room for one more operation (operations_max), it is
- * in WAIT for a while.
+ * So a receiver never waits for another's buffers, and one that holds its quota
+ * is PAUSED: cancelled, until it gives some back. Where there is no memory for
+ * a block, or no room for one more operation (operations_limit), it is in WAIT
+ * for a while.
  */
 #include <coil/receiver.h>
 

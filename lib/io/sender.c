@@ -175,20 +175,20 @@ struct coil_future *coil_sender_send(struct coil_sender *s, const void *buf,
     struct coil_sending *it = sending_new(s, COILI_OP_SEND,
                                           MSG_NOSIGNAL | MSG_WAITALL);
     if (!it)
-        return coil_future_nomem();
+        return coil_future_from_nomem();
     coil_check_lent(buf);
     it->buf = buf;
     it->len = len;
     return &it->custom.future;
 }
 
-struct coil_future *coil_sender_end(struct coil_sender *s)
+struct coil_future *coil_sender_send_eof(struct coil_sender *s)
 {
     struct coil_sending *it = sending_new(s, COILI_OP_SHUTDOWN, SHUT_WR);
-    return it ? &it->custom.future : coil_future_nomem();
+    return it ? &it->custom.future : coil_future_from_nomem();
 }
 
-void coil_sender_close(struct coil_sender *s, coil_call_fn *idle, void *arg)
+void coil_sender_stop(struct coil_sender *s, coil_call_fn *idle, void *arg)
 {
     s->closed = true;
     if (!s->first) {

@@ -2,8 +2,8 @@
 /*
  * net.c: addresses, and listening.
  *
- * A listener may be closed while tasks wait for a connection: they are told, and
- * have no use for it afterwards.
+ * A listener may be closed while tasks wait for a connection: they are told,
+ * and have no use for it afterwards.
  */
 #include <coil/net.h>
 
@@ -19,8 +19,9 @@
 #include <coil/coroutine.h>
 #include <coil/io.h>
 #include <coil/stream.h>
+#include <coil/task.h>
 
-int coil_addr_ip(struct coil_addr *out, const char *ip, uint16_t port)
+int coil_addr_from_ip(struct coil_addr *out, const char *ip, uint16_t port)
 {
     struct coil_addr a = { 0 };
     if (inet_pton(AF_INET, ip, &a.u.in.sin_addr) == 1) {
@@ -38,7 +39,7 @@ int coil_addr_ip(struct coil_addr *out, const char *ip, uint16_t port)
     return 0;
 }
 
-int coil_addr_unix(struct coil_addr *out, const char *path)
+int coil_addr_from_path(struct coil_addr *out, const char *path)
 {
     struct coil_addr a = { .len = sizeof a.u.un };
     size_t len = strlen(path);
@@ -127,9 +128,9 @@ static void fd_is_closed(void *arg)
 static void close_start(struct coil_future *f)
 {
     struct coil_listener *l = listener_of(f);
-    coil_future_detach(coil_acceptor_close(l->acceptor));
+    coil_detach(coil_acceptor_close(l->acceptor));
     coil_future_add_done_callback(l->close_fd, &l->closed_fd, fd_is_closed, l);
-    coil_future_detach(l->close_fd); /* waits for the acceptor's operation */
+    coil_detach(l->close_fd); /* waits for the acceptor's operation */
 }
 
 static const struct coil_future_class close_class = {
@@ -156,7 +157,7 @@ static int open_acceptor(struct coil_listener *l)
         return -ENOMEM; /* and it is closed */
     int err = coil_acceptor_open(&l->acceptor, l->fd);
     if (err < 0)
-        coil_future_detach(l->close_fd);
+        coil_detach(l->close_fd);
     return err;
 }
 
@@ -199,7 +200,7 @@ struct listener_accept {
 
 static void listener_accept(struct coil_coro *co)
 {
-    COIL_ASYNC_GIVES(listener_accept, my, coil_stream_drop) {
+    COIL_ASYNC_GIVES(listener_accept, my, coil_stream_close_soon) {
         struct coil_future *next = my->next;
         my->next = NULL;
         COIL_AWAIT_TO(my->fd, next);
@@ -215,7 +216,7 @@ static void listener_accept(struct coil_coro *co)
 
     COIL_FINALLY;
         if (my->next) /* cancelled before it began */
-            coil_drop(my->next);
+            coil_discard(my->next);
     }
 }
 
@@ -226,7 +227,7 @@ struct coil_future *coil_listener_accept(struct coil_listener *l)
         listener_accept, .next = next,
         .tcp = l->addr.u.sa.sa_family != AF_UNIX);
     if (coil_future_done(f)) /* no memory */
-        coil_drop(next);
+        coil_discard(next);
     return f;
 }
 

@@ -15,12 +15,13 @@
  *
  * Two bounds, each with a line that is first come, first served:
  *
- * - options.resolver_threads are looked up at once, the others are in line. A
- *   lookup goes on if whoever asked is cancelled; in line it is just dropped.
- * - options.resolver_names are in the table. Those that are in use (in line,
- *   looked up, or not yet told to all who wait) hold a permit of `room`; kept
- *   answers hold none, and the one used longest ago makes room for a new name.
- *   Invariant: a permit in hand, a full table has a kept answer.
+ * - options.resolver_threads_limit are looked up at once, the others are in
+ *   line. A lookup goes on if whoever asked is cancelled; in line it is just
+ *   dropped.
+ * - options.resolver_names_limit are in the table. Those that are in use (in
+ *   line, looked up, or not yet told to all who wait) hold a permit of `room`;
+ *   kept answers hold none, and the one used longest ago makes room for a new
+ *   name. Invariant: a permit in hand, a full table has a kept answer.
  *
  * When the loop closes, a thread that still hangs in getaddrinfo() is left
  * alone with its job and frees it at the end. The lock of the job decides who
@@ -134,7 +135,7 @@ static int thread_begin(struct job *job)
         err = pthread_create(&job->thread, NULL, look_up, job);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attr);
-    return -err;
+    return err == EAGAIN ? COIL_ENOTHREAD : -err;
 }
 
 static int job_begin(struct entry *e)
@@ -192,12 +193,12 @@ static struct coili_resolver *resolver(void)
     if (loop->resolver)
         return loop->resolver;
     size_t n = 1;
-    while (n < loop->options.resolver_names && n < BUCKETS_MOST)
+    while (n < loop->options.resolver_names_limit && n < BUCKETS_MOST)
         n *= 2;
     struct coili_resolver *r = coil_alloc(sizeof *r + n * sizeof *r->buckets);
     if (!r)
         return NULL;
-    coil_semaphore_init(&r->room, loop->options.resolver_names);
+    coil_semaphore_init(&r->room, loop->options.resolver_names_limit);
     coili_list_init(&r->line);
     coili_list_init(&r->asked);
     coili_list_init(&r->kept);
@@ -251,7 +252,7 @@ static void entry_free(struct coili_resolver *r, struct entry *e)
 /* A permit in hand: if the table is full, something in it is only kept. */
 static void make_room(struct coili_resolver *r)
 {
-    if (r->names >= coili_loop->options.resolver_names)
+    if (r->names >= coili_loop->options.resolver_names_limit)
         entry_free(r, COILI_CONTAINER(coili_list_first(&r->kept), struct entry,
                                       link));
 }
@@ -305,7 +306,7 @@ static bool is_usable(const struct addrinfo *info)
 static int copy_addresses(struct entry *e, const struct addrinfo *list)
 {
     size_t n = 0;
-    for (const struct addrinfo *l = list; l && n < COIL_RESOLVE_MAX;
+    for (const struct addrinfo *l = list; l && n < COIL_RESOLVE_LIMIT;
          l = l->ai_next)
         n += is_usable(l);
     if (n == 0)
@@ -344,11 +345,11 @@ static void answer_with(struct entry *e, const struct job *job)
 static void begin(struct coili_resolver *r)
 {
     struct coili_list *link;
-    while (r->threads < coili_loop->options.resolver_threads &&
+    while (r->threads < coili_loop->options.resolver_threads_limit &&
            (link = coili_list_first(&r->line))) {
         struct entry *e = COILI_CONTAINER(link, struct entry, link);
         int err = job_begin(e);
-        if (err == -EAGAIN && r->threads > 0)
+        if (err == COIL_ENOTHREAD && r->threads > 0)
             break;
         coili_list_remove(link);
         if (err < 0) {
@@ -403,15 +404,15 @@ static bool is_this_machine(const char *host)
 static bool is_known(struct resolve *my)
 {
     struct coil_addr addr, six;
-    if (coil_addr_ip(&addr, my->host, my->port) == 0) {
+    if (coil_addr_from_ip(&addr, my->host, my->port) == 0) {
         my->out->n = 1;
         my->out->list[0] = addr;
         return true;
     }
     if (!is_this_machine(my->host))
         return false;
-    coil_addr_ip(&addr, "127.0.0.1", my->port);
-    coil_addr_ip(&six, "::1", my->port);
+    coil_addr_from_ip(&addr, "127.0.0.1", my->port);
+    coil_addr_from_ip(&six, "::1", my->port);
     my->out->n = 2;
     my->out->list[0] = addr;
     my->out->list[1] = six;

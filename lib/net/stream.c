@@ -32,6 +32,7 @@
 #include <coil/net.h>
 #include <coil/receiver.h>
 #include <coil/sender.h>
+#include <coil/task.h>
 #include <coil/wait.h>
 
 #include "base/check.h"
@@ -250,7 +251,7 @@ static void fill_start(struct coil_future *f)
         coil_future_set_error(f, -EBUSY);
         return;
     }
-    if (fill->want > COIL_STREAM_FILL_MAX) {
+    if (fill->want > COIL_STREAM_FILL_BYTES_MAX) {
         coil_future_set_error(f, COIL_ELIMIT);
         return;
     }
@@ -290,7 +291,7 @@ static struct coil_future *tcp_fill(struct coil_stream *s, size_t want)
 {
     struct fill *fill = coil_custom_new(&fill_class, sizeof *fill);
     if (!fill)
-        return coil_future_nomem();
+        return coil_future_from_nomem();
     fill->tcp = tcp_of(s);
     fill->want = want ? want : 1;
     return &fill->custom.future;
@@ -306,7 +307,7 @@ static struct coil_future *tcp_write(struct coil_stream *s, const void *buf,
 
 static struct coil_future *tcp_write_eof(struct coil_stream *s)
 {
-    return coil_sender_end(&tcp_of(s)->sender);
+    return coil_sender_send_eof(&tcp_of(s)->sender);
 }
 
 /* ---- close ------------------------------------------------------------ */
@@ -336,12 +337,12 @@ static void close_start(struct coil_future *f)
     if (t->merged)
         free_merged(t);
     t->landing = t->receiver ? 2 : 1;
-    coil_sender_close(&t->sender, landed, t);
+    coil_sender_stop(&t->sender, landed, t);
     if (!t->receiver)
         return;
     t->receiver = NULL;
     coil_future_add_done_callback(closing, &t->received_all, landed, t);
-    coil_future_detach(closing);
+    coil_detach(closing);
 }
 
 static const struct coil_future_class close_class = {
@@ -427,10 +428,10 @@ struct coil_future *coil_stream_close(struct coil_stream *s)
     return s ? s->ops->close(s) : coil_sleep(0);
 }
 
-void coil_stream_drop(struct coil_stream *s)
+void coil_stream_close_soon(struct coil_stream *s)
 {
     if (s)
-        coil_future_detach(s->ops->close(s));
+        coil_detach(s->ops->close(s));
 }
 
 int coil_stream_fd(const struct coil_stream *s)
@@ -504,7 +505,7 @@ static void read_exactly(struct coil_coro *co)
     COIL_ASYNC(read_exactly, my) {
         while (my->n < my->len) {
             my->want = my->len - my->n;
-            if (my->want > COIL_STREAM_FILL_MAX)
+            if (my->want > COIL_STREAM_FILL_BYTES_MAX)
                 my->want = 1;
             COIL_AWAIT_TO(my->there, coil_stream_fill(my->stream, my->want));
             my->n += take(my->stream, my->buf + my->n, my->len - my->n);
@@ -661,7 +662,7 @@ static int new_socket(const struct coil_addr *addr)
 
 static void stream_connect(struct coil_coro *co)
 {
-    COIL_ASYNC_GIVES(stream_connect, my, coil_stream_drop) {
+    COIL_ASYNC_GIVES(stream_connect, my, coil_stream_close_soon) {
         my->fd = new_socket(&my->addr);
         if (my->fd < 0)
             COIL_FAIL(my->fd);
@@ -676,7 +677,7 @@ static void stream_connect(struct coil_coro *co)
         COIL_RETURN(stream);
 
     COIL_FINALLY;
-        coil_stream_drop(my->stream);
+        coil_stream_close_soon(my->stream);
     }
 }
 

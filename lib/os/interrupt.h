@@ -10,12 +10,12 @@
 
 /*
  * In the main thread, if SIGINT has its default disposition: the next SIGINT
- * that nobody listens to raises the alert, the one after it ends the process.
+ * that nobody listens to raises the wakeup, the one after it ends the process.
  * False if it is not so; then there is nothing to end.
  */
-bool coili_interrupt_begin(struct coil_alert *alert);
+bool coili_interrupt_begin(struct coil_wakeup *wakeup);
 
-/* Nobody raises the alert after this. */
+/* Nobody raises the wakeup after this. */
 void coili_interrupt_end(void);
 
 #endif

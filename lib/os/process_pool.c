@@ -184,7 +184,7 @@ static void kill_worker(const struct worker *w)
 
 static void wake_all(struct coil_process_pool *p)
 {
-    while (coil_unpark(&p->idle))
+    while (coil_waiters_wake(&p->idle))
         ;
 }
 
@@ -459,9 +459,9 @@ static void serve(struct coil_coro *co)
             } else if (is_over(my->worker)) {
                 COIL_RETURN(0);
             } else {
-                COIL_TRY_AWAIT(my->err, coil_park(&my->worker->pool->idle,
-                                                  "process pool", never,
-                                                  NULL));
+                COIL_TRY_AWAIT(my->err,
+                               coil_waiters_wait(&my->worker->pool->idle,
+                                                 "process pool", never, NULL));
             }
         }
 
@@ -628,8 +628,8 @@ static const struct coil_future_class close_class = {
     .start = close_start,
 };
 
-int coil_process_pool_new(struct coil_process_pool **out,
-                          const struct coil_process_pool_options *given)
+int coil_process_pool_open(struct coil_process_pool **out,
+                           const struct coil_process_pool_options *given)
 {
     struct coil_process_pool_options o = COIL_PROCESS_POOL_OPTIONS_INIT;
     if (given) {
@@ -692,7 +692,7 @@ static void start(struct coil_future *f)
         coil_future_set_error(f, COIL_ELIMIT);
     } else {
         coili_list_append(&p->line, &call->link);
-        coil_unpark(&p->idle);
+        coil_waiters_wake(&p->idle);
     }
 }
 
@@ -722,7 +722,7 @@ struct coil_future *coil_process_pool_run(struct coil_process_pool *p,
     coil_check_lent(reply);
     struct call *call = coil_custom_new(&call_class, sizeof *call);
     if (!call)
-        return coil_future_nomem();
+        return coil_future_from_nomem();
     call->pool = p;
     call->fn = fn;
     call->request = request;

@@ -9,9 +9,9 @@
  *
  * Ctrl-C: the first SIGINT cancels the main task, which may clean up; the next
  * one ends the process, for a cleanup that hangs. A main task that was
- * cancelled for this reason alone gives -EINTR. It is not for those who have an answer of
- * their own: another disposition than the default one, a listener (signal.h), a
- * thread that is not the main one.
+ * cancelled for this reason alone gives -EINTR. It is not for those who have an
+ * answer of their own: another disposition than the default one, a listener
+ * (signal.h), a thread that is not the main one.
  */
 #include <coil/coroutine.h>
 
@@ -26,7 +26,7 @@
 /* ---- SIGINT ----------------------------------------------------------- */
 
 struct sigint {
-    struct coil_alert alert;
+    struct coil_wakeup wakeup;
     struct coil_task *task;
     bool taken, came;
 };
@@ -34,7 +34,7 @@ struct sigint {
 static void cancel_main(void *arg)
 {
     struct sigint *s = arg;
-    s->came = coil_task_cancel_reason(s->task, COIL_CANCEL_INTERRUPT);
+    s->came = coil_task_cancel_with(s->task, COIL_CANCEL_INTERRUPT);
 }
 
 static void sigint_begin(struct sigint *s, struct coil_loop *loop,
@@ -43,8 +43,8 @@ static void sigint_begin(struct sigint *s, struct coil_loop *loop,
     *s = (struct sigint){ .task = task };
     if (loop->options.leave_sigint)
         return;
-    coil_alert_init(&s->alert, cancel_main, s);
-    s->taken = coili_interrupt_begin(&s->alert);
+    coil_wakeup_init(&s->wakeup, cancel_main, s);
+    s->taken = coili_interrupt_begin(&s->wakeup);
 }
 
 static void sigint_end(struct sigint *s)
@@ -52,7 +52,7 @@ static void sigint_end(struct sigint *s)
     if (!s->taken)
         return;
     coili_interrupt_end();
-    coil_alert_fini(&s->alert);
+    coil_wakeup_fini(&s->wakeup);
 }
 
 /* It ended for that, and nobody else had asked it to. */
@@ -130,7 +130,7 @@ static int run(struct coil_loop *loop, struct coil_future *main,
     struct sigint sigint;
     future_ref(f); /* it may detach itself */
     sigint_begin(&sigint, loop, t);
-    int err = coil_run_until(loop, t);
+    int err = coil_loop_run_until_complete(loop, t);
     sigint_end(&sigint);
     uint32_t detail = 0;
     if (err == 0) {
@@ -157,7 +157,7 @@ static void check_abi(uint32_t abi)
                                   "another version of coil");
 }
 
-void coili_run_begin(const struct coil_options *options, uint32_t abi)
+void coili_run_begin(const struct coil_loop_options *options, uint32_t abi)
 {
     struct coil_loop *loop;
     check_abi(abi);

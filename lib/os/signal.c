@@ -7,7 +7,7 @@
  * not. So a handler is installed, which may do next to nothing:
  *
  *     kernel --> on_signal()   in any thread: sets a bit in each loop that
- *                    |         listens, raises its alert
+ *                    |         listens, raises its wakeup
  *                    v
  *     hub        dispatch()    in the loop: tells those who wait
  *
@@ -36,10 +36,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <coil/wakeup.h>
 #include <coil/coroutine.h>
 #include <coil/loop.h>
 #include <coil/waiters.h>
+#include <coil/wakeup.h>
 
 #include "base/check.h"
 #include "interrupt.h"
@@ -52,7 +52,7 @@
 struct hub {
     struct hub *_Atomic next;
     _Atomic uint64_t wanted, arrived;
-    struct coil_alert alert;
+    struct coil_wakeup wakeup;
     struct coil_handle closing;
     struct coili_listener listeners; /* the head of a circle */
     bool dispatching;
@@ -62,7 +62,7 @@ static _Thread_local struct hub *my_hub;
 
 /* What handlers read. */
 static struct hub *_Atomic hubs;
-static struct coil_alert *_Atomic interrupt; /* of RUN's SIGINT */
+static struct coil_wakeup *_Atomic interrupt; /* of RUN's SIGINT */
 static atomic_int interrupted;
 static atomic_int running; /* handlers, in all threads */
 static _Atomic pid_t owner;
@@ -83,13 +83,13 @@ static void send_on(int signo, const struct sigaction *disposition)
     kill(getpid(), signo);
 }
 
-static void interrupt_or_die(struct coil_alert *alert)
+static void interrupt_or_die(struct coil_wakeup *wakeup)
 {
     static const struct sigaction preset; /* zero: SIG_DFL */
     if (atomic_exchange(&interrupted, 1))
         send_on(SIGINT, &preset);
     else
-        coil_alert_raise(alert);
+        coil_wakeup_send(wakeup);
 }
 
 static void tell_hubs(int signo)
@@ -101,11 +101,11 @@ static void tell_hubs(int signo)
             continue;
         heard = true;
         atomic_fetch_or(&hub->arrived, BIT(signo));
-        coil_alert_raise(&hub->alert);
+        coil_wakeup_send(&hub->wakeup);
     }
-    struct coil_alert *alert = atomic_load(&interrupt);
-    if (!heard && signo == SIGINT && alert)
-        interrupt_or_die(alert);
+    struct coil_wakeup *wakeup = atomic_load(&interrupt);
+    if (!heard && signo == SIGINT && wakeup)
+        interrupt_or_die(wakeup);
 }
 
 static void on_signal(int signo)
@@ -242,7 +242,7 @@ static void hub_free(struct hub *hub)
     unlink_hub(hub);
     pthread_mutex_unlock(&lock);
     wait_for_handlers();
-    coil_alert_fini(&hub->alert);
+    coil_wakeup_fini(&hub->wakeup);
     coil_handle_cancel(&hub->closing);
     my_hub = NULL;
     coil_free(hub, sizeof *hub);
@@ -315,7 +315,7 @@ static struct hub *hub_need(void)
         return NULL;
     memset(hub, 0, sizeof *hub);
     hub->listeners.next = hub->listeners.prev = &hub->listeners;
-    coil_alert_init(&hub->alert, dispatch, hub);
+    coil_wakeup_init(&hub->wakeup, dispatch, hub);
     coil_call_at_close(&hub->closing, hub_close, hub);
     begin();
     atomic_store(&hub->next, atomic_load(&hubs));
@@ -406,11 +406,11 @@ static const struct coil_future_class one_class = {
     .describe = one_describe,
 };
 
-struct coil_future *coil_signal(int signo)
+struct coil_future *coil_wait_signal(int signo)
 {
     struct one *one = coil_custom_new(&one_class, sizeof *one);
     if (!one)
-        return coil_future_nomem();
+        return coil_future_from_nomem();
     one->signo = signo;
     return &one->custom.future;
 }
@@ -429,7 +429,7 @@ static void source_heard(struct coili_listener *l, uint64_t arrived)
 {
     struct signals *s = COILI_CONTAINER(l, struct signals, listener);
     s->arrived |= arrived;
-    coil_unpark(&s->line);
+    coil_waiters_wake(&s->line);
 }
 
 static bool has_arrived(void *arg)
@@ -446,7 +446,8 @@ static void signals(struct coil_coro *co)
             COIL_FAIL(my->err);
         for (;;) {
             if (!my->arrived)
-                COIL_AWAIT(coil_park(&my->line, "signals", has_arrived, my));
+                COIL_AWAIT(
+                    coil_waiters_wait(&my->line, "signals", has_arrived, my));
             my->signo = lowest(my->arrived);
             my->arrived &= my->arrived - 1;
             COIL_YIELD(my->signo);
@@ -463,11 +464,11 @@ struct coil_future *coil_signals(const int *signos, size_t n)
     for (size_t i = 0; i < n; i++) {
         uint64_t bit = bit_of(signos[i]);
         if (!bit)
-            return coil_future_done_with(-EINVAL, 0);
+            return coil_future_from_error(-EINVAL, 0);
         wanted |= bit;
     }
     if (!wanted)
-        return coil_future_done_with(-EINVAL, 0);
+        return coil_future_from_error(-EINVAL, 0);
     return COIL_CALL(signals, .wanted = wanted);
 }
 
@@ -519,7 +520,7 @@ static bool is_main_thread(void)
     return getpid() == (pid_t)syscall(SYS_gettid);
 }
 
-bool coili_interrupt_begin(struct coil_alert *alert)
+bool coili_interrupt_begin(struct coil_wakeup *wakeup)
 {
     struct sigaction now;
     if (!is_main_thread() || sigaction(SIGINT, NULL, &now) < 0 ||
@@ -527,7 +528,7 @@ bool coili_interrupt_begin(struct coil_alert *alert)
         return false;
     begin();
     atomic_store(&interrupted, 0);
-    atomic_store(&interrupt, alert);
+    atomic_store(&interrupt, wakeup);
     bool taken = take_signal(SIGINT) == 0;
     if (!taken)
         atomic_store(&interrupt, NULL);

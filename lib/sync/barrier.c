@@ -20,7 +20,7 @@
 
 struct wait {
     struct coil_custom custom;
-    struct coil_place place;
+    struct coil_waiter place;
     struct coil_barrier *barrier;
 };
 
@@ -36,7 +36,7 @@ static struct wait *wait_of(struct coil_future *f)
     return COILI_CONTAINER(f, struct wait, custom.future);
 }
 
-static void let_go(struct coil_place *place, void *index)
+static void let_go(struct coil_waiter *place, void *index)
 {
     struct wait *w = COILI_CONTAINER(place, struct wait, place);
     if (index)
@@ -55,12 +55,12 @@ static void start(struct coil_future *f)
     }
     if (b->waiting + 1 < b->parties) {
         b->waiting++;
-        coil_line_up(&b->line, &w->place, let_go);
+        coil_waiters_enter(&b->line, &w->place, let_go);
         return;
     }
     int64_t index = 0;
     b->waiting = 0;
-    while (coil_unpark_with(&b->line, &index))
+    while (coil_waiters_wake_with(&b->line, &index))
         ;
     coil_future_set_int(f, index);
 }
@@ -68,7 +68,7 @@ static void start(struct coil_future *f)
 static void cancel(struct coil_future *f)
 {
     struct wait *w = wait_of(f);
-    coil_leave_line(&w->place);
+    coil_waiters_leave(&w->place);
     w->barrier->waiting--;
     coil_future_set_error(f, -ECANCELED);
 }
@@ -83,7 +83,7 @@ struct coil_future *coil_barrier_wait(struct coil_barrier *b)
 {
     struct wait *w = coil_custom_new(&wait_class, sizeof *w);
     if (!w)
-        return coil_future_nomem();
+        return coil_future_from_nomem();
     w->barrier = b;
     return &w->custom.future;
 }
@@ -91,7 +91,7 @@ struct coil_future *coil_barrier_wait(struct coil_barrier *b)
 static void send_home(struct coil_barrier *b)
 {
     b->waiting = 0;
-    while (coil_unpark(&b->line))
+    while (coil_waiters_wake(&b->line))
         ;
 }
 

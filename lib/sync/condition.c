@@ -29,7 +29,7 @@
 
 struct wait {
     struct coil_custom custom;
-    struct coil_place place;
+    struct coil_waiter place;
     struct coil_condition *cond;
     bool notified, cancelled;
 };
@@ -54,7 +54,7 @@ static void has_lock(struct wait *w)
         coil_future_set_int(&w->custom.future, 0);
 }
 
-static void locked(struct coil_place *place, void *value)
+static void locked(struct coil_waiter *place, void *value)
 {
     (void)value;
     has_lock(COILI_CONTAINER(place, struct wait, place));
@@ -66,10 +66,10 @@ static void lock_again(struct wait *w)
     if (coil_lock_acquire_nowait(lock) == 0)
         has_lock(w);
     else
-        coil_line_up(&lock->line, &w->place, locked);
+        coil_waiters_enter(&lock->line, &w->place, locked);
 }
 
-static void notified(struct coil_place *place, void *value)
+static void notified(struct coil_waiter *place, void *value)
 {
     struct wait *w = COILI_CONTAINER(place, struct wait, place);
     (void)value;
@@ -82,7 +82,7 @@ static void start(struct coil_future *f)
     struct wait *w = wait_of(f);
     coili_check(coil_lock_locked(w->cond->lock),
                 "a condition is waited for without its lock");
-    coil_line_up(&w->cond->line, &w->place, notified);
+    coil_waiters_enter(&w->cond->line, &w->place, notified);
     coil_lock_release(w->cond->lock);
 }
 
@@ -93,10 +93,10 @@ static void cancel(struct coil_future *f)
         return;
     w->cancelled = true;
     if (w->notified) {
-        coil_unpark(&w->cond->line);
+        coil_waiters_wake(&w->cond->line);
         return;
     }
-    coil_leave_line(&w->place);
+    coil_waiters_leave(&w->place);
     lock_again(w);
 }
 
@@ -110,7 +110,7 @@ struct coil_future *coil_condition_wait(struct coil_condition *cond)
 {
     struct wait *w = coil_custom_new(&wait_class, sizeof *w);
     if (!w)
-        return coil_future_nomem();
+        return coil_future_from_nomem();
     w->cond = cond;
     return &w->custom.future;
 }
@@ -149,7 +149,7 @@ static void need_lock(const struct coil_condition *cond)
 void coil_condition_notify(struct coil_condition *cond, size_t n)
 {
     need_lock(cond);
-    while (n-- > 0 && coil_unpark(&cond->line))
+    while (n-- > 0 && coil_waiters_wake(&cond->line))
         ;
 }
 

@@ -20,13 +20,13 @@ static bool is_set(void *object)
 
 struct coil_future *coil_event_wait(struct coil_event *event)
 {
-    return coil_park(&event->line, "event", is_set, event);
+    return coil_waiters_wait(&event->line, "event", is_set, event);
 }
 
 void coil_event_set(struct coil_event *event)
 {
     event->set = true;
-    while (coil_unpark(&event->line))
+    while (coil_waiters_wake(&event->line))
         ;
 }
 

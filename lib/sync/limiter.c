@@ -26,9 +26,9 @@ struct coili_borrower {
     bool has;
 };
 
-void coil_limiter_init(struct coil_limiter *l, size_t total)
+void coil_limiter_init(struct coil_limiter *l, size_t limit)
 {
-    *l = (struct coil_limiter){ .total = total };
+    *l = (struct coil_limiter){ .limit = limit };
     coil_waiters_init(&l->line);
 }
 
@@ -100,11 +100,11 @@ static void leave(struct coil_limiter *l, struct coili_borrower *b)
     }
 }
 
-/* ---- Tokens --------------------------------------------------------------- */
+/* ---- Tokens -------------------------------------------------------------- */
 
 struct borrow {
     struct coil_custom custom;
-    struct coil_place place;
+    struct coil_waiter place;
     struct coil_limiter *limiter;
     const void *borrower;
 };
@@ -116,10 +116,10 @@ static struct borrow *borrow_of(struct coil_future *f)
 
 static bool available(const struct coil_limiter *l)
 {
-    return l->borrowed < l->total;
+    return l->borrowed < l->limit;
 }
 
-static void granted(struct coil_place *place, void *value)
+static void granted(struct coil_waiter *place, void *value)
 {
     struct borrow *w = COILI_CONTAINER(place, struct borrow, place);
     (void)value;
@@ -130,7 +130,7 @@ static void granted(struct coil_place *place, void *value)
 
 static void serve(struct coil_limiter *l)
 {
-    while (available(l) && coil_unpark(&l->line))
+    while (available(l) && coil_waiters_wake(&l->line))
         ;
 }
 
@@ -145,14 +145,14 @@ static void start(struct coil_future *f)
         l->borrowed++;
         coil_future_set_int(f, 0);
     } else {
-        coil_line_up(&l->line, &w->place, granted);
+        coil_waiters_enter(&l->line, &w->place, granted);
     }
 }
 
 static void cancel(struct coil_future *f)
 {
     struct borrow *w = borrow_of(f);
-    coil_leave_line(&w->place);
+    coil_waiters_leave(&w->place);
     leave(w->limiter, find(w->limiter, w->borrower));
     coil_future_set_error(f, -ECANCELED);
 }
@@ -176,7 +176,7 @@ struct coil_future *coil_limiter_acquire_for(struct coil_limiter *l,
     coili_check(borrower, "a limiter is to lend to nobody");
     struct borrow *w = coil_custom_new(&borrow_class, sizeof *w);
     if (!w)
-        return coil_future_nomem();
+        return coil_future_from_nomem();
     w->limiter = l;
     w->borrower = borrower;
     return &w->custom.future;
@@ -219,19 +219,19 @@ void coil_limiter_release(struct coil_limiter *l)
     coil_limiter_release_for(l, running_task());
 }
 
-void coil_limiter_resize(struct coil_limiter *l, size_t total)
+void coil_limiter_resize(struct coil_limiter *l, size_t limit)
 {
-    l->total = total;
+    l->limit = limit;
     serve(l);
 }
 
-void coil_limiter_stats(const struct coil_limiter *l,
-                        struct coil_limiter_counters *out)
+void coil_limiter_get_stats(const struct coil_limiter *l,
+                            struct coil_limiter_stats *out)
 {
-    *out = (struct coil_limiter_counters){
-        .total = l->total,
+    *out = (struct coil_limiter_stats){
+        .limit = l->limit,
         .borrowed = l->borrowed,
-        .available = available(l) ? l->total - l->borrowed : 0,
+        .available = available(l) ? l->limit - l->borrowed : 0,
         .waiting = l->n - l->borrowed,
     };
 }

@@ -30,7 +30,7 @@ static bool take(void *object)
 
 struct coil_future *coil_lock_acquire(struct coil_lock *lock)
 {
-    return coil_park(&lock->line, "lock", take, lock);
+    return coil_waiters_wait(&lock->line, "lock", take, lock);
 }
 
 int coil_lock_acquire_nowait(struct coil_lock *lock)
@@ -41,7 +41,7 @@ int coil_lock_acquire_nowait(struct coil_lock *lock)
 void coil_lock_release(struct coil_lock *lock)
 {
     coili_check(lock->locked, "a lock is released that nobody holds");
-    if (!coil_unpark(&lock->line))
+    if (!coil_waiters_wake(&lock->line))
         lock->locked = false;
 }
 

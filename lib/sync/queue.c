@@ -187,13 +187,13 @@ static void push_back(struct coil_queue *q, struct coili_queued it)
 
 /* ---- From hand to hand -------------------------------------------------- */
 
-static struct coil_queue_turn *turn_of(struct coil_place *place)
+static struct coil_queue_waiter *turn_of(struct coil_waiter *place)
 {
-    return COILI_CONTAINER(place, struct coil_queue_turn, place);
+    return COILI_CONTAINER(place, struct coil_queue_waiter, place);
 }
 
 /* The item is under way to who got it. */
-static void receive(struct coil_queue_turn *turn, struct coili_queued it)
+static void receive(struct coil_queue_waiter *turn, struct coili_queued it)
 {
     turn->item = it.item;
     turn->ticket = it.ticket;
@@ -204,11 +204,11 @@ static void receive(struct coil_queue_turn *turn, struct coili_queued it)
 /* To the first who waits for it; false: nobody does. */
 static bool hand_over(struct coil_queue *q, struct coili_queued it)
 {
-    struct coil_place *getter = coil_line_first(&q->getters);
+    struct coil_waiter *getter = coil_waiters_first(&q->getters);
     if (!getter)
         return false;
     receive(turn_of(getter), it);
-    return coil_unpark_with(&q->getters, q);
+    return coil_waiters_wake_with(&q->getters, q);
 }
 
 /* The item is in; it was new. */
@@ -221,10 +221,10 @@ static struct coili_queued accept(struct coil_queue *q, void *item)
 /* The first putter's item; he goes. */
 static struct coili_queued take_from_putter(struct coil_queue *q)
 {
-    struct coil_queue_turn *putter = turn_of(coil_line_first(&q->putters));
+    struct coil_queue_waiter *putter = turn_of(coil_waiters_first(&q->putters));
     struct coili_queued it = accept(q, putter->item);
     q->reserved--;
-    coil_unpark_with(&q->putters, q);
+    coil_waiters_wake_with(&q->putters, q);
     return it;
 }
 
@@ -266,7 +266,7 @@ static int give(struct coil_queue *q, void *item)
     return 0;
 }
 
-int coil_queue_turn_get(struct coil_queue_turn *turn, struct coil_queue *q)
+int coil_queue_waiter_get(struct coil_queue_waiter *turn, struct coil_queue *q)
 {
     struct coili_queued it;
     turn->queue = q;
@@ -277,7 +277,7 @@ int coil_queue_turn_get(struct coil_queue_turn *turn, struct coil_queue *q)
     return err;
 }
 
-int coil_queue_turn_put(struct coil_queue_turn *turn, struct coil_queue *q)
+int coil_queue_waiter_put(struct coil_queue_waiter *turn, struct coil_queue *q)
 {
     turn->queue = q;
     turn->puts = true;
@@ -285,7 +285,8 @@ int coil_queue_turn_put(struct coil_queue_turn *turn, struct coil_queue *q)
     return give(q, turn->item);
 }
 
-int coil_queue_turn_wait(struct coil_queue_turn *turn, coil_granted_fn *granted)
+int coil_queue_waiter_enter(struct coil_queue_waiter *turn,
+                            coil_granted_fn *granted)
 {
     struct coil_queue *q = turn->queue;
     if (turn->puts) {
@@ -293,18 +294,18 @@ int coil_queue_turn_wait(struct coil_queue_turn *turn, coil_granted_fn *granted)
             return -ENOMEM;
         q->reserved++;
     }
-    coil_line_up(turn->puts ? &q->putters : &q->getters, &turn->place,
-                 granted);
+    coil_waiters_enter(turn->puts ? &q->putters : &q->getters, &turn->place,
+                       granted);
     return 0;
 }
 
-void coil_queue_turn_give_up(struct coil_queue_turn *turn)
+void coil_queue_waiter_leave(struct coil_queue_waiter *turn)
 {
-    if (coil_leave_line(&turn->place) && turn->puts)
+    if (coil_waiters_leave(&turn->place) && turn->puts)
         turn->queue->reserved--;
 }
 
-void coil_queue_turn_taken(struct coil_queue_turn *turn)
+void coil_queue_waiter_taken(struct coil_queue_waiter *turn)
 {
     if (!turn->holds)
         return;
@@ -312,12 +313,12 @@ void coil_queue_turn_taken(struct coil_queue_turn *turn)
     turn->queue->reserved--;
 }
 
-void coil_queue_turn_put_back(struct coil_queue_turn *turn)
+void coil_queue_waiter_put_back(struct coil_queue_waiter *turn)
 {
     struct coil_queue *q = turn->queue;
     if (!turn->holds)
         return;
-    coil_queue_turn_taken(turn);
+    coil_queue_waiter_taken(turn);
     if (!q->ring) /* freed meanwhile */
         return;
     struct coili_queued it = { turn->item, turn->ticket };
@@ -329,7 +330,7 @@ void coil_queue_turn_put_back(struct coil_queue_turn *turn)
 
 struct op {
     struct coil_custom custom;
-    struct coil_queue_turn turn;
+    struct coil_queue_waiter turn;
 };
 
 static struct op *op_of(struct coil_future *f)
@@ -337,12 +338,12 @@ static struct op *op_of(struct coil_future *f)
     return COILI_CONTAINER(f, struct op, custom.future);
 }
 
-static struct coil_future *future_of(struct coil_place *place)
+static struct coil_future *future_of(struct coil_waiter *place)
 {
     return &COILI_CONTAINER(place, struct op, turn.place)->custom.future;
 }
 
-static void got(struct coil_place *place, void *queue)
+static void got(struct coil_waiter *place, void *queue)
 {
     if (queue)
         coil_future_set_pointer(future_of(place), turn_of(place)->item);
@@ -350,7 +351,7 @@ static void got(struct coil_place *place, void *queue)
         coil_future_set_error(future_of(place), COIL_EEND);
 }
 
-static void put(struct coil_place *place, void *queue)
+static void put(struct coil_waiter *place, void *queue)
 {
     if (queue)
         coil_future_set_int(future_of(place), 0);
@@ -361,11 +362,11 @@ static void put(struct coil_place *place, void *queue)
 static void get_start(struct coil_future *f)
 {
     struct op *op = op_of(f);
-    int err = coil_queue_turn_get(&op->turn, op->turn.queue);
+    int err = coil_queue_waiter_get(&op->turn, op->turn.queue);
     if (err == 0)
         coil_future_set_pointer(f, op->turn.item);
     else if (err == -EAGAIN)
-        coil_queue_turn_wait(&op->turn, got); /* of a get: cannot fail */
+        coil_queue_waiter_enter(&op->turn, got); /* of a get: cannot fail */
     else
         coil_future_set_error(f, err);
 }
@@ -373,31 +374,31 @@ static void get_start(struct coil_future *f)
 static void put_start(struct coil_future *f)
 {
     struct op *op = op_of(f);
-    int err = coil_queue_turn_put(&op->turn, op->turn.queue);
+    int err = coil_queue_waiter_put(&op->turn, op->turn.queue);
     if (err == 0) {
         coil_future_set_int(f, 0);
         return;
     }
     if (err == -EAGAIN)
-        err = coil_queue_turn_wait(&op->turn, put);
+        err = coil_queue_waiter_enter(&op->turn, put);
     if (err < 0)
         coil_future_set_error(f, err);
 }
 
 static void op_cancel(struct coil_future *f)
 {
-    coil_queue_turn_give_up(&op_of(f)->turn);
+    coil_queue_waiter_leave(&op_of(f)->turn);
     coil_future_set_error(f, -ECANCELED);
 }
 
 static void get_dispose(struct coil_future *f)
 {
-    coil_queue_turn_put_back(&op_of(f)->turn);
+    coil_queue_waiter_put_back(&op_of(f)->turn);
 }
 
 static void get_free(struct coil_future *f)
 {
-    coil_queue_turn_taken(&op_of(f)->turn);
+    coil_queue_waiter_taken(&op_of(f)->turn);
     coil_custom_free(f);
 }
 
@@ -420,7 +421,7 @@ static struct coil_future *op_new(const struct coil_future_class *cls,
 {
     struct op *op = coil_custom_new(cls, sizeof *op);
     if (!op)
-        return coil_future_nomem();
+        return coil_future_from_nomem();
     op->turn.queue = q;
     op->turn.item = item;
     return &op->custom.future;
@@ -479,7 +480,7 @@ struct coil_future *coil_queue_items(struct coil_queue *q)
 
 /* ---- Asking ------------------------------------------------------------- */
 
-size_t coil_queue_size(const struct coil_queue *q)
+size_t coil_queue_count(const struct coil_queue *q)
 {
     return q->n;
 }
@@ -494,7 +495,7 @@ bool coil_queue_full(const struct coil_queue *q)
     return q->n >= q->limit;
 }
 
-bool coil_queue_closed(const struct coil_queue *q)
+bool coil_queue_is_shutdown(const struct coil_queue *q)
 {
     return q->closed;
 }
@@ -504,7 +505,7 @@ bool coil_queue_closed(const struct coil_queue *q)
 static void finished(struct coil_queue *q)
 {
     if (--q->unfinished == 0)
-        while (coil_unpark(&q->joiners))
+        while (coil_waiters_wake(&q->joiners))
             ;
 }
 
@@ -523,23 +524,23 @@ static bool all_done(void *queue)
 
 struct coil_future *coil_queue_join(struct coil_queue *q)
 {
-    return coil_park(&q->joiners, "queue join", all_done, q);
+    return coil_waiters_wait(&q->joiners, "queue join", all_done, q);
 }
 
-void coil_queue_close(struct coil_queue *q)
+void coil_queue_shutdown(struct coil_queue *q)
 {
     q->closed = true;
     while (!coil_waiters_empty(&q->putters)) {
         q->reserved--;
-        coil_unpark(&q->putters);
+        coil_waiters_wake(&q->putters);
     }
-    while (coil_unpark(&q->getters))
+    while (coil_waiters_wake(&q->getters))
         ;
 }
 
-void coil_queue_close_now(struct coil_queue *q, coil_call_fn *free_item)
+void coil_queue_shutdown_now(struct coil_queue *q, coil_call_fn *free_item)
 {
-    coil_queue_close(q);
+    coil_queue_shutdown(q);
     while (q->n > 0) {
         void *item = pop(q).item;
         finished(q);

@@ -26,7 +26,7 @@ struct selection;
 struct slot {
     struct selection *selection;
     struct coil_future *future; /* counted */
-    struct coil_queue_turn turn;
+    struct coil_queue_waiter turn;
     struct coil_handle handle;
 };
 
@@ -55,7 +55,7 @@ static size_t random_below(size_t n)
 static void leave_all(struct selection *s)
 {
     for (size_t i = 0; i < s->n; i++) {
-        coil_queue_turn_give_up(&s->slots[i].turn);
+        coil_queue_waiter_leave(&s->slots[i].turn);
         if (s->slots[i].future)
             coil_future_remove_done_callback(s->slots[i].future,
                                              &s->slots[i].handle);
@@ -73,7 +73,7 @@ static void happened(struct slot *slot, int err)
     coil_future_set_int(&s->custom.future, (int64_t)i);
 }
 
-static void granted(struct coil_place *place, void *queue)
+static void granted(struct coil_waiter *place, void *queue)
 {
     struct slot *slot = COILI_CONTAINER(place, struct slot, turn.place);
     if (queue)
@@ -95,8 +95,8 @@ static int try_slot(struct slot *slot, const struct coil_case *it)
     if (!it->queue)
         return -EAGAIN;
     slot->turn.item = it->item;
-    return it->puts ? coil_queue_turn_put(&slot->turn, it->queue)
-                    : coil_queue_turn_get(&slot->turn, it->queue);
+    return it->puts ? coil_queue_waiter_put(&slot->turn, it->queue)
+                    : coil_queue_waiter_get(&slot->turn, it->queue);
 }
 
 static int wait_at(struct slot *slot, const struct coil_case *it)
@@ -104,7 +104,7 @@ static int wait_at(struct slot *slot, const struct coil_case *it)
     if (it->future)
         coil_future_add_done_callback(it->future, &slot->handle, future_done,
                                       slot);
-    return it->queue ? coil_queue_turn_wait(&slot->turn, granted) : 0;
+    return it->queue ? coil_queue_waiter_enter(&slot->turn, granted) : 0;
 }
 
 static void start(struct coil_future *f)
@@ -143,14 +143,14 @@ static void dispose(struct coil_future *f)
 {
     struct selection *s = selection_of(f);
     for (size_t i = 0; i < s->n; i++)
-        coil_queue_turn_put_back(&s->slots[i].turn);
+        coil_queue_waiter_put_back(&s->slots[i].turn);
 }
 
 static void free_selection(struct coil_future *f)
 {
     struct selection *s = selection_of(f);
     for (size_t i = 0; i < s->n; i++) {
-        coil_queue_turn_taken(&s->slots[i].turn);
+        coil_queue_waiter_taken(&s->slots[i].turn);
         if (s->slots[i].future)
             coil_future_unref(s->slots[i].future);
     }
@@ -178,17 +178,17 @@ static void check_cases(const char *function, const struct coil_case *cases,
 struct coil_future *coil_select(struct coil_case *cases, size_t n)
 {
     if (n == 0 || n > INT_MAX)
-        return coil_future_done_with(-EINVAL, 0);
+        return coil_future_from_error(-EINVAL, 0);
     check_cases("coil_select", cases, n);
     struct selection *s = coil_custom_new(&select_class, sizeof *s);
     if (!s)
-        return coil_future_nomem();
+        return coil_future_from_nomem();
     struct slot *slots = n > SIZE_MAX / sizeof *slots
                              ? NULL
                              : coil_alloc(n * sizeof *slots);
     if (!slots) {
         coil_custom_free(s);
-        return coil_future_nomem();
+        return coil_future_from_nomem();
     }
     memset(slots, 0, n * sizeof *slots);
     s->cases = cases;
@@ -217,7 +217,7 @@ int coil_select_nowait(struct coil_case *cases, size_t n)
         cases[i].err = err;
         if (slot.turn.holds)
             cases[i].item = slot.turn.item;
-        coil_queue_turn_taken(&slot.turn);
+        coil_queue_waiter_taken(&slot.turn);
         return (int)i;
     }
     return -EAGAIN;

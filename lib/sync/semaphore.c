@@ -39,7 +39,7 @@ static bool take(void *object)
 
 struct coil_future *coil_semaphore_acquire(struct coil_semaphore *sem)
 {
-    return coil_park(&sem->line, "semaphore", take, sem);
+    return coil_waiters_wait(&sem->line, "semaphore", take, sem);
 }
 
 int coil_semaphore_acquire_nowait(struct coil_semaphore *sem)
@@ -49,7 +49,7 @@ int coil_semaphore_acquire_nowait(struct coil_semaphore *sem)
 
 void coil_semaphore_release(struct coil_semaphore *sem)
 {
-    if (coil_unpark(&sem->line))
+    if (coil_waiters_wake(&sem->line))
         return;
     coili_check(sem->value < sem->bound,
                 "a bounded semaphore is released once too often");

@@ -44,19 +44,19 @@ struct coili_pooled {
     bool has_place;
 };
 
-void coil_task_pool_init(struct coil_task_pool *pool, size_t size)
+void coil_task_pool_init(struct coil_task_pool *pool, size_t limit)
 {
-    *pool = (struct coil_task_pool){ .size = size };
+    *pool = (struct coil_task_pool){ .limit = limit };
     coil_waiters_init(&pool->line);
     coil_waiters_init(&pool->joiners);
 }
 
-/* ---- Places --------------------------------------------------------------- */
+/* ---- Places -------------------------------------------------------------- */
 
 static bool take_place(void *object)
 {
     struct coil_task_pool *pool = object;
-    if (pool->running >= pool->size)
+    if (pool->running >= pool->limit)
         return false;
     pool->running++;
     return true;
@@ -65,7 +65,7 @@ static bool take_place(void *object)
 static void serve(struct coil_task_pool *pool)
 {
     while (!coil_waiters_empty(&pool->line) && take_place(pool))
-        coil_unpark(&pool->line);
+        coil_waiters_wake(&pool->line);
 }
 
 static void join_members(struct coil_task_pool *pool, struct coili_pooled *my)
@@ -91,11 +91,11 @@ static void leave_members(struct coil_task_pool *pool, struct coili_pooled *my)
         pool->waiting--;
     }
     if (!pool->members)
-        while (coil_unpark(&pool->joiners))
+        while (coil_waiters_wake(&pool->joiners))
             ;
 }
 
-/* ---- The task ------------------------------------------------------------- */
+/* ---- The task ------------------------------------------------------------ */
 
 static void tell(struct coili_pooled *my, int err)
 {
@@ -141,9 +141,9 @@ static void coili_pooled(struct coil_coro *co)
 
     COIL_FINALLY;
         if (my->turn)
-            coil_drop(my->turn);
+            coil_discard(my->turn);
         if (my->call)
-            coil_drop(my->call);
+            coil_discard(my->call);
         if (my->task && failed(my->task))
             my->pool->failed++;
         tell(my, -ECANCELED);
@@ -151,7 +151,7 @@ static void coili_pooled(struct coil_coro *co)
     }
 }
 
-/* ---- The entry ------------------------------------------------------------ */
+/* ---- The entry ----------------------------------------------------------- */
 
 static struct entry *entry_of(struct coil_future *f)
 {
@@ -198,18 +198,18 @@ static const struct coil_future_class entry_class = {
 static struct coili_pooled *enlist(struct coil_task_pool *pool,
                                    struct coil_future *call)
 {
-    struct coil_future *turn = coil_park(&pool->line, "task pool", take_place,
-                                         pool);
+    struct coil_future *turn = coil_waiters_wait(&pool->line, "task pool",
+                                                 take_place, pool);
     struct coil_future *f = COIL_CALL(coili_pooled, .pool = pool,
                                       .call = call, .turn = turn);
     if (coil_future_done(f)) {
-        coil_drop(turn);
-        coil_drop(call);
+        coil_discard(turn);
+        coil_discard(call);
         return NULL;
     }
     struct coili_pooled *pooled = (struct coili_pooled *)(void *)f;
     if (coil_future_done(turn)) {
-        coil_drop(f); /* which drops the call */
+        coil_discard(f); /* which drops the call */
         return NULL;
     }
     struct coil_task *task = coil_spawn(f);
@@ -230,8 +230,8 @@ struct coil_future *coil_task_pool_spawn(struct coil_task_pool *pool,
         return call;
     struct entry *entry = coil_custom_new(&entry_class, sizeof *entry);
     if (!entry) {
-        coil_drop(call);
-        return coil_future_nomem();
+        coil_discard(call);
+        return coil_future_from_nomem();
     }
     struct coili_pooled *pooled = enlist(pool, call);
     if (!pooled) {
@@ -245,11 +245,11 @@ struct coil_future *coil_task_pool_spawn(struct coil_task_pool *pool,
     return &entry->custom.future;
 }
 
-/* ---- The pool ------------------------------------------------------------- */
+/* ---- The pool ------------------------------------------------------------ */
 
-void coil_task_pool_resize(struct coil_task_pool *pool, size_t size)
+void coil_task_pool_resize(struct coil_task_pool *pool, size_t limit)
 {
-    pool->size = size;
+    pool->limit = limit;
     serve(pool);
 }
 
@@ -260,7 +260,8 @@ static bool nobody_left(void *pool)
 
 struct coil_future *coil_task_pool_join(struct coil_task_pool *pool)
 {
-    return coil_park(&pool->joiners, "task pool join", nobody_left, pool);
+    return coil_waiters_wait(&pool->joiners, "task pool join", nobody_left,
+                             pool);
 }
 
 void coil_task_pool_cancel_all(struct coil_task_pool *pool)
@@ -274,10 +275,10 @@ size_t coil_task_pool_running(const struct coil_task_pool *pool)
     return pool->running;
 }
 
-size_t coil_task_pool_free(const struct coil_task_pool *pool)
+size_t coil_task_pool_available(const struct coil_task_pool *pool)
 {
-    bool full = pool->waiting || pool->running >= pool->size;
-    return full ? 0 : pool->size - pool->running;
+    bool full = pool->waiting || pool->running >= pool->limit;
+    return full ? 0 : pool->limit - pool->running;
 }
 
 size_t coil_task_pool_waiting(const struct coil_task_pool *pool)

@@ -17,7 +17,7 @@
  * wakes a getter and lets it look again: another may be quicker, and a waiter
  * that was woken and cancelled must remember to wake the next.)
  *
- * A place of another thread's loop is told by a post; of this one's, by
+ * A place of another thread's loop is told by a call; of this one's, by
  * completing its future when the lock is let go.
  */
 #include <coil/channel.h>
@@ -41,7 +41,7 @@ struct coil_channel {
     pthread_mutex_t lock;
     struct coili_list senders, receivers; /* guarded by it, as what follows */
     bool closed;
-    size_t first, n, capacity;
+    size_t first, n, limit;
     coil_call_fn *free_item;
     void *items[];
 };
@@ -51,21 +51,21 @@ struct place {
     void *item;             /* to be sent; or that was received */
     int err;                /* valid if granted: 0, COIL_ECLOSED, COIL_EEND */
     bool granted;
-    struct coil_port *port; /* NULL: a thread that waits for `told` */
+    struct coil_remote *remote; /* NULL: a thread that waits for `told` */
     union {
-        struct coil_post post;
+        struct coil_remote_call call;
         pthread_cond_t told;
     };
 };
 
 /* ---- Life ------------------------------------------------------------- */
 
-struct coil_channel *coil_channel_new(size_t capacity, coil_call_fn *free_item)
+struct coil_channel *coil_channel_new(size_t limit, coil_call_fn *free_item)
 {
-    coili_check(capacity > 0, "a channel has room for one item at least");
+    coili_check(limit > 0, "a channel has room for one item at least");
     struct coil_channel *ch = NULL;
-    if (capacity <= (SIZE_MAX - sizeof *ch) / sizeof *ch->items)
-        ch = malloc(sizeof *ch + capacity * sizeof *ch->items);
+    if (limit <= (SIZE_MAX - sizeof *ch) / sizeof *ch->items)
+        ch = malloc(sizeof *ch + limit * sizeof *ch->items);
     if (!ch)
         return NULL;
     atomic_init(&ch->refs, 1);
@@ -74,7 +74,7 @@ struct coil_channel *coil_channel_new(size_t capacity, coil_call_fn *free_item)
     coili_list_init(&ch->receivers);
     ch->closed = false;
     ch->first = ch->n = 0;
-    ch->capacity = capacity;
+    ch->limit = limit;
     ch->free_item = free_item;
     return ch;
 }
@@ -88,12 +88,12 @@ struct coil_channel *coil_channel_ref(struct coil_channel *ch)
 static void push(struct coil_channel *ch, void *item)
 {
     size_t at = ch->first + ch->n++;
-    ch->items[at < ch->capacity ? at : at - ch->capacity] = item;
+    ch->items[at < ch->limit ? at : at - ch->limit] = item;
 }
 
 static void push_front(struct coil_channel *ch, void *item)
 {
-    ch->first = ch->first > 0 ? ch->first - 1 : ch->capacity - 1;
+    ch->first = ch->first > 0 ? ch->first - 1 : ch->limit - 1;
     ch->items[ch->first] = item;
     ch->n++;
 }
@@ -101,7 +101,7 @@ static void push_front(struct coil_channel *ch, void *item)
 static void *pop(struct coil_channel *ch)
 {
     void *item = ch->items[ch->first];
-    ch->first = ch->first + 1 < ch->capacity ? ch->first + 1 : 0;
+    ch->first = ch->first + 1 < ch->limit ? ch->first + 1 : 0;
     ch->n--;
     return item;
 }
@@ -122,7 +122,7 @@ void coil_channel_unref(struct coil_channel *ch)
 
 /* ---- Granting --------------------------------------------------------- */
 
-static void arrived(struct coil_post *post);
+static void arrived(struct coil_remote_call *call);
 
 /* Locked. Those of this thread's loop are left in `here`. */
 static void grant(struct coili_list *here, struct coili_list *link, int err)
@@ -131,11 +131,11 @@ static void grant(struct coili_list *here, struct coili_list *link, int err)
     coili_list_remove(link);
     place->err = err;
     place->granted = true;
-    if (!place->port)
+    if (!place->remote)
         pthread_cond_signal(&place->told);
-    else if (coil_port_is_here(place->port))
+    else if (coil_remote_is_current(place->remote))
         coili_list_append(here, link);
-    else if (!coil_port_post(place->port, &place->post, arrived))
+    else if (!coil_remote_call_soon(place->remote, &place->call, arrived))
         coili_fatal("a loop has closed, and left its place in a channel");
 }
 
@@ -148,7 +148,7 @@ static bool put(struct coil_channel *ch, struct coili_list *here, void *item)
         grant(here, link, 0);
         return true;
     }
-    if (ch->n == ch->capacity)
+    if (ch->n == ch->limit)
         return false;
     push(ch, item);
     return true;
@@ -195,9 +195,9 @@ struct op {
     struct place place;
 };
 
-/* Of this thread's loop. A port is that of one loop, in one process. */
+/* Of this thread's loop. A remote is that of one loop, in one process. */
 static _Thread_local struct {
-    struct coil_port *port;
+    struct coil_remote *remote;
     struct coili_list waiting;
     struct coil_handle at_close;
 } ours;
@@ -219,9 +219,9 @@ static void end(struct op *op, int err)
         coil_future_set_pointer(f, op->place.item);
 }
 
-static void arrived(struct coil_post *post)
+static void arrived(struct coil_remote_call *call)
 {
-    struct op *op = COILI_CONTAINER(post, struct op, place.post);
+    struct op *op = COILI_CONTAINER(call, struct op, place.call);
     end(op, op->place.err);
 }
 
@@ -255,7 +255,7 @@ static void start(struct coil_future *f)
         coili_list_append(&ours.waiting, &op->sibling);
 }
 
-/* False: it was granted, and its post is on the way. */
+/* False: it was granted, and its call is on the way. */
 static bool leave_line(struct op *op)
 {
     pthread_mutex_lock(&op->channel->lock);
@@ -277,7 +277,7 @@ static void end_all(void *arg)
 {
     struct coili_list *link;
     (void)arg;
-    ours.port = NULL;
+    ours.remote = NULL;
     while ((link = coili_list_first(&ours.waiting))) {
         struct op *op = COILI_CONTAINER(link, struct op, sibling);
         coili_list_remove(link);
@@ -303,7 +303,7 @@ static void gone(struct coil_future *f)
 static void unlock_with(struct coil_channel *ch, struct coili_list *here,
                         void *item)
 {
-    bool kept = ch->n < ch->capacity;
+    bool kept = ch->n < ch->limit;
     if (kept && !coili_list_empty(&ch->receivers))
         put(ch, here, item);
     else if (kept)
@@ -339,35 +339,35 @@ static const struct coil_future_class receive_class = {
 static struct op *op_new(struct coil_channel *ch,
                          const struct coil_future_class *cls)
 {
-    struct coil_port *port = coil_port_here();
-    struct op *op = port ? coil_custom_new(cls, sizeof *op) : NULL;
+    struct coil_remote *remote = coil_remote_current();
+    struct op *op = remote ? coil_custom_new(cls, sizeof *op) : NULL;
     if (!op)
         return NULL;
-    if (ours.port != port) {
-        ours.port = port;
+    if (ours.remote != remote) {
+        ours.remote = remote;
         coili_list_init(&ours.waiting);
         ours.at_close = (struct coil_handle){ 0 };
         coil_call_at_close(&ours.at_close, end_all, NULL);
     }
     op->channel = coil_channel_ref(ch);
-    op->place.port = port;
+    op->place.remote = remote;
     return op;
 }
 
-struct coil_future *coil_channel_send(struct coil_channel *ch, void *item)
+struct coil_future *coil_channel_put(struct coil_channel *ch, void *item)
 {
     struct op *op = op_new(ch, &send_class);
     if (!op)
-        return coil_future_nomem();
+        return coil_future_from_nomem();
     op->sends = true;
     op->place.item = item;
     return &op->custom.future;
 }
 
-struct coil_future *coil_channel_receive(struct coil_channel *ch)
+struct coil_future *coil_channel_get(struct coil_channel *ch)
 {
     struct op *op = op_new(ch, &receive_class);
-    return op ? &op->custom.future : coil_future_nomem();
+    return op ? &op->custom.future : coil_future_from_nomem();
 }
 
 struct items {
@@ -382,8 +382,7 @@ static void items(struct coil_coro *co)
 {
     COIL_ASYNC(items, my) {
         for (;;) {
-            COIL_TRY_AWAIT_TO(my->err, my->item,
-                              coil_channel_receive(my->channel));
+            COIL_TRY_AWAIT_TO(my->err, my->item, coil_channel_get(my->channel));
             if (my->err == COIL_EEND)
                 COIL_RETURN(0);
             if (my->err < 0)
@@ -477,7 +476,8 @@ static void check_plain(void)
                 "a call that blocks in a coroutine: await the future instead");
 }
 
-int coil_channel_send_wait(struct coil_channel *ch, void *item, int64_t timeout)
+int coil_channel_put_blocking(struct coil_channel *ch, void *item,
+                              int64_t timeout)
 {
     check_plain();
     struct coili_list here;
@@ -492,8 +492,8 @@ int coil_channel_send_wait(struct coil_channel *ch, void *item, int64_t timeout)
     return err;
 }
 
-int coil_channel_receive_wait(struct coil_channel *ch, void **item,
-                              int64_t timeout)
+int coil_channel_get_blocking(struct coil_channel *ch, int64_t timeout,
+                              void **item)
 {
     check_plain();
     struct coili_list here;
@@ -510,7 +510,7 @@ int coil_channel_receive_wait(struct coil_channel *ch, void **item,
 
 /* ---- Anywhere --------------------------------------------------------- */
 
-int coil_channel_send_nowait(struct coil_channel *ch, void *item)
+int coil_channel_put_nowait(struct coil_channel *ch, void *item)
 {
     struct coili_list here;
     coili_list_init(&here);
@@ -520,7 +520,7 @@ int coil_channel_send_nowait(struct coil_channel *ch, void *item)
     return err;
 }
 
-int coil_channel_receive_nowait(struct coil_channel *ch, void **item)
+int coil_channel_get_nowait(struct coil_channel *ch, void **item)
 {
     struct coili_list here;
     coili_list_init(&here);
@@ -530,7 +530,7 @@ int coil_channel_receive_nowait(struct coil_channel *ch, void **item)
     return err;
 }
 
-void coil_channel_close(struct coil_channel *ch)
+void coil_channel_shutdown(struct coil_channel *ch)
 {
     struct coili_list here, *link;
     coili_list_init(&here);

@@ -3,7 +3,7 @@
  * executor.c: jobs in threads, and their results back in the loop.
  *
  *     loop                    any of the threads              loop
- *     start() --> in line ----------> running --> port -----> arrived()
+ *     start() --> in line ----------> running --> remote -----> arrived()
  *        |           |                   |                    future is done
  *        |       cancelled:          cancelled:
  *        |       withdrawn           lent: goes on, and is waited for
@@ -11,10 +11,10 @@
  *        '- executor shut down: COIL_ECLOSED
  *
  * A job whose argument is lent lies in its future, which cannot end before it
- * and keeps the loop open (coil_port_expect). One that owns its argument is
- * malloc'ed: it may outlive the loop. Only the loop's thread looks at
- * job->call, so nobody races about who disposes of a result: if the post is
- * delivered it is the loop, if the port refuses it the thread.
+ * and keeps the loop open (coil_remote_keep_open). One that owns its argument
+ * is malloc'ed: it may outlive the loop. Only the loop's thread looks at
+ * job->call, so nobody races about who disposes of a result: if the arrival is
+ * delivered it is the loop, if the remote refuses it the thread.
  *
  * Invariant: jobs in line beyond the idle threads mean that there are as many
  * threads as there may be. (Python counts idle threads with a semaphore; here
@@ -59,7 +59,7 @@ struct coil_executor {
     bool orphaned;   /* the last thread frees it */
     bool has_ended;  /* a thread is to be joined: */
     pthread_t before;
-    unsigned threads_most; /* as made */
+    unsigned threads_limit; /* as made */
     size_t stack_bytes;
     char name[16];
 };
@@ -67,10 +67,10 @@ struct coil_executor {
 struct call;
 
 struct job {
-    struct coil_post post;
+    struct coil_remote_call arrival;
     struct coili_list link; /* in line; else zero */
     struct coil_executor *executor;
-    struct coil_port *port;
+    struct coil_remote *remote;
     struct coil_job what;
     struct coil_result result;
     struct call *call; /* NULL: nobody waits any more */
@@ -131,20 +131,20 @@ static struct coil_executor *ref(struct coil_executor *e)
 /* Of one that owns its argument. */
 static void job_free(struct job *job)
 {
-    if (job->port)
-        coil_port_unref(job->port);
+    if (job->remote)
+        coil_remote_unref(job->remote);
     free(job);
 }
 
 /* In the loop again. */
-static void arrived(struct coil_post *post)
+static void arrived(struct coil_remote_call *arrival)
 {
-    struct job *job = COILI_CONTAINER(post, struct job, post);
+    struct job *job = COILI_CONTAINER(arrival, struct job, arrival);
     struct call *call = job->call;
     struct coil_result result = job->result;
     unref(job->executor);
     if (!job->owns) {
-        coil_port_met(job->port);
+        coil_remote_allow_close(job->remote);
     } else {
         if (call)
             call->job = NULL;
@@ -168,7 +168,7 @@ static void run(struct job *job)
 /* The executor may be freed from here on: the job is not counted any more. */
 static void give_back(struct job *job)
 {
-    if (coil_port_post(job->port, &job->post, arrived))
+    if (coil_remote_call_soon(job->remote, &job->arrival, arrived))
         return;
     dispose(job); /* only one that owns its argument outlives its loop */
     unref(job->executor);
@@ -216,22 +216,22 @@ static void join_before(struct coil_executor *e)
 
 struct shutdown {
     struct coil_custom custom;
-    struct coil_post post;
+    struct coil_remote_call arrival;
     struct coili_list link;
-    struct coil_port *port;
+    struct coil_remote *remote;
     struct coil_executor *executor;
 };
 
-static void is_shut_down(struct coil_post *post);
+static void is_shut_down(struct coil_remote_call *arrival);
 
-/* Locked. Their loops wait for these posts: none is refused. */
+/* Locked. Their loops wait for these calls: none is refused. */
 static void tell_shutdowns(struct coil_executor *e)
 {
     struct coili_list *link;
     while ((link = coili_list_first(&e->shutdowns))) {
         struct shutdown *s = COILI_CONTAINER(link, struct shutdown, link);
         coili_list_remove(link);
-        if (!coil_port_post(s->port, &s->post, is_shut_down))
+        if (!coil_remote_call_soon(s->remote, &s->arrival, is_shut_down))
             coili_fatal("a loop has closed before a shutdown that it awaits");
     }
 }
@@ -299,7 +299,7 @@ static int thread_begin(struct coil_executor *e)
     pthread_attr_destroy(&attr);
     if (err == 0)
         e->threads++;
-    return -err;
+    return err == EAGAIN ? COIL_ENOTHREAD : -err;
 }
 
 /* Locked. False: it has begun. */
@@ -341,7 +341,7 @@ coil_executor_new(const struct coil_executor_options *given)
     pthread_cond_init(&e->ended, NULL);
     coili_list_init(&e->line);
     coili_list_init(&e->shutdowns);
-    e->threads_most = o.threads ? o.threads : default_threads();
+    e->threads_limit = o.threads_limit ? o.threads_limit : default_threads();
     e->stack_bytes = o.stack_bytes;
     snprintf(e->name, sizeof e->name, "%s", o.name ? o.name : "coil");
     return e;
@@ -380,21 +380,21 @@ void coil_executor_free(struct coil_executor *e)
     unref(e);
 }
 
-void coil_executor_stats(struct coil_executor *e,
-                         struct coil_executor_counters *out)
+void coil_executor_get_stats(struct coil_executor *e,
+                             struct coil_executor_stats *out)
 {
     pthread_mutex_lock(&e->lock);
-    *out = (struct coil_executor_counters){ .threads = e->threads,
-                                            .idle = e->idle,
-                                            .waiting = e->waiting };
+    *out = (struct coil_executor_stats){ .threads = e->threads,
+                                         .idle = e->idle,
+                                         .waiting = e->waiting };
     pthread_mutex_unlock(&e->lock);
 }
 
 /* ---- The default one -------------------------------------------------- */
 
-/* Of this thread's loop. A port is that of one loop, in one process. */
+/* Of this thread's loop. A remote is that of one loop, in one process. */
 static _Thread_local struct {
-    struct coil_port *port;
+    struct coil_remote *remote;
     struct coil_executor *executor;
     bool ours;
     struct coil_handle at_close;
@@ -410,7 +410,7 @@ static void drop_line(struct coil_executor *e)
         job->result = coil_result_error(-ECANCELED);
         if (job->owns)
             free_arg(job);
-        arrived(&job->post);
+        arrived(&job->arrival);
         pthread_mutex_lock(&e->lock);
     }
 }
@@ -422,7 +422,7 @@ static void drop_line(struct coil_executor *e)
 static void free_preset(void *arg)
 {
     struct coil_executor *e = arg;
-    preset.port = NULL;
+    preset.remote = NULL;
     if (!preset.ours)
         return;
     pthread_mutex_lock(&e->lock);
@@ -434,10 +434,10 @@ static void free_preset(void *arg)
         unref(e);
 }
 
-static void set_preset(struct coil_port *port, struct coil_executor *e,
+static void set_preset(struct coil_remote *remote, struct coil_executor *e,
                        bool ours)
 {
-    preset.port = port;
+    preset.remote = remote;
     preset.executor = e;
     preset.ours = ours;
     preset.at_close = (struct coil_handle){ 0 };
@@ -446,22 +446,22 @@ static void set_preset(struct coil_port *port, struct coil_executor *e,
 
 int coil_set_default_executor(struct coil_executor *e)
 {
-    struct coil_port *port = coil_port_here();
-    if (!port)
+    struct coil_remote *remote = coil_remote_current();
+    if (!remote)
         return -ENOMEM;
-    coili_check(preset.port != port,
+    coili_check(preset.remote != remote,
                 "the default executor is set once, before its first use");
-    set_preset(port, e, false);
+    set_preset(remote, e, false);
     return 0;
 }
 
-static struct coil_executor *default_executor(struct coil_port *port)
+static struct coil_executor *default_executor(struct coil_remote *remote)
 {
-    if (preset.port != port || !port) {
+    if (preset.remote != remote || !remote) {
         struct coil_executor *e = coil_executor_new(NULL);
         if (!e)
             return NULL;
-        set_preset(port, e, true);
+        set_preset(remote, e, true);
     }
     return preset.executor;
 }
@@ -473,7 +473,7 @@ static int join_line(struct coil_executor *e, struct job *job)
 {
     if (e->closing)
         return COIL_ECLOSED;
-    if (e->waiting >= e->idle && e->threads < e->threads_most) {
+    if (e->waiting >= e->idle && e->threads < e->threads_limit) {
         int err = thread_begin(e);
         if (err < 0 && e->threads == 0)
             return err;
@@ -487,19 +487,19 @@ static int join_line(struct coil_executor *e, struct job *job)
 
 static int submit(struct call *call, struct job *job)
 {
-    struct coil_port *port = coil_port_here();
-    if (!port)
+    struct coil_remote *remote = coil_remote_current();
+    if (!remote)
         return -ENOMEM;
     struct coil_executor *e = call->executor;
-    if (!e && !(e = default_executor(port)))
+    if (!e && !(e = default_executor(remote)))
         return -ENOMEM;
     job->executor = ref(e);
     job->call = call;
-    job->port = port;
+    job->remote = remote;
     if (job->owns)
-        coil_port_ref(port);
+        coil_remote_ref(remote);
     else
-        coil_port_expect(port);
+        coil_remote_keep_open(remote);
     pthread_mutex_lock(&e->lock);
     int err = join_line(e, job);
     pthread_mutex_unlock(&e->lock);
@@ -514,7 +514,7 @@ static void withdraw(struct call *call, int err)
     call->job->result = coil_result_error(err);
     if (call->job->owns)
         free_arg(call->job);
-    arrived(&call->job->post);
+    arrived(&call->job->arrival);
 }
 
 static void start(struct coil_future *f)
@@ -524,7 +524,7 @@ static void start(struct coil_future *f)
     int err = submit(call, job);
     if (err == 0)
         return;
-    if (job->port) {
+    if (job->remote) {
         withdraw(call, err);
     } else { /* not even that much memory */
         coil_future_set_error(f, err);
@@ -602,7 +602,7 @@ struct coil_future *coil_run_in_executor(struct coil_executor *e,
     coil_check_lent(arg);
     struct call *call = coil_custom_new(&call_class, sizeof *call);
     if (!call)
-        return coil_future_nomem();
+        return coil_future_from_nomem();
     call->executor = e;
     call->job = &call->lent;
     call->lent.what = (struct coil_job){ .run = fn, .arg = arg };
@@ -627,7 +627,7 @@ struct coil_future *coil_run_in_executor_take(struct coil_executor *e,
         free(job);
         if (what->free_arg)
             what->free_arg(what->arg);
-        return coil_future_nomem();
+        return coil_future_from_nomem();
     }
     job->what = *what;
     job->owns = true;
@@ -645,11 +645,11 @@ static struct shutdown *shutdown_of(struct coil_future *f)
 }
 
 /* The threads have nothing more to do than to end. */
-static void is_shut_down(struct coil_post *post)
+static void is_shut_down(struct coil_remote_call *arrival)
 {
-    struct shutdown *s = COILI_CONTAINER(post, struct shutdown, post);
+    struct shutdown *s = COILI_CONTAINER(arrival, struct shutdown, arrival);
     struct coil_executor *e = s->executor;
-    coil_port_met(s->port);
+    coil_remote_allow_close(s->remote);
     pthread_mutex_lock(&e->lock);
     join_before(e);
     pthread_mutex_unlock(&e->lock);
@@ -662,7 +662,7 @@ static void shutdown_start(struct coil_future *f)
     struct shutdown *s = shutdown_of(f);
     struct coil_executor *e = s->executor;
     check_employer(e);
-    coil_port_expect(s->port);
+    coil_remote_keep_open(s->remote);
     ref(e);
     pthread_mutex_lock(&e->lock);
     e->closing = true;
@@ -680,15 +680,15 @@ static const struct coil_future_class shutdown_class = {
 
 struct coil_future *coil_executor_shutdown(struct coil_executor *e)
 {
-    struct coil_port *port = coil_port_here();
-    if (port && !e)
-        e = default_executor(port);
+    struct coil_remote *remote = coil_remote_current();
+    if (remote && !e)
+        e = default_executor(remote);
     struct shutdown *s = NULL;
-    if (port && e)
+    if (remote && e)
         s = coil_custom_new(&shutdown_class, sizeof *s);
     if (!s)
-        return coil_future_nomem();
-    s->port = port;
+        return coil_future_from_nomem();
+    s->remote = remote;
     s->executor = e;
     return &s->custom.future;
 }

@@ -3,14 +3,14 @@
  * promise.c: set in one thread, awaited in another.
  *
  *     state       coil_promise_set()          the future is cancelled
- *     PENDING     -> SET, posted              -> ABANDONED, ends at once
+ *     PENDING     -> SET, called              -> ABANDONED, ends at once
  *     SET         aborts                      no: its value is on the way
  *     ABANDONED   frees the value, false      (it has ended)
  *
  * The state changes under the lock; the future is touched by its loop only, so
- * a loop that has closed is no case of its own: the port refuses the post.
+ * a loop that has closed is no case of its own: the remote refuses the call.
  * Those who set it are counted together, as one of those that keep the memory:
- * the promise, its future, and a post on its way.
+ * the promise, its future, and a call on its way.
  */
 #include <coil/promise.h>
 
@@ -30,17 +30,17 @@ struct coil_promise {
     enum { PENDING, SET, ABANDONED } state; /* guarded by it, as the next */
     bool was_set;
     struct coil_result result;
-    struct coil_port *port;
-    struct coil_post post;
+    struct coil_remote *remote;
+    struct coil_remote_call call;
     coil_call_fn *free_value;
     struct coil_future *waiting; /* the loop's, as the rest */
     struct coili_list sibling;   /* of those that wait in this loop */
     bool has_future, delivered;
 };
 
-/* Of this thread's loop. A port is that of one loop, in one process. */
+/* Of this thread's loop. A remote is that of one loop, in one process. */
 static _Thread_local struct {
-    struct coil_port *port;
+    struct coil_remote *remote;
     struct coili_list waiting;
     struct coil_handle at_close;
 } ours;
@@ -67,21 +67,21 @@ static void unref(struct coil_promise *p)
         return;
     if (p->state == SET && !p->delivered)
         free_value(p);
-    coil_port_unref(p->port);
+    coil_remote_unref(p->remote);
     pthread_mutex_destroy(&p->lock);
     free(p);
 }
 
 struct coil_promise *coil_promise_new(coil_call_fn *free_fn)
 {
-    struct coil_port *port = coil_port_here();
-    struct coil_promise *p = port ? calloc(1, sizeof *p) : NULL;
+    struct coil_remote *remote = coil_remote_current();
+    struct coil_promise *p = remote ? calloc(1, sizeof *p) : NULL;
     if (!p)
         return NULL;
     atomic_init(&p->refs, 1);
     atomic_init(&p->setters, 1);
     pthread_mutex_init(&p->lock, NULL);
-    p->port = coil_port_ref(port);
+    p->remote = coil_remote_ref(remote);
     p->free_value = free_fn;
     return p;
 }
@@ -102,9 +102,9 @@ static struct coil_future *stop_waiting(struct coil_promise *p)
     return f;
 }
 
-static void arrived(struct coil_post *post)
+static void arrived(struct coil_remote_call *call)
 {
-    struct coil_promise *p = COILI_CONTAINER(post, struct coil_promise, post);
+    struct coil_promise *p = COILI_CONTAINER(call, struct coil_promise, call);
     struct coil_future *f = stop_waiting(p);
     if (f)
         deliver(p, f);
@@ -121,7 +121,7 @@ bool coil_promise_set(struct coil_promise *p, struct coil_result result)
     if (wanted) {
         atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
         p->state = SET;
-        if (!coil_port_post(p->port, &p->post, arrived)) {
+        if (!coil_remote_call_soon(p->remote, &p->call, arrived)) {
             atomic_fetch_sub_explicit(&p->refs, 1, memory_order_relaxed);
             p->state = ABANDONED;
             wanted = false;
@@ -183,7 +183,7 @@ static void end_all(void *arg)
 {
     struct coili_list *link;
     (void)arg;
-    ours.port = NULL;
+    ours.remote = NULL;
     while ((link = coili_list_first(&ours.waiting))) {
         coili_list_remove(link);
         cancel(COILI_CONTAINER(link, struct coil_promise, sibling)->waiting);
@@ -192,8 +192,8 @@ static void end_all(void *arg)
 
 static void wait_for(struct coil_promise *p, struct coil_future *f)
 {
-    if (ours.port != p->port) {
-        ours.port = p->port;
+    if (ours.remote != p->remote) {
+        ours.remote = p->remote;
         coili_list_init(&ours.waiting);
         ours.at_close = (struct coil_handle){ 0 };
         coil_call_at_close(&ours.at_close, end_all, NULL);
@@ -209,7 +209,7 @@ static void start(struct coil_future *f)
     bool set = p->state == SET;
     pthread_mutex_unlock(&p->lock);
     if (set)
-        deliver(p, f); /* the post finds nobody waiting */
+        deliver(p, f); /* the call finds nobody waiting */
     else
         wait_for(p, f);
 }
@@ -239,13 +239,13 @@ static const struct coil_future_class promise_class = {
 struct coil_future *coil_promise_future(struct coil_promise *p)
 {
     if (!p)
-        return coil_future_nomem();
-    coili_check(coil_port_is_here(p->port),
+        return coil_future_from_nomem();
+    coili_check(coil_remote_is_current(p->remote),
                 "a promise is awaited in the loop that made it");
     coili_check(!p->has_future, "a promise has one future");
     struct awaited *a = coil_custom_new(&promise_class, sizeof *a);
     if (!a)
-        return coil_future_nomem();
+        return coil_future_from_nomem();
     p->has_future = true;
     atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
     a->promise = p;

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: MIT
 /*
- * port.c: a loop's door, which stands when the house is gone.
+ * remote.c: a loop's door, which stands when the house is gone.
  *
  *     any thread                    the loop's thread
- *     post(a) --> [a] -- wakes --.
- *     post(b) --> [a b]          '--> deliver(): a, b
+ *     call(a) --> [a] -- wakes --.
+ *     call(b) --> [a b]          '--> deliver(): a, b
  *
- * Only the first post of a batch wakes the loop. That is a system call, and who
+ * Only the first call of a batch wakes the loop. That is a system call, and who
  * is woken wants the lock first of all: so it is made outside of the lock and
  * counted, and who closes waits for those that make it (a channel there and
- * back takes a third of the time). Then the door is shut: a post is refused,
+ * back takes a third of the time). Then the door is shut: a call is refused,
  * and its owner, who may be the last that knows of it, clears up.
  *
  * A child process of fork() has neither the loop nor its threads: it forgets
- * the port of its parent.
+ * the remote of its parent.
  */
 #include <coil/remote.h>
 
@@ -24,23 +24,23 @@
 
 #include "base/check.h"
 
-struct coil_port {
+struct coil_remote {
     atomic_size_t refs;
-    atomic_size_t callers;   /* who have posted, and are to wake the loop */
+    atomic_size_t callers; /* who have called, and are to wake the loop */
     pthread_mutex_t lock;
-    pthread_cond_t posted;   /* for a loop that closes */
-    struct coil_loop *loop;  /* guarded by it, as all up to `expected`; */
-    struct coil_post *first; /* NULL: it has closed */
-    struct coil_post **end;
+    pthread_cond_t called;  /* for a loop that closes */
+    struct coil_loop *loop; /* guarded by it, as all up to `expected`; */
+    struct coil_remote_call *first; /* NULL: it has closed */
+    struct coil_remote_call **end;
     size_t expected; /* the loop's own */
     struct coil_handle handle, at_close;
 };
 
-static _Thread_local struct coil_port *port_here;
+static _Thread_local struct coil_remote *remote_current;
 
 static void forget(void)
 {
-    port_here = NULL;
+    remote_current = NULL;
 }
 
 static void guard_forks(void)
@@ -48,148 +48,149 @@ static void guard_forks(void)
     pthread_atfork(NULL, NULL, forget);
 }
 
-struct coil_port *coil_port_ref(struct coil_port *port)
+struct coil_remote *coil_remote_ref(struct coil_remote *remote)
 {
-    atomic_fetch_add_explicit(&port->refs, 1, memory_order_relaxed);
-    return port;
+    atomic_fetch_add_explicit(&remote->refs, 1, memory_order_relaxed);
+    return remote;
 }
 
-void coil_port_unref(struct coil_port *port)
+void coil_remote_unref(struct coil_remote *remote)
 {
-    if (atomic_fetch_sub_explicit(&port->refs, 1, memory_order_acq_rel) > 1)
+    if (atomic_fetch_sub_explicit(&remote->refs, 1, memory_order_acq_rel) > 1)
         return;
-    pthread_cond_destroy(&port->posted);
-    pthread_mutex_destroy(&port->lock);
-    free(port);
+    pthread_cond_destroy(&remote->called);
+    pthread_mutex_destroy(&remote->lock);
+    free(remote);
 }
 
-bool coil_port_is_here(const struct coil_port *port)
+bool coil_remote_is_current(const struct coil_remote *remote)
 {
-    return port == port_here;
+    return remote == remote_current;
 }
 
-/* ---- Posting ---------------------------------------------------------- */
+/* ---- Calling ---------------------------------------------------------- */
 
-static struct coil_post *take(struct coil_port *port)
+static struct coil_remote_call *take(struct coil_remote *remote)
 {
-    struct coil_post *first = port->first;
-    port->first = NULL;
-    port->end = &port->first;
+    struct coil_remote_call *first = remote->first;
+    remote->first = NULL;
+    remote->end = &remote->first;
     return first;
 }
 
-static void deliver(struct coil_post *post)
+static void deliver(struct coil_remote_call *call)
 {
-    while (post) {
-        struct coil_post *next = post->next;
-        post->fn(post); /* may free it */
-        post = next;
+    while (call) {
+        struct coil_remote_call *next = call->next;
+        call->fn(call); /* may free it */
+        call = next;
     }
 }
 
 static void arrived(void *arg)
 {
-    struct coil_port *port = arg;
-    pthread_mutex_lock(&port->lock);
-    struct coil_post *first = take(port);
-    pthread_mutex_unlock(&port->lock);
+    struct coil_remote *remote = arg;
+    pthread_mutex_lock(&remote->lock);
+    struct coil_remote_call *first = take(remote);
+    pthread_mutex_unlock(&remote->lock);
     deliver(first);
 }
 
-bool coil_port_post(struct coil_port *port, struct coil_post *post,
-                    coil_post_fn *fn)
+bool coil_remote_call_soon(struct coil_remote *remote,
+                           struct coil_remote_call *call,
+                           coil_remote_call_fn *fn)
 {
-    post->next = NULL;
-    post->fn = fn;
-    pthread_mutex_lock(&port->lock);
-    struct coil_loop *loop = port->loop;
-    bool first = loop && !port->first;
+    call->next = NULL;
+    call->fn = fn;
+    pthread_mutex_lock(&remote->lock);
+    struct coil_loop *loop = remote->loop;
+    bool first = loop && !remote->first;
     if (loop) {
-        *port->end = post;
-        port->end = &post->next;
+        *remote->end = call;
+        remote->end = &call->next;
     }
     if (first) {
-        atomic_fetch_add_explicit(&port->callers, 1, memory_order_relaxed);
-        pthread_cond_signal(&port->posted);
+        atomic_fetch_add_explicit(&remote->callers, 1, memory_order_relaxed);
+        pthread_cond_signal(&remote->called);
     }
-    pthread_mutex_unlock(&port->lock);
+    pthread_mutex_unlock(&remote->lock);
     if (first) {
-        coil_call_soon_threadsafe(loop, &port->handle, arrived, port);
-        atomic_fetch_sub_explicit(&port->callers, 1, memory_order_release);
+        coil_call_soon_threadsafe(loop, &remote->handle, arrived, remote);
+        atomic_fetch_sub_explicit(&remote->callers, 1, memory_order_release);
     }
     return loop != NULL;
 }
 
-void coil_port_expect(struct coil_port *port)
+void coil_remote_keep_open(struct coil_remote *remote)
 {
-    port->expected++;
+    remote->expected++;
 }
 
-void coil_port_met(struct coil_port *port)
+void coil_remote_allow_close(struct coil_remote *remote)
 {
-    coili_check(port->expected > 0, "a port got more than was expected");
-    port->expected--;
+    coili_check(remote->expected > 0, "a remote got more than was expected");
+    remote->expected--;
 }
 
 /* ---- Opening and closing ---------------------------------------------- */
 
 /* Locked, and so that nobody is about to call the loop. */
-static void wait_for_callers(struct coil_port *port)
+static void wait_for_callers(struct coil_remote *remote)
 {
-    while (atomic_load_explicit(&port->callers, memory_order_acquire) > 0) {
-        pthread_mutex_unlock(&port->lock);
+    while (atomic_load_explicit(&remote->callers, memory_order_acquire) > 0) {
+        pthread_mutex_unlock(&remote->lock);
         sched_yield();
-        pthread_mutex_lock(&port->lock);
+        pthread_mutex_lock(&remote->lock);
     }
 }
 
 /* What is delivered here may lead to more. */
-static void close_port(void *arg)
+static void close_remote(void *arg)
 {
-    struct coil_port *port = arg;
-    pthread_mutex_lock(&port->lock);
-    wait_for_callers(port);
-    while (port->first || port->expected > 0) {
-        while (!port->first)
-            pthread_cond_wait(&port->posted, &port->lock);
-        wait_for_callers(port);
-        struct coil_post *first = take(port);
-        /* Inside the lock: whoever posts next wants the handle. */
-        coil_handle_cancel(&port->handle);
-        pthread_mutex_unlock(&port->lock);
+    struct coil_remote *remote = arg;
+    pthread_mutex_lock(&remote->lock);
+    wait_for_callers(remote);
+    while (remote->first || remote->expected > 0) {
+        while (!remote->first)
+            pthread_cond_wait(&remote->called, &remote->lock);
+        wait_for_callers(remote);
+        struct coil_remote_call *first = take(remote);
+        /* Inside the lock: whoever calls next wants the handle. */
+        coil_handle_cancel(&remote->handle);
+        pthread_mutex_unlock(&remote->lock);
         deliver(first);
-        pthread_mutex_lock(&port->lock);
-        wait_for_callers(port);
+        pthread_mutex_lock(&remote->lock);
+        wait_for_callers(remote);
     }
-    port->loop = NULL;
-    pthread_mutex_unlock(&port->lock);
-    port_here = NULL;
-    coil_port_unref(port);
+    remote->loop = NULL;
+    pthread_mutex_unlock(&remote->lock);
+    remote_current = NULL;
+    coil_remote_unref(remote);
 }
 
-static struct coil_port *port_new(void)
+static struct coil_remote *remote_new(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, guard_forks);
-    struct coil_port *port = calloc(1, sizeof *port);
-    if (!port)
+    struct coil_remote *remote = calloc(1, sizeof *remote);
+    if (!remote)
         return NULL;
-    atomic_init(&port->refs, 1);
-    atomic_init(&port->callers, 0);
-    pthread_mutex_init(&port->lock, NULL);
-    pthread_cond_init(&port->posted, NULL);
-    port->loop = coil_loop_current();
-    port->end = &port->first;
-    coil_call_at_close(&port->at_close, close_port, port);
-    return port;
+    atomic_init(&remote->refs, 1);
+    atomic_init(&remote->callers, 0);
+    pthread_mutex_init(&remote->lock, NULL);
+    pthread_cond_init(&remote->called, NULL);
+    remote->loop = coil_loop_current();
+    remote->end = &remote->first;
+    coil_call_at_close(&remote->at_close, close_remote, remote);
+    return remote;
 }
 
-struct coil_port *coil_port_here(void)
+struct coil_remote *coil_remote_current(void)
 {
-    if (!port_here) {
+    if (!remote_current) {
         coili_check(coil_loop_current(),
                     "this thread has no loop: RUN() makes one");
-        port_here = port_new();
+        remote_current = remote_new();
     }
-    return port_here;
+    return remote_current;
 }

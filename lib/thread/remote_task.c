@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: MIT
 /*
- * ticket.c: what a loop does for another thread.
+ * remote_task.c: what a loop does for another thread.
  *
  *     any thread                 the loop
- *     coil_submit() -- post ---> arrived(): make(arg), a task
+ *     coil_remote_spawn() -- call ---> arrived(): make(arg), a task
  *                                   |
- *     coil_ticket_cancel() ----> cancel_arrived(): the task is cancelled
+ *     coil_remote_task_cancel() ----> cancel_arrived(): the task is cancelled
  *                                   |
- *     coil_ticket_wait() <------ finish(): result, callback
+ *     coil_remote_task_join() <------ finish(): result, callback
  *
  * Posts arrive in order, so a cancellation finds the task, or that its request
- * was seen before there was one. Exactly one of three finishes the ticket: its
- * task's end, arrived() if there is to be no task, coil_submit() if the loop
- * has closed.
+ * was seen before there was one. Exactly one of three finishes the task: its
+ * task's end, arrived() if there is to be no task, coil_remote_spawn() if the
+ * loop has closed.
  */
 #include <coil/remote_task.h>
 
@@ -29,7 +29,7 @@
 #include "base/check.h"
 #include "base/list.h"
 
-struct coil_ticket {
+struct coil_remote_task {
     atomic_size_t refs;
     pthread_mutex_t lock;
     pthread_cond_t finished;
@@ -37,27 +37,27 @@ struct coil_ticket {
     struct coil_result result;
     coil_call_fn *on_done;
     void *on_done_arg;
-    struct coil_port *port;
-    struct coil_errand what;
-    struct coil_post post, cancel_post;
+    struct coil_remote *remote;
+    struct coil_remote_job what;
+    struct coil_remote_call call, cancel_call;
     struct coil_task *task; /* the loop's, as the next */
     struct coil_handle handle;
 };
 
-struct coil_ticket *coil_ticket_ref(struct coil_ticket *t)
+struct coil_remote_task *coil_remote_task_ref(struct coil_remote_task *t)
 {
     atomic_fetch_add_explicit(&t->refs, 1, memory_order_relaxed);
     return t;
 }
 
-void coil_ticket_unref(struct coil_ticket *t)
+void coil_remote_task_unref(struct coil_remote_task *t)
 {
     if (!t || atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) > 1)
         return;
     if (t->result.kind == COIL_RESULT_POINTER && !t->taken &&
         t->what.free_result)
         t->what.free_result(t->result.value.p);
-    coil_port_unref(t->port);
+    coil_remote_unref(t->remote);
     pthread_cond_destroy(&t->finished);
     pthread_mutex_destroy(&t->lock);
     free(t);
@@ -65,13 +65,13 @@ void coil_ticket_unref(struct coil_ticket *t)
 
 /* ---- The loop --------------------------------------------------------- */
 
-static void free_arg(const struct coil_errand *what)
+static void free_arg(const struct coil_remote_job *what)
 {
     if (what->free_arg)
         what->free_arg(what->arg);
 }
 
-static void finish(struct coil_ticket *t, struct coil_result result)
+static void finish(struct coil_remote_task *t, struct coil_result result)
 {
     free_arg(&t->what);
     pthread_mutex_lock(&t->lock);
@@ -83,19 +83,19 @@ static void finish(struct coil_ticket *t, struct coil_result result)
     pthread_mutex_unlock(&t->lock);
     if (fn)
         fn(arg);
-    coil_ticket_unref(t);
+    coil_remote_task_unref(t);
 }
 
 static void ended(void *arg)
 {
-    struct coil_ticket *t = arg;
+    struct coil_remote_task *t = arg;
     struct coil_result r = coil_future_result(coil_task_future(t->task));
     coil_task_drop(&t->task);
     finish(t, r);
 }
 
 /* 0, or why there is to be no task. */
-static int refusal(struct coil_ticket *t)
+static int refusal(struct coil_remote_task *t)
 {
     pthread_mutex_lock(&t->lock);
     bool cancelled = t->cancelled;
@@ -105,9 +105,10 @@ static int refusal(struct coil_ticket *t)
     return coil_loop_closing(coil_loop_current()) ? COIL_ECLOSED : 0;
 }
 
-static void arrived(struct coil_post *post)
+static void arrived(struct coil_remote_call *call)
 {
-    struct coil_ticket *t = COILI_CONTAINER(post, struct coil_ticket, post);
+    struct coil_remote_task *t = COILI_CONTAINER(call, struct coil_remote_task,
+                                                 call);
     int err = refusal(t);
     struct coil_future *f = err ? NULL : t->what.make(t->what.arg);
     if (!f) {
@@ -119,13 +120,13 @@ static void arrived(struct coil_post *post)
                                   t);
 }
 
-static void cancel_arrived(struct coil_post *post)
+static void cancel_arrived(struct coil_remote_call *call)
 {
-    struct coil_ticket *t = COILI_CONTAINER(post, struct coil_ticket,
-                                            cancel_post);
+    struct coil_remote_task *t = COILI_CONTAINER(call, struct coil_remote_task,
+                                                 cancel_call);
     if (t->task)
         coil_task_cancel(t->task);
-    coil_ticket_unref(t);
+    coil_remote_task_unref(t);
 }
 
 /* ---- Other threads ---------------------------------------------------- */
@@ -139,10 +140,10 @@ static void cond_init(pthread_cond_t *cond)
     pthread_condattr_destroy(&attr);
 }
 
-struct coil_ticket *coil_submit(struct coil_port *port,
-                                const struct coil_errand *what)
+struct coil_remote_task *coil_remote_spawn(struct coil_remote *remote,
+                                           const struct coil_remote_job *what)
 {
-    struct coil_ticket *t = calloc(1, sizeof *t);
+    struct coil_remote_task *t = calloc(1, sizeof *t);
     if (!t) {
         free_arg(what);
         return NULL;
@@ -150,15 +151,15 @@ struct coil_ticket *coil_submit(struct coil_port *port,
     atomic_init(&t->refs, 2); /* the caller's, and that of finish() */
     pthread_mutex_init(&t->lock, NULL);
     cond_init(&t->finished);
-    t->port = coil_port_ref(port);
+    t->remote = coil_remote_ref(remote);
     t->what = *what;
-    if (!coil_port_post(port, &t->post, arrived))
+    if (!coil_remote_call_soon(remote, &t->call, arrived))
         finish(t, coil_result_error(COIL_ECLOSED));
     return t;
 }
 
 /* Locked. */
-static int wait_until(struct coil_ticket *t, int64_t timeout)
+static int wait_until(struct coil_remote_task *t, int64_t timeout)
 {
     if (timeout == COIL_NEVER) {
         while (!t->done)
@@ -181,11 +182,11 @@ static void unlock(void *lock)
     pthread_mutex_unlock(lock);
 }
 
-int coil_ticket_wait(struct coil_ticket *t, int64_t timeout,
-                     struct coil_result *out)
+int coil_remote_task_join(struct coil_remote_task *t, int64_t timeout,
+                          struct coil_result *out)
 {
     pthread_mutex_lock(&t->lock);
-    coili_check(t->done || timeout <= 0 || !coil_port_is_here(t->port),
+    coili_check(t->done || timeout <= 0 || !coil_remote_is_current(t->remote),
                 "a loop's thread waits for its own loop");
     int err = t->done ? 0 : -ETIMEDOUT;
     pthread_cleanup_push(unlock, &t->lock);
@@ -200,7 +201,7 @@ int coil_ticket_wait(struct coil_ticket *t, int64_t timeout,
     return err;
 }
 
-bool coil_ticket_done(struct coil_ticket *t)
+bool coil_remote_task_done(struct coil_remote_task *t)
 {
     pthread_mutex_lock(&t->lock);
     bool done = t->done;
@@ -208,7 +209,7 @@ bool coil_ticket_done(struct coil_ticket *t)
     return done;
 }
 
-bool coil_ticket_cancel(struct coil_ticket *t)
+bool coil_remote_task_cancel(struct coil_remote_task *t)
 {
     pthread_mutex_lock(&t->lock);
     bool done = t->done;
@@ -216,18 +217,19 @@ bool coil_ticket_cancel(struct coil_ticket *t)
     t->cancelled = t->cancelled || first;
     pthread_mutex_unlock(&t->lock);
     if (first) {
-        coil_ticket_ref(t);
+        coil_remote_task_ref(t);
         /* Refused: the loop has closed, and its task has ended. */
-        if (!coil_port_post(t->port, &t->cancel_post, cancel_arrived))
-            coil_ticket_unref(t);
+        if (!coil_remote_call_soon(t->remote, &t->cancel_call, cancel_arrived))
+            coil_remote_task_unref(t);
     }
     return !done;
 }
 
-void coil_ticket_on_done(struct coil_ticket *t, coil_call_fn *fn, void *arg)
+void coil_remote_task_on_done(struct coil_remote_task *t, coil_call_fn *fn,
+                              void *arg)
 {
     pthread_mutex_lock(&t->lock);
-    coili_check(!t->on_done, "a ticket has one callback");
+    coili_check(!t->on_done, "a task has one callback");
     t->on_done = fn;
     t->on_done_arg = arg;
     bool done = t->done;

@@ -35,7 +35,7 @@ struct coili_completion {
 struct next {
     struct coil_custom custom;
     struct coil_completions *c;
-    struct coil_place place;
+    struct coil_waiter place;
 };
 
 static struct next *next_of(struct coil_future *f)
@@ -65,7 +65,7 @@ static void serve(struct next *next)
     }
 }
 
-static void granted(struct coil_place *place, void *value)
+static void granted(struct coil_waiter *place, void *value)
 {
     (void)value;
     serve(COILI_CONTAINER(place, struct next, place));
@@ -73,7 +73,7 @@ static void granted(struct coil_place *place, void *value)
 
 static void serve_line(struct coil_completions *c)
 {
-    while (can_serve(c) && coil_unpark(&c->line))
+    while (can_serve(c) && coil_waiters_wake(&c->line))
         continue;
 }
 
@@ -83,12 +83,12 @@ static void next_start(struct coil_future *f)
     if (can_serve(next->c))
         serve(next);
     else
-        coil_line_up(&next->c->line, &next->place, granted);
+        coil_waiters_enter(&next->c->line, &next->place, granted);
 }
 
 static void next_cancel(struct coil_future *f)
 {
-    coil_leave_line(&next_of(f)->place);
+    coil_waiters_leave(&next_of(f)->place);
     coil_future_set_error(f, -ECANCELED);
 }
 
@@ -101,12 +101,12 @@ struct coil_future *coil_completions_next(struct coil_completions *c)
     };
     struct next *next = coil_custom_new(&cls, sizeof *next);
     if (!next)
-        return coil_future_nomem();
+        return coil_future_from_nomem();
     next->c = c;
     return &next->custom.future;
 }
 
-size_t coil_completions_left(const struct coil_completions *c)
+size_t coil_completions_count(const struct coil_completions *c)
 {
     return c->n - c->given;
 }
@@ -222,7 +222,7 @@ static void each(struct coil_coro *co)
     }
 }
 
-struct coil_future *coil_completions_each(struct coil_completions *c)
+struct coil_future *coil_completions_items(struct coil_completions *c)
 {
     return COIL_CALL(each, .c = c);
 }

@@ -18,8 +18,8 @@ static void call(void *arg)
     coil_future_unref(done);
 }
 
-void coil_link_to(struct coil_link *link, struct coil_future *future,
-                  coil_link_fn *ok, coil_link_fn *failed, void *arg)
+void coil_link_add(struct coil_link *link, struct coil_future *future,
+                   coil_link_fn *ok, coil_link_fn *failed, void *arg)
 {
     coil_future_add_done_callback(future, &link->handle, call, link);
     link->future = coil_future_ref(future);
@@ -28,7 +28,7 @@ void coil_link_to(struct coil_link *link, struct coil_future *future,
     link->arg = arg;
 }
 
-bool coil_unlink(struct coil_link *link)
+bool coil_link_remove(struct coil_link *link)
 {
     struct coil_future *future = link->future;
     if (!future)

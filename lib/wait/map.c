@@ -209,7 +209,7 @@ static void map(struct coil_coro *co)
 
     COIL_FINALLY;
         if (my->generator)
-            coil_drop(my->generator);
+            coil_discard(my->generator);
         if (my->room)
             coil_future_unref(my->room);
         coili_finishers_forget(&my->list);
@@ -219,14 +219,14 @@ static void map(struct coil_coro *co)
     }
 }
 
-struct coil_future *coil_map(coil_source_fn *source, void *arg, size_t limit)
+struct coil_future *coil_map(size_t limit, coil_source_fn *source, void *arg)
 {
     return COIL_CALL(map, .source = source, .arg = arg, .limit = limit,
                      .ordered = true);
 }
 
-struct coil_future *coil_map_unordered(coil_source_fn *source, void *arg,
-                                       size_t limit)
+struct coil_future *coil_map_unordered(size_t limit, coil_source_fn *source,
+                                       void *arg)
 {
     return COIL_CALL(map, .source = source, .arg = arg, .limit = limit);
 }
@@ -237,7 +237,7 @@ static struct coil_future *map_over(struct coil_future *generator, size_t limit,
     struct coil_future *f = COIL_CALL(map, .generator = generator,
                                       .limit = limit, .ordered = ordered);
     if (coil_future_done(f)) /* no memory */
-        coil_drop(generator);
+        coil_discard(generator);
     return f;
 }
 

@@ -142,7 +142,7 @@ static void race_start(struct coil_future *f)
     }
 }
 
-/* Races that cancel one another right now, each on the stack of the one above. */
+/* Races that cancel one another now, each on the stack of the one above. */
 static _Thread_local unsigned depth;
 
 static void cancel_racers(void *arg)
@@ -189,15 +189,15 @@ struct coil_future *coil_race(struct coil_task *const *tasks, size_t n)
         .free = race_free,
     };
     if (n == 0)
-        return coil_future_done_with(-EINVAL, 0);
+        return coil_future_from_error(-EINVAL, 0);
     struct race *r = coil_custom_new(&cls, sizeof *r);
     if (!r)
-        return coil_future_nomem();
+        return coil_future_from_nomem();
     if (n <= SIZE_MAX / sizeof *r->racers)
         r->racers = coil_alloc(n * sizeof *r->racers);
     if (!r->racers) {
         coil_custom_free(r);
-        return coil_future_nomem();
+        return coil_future_from_nomem();
     }
     memset(r->racers, 0, n * sizeof *r->racers);
     r->n = r->left = n;
@@ -303,7 +303,7 @@ static void write_log(struct staggered_race *my)
     log->begun = my->begun;
     log->winner = my->winner ? my->winner->number : NOBODY;
     for (struct attempt *it = my->first; log->errors && it; it = it->next)
-        if (it->number < log->room)
+        if (it->number < log->errors_n)
             log->errors[it->number] = coil_future_error(future_of(it));
 }
 
@@ -353,9 +353,9 @@ static void staggered_race(struct coil_coro *co)
     }
 }
 
-struct coil_future *coil_staggered_race(coil_source_fn *source, void *arg,
-                                        int64_t delay_ns,
-                                        struct coil_race_log *log)
+struct coil_future *coil_staggered_race(int64_t delay_ns,
+                                        struct coil_race_log *log,
+                                        coil_source_fn *source, void *arg)
 {
     return COIL_CALL(staggered_race, .source = source, .arg = arg,
                      .delay_ns = delay_ns, .log = log);

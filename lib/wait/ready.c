@@ -57,8 +57,8 @@ static void until_ready(struct coil_coro *co)
     }
 }
 
-struct coil_future *coil_until_ready(struct coil_task *task,
-                                     struct coil_future *ready)
+struct coil_future *coil_wait_ready(struct coil_task *task,
+                                    struct coil_future *ready)
 {
     struct coil_future *f = COIL_CALL(until_ready, .task = task,
                                       .ready = ready);

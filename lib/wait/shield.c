@@ -46,7 +46,7 @@ static void shield(struct coil_coro *co)
         if (my->task)
             coil_future_unref(coil_task_future(my->task));
         if (my->future)
-            coil_drop(my->future);
+            coil_discard(my->future);
     }
 }
 
@@ -62,6 +62,6 @@ struct coil_future *coil_shield_future(struct coil_future *future)
 {
     struct coil_future *f = COIL_CALL(shield, .future = future);
     if (coil_future_done(f)) /* no memory */
-        coil_drop(future);
+        coil_discard(future);
     return f;
 }

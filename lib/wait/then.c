@@ -51,7 +51,7 @@ static void let_go(struct upstream *up)
     if (up->borrowed)
         coil_future_unref(coil_task_future(up->task));
     if (up->future)
-        coil_drop(up->future);
+        coil_discard(up->future);
     *up = (struct upstream){ 0 };
 }
 

@@ -308,7 +308,7 @@ static void check_all_started(const char *function,
 
 static struct coil_future *future_or_nomem(struct watch *w)
 {
-    return w ? &w->custom.future : coil_future_nomem();
+    return w ? &w->custom.future : coil_future_from_nomem();
 }
 
 /* ---- gather ----------------------------------------------------------- */
@@ -340,7 +340,7 @@ struct coil_future *coil_gather_futures(struct coil_future *const *futures,
         if (coil_future_started(f))
             f = w ? coil_future_ref(f) : NULL;
         else if (!w)
-            coil_drop(f);
+            coil_discard(f);
         else if (!coil_future_done(f))
             f = spawned(f);
         if (w)
@@ -387,7 +387,7 @@ struct coil_future *coil_wait_tasks(struct coil_task *const *tasks, size_t n,
                                     int64_t timeout_ns)
 {
     if (n == 0)
-        return coil_future_done_with(-EINVAL, 0);
+        return coil_future_from_error(-EINVAL, 0);
     return within(watch_tasks(kind_of_mode(mode), tasks, n), timeout_ns);
 }
 
@@ -396,7 +396,7 @@ struct coil_future *coil_wait_futures(struct coil_future *const *futures,
                                       int64_t timeout_ns)
 {
     if (n == 0)
-        return coil_future_done_with(-EINVAL, 0);
+        return coil_future_from_error(-EINVAL, 0);
     check_all_started("coil_wait", futures, n);
     return within(watch_futures(kind_of_mode(mode), futures, n), timeout_ns);
 }

@@ -26,7 +26,7 @@ static void wait_for(struct coil_coro *co)
         if (my->task && coil_task_done(my->task))
             COIL_RETURN_AWAIT(my->task);
         if (my->task && my->duration_ns <= 0) {
-            coil_task_cancel_reason(my->task, COIL_CANCEL_TIMEOUT);
+            coil_task_cancel_with(my->task, COIL_CANCEL_TIMEOUT);
             COIL_TRY_AWAIT(my->err, my->task);
             if (my->err == -ECANCELED)
                 COIL_FAIL(-ETIMEDOUT);
@@ -46,7 +46,7 @@ static void wait_for(struct coil_coro *co)
         if (my->task)
             coil_future_unref(coil_task_future(my->task));
         if (my->future)
-            coil_drop(my->future);
+            coil_discard(my->future);
     }
 }
 
@@ -66,6 +66,6 @@ struct coil_future *coil_wait_for_future(struct coil_future *future,
     struct coil_future *f = COIL_CALL(wait_for, .future = future,
                                       .duration_ns = duration_ns);
     if (coil_future_done(f)) /* no memory */
-        coil_drop(future);
+        coil_discard(future);
     return f;
 }

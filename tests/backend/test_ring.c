@@ -167,12 +167,12 @@ struct bare {
 
 static void bare_open(struct bare *bare, struct coili_backend_options options)
 {
-    if (!options.entries)
-        options.entries = 64;
+    if (!options.sq_entries)
+        options.sq_entries = 64;
     if (!options.cq_entries)
         options.cq_entries = 512;
-    if (!options.operations_max)
-        options.operations_max = 65536;
+    if (!options.operations_limit)
+        options.operations_limit = 65536;
     if (!options.recv_buffers)
         options.recv_buffers = 8;
     if (!options.recv_buffer_bytes)
@@ -244,7 +244,7 @@ static void swamp(unsigned entries, unsigned cq_entries)
     static char bytes[N];
     struct bare ring;
     bare_open(&ring, (struct coili_backend_options){
-                         .entries = entries, .cq_entries = cq_entries });
+                         .sq_entries = entries, .cq_entries = cq_entries });
     int zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
     memset(bytes, 'x', N);
     for (int i = 0; i < N; i++) {
@@ -345,8 +345,8 @@ TEST(ring_closes_with_completions_unread)
     static struct noted ops[N];
     static char bytes[N];
     struct bare ring;
-    bare_open(&ring,
-              (struct coili_backend_options){ .entries = 8, .cq_entries = 8 });
+    bare_open(&ring, (struct coili_backend_options){ .sq_entries = 8,
+                                                     .cq_entries = 8 });
     int zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
     for (int i = 0; i < N; i++) {
         ops[i] = op_read(zero, &bytes[i], 1);
@@ -386,7 +386,8 @@ TEST(ring_of_8_serves_a_thousand_tasks)
     enum { TASKS = 1000, ROUNDS = 10 };
     static struct coil_task *tasks[TASKS];
     int zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
-    stage_open_with((struct coil_options){ .entries = 8, .cq_entries = 8 });
+    stage_open_with(
+        (struct coil_loop_options){ .sq_entries = 8, .cq_entries = 8 });
     for (int i = 0; i < TASKS; i++)
         tasks[i] = SPAWN(reads_bytes, .fd = zero, .rounds = ROUNDS);
     for (int i = 0; i < TASKS; i++)
@@ -401,7 +402,7 @@ TEST(ring_of_8_serves_a_thousand_tasks)
 TEST(ring_submits_a_full_queue_and_goes_on)
 {
     struct bare ring;
-    bare_open(&ring, (struct coili_backend_options){ .entries = 8 });
+    bare_open(&ring, (struct coili_backend_options){ .sq_entries = 8 });
     struct pair pipe = pipe_pair();
     struct noted ops[40];
     unsigned enters = kernel.enters;
@@ -424,7 +425,7 @@ TEST(ring_submits_a_full_queue_and_goes_on)
 TEST(ring_queues_what_the_kernel_refuses_for_now)
 {
     struct bare ring;
-    bare_open(&ring, (struct coili_backend_options){ .entries = 8 });
+    bare_open(&ring, (struct coili_backend_options){ .sq_entries = 8 });
     struct pair pipe = pipe_pair();
     struct noted ops[64];
     char bytes[64];
@@ -458,7 +459,7 @@ TEST(ring_queues_what_the_kernel_refuses_for_now)
 /* A ring of 8 with 8 polls in a full queue, and the kernel refuses. */
 static void fill_up(struct bare *ring, struct noted ops[8], int fd)
 {
-    bare_open(ring, (struct coili_backend_options){ .entries = 8 });
+    bare_open(ring, (struct coili_backend_options){ .sq_entries = 8 });
     table->wait(ring->b, 0); /* the wake-up poll has gone */
     for (int i = 0; i < 8; i++) {
         ops[i] = op_poll(fd);
@@ -478,7 +479,7 @@ static void received_nothing(void *arg, int res, struct coil_piece *piece)
 // receive that flies while its cancel request stands in line.
 TEST(ring_closes_receivers_that_stand_in_line)
 {
-    stage_open_with((struct coil_options){ .entries = 8 });
+    stage_open_with((struct coil_loop_options){ .sq_entries = 8 });
     struct pair flying = unix_pair(), queued = unix_pair(), full = pipe_pair();
     int calls = 0;
     struct coil_receiver *f;
@@ -491,8 +492,8 @@ TEST(ring_closes_receivers_that_stand_in_line)
     stage_passes(2);
     struct coil_receiver *q;
     CHECK_INT(coil_receiver_open(&q, queued.a, received_nothing, &calls), 0);
-    coil_future_detach(coil_receiver_close(f));
-    coil_future_detach(coil_receiver_close(q));
+    coil_detach_future(coil_receiver_close(f));
+    coil_detach_future(coil_receiver_close(q));
     struct coil_task *gone = coil_spawn(coil_close(full.a));
     stage_passes(5);
     CHECK(!coil_task_done(gone));
@@ -543,7 +544,7 @@ TEST(ring_cancels_although_the_queue_is_full)
     struct bare ring;
     struct pair pipe = pipe_pair(), quiet = pipe_pair();
     struct noted full[8], target = op_poll(quiet.a);
-    bare_open(&ring, (struct coili_backend_options){ .entries = 8 });
+    bare_open(&ring, (struct coili_backend_options){ .sq_entries = 8 });
     CHECK_INT(table->submit(ring.b, &target.op), 0);
     table->wait(ring.b, 0);
     for (int i = 0; i < 8; i++) {
@@ -573,7 +574,7 @@ TEST(ring_forgets_a_queued_cancel_of_what_has_landed)
     struct bare ring;
     struct pair pipe = pipe_pair(), other = pipe_pair();
     struct noted full[8], target = op_poll(other.a);
-    bare_open(&ring, (struct coili_backend_options){ .entries = 8 });
+    bare_open(&ring, (struct coili_backend_options){ .sq_entries = 8 });
     CHECK_INT(table->submit(ring.b, &target.op), 0);
     table->wait(ring.b, 0);
     for (int i = 0; i < 8; i++) {
@@ -620,7 +621,7 @@ static void land_before_cancel(struct bare *ring, struct noted *a, int fd)
 TEST(ring_reuses_a_slot_after_both_completions_only)
 {
     struct bare ring;
-    bare_open(&ring, (struct coili_backend_options){ .entries = 512,
+    bare_open(&ring, (struct coili_backend_options){ .sq_entries = 512,
                                                      .cq_entries = 1024 });
     struct pair pipe = pipe_pair(), quiet = pipe_pair();
     struct noted a, b = op_poll(quiet.a), c = op_poll(quiet.a);
@@ -678,7 +679,7 @@ TEST(ring_slot_survives_many_users)
 TEST(ring_refuses_above_operations_max_and_recovers)
 {
     struct bare ring;
-    bare_open(&ring, (struct coili_backend_options){ .operations_max = 4 });
+    bare_open(&ring, (struct coili_backend_options){ .operations_limit = 4 });
     struct pair pipe = pipe_pair();
     struct noted ops[4], more = op_poll(pipe.a);
     for (int round = 0; round < 3; round++) {
@@ -813,7 +814,8 @@ static void keep_piece(void *arg, int res, struct coil_piece *piece)
     ((struct keeps_one *)arg)->piece = piece;
 }
 
-// What arrived may be read, and nothing beyond; after its return nothing at all.
+// What arrived may be read, and nothing beyond; after its return nothing at
+// all.
 TEST(ring_shared_buffer_is_the_kernels_until_bytes_arrive_and_once_returned)
 {
     CHECK(!is_poisoned((char[1]){ 0 }, 1));
@@ -994,7 +996,7 @@ TEST(ring_accept_that_is_given_up_in_flight_is_closed)
     stage_open();
     struct sockaddr_in addr;
     int listener = tcp_listen(&addr, 4), client = tcp_connect(&addr);
-    coil_future_detach(coil_accept(listener));
+    coil_detach_future(coil_accept(listener));
     UNTIL(stage_stats().in_flight == 0);
     char x;
     CHECK_INT(read(client, &x, 1), 0);
@@ -1111,11 +1113,11 @@ TEST(ring_idle_does_not_spin)
 {
     stage_open();
     stage_passes(2);
-    struct coil_stats before = stage_stats();
+    struct coil_loop_stats before = stage_stats();
     int64_t cpu = cpu_now(), start = coil_now();
     CHECK_INT(wait_int(coil_sleep(COIL_MS(200))), 0);
     CHECK(coil_now() - start >= COIL_MS(200));
-    struct coil_stats after = stage_stats();
+    struct coil_loop_stats after = stage_stats();
     CHECK(after.passes - before.passes <= 6);
     CHECK(after.enters - before.enters <= 6);
     if (!test_is_slow())
@@ -1569,7 +1571,7 @@ TEST(ring_hears_other_threads_while_no_operation_may_begin)
 {
     static char buf[8];
     pthread_t thread;
-    stage_open_with((struct coil_options){ .operations_max = 1 });
+    stage_open_with((struct coil_loop_options){ .operations_limit = 1 });
     struct pair pair = unix_pair();
     struct coil_task *t = coil_spawn(coil_recv(pair.a, buf, 1));
     stage_passes(3);
@@ -1604,7 +1606,8 @@ TEST(ring_hears_every_call_of_another_thread_on_older_kernels)
 TEST(ring_hears_other_threads_after_an_overflow)
 {
     struct coil_task *tasks[64];
-    stage_open_with((struct coil_options){ .entries = 8, .cq_entries = 8 });
+    stage_open_with(
+        (struct coil_loop_options){ .sq_entries = 8, .cq_entries = 8 });
     struct pair pair = unix_pair();
     struct waker w = { .loop = stage_loop, .rounds = 10 };
     for (int round = 0; round < 10; round++) {
@@ -1626,8 +1629,8 @@ TEST(ring_hears_other_threads_after_an_overflow)
         char c;
         CHECK_INT(read(pair.a, &c, 1), 1);
     }
-    struct coil_stats stats;
-    coil_loop_stats(stage_loop, &stats);
+    struct coil_loop_stats stats;
+    coil_loop_get_stats(stage_loop, &stats);
     CHECK(stats.overflows > 0);
     pthread_t thread;
     w = (struct waker){ .loop = stage_loop, .rounds = 100 };

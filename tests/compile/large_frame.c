@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// expect: struct large: a frame is at most 16384 bytes .COIL_FRAME_MAX.: keep a
+// expect: a frame is at most 16384 bytes .COIL_FRAME_BYTES_MAX.: keep a
 /*
  * A buffer in a frame is paid by every task. What is larger than 16 KiB is
  * allocated where it is needed.
@@ -7,9 +7,9 @@
 #include <coil/coroutine.h>
 
 #ifdef TRAP
-enum { ROOM = COIL_FRAME_MAX };
+enum { ROOM = COIL_FRAME_BYTES_MAX };
 #else
-enum { ROOM = COIL_FRAME_MAX - sizeof(struct coil_coro) };
+enum { ROOM = COIL_FRAME_BYTES_MAX - sizeof(struct coil_coro) };
 #endif
 
 struct large {

@@ -2104,7 +2104,8 @@ DEATH_TEST(block_in_a_switch_aborts_when_it_is_left,
 DEATH_TEST(block_in_a_switch_aborts_in_debug_mode,
            "a block inside a `switch` of your own")
 {
-    struct coil_options options = { .size = sizeof options, .debug = true };
+    struct coil_loop_options options = { .size = sizeof options,
+                                         .debug = true };
     RUN_WITH(&options, wrong, .mistake = SWITCHES_AND_ENDS_WELL);
 }
 

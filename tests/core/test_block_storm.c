@@ -129,7 +129,7 @@ static struct coil_future *operation(const struct node *node)
     };
     struct operation *o = coil_custom_new(&cls, sizeof *o);
     if (!o)
-        return coil_future_nomem();
+        return coil_future_from_nomem();
     o->node = node;
     o->left = node->a;
     o->next = NULL;
@@ -396,7 +396,7 @@ static void do_wildly(struct runner *my)
         break;
     case DROPS_CALL:
         if (room)
-            coil_drop(a_runner(NULL, my->now->a, NULL, NULL));
+            coil_discard(a_runner(NULL, my->now->a, NULL, NULL));
         break;
     default:
         move_deadline(one_in(2) ? my : somebody());

@@ -37,7 +37,7 @@ static void within(struct coil_coro *co)
 
     FINALLY;
         if (my->on)
-            coil_drop(my->on);
+            coil_discard(my->on);
         if (my->cleanup)
             AWAIT(hand_op(my->cleanup));
         trace("finally");
@@ -61,9 +61,8 @@ TEST(within_ends_the_coroutine_with_etimedout)
 TEST(within_is_disarmed_when_the_coroutine_ends)
 {
     stage_open();
-    struct coil_task *t = coil_spawn(CALL(within,
-                                          .duration = COIL_SECONDS(3600),
-                                          .on = coil_future_done_with(0, 5)));
+    struct coil_task *t = coil_spawn(CALL(
+        within, .duration = COIL_SECONDS(3600), .on = coil_future_from_int(5)));
     CHECK_INT(stage_run(t), 0);
     CHECK_INT(coil_future_int(coil_task_future(t)), 5);
     CHECK_INT(stage_timers(), 0);
@@ -117,7 +116,7 @@ TEST(within_zero_lets_pass_what_is_done_already)
 {
     stage_open();
     struct coil_task *t = coil_spawn(
-        CALL(within, .on = coil_future_done_with(0, 7)));
+        CALL(within, .on = coil_future_from_int(7)));
     CHECK_INT(stage_run(t), 0);
     CHECK_INT(coil_future_int(coil_task_future(t)), 7);
     stage_passes(3);
@@ -249,7 +248,7 @@ static void calls_within(struct coil_coro *co)
     FINALLY;
         trace("caller");
         if (my->callee)
-            coil_drop(my->callee);
+            coil_discard(my->callee);
     }
 }
 
@@ -407,7 +406,7 @@ TEST(within_is_off_in_finally)
     struct hand cleanup = { 0 };
     struct coil_task *t = coil_spawn(
         CALL(within, .duration = COIL_SECONDS(3600),
-             .on = coil_future_done_with(0, 2), .cleanup = &cleanup));
+             .on = coil_future_from_int(2), .cleanup = &cleanup));
     stage_passes(1);
     CHECK_INT(cleanup.started, 1);
     CHECK_INT(stage_timers(), 0);
@@ -422,7 +421,7 @@ TEST(within_that_is_due_is_off_in_finally)
     stage_open();
     struct hand cleanup = { 0 };
     struct coil_task *t = coil_spawn(CALL(within, .duration = 0,
-                                          .on = coil_future_done_with(0, 2),
+                                          .on = coil_future_from_int(2),
                                           .cleanup = &cleanup));
     stage_passes(5);
     CHECK_INT(cleanup.cancels, 0);
@@ -1944,7 +1943,7 @@ static int scope_allocations(void)
     for (int i = 0; i < 3; i++)
         coil_loop_pass(loop, 0);
     coil_cancel_scope_cancel(&late);
-    err = coil_run_until(loop, t);
+    err = coil_loop_run_until_complete(loop, t);
     if (err == 0)
         err = coil_future_error(coil_task_future(t));
     coil_loop_close(loop);

@@ -16,8 +16,8 @@ static const struct coil_context_var request = { "request", NULL };
 
 static size_t memory(void)
 {
-    struct coil_stats stats;
-    coil_loop_stats(stage_loop, &stats);
+    struct coil_loop_stats stats;
+    coil_loop_get_stats(stage_loop, &stats);
     return stats.memory;
 }
 
@@ -340,7 +340,7 @@ static int scenario(void)
     if (err < 0)
         return err;
     struct coil_task *t = COIL_SPAWN(poor);
-    coil_run_until(stage_loop, t);
+    coil_loop_run_until_complete(stage_loop, t);
     err = coil_future_error(coil_task_future(t));
     stage_close();
     return err;

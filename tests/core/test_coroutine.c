@@ -54,8 +54,8 @@ static void note_report(const struct coil_exception *what, void *arg)
              what->name ? what->name : "");
 }
 
-static const struct coil_options reporting = {
-    .size = sizeof(struct coil_options),
+static const struct coil_loop_options reporting = {
+    .size = sizeof(struct coil_loop_options),
     .on_exception = note_report,
     .on_exception_arg = &reported,
 };
@@ -76,15 +76,15 @@ static void pass(void)
 
 static uint64_t passes(void)
 {
-    struct coil_stats stats;
-    coil_loop_stats(coil_loop_current(), &stats);
+    struct coil_loop_stats stats;
+    coil_loop_get_stats(coil_loop_current(), &stats);
     return stats.passes;
 }
 
 static unsigned tasks(void)
 {
-    struct coil_stats stats;
-    coil_loop_stats(coil_loop_current(), &stats);
+    struct coil_loop_stats stats;
+    coil_loop_get_stats(coil_loop_current(), &stats);
     return stats.tasks;
 }
 
@@ -170,9 +170,9 @@ COROUTINE(give_pointer, const void *value;)
     static int into_##kind(struct coil_future *from, type *to) \
     { \
         static struct take_##kind taker; \
-        struct coil_task *t = coil_spawn(CALL_IN(&taker, take_##kind, \
-                                                 .from = from, .to = *to)); \
-        CHECK_INT(coil_run_until(coil_loop_current(), t), 0); \
+        struct coil_task *t = coil_spawn( \
+            CALL_IN(&taker, take_##kind, .from = from, .to = *to)); \
+        CHECK_INT(coil_loop_run_until_complete(coil_loop_current(), t), 0); \
         CHECK_INT(error_of(t), 0); \
         *to = taker.to; \
         return taker.err; \
@@ -755,7 +755,7 @@ TEST(coroutine_error_travels_with_its_detail)
 {
     open_loop();
     struct coil_task *t = SPAWN(pass_details_on);
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     CHECK_INT(error_of(t), COIL_EPROTOCOL);
     CHECK_INT(coil_future_detail(coil_task_future(t)),
               COIL_DETAIL(COIL_PHASE_HEADERS, 9));
@@ -826,8 +826,8 @@ TEST(coroutine_return_await_passes_everything_on)
                                                     .detail = 6)), &n),
               -EPERM);
     CHECK_INT(coil_last_detail(), 6);
-    CHECK_INT(into_int(CALL(pass_on,
-                            .future = coil_future_done_with(0, 8)), &n), 0);
+    CHECK_INT(into_int(CALL(pass_on, .future = coil_future_from_int(8)), &n),
+              0);
     CHECK_INT(n, 8);
 
     struct coil_task *t = SPAWN(work, .value = 21, .passes = 2);
@@ -850,7 +850,7 @@ TEST(coroutine_return_await_of_a_task_keeps_the_value_when_cancelled)
     pass();
     coil_future_set_int(late, 31);
     CHECK(coil_task_cancel(t));
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     CHECK_INT(error_of(t), 0);
     CHECK_INT(coil_future_int(coil_task_future(t)), 31);
     coil_future_unref(late);
@@ -888,7 +888,7 @@ TEST(coroutine_return_keeps_the_value_when_cancelled)
         pass();
         coil_future_set_int(from, 5);
         coil_task_cancel(t);
-        CHECK_INT(coil_run_until(loop, t), 0);
+        CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
         CHECK_INT(error_of(t), none ? -ECANCELED : 0);
         if (!none)
             CHECK_INT(coil_future_int(coil_task_future(t)), 5);
@@ -899,7 +899,7 @@ TEST(coroutine_return_keeps_the_value_when_cancelled)
         pass();
         coil_future_set_int(from, 6);
         coil_task_cancel(t);
-        CHECK_INT(coil_run_until(loop, t), 0);
+        CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
         CHECK_INT(error_of(t), 0);
         CHECK_INT(frame->n, none ? 0 : 6);
         CHECK_INT(frame->err, -ECANCELED);
@@ -1032,7 +1032,7 @@ TEST(coroutine_runs_its_finally_when_it_is_cancelled)
         for (int i = 0; i < 3; i++)
             pass();
         CHECK(coil_task_cancel(t));
-        CHECK_INT(coil_run_until(loop, t), 0);
+        CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
         CHECK_INT(error_of(t), -ECANCELED);
         CHECK_STR(said, "bfF");
         coil_loop_close(loop);
@@ -1047,7 +1047,7 @@ TEST(coroutine_runs_its_finally_when_it_is_cancelled_before_it_began)
     struct coil_task *t = SPAWN(end_somehow, .given = 7, .waits = true);
     CHECK(coil_task_cancel(t));
     CHECK(coil_task_cancel(t));
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     CHECK_INT(error_of(t), -ECANCELED);
     CHECK_STR(said, "fF");
     coil_loop_close(loop);
@@ -1056,7 +1056,7 @@ TEST(coroutine_runs_its_finally_when_it_is_cancelled_before_it_began)
 TEST(coroutine_runs_its_finally_when_it_is_dropped)
 {
     open_loop();
-    coil_drop(CALL(end_somehow, .given = 7, .waits = true));
+    coil_discard(CALL(end_somehow, .given = 7, .waits = true));
     CHECK_STR(said, "");
     for (int i = 0; i < 3; i++)
         pass();
@@ -1069,7 +1069,7 @@ TEST(coroutine_runs_its_finally_when_it_is_dropped)
 COROUTINE(drop_a_call, int64_t lent;)
 {
     ASYNC(drop_a_call, my) {
-        coil_drop(CALL(end_somehow, .given = 7));
+        coil_discard(CALL(end_somehow, .given = 7));
         say("d");
 
     FINALLY;
@@ -1089,7 +1089,7 @@ DEATH_TEST(coroutine_dropped_when_it_runs_aborts,
            "only a coroutine that was not awaited can be dropped")
 {
     open_loop();
-    coil_drop(coil_task_future(SPAWN(work)));
+    coil_discard(coil_task_future(SPAWN(work)));
 }
 
 COROUTINE(look_at_fields, int given; int not_given; const char *nor_this;)
@@ -1112,9 +1112,9 @@ TEST(coroutine_finds_zero_in_fields_not_given)
     for (int i = 0; i < 10; i++) {
         struct coil_future *f = CALL(look_at_fields, .given = 3);
         memset((char *)f + sizeof(struct coil_coro) + sizeof(int), 0, 1);
-        coil_drop(f);
+        coil_discard(f);
         pass();
-        coil_drop(CALL(work, .word = said, .value = -1, .err = -1));
+        coil_discard(CALL(work, .word = said, .value = -1, .err = -1));
         pass();
     }
     CHECK_STR(said, "ffffffffff");
@@ -1214,12 +1214,12 @@ TEST(coroutine_ends_after_what_its_finally_spawned)
 {
     open_loop();
     struct coil_task *t = SPAWN(spawn_in_finally);
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     CHECK_STR(said, "bFf");
     CHECK_INT(tasks(), 0);
     said[0] = '\0';
     t = SPAWN(spawn_in_finally, .join = true);
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     CHECK_STR(said, "bwFf");
     coil_loop_close(loop);
 }
@@ -1310,7 +1310,7 @@ TEST(coroutine_cancelled_in_finally_goes_on_with_it)
     struct coil_task *t = SPAWN(slow_cleanup);
     pass();
     coil_task_cancel(t);
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     CHECK_INT(error_of(t), -ECANCELED);
     CHECK_STR(said, "123");
 
@@ -1318,7 +1318,7 @@ TEST(coroutine_cancelled_in_finally_goes_on_with_it)
     t = SPAWN(slow_cleanup, .body = -EIO);
     pass();
     coil_task_cancel(t);
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     CHECK_INT(error_of(t), -EIO);
     CHECK_STR(said, "123");
     coil_loop_close(loop);
@@ -1346,7 +1346,7 @@ TEST(coroutine_cancelled_in_the_finally_of_a_call_ends)
     struct coil_task *t = SPAWN(try_slow_cleanup);
     pass();
     coil_task_cancel(t);
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     CHECK_INT(error_of(t), -ECANCELED);
     CHECK_STR(said, "123f");
     coil_loop_close(loop);
@@ -1373,7 +1373,7 @@ TEST(coroutine_deadline_in_the_finally_of_a_failed_call_holds)
 {
     open_loop();
     struct coil_task *t = SPAWN(try_slow_cleanup, .body = -EIO, .within = true);
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     CHECK_STR(said, "123af");
     CHECK_INT(error_of(t), -ETIMEDOUT);
     coil_loop_close(loop);
@@ -1479,9 +1479,9 @@ COROUTINE(end_in_order, bool fail;)
 {
     ASYNC(end_in_order, my) {
         static char one[] = "1", two[] = "2", three[] = "3";
-        HOLD_WITH(one, say_released, coil_future_done_with(0, 0));
-        HOLD_WITH(two, say_released, coil_future_done_with(0, 0));
-        HOLD_WITH(three, say_released, coil_future_done_with(0, 0));
+        HOLD_WITH(one, say_released, coil_future_from_int(0));
+        HOLD_WITH(two, say_released, coil_future_from_int(0));
+        HOLD_WITH(three, say_released, coil_future_from_int(0));
         SPAWN(name_scope_end, .word = "c");
         SPAWN(name_scope_end, .word = "d");
         AWAIT(coil_sleep(0));
@@ -1512,7 +1512,7 @@ TEST(coroutine_ends_in_a_fixed_order)
         struct coil_handle h = { 0 };
         static char done[] = "R";
         coil_future_add_done_callback(coil_task_future(t), &h, say_done, done);
-        CHECK_INT(coil_run_until(loop, t), 0);
+        CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
         CHECK_STR(said, "cdFf321");
         pass();
         CHECK_STR(said, "cdFf321R");
@@ -1621,7 +1621,7 @@ TEST(coroutine_cancelled_in_a_join_cancels_its_children)
     pass();
     pass();
     coil_task_cancel(t);
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     CHECK_INT(error_of(t), -ECANCELED);
     CHECK_STR(said, "bfF");
     coil_loop_close(loop);
@@ -1711,7 +1711,7 @@ COROUTINE(call_in_place, struct fill_buffer child; struct work other;
         // Never awaited: no report, nothing to free.
         CALL_IN(&my->other, work, .value = 9);
         CHECK_INT(my->other.value, 9);
-        coil_drop(CALL_IN(&my->other, work));
+        coil_discard(CALL_IN(&my->other, work));
 
         // As a task it needs memory for its handle, not for its frame.
         my->task = coil_spawn(CALL_IN(&my->other, work, .value = 6));
@@ -1836,7 +1836,7 @@ TEST(coroutine_frees_its_pointer_when_it_is_cancelled_late)
     struct coil_task *t = SPAWN(make_text, .hang = true);
     pass();
     coil_task_cancel(t);
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     CHECK_INT(error_of(t), -ECANCELED);
     CHECK_INT(freed, 1);
     coil_loop_close(loop);
@@ -1848,7 +1848,7 @@ TEST(coroutine_keeps_its_pointer_though_a_request_is_pending)
 {
     open_loop();
     struct coil_task *t = SPAWN(make_text, .cancel = true);
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     CHECK_INT(error_of(t), 0);
     CHECK_INT(freed, 0);
     char *text = coil_future_pointer(coil_task_future(t));
@@ -1901,8 +1901,8 @@ TEST(coroutine_frees_a_task_s_pointer_unless_it_is_taken)
 {
     open_loop();
     struct coil_task *a = SPAWN(make_text), *b = SPAWN(make_text);
-    CHECK_INT(coil_run_until(loop, b), 0);
-    CHECK_INT(coil_run_until(loop, a), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, b), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, a), 0);
     char *text = coil_future_pointer(coil_task_future(a));
     CHECK_STR(text, "text");
     free(text);
@@ -2110,7 +2110,7 @@ TEST(coroutine_leaves_a_generator_in_any_way)
     struct coil_task *t = SPAWN(leave_by, .how = CANCELLED);
     pass();
     coil_task_cancel(t);
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     CHECK_INT(error_of(t), -ECANCELED);
     CHECK_STR(said, "012GF");
     coil_loop_close(loop);
@@ -2171,7 +2171,7 @@ TEST(coroutine_cancelled_while_its_generator_waits)
     pass();
     CHECK_STR(said, "1");
     coil_task_cancel(t);
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     CHECK_INT(error_of(t), -ECANCELED);
     CHECK_STR(said, "1GF");
     coil_loop_close(loop);
@@ -2341,7 +2341,7 @@ COROUTINE(iterate_a_future, int i;)
 {
     ASYNC(iterate_a_future, my) {
         fprintf(stderr, "loop at %d\n", __LINE__ + 1);
-        FOR_AWAIT(my->i, coil_future_done_with(0, 1))
+        FOR_AWAIT(my->i, coil_future_from_int(1))
             say("!");
     }
 }
@@ -2356,12 +2356,12 @@ DEATH_TEST(coroutine_loop_over_what_is_no_generator_aborts,
 COROUTINE(iterate_nothing, int i;)
 {
     ASYNC(iterate_nothing, my) {
-        FOR_AWAIT(my->i, coil_future_nomem())
+        FOR_AWAIT(my->i, coil_future_from_nomem())
             say("!");
 
     FINALLY;
         say("F");
-        FOR_AWAIT(my->i, coil_future_nomem())
+        FOR_AWAIT(my->i, coil_future_from_nomem())
             say("!");
         say("f");
     }
@@ -2610,7 +2610,7 @@ TEST(coroutine_cancelled_while_a_generator_is_closing)
     CHECK_STR(said, "ag");
     CHECK(!coil_task_done(t));
     coil_task_cancel(t);
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     CHECK_STR(said, "agGF");
     coil_loop_close(loop);
 }
@@ -2751,7 +2751,7 @@ TEST(coroutine_releases_what_it_holds_however_it_ends)
                                     .how = endings[i]);
         pass();
         coil_task_cancel(t);
-        CHECK_INT(coil_run_until(loop, t), 0);
+        CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
         CHECK_STR(said, "hF");
         CHECK_INT(coil_semaphore_value(&sem), 1);
         CHECK(!coil_lock_locked(&lock));
@@ -2772,7 +2772,7 @@ TEST(coroutine_cancelled_while_it_waits_to_hold_has_nothing)
     pass();
     CHECK_INT(coil_semaphore_value(&sem), 0);
     coil_task_cancel(t);
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     CHECK_STR(said, "F");
     CHECK_INT(coil_semaphore_value(&sem), 1);
     CHECK(coil_lock_locked(&lock));
@@ -2795,7 +2795,7 @@ TEST(coroutine_cancelled_when_it_was_granted_gives_it_back)
     coil_lock_release(&lock);
     coil_task_cancel(t);
     CHECK(coil_lock_locked(&lock));
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     CHECK_INT(error_of(t), -ECANCELED);
     CHECK_STR(said, "hF");
     CHECK_INT(coil_semaphore_value(&sem), 1);
@@ -2907,7 +2907,7 @@ static void start_a_task(void *object)
 COROUTINE(hold_what_starts_a_task,)
 {
     ASYNC(hold_what_starts_a_task, my) {
-        HOLD_WITH(said, start_a_task, coil_future_done_with(0, 0));
+        HOLD_WITH(said, start_a_task, coil_future_from_int(0));
         say("b");
     }
 }
@@ -2917,7 +2917,7 @@ TEST(coroutine_release_may_start_a_task)
 {
     open_loop();
     struct coil_task *t = SPAWN(hold_what_starts_a_task);
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     coil_task_drop(&t);
     CHECK_STR(said, "br");
     CHECK_INT(tasks(), 1);
@@ -3072,7 +3072,7 @@ TEST(coroutine_cancelled_before_its_deadline_is_cancelled)
                                 .sleep = FOR_EVER);
     pass();
     coil_task_cancel(t);
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     CHECK_INT(error_of(t), -ECANCELED);
     coil_loop_close(loop);
 }
@@ -3174,7 +3174,7 @@ TEST(coroutine_100000_deep_is_cancelled)
     struct coil_task *t = SPAWN(dig, .depth = 100000, .stay = true);
     pass();
     CHECK(coil_task_cancel(t));
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     CHECK_INT(error_of(t), -ECANCELED);
     CHECK(stack_high - stack_low < 16384);
     coil_loop_close(loop);
@@ -3206,7 +3206,7 @@ COROUTINE(await_what_is_done, int n, i; bool calls; uint64_t before;)
             if (my->calls)
                 AWAIT(CALL(work));
             else
-                AWAIT(coil_future_done_with(0, 1));
+                AWAIT(coil_future_from_int(1));
         }
         RETURN(passes() - my->before);
     }
@@ -3277,7 +3277,7 @@ COROUTINE(spawn_frames, int round;)
 // Around each size at which the allocator changes its mind.
 TEST(coroutine_frames_of_all_sizes)
 {
-    _Static_assert(sizeof(struct frame_16316) == COIL_FRAME_MAX,
+    _Static_assert(sizeof(struct frame_16316) == COIL_FRAME_BYTES_MAX,
                    "the largest frame there may be");
     CHECK_INT(RUN(spawn_frames), 0);
 }
@@ -3300,7 +3300,7 @@ COROUTINE(spawn_wide, struct wide in_place; int i;)
             SPAWN(work);
             AWAIT(CALL(wide));
             AWAIT(CALL_IN(&my->in_place, wide));
-            coil_drop(CALL(wide));
+            coil_discard(CALL(wide));
             JOIN();
         }
     }
@@ -3310,7 +3310,7 @@ COROUTINE(spawn_wide, struct wide in_place; int i;)
 TEST(coroutine_frames_aligned_to_16_bytes)
 {
     static char arena[64 * 1024];
-    struct coil_options options = reporting;
+    struct coil_loop_options options = reporting;
     CHECK_INT(RUN_WITH(&options, spawn_wide), 0);
     options.arena = arena + 8;
     options.arena_bytes = sizeof arena - 8;
@@ -3332,7 +3332,7 @@ static int evaluate(int value)
 TEST(coroutine_run_without_a_loop_says_why)
 {
     static char arena[64];
-    struct coil_options options = COIL_OPTIONS_INIT;
+    struct coil_loop_options options = COIL_LOOP_OPTIONS_INIT;
     options.arena = arena;
     options.arena_bytes = sizeof arena;
     CHECK_INT(RUN_WITH(&options, work, .value = evaluate(1)), -ENOMEM);
@@ -3398,7 +3398,7 @@ DEATH_TEST(coroutine_run_with_another_frame_header_aborts,
 
 DEATH_TEST(coroutine_called_without_a_loop_aborts, "this thread has no loop")
 {
-    coil_drop(CALL(work));
+    coil_discard(CALL(work));
 }
 
 DEATH_TEST(coroutine_spawned_without_a_loop_aborts, "this thread has no loop")
@@ -3418,7 +3418,7 @@ COROUTINE(await_in_switch, int what; bool done; int i;)
     ASYNC(await_in_switch, my) {
         switch (my->what) {
         case 0:
-            AWAIT(coil_future_done_with(0, 0));
+            AWAIT(coil_future_from_int(0));
             if (my->done)
                 break;
             fprintf(stderr, "awaits at %d\n", __LINE__ + 1);
@@ -3554,8 +3554,7 @@ DEATH_TEST(coroutine_awaited_and_spawned_aborts, "a coroutine is started twice")
 COROUTINE(await_freed, struct coil_future *f; bool plain;)
 {
     ASYNC(await_freed, my) {
-        my->f = my->plain ? coil_future_done_with(0, 0)
-                          : CALL(work, .passes = 1);
+        my->f = my->plain ? coil_future_from_int(0) : CALL(work, .passes = 1);
         AWAIT(my->f);
         AWAIT(my->f);
     }
@@ -3672,7 +3671,7 @@ COROUTINE(await_null, enum null_await how; struct coil_future *f;
         } else if (my->how == NULL_START) {
             coil_start(my->f);
         } else {
-            coil_drop(my->f);
+            coil_discard(my->f);
         }
     }
 }
@@ -3732,7 +3731,7 @@ DEATH_TEST(coroutine_start_of_null_aborts,
 }
 
 DEATH_TEST(coroutine_drop_of_null_aborts,
-           "coil_drop.. of NULL\n    in await_null at ")
+           "coil_discard.. of NULL\n    in await_null at ")
 {
     RUN(await_null, .how = NULL_DROP);
 }
@@ -3933,7 +3932,7 @@ COROUTINE(use_everything, struct coil_semaphore *sem; struct coil_lock *lock;
                 FAIL(my->err);
             AWAIT(coil_sleep(1));
             JOIN();
-            coil_drop(CALL(end_somehow, .given = 7, .waits = false));
+            coil_discard(CALL(end_somehow, .given = 7, .waits = false));
         }
 
     FINALLY;

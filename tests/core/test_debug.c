@@ -42,9 +42,9 @@ static bool reported(const char *message, const char *name, int line)
     return false;
 }
 
-static struct coil_options options_in_debug(unsigned debug)
+static struct coil_loop_options options_in_debug(unsigned debug)
 {
-    struct coil_options options = COIL_OPTIONS_INIT;
+    struct coil_loop_options options = COIL_LOOP_OPTIONS_INIT;
     options.on_exception = note;
     options.debug = debug;
     options.slow_step_ns = COIL_MS(5);
@@ -53,7 +53,7 @@ static struct coil_options options_in_debug(unsigned debug)
 
 static void open_in_debug(void)
 {
-    struct coil_options options = options_in_debug(1);
+    struct coil_loop_options options = options_in_debug(1);
     CHECK_INT(coil_loop_new(&stage_loop, &options), 0);
 }
 
@@ -129,7 +129,7 @@ TEST(debug_reports_a_slow_call)
 
 static void run_busy(unsigned debug)
 {
-    struct coil_options options = options_in_debug(debug);
+    struct coil_loop_options options = options_in_debug(debug);
     CHECK_INT(coil_loop_new(&stage_loop, &options), 0);
     CHECK_INT(stage_run(COIL_SPAWN(busy)), 0);
     stage_close();
@@ -151,7 +151,7 @@ TEST(debug_is_off_unless_it_is_asked_for)
 
 TEST(debug_lets_any_step_be_quick_enough)
 {
-    struct coil_options options = options_in_debug(1);
+    struct coil_loop_options options = options_in_debug(1);
     options.slow_step_ns = COIL_NEVER;
     CHECK_INT(coil_loop_new(&stage_loop, &options), 0);
     CHECK_INT(stage_run(COIL_SPAWN(busy)), 0);
@@ -288,7 +288,7 @@ TEST(debug_finds_nothing_wrong_in_one_thread)
 {
     static char arena[65536];
     for (int i = 0; i < 2; i++) {
-        struct coil_options options = options_in_debug(1);
+        struct coil_loop_options options = options_in_debug(1);
         options.slow_step_ns = COIL_NEVER;
         options.arena = i ? arena : NULL;
         options.arena_bytes = i ? sizeof arena : 0;
@@ -310,7 +310,7 @@ static void drop_some(void)
     f = coil_future_new();
     coil_future_cancel(f);
     coil_future_unref(f);
-    coil_drop(coil_sleep(5));
+    coil_discard(coil_sleep(5));
     f = coil_future_new(); // who has asked to be called is told
     static struct coil_handle told;
     coil_future_add_done_callback(f, &told, take_long, NULL);
@@ -319,7 +319,7 @@ static void drop_some(void)
 
 TEST(debug_reports_a_future_that_is_dropped_while_it_is_pending)
 {
-    struct coil_options options = options_in_debug(1);
+    struct coil_loop_options options = options_in_debug(1);
     options.slow_step_ns = COIL_NEVER;
     CHECK_INT(coil_loop_new(&stage_loop, &options), 0);
     drop_some();

@@ -243,7 +243,7 @@ static void *send_usr1(void *arg)
 static void check_signals(void)
 {
     pthread_t self_ = pthread_self(), thread;
-    struct coil_task *t = coil_spawn(coil_signal(SIGUSR1));
+    struct coil_task *t = coil_spawn(coil_wait_signal(SIGUSR1));
     stage_passes(2);
     CHECK_INT(pthread_create(&thread, NULL, send_usr1, &self_), 0);
     CHECK_INT(drive(t), 0);
@@ -279,8 +279,8 @@ static void check_overflow(void)
 TEST(embed_loses_nothing_when_completions_overflow)
 {
     for (int epoll = 0; epoll < 2; epoll++) {
-        struct coil_options options = *stage_options();
-        options.entries = options.cq_entries = 8;
+        struct coil_loop_options options = *stage_options();
+        options.sq_entries = options.cq_entries = 8;
         with_epoll = epoll;
         CHECK_INT(coil_loop_new(&stage_loop, &options), 0);
         check_overflow();

@@ -30,10 +30,10 @@ TEST(exception_handler_is_set_and_asked_for_at_run_time)
 {
     void *arg = NULL;
     stage_open();
-    CHECK(coil_loop_exception_handler(stage_loop, &arg) == stage_report);
+    CHECK(coil_loop_get_exception_handler(stage_loop, &arg) == stage_report);
     CHECK(arg == NULL);
     coil_loop_set_exception_handler(stage_loop, note, "first");
-    CHECK(coil_loop_exception_handler(stage_loop, &arg) == note);
+    CHECK(coil_loop_get_exception_handler(stage_loop, &arg) == note);
     CHECK_STR(arg, "first");
     COIL_START(fail);
     stage_passes(2);
@@ -43,16 +43,15 @@ TEST(exception_handler_is_set_and_asked_for_at_run_time)
     CHECK_TRACE("first:-5 second:-5");
     CHECK_INT(stage_reported.n, 0);
     coil_loop_set_exception_handler(stage_loop, NULL, NULL);
-    CHECK(coil_loop_exception_handler(stage_loop, NULL) == NULL);
+    CHECK(coil_loop_get_exception_handler(stage_loop, NULL) == NULL);
     stage_close();
 }
 
 TEST(exception_of_a_library_goes_to_the_handler)
 {
     stage_open();
-    coil_report(&(struct coil_exception){ .message = "it broke",
-                                          .name = "library",
-                                          .err = -EPIPE });
+    coil_call_exception_handler(&(struct coil_exception){
+        .message = "it broke", .name = "library", .err = -EPIPE });
     CHECK_INT(stage_reported.n, 1);
     CHECK_INT(stage_reported.err, -EPIPE);
     CHECK_STR(stage_reported.message, "it broke");
@@ -65,7 +64,7 @@ static void report_again(const struct coil_exception *what, void *arg)
     struct coil_exception again = *what;
     again.message = "the handler failed";
     ++*(int *)arg;
-    coil_report(&again);
+    coil_call_exception_handler(&again);
 }
 
 /* Of stderr, while a case writes to it. */
@@ -108,8 +107,8 @@ TEST(exception_handler_that_reports_does_not_call_itself)
 
 static void report_without_a_loop(void)
 {
-    coil_report(&(struct coil_exception){ .message = "alone" });
-    coil_report_default(&(struct coil_exception){
+    coil_call_exception_handler(&(struct coil_exception){ .message = "alone" });
+    coil_default_exception_handler(&(struct coil_exception){
         .message = "at", .file = "x.c", .line = 7, .err = -EIO });
 }
 

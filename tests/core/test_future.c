@@ -41,8 +41,8 @@ static void note_report(const struct coil_exception *what, void *arg)
     snprintf(reported.message, sizeof reported.message, "%s", what->message);
 }
 
-static const struct coil_options reporting = {
-    .size = sizeof(struct coil_options),
+static const struct coil_loop_options reporting = {
+    .size = sizeof(struct coil_loop_options),
     .on_exception = note_report,
     .on_exception_arg = &reported,
 };
@@ -129,7 +129,7 @@ TEST(future_holds_a_double)
 TEST(future_done_with_a_pointer_is_done)
 {
     open_loop();
-    struct coil_future *f = coil_future_done_pointer(&loop);
+    struct coil_future *f = coil_future_from_pointer(&loop);
     CHECK(coil_future_done(f));
     CHECK(coil_future_pointer(f) == &loop);
     coil_future_unref(f);
@@ -168,7 +168,7 @@ TEST(future_is_set_as_another_one)
 TEST(future_that_was_cancelled_is_not_set_as_another_one)
 {
     open_loop();
-    struct coil_future *from = coil_future_done_with(0, 1);
+    struct coil_future *from = coil_future_from_int(1);
     struct coil_future *to = coil_future_new();
     coil_future_cancel(to);
     CHECK(!coil_future_set_as(to, from));
@@ -207,10 +207,10 @@ TEST(future_holds_an_error_and_its_detail)
 TEST(future_that_is_made_done)
 {
     open_loop();
-    struct coil_future *f = coil_future_done_with(0, -7);
+    struct coil_future *f = coil_future_from_int(-7);
     CHECK_INT(coil_future_int(f), -7);
     coil_future_unref(f);
-    f = coil_future_done_with(-ENOENT, -7);
+    f = coil_future_from_error(-ENOENT, 0);
     CHECK_INT(coil_future_error(f), -ENOENT);
     coil_future_unref(f);
     close_loop();
@@ -250,14 +250,14 @@ DEATH_TEST(future_value_of_a_pending_one_aborts,
 DEATH_TEST(future_value_of_a_failed_one_aborts, "ask for its error first")
 {
     open_loop();
-    coil_future_pointer(coil_future_done_with(-EIO, 0));
+    coil_future_pointer(coil_future_from_error(-EIO, 0));
 }
 
 DEATH_TEST(future_value_of_another_kind_aborts,
            "the value is an integer, the variable holds")
 {
     open_loop();
-    coil_future_double(coil_future_done_with(0, 5));
+    coil_future_double(coil_future_from_int(5));
 }
 
 DEATH_TEST(future_real_read_as_a_pointer_aborts,
@@ -273,7 +273,7 @@ DEATH_TEST(future_real_read_as_a_pointer_aborts,
 TEST(future_zero_is_a_null_pointer_and_a_zero_double)
 {
     open_loop();
-    struct coil_future *f = coil_future_done_with(0, 0);
+    struct coil_future *f = coil_future_from_int(0);
     CHECK(coil_future_pointer(f) == NULL);
     CHECK(coil_future_double(f) == 0.0);
     CHECK_INT(coil_future_int(f), 0);
@@ -320,7 +320,7 @@ TEST(future_cancelled_is_done_at_once)
 TEST(future_that_is_done_cannot_be_cancelled)
 {
     open_loop();
-    struct coil_future *f = coil_future_done_with(0, 3);
+    struct coil_future *f = coil_future_from_int(3);
     CHECK(!coil_future_cancel(f));
     CHECK_INT(coil_future_int(f), 3);
     coil_future_unref(f);
@@ -406,7 +406,7 @@ TEST(future_calls_back_when_it_is_cancelled)
 TEST(future_that_is_done_calls_back_soon)
 {
     open_loop();
-    struct coil_future *f = coil_future_done_with(0, 1);
+    struct coil_future *f = coil_future_from_int(1);
     struct coil_handle a = { 0 }, b = { 0 };
     coil_future_add_done_callback(f, &a, note_call, "a");
     coil_future_add_done_callback(f, &b, note_call, "b");
@@ -421,7 +421,7 @@ TEST(future_that_is_done_calls_back_soon)
 TEST(future_handle_serves_again_after_its_call)
 {
     open_loop();
-    struct coil_future *f = coil_future_done_with(0, 1);
+    struct coil_future *f = coil_future_from_int(1);
     struct coil_handle h = { 0 };
     for (int i = 0; i < 3; i++) {
         coil_future_add_done_callback(f, &h, note_call, "x");
@@ -479,7 +479,7 @@ TEST(future_callback_withdrawn_when_its_call_is_queued)
 TEST(future_callback_withdrawn_after_its_call_says_false)
 {
     open_loop();
-    struct coil_future *f = coil_future_done_with(0, 0);
+    struct coil_future *f = coil_future_from_int(0);
     struct coil_handle h = { 0 };
     coil_future_add_done_callback(f, &h, note_call, "a");
     pass();
@@ -610,8 +610,7 @@ DEATH_TEST(future_handle_that_is_queued_is_in_use,
 {
     open_loop();
     struct coil_handle h = { 0 };
-    coil_future_add_done_callback(coil_future_done_with(0, 0), &h, note_call,
-                                  "a");
+    coil_future_add_done_callback(coil_future_from_int(0), &h, note_call, "a");
     coil_future_add_done_callback(coil_future_new(), &h, note_call, "b");
 }
 
@@ -670,7 +669,7 @@ TEST(future_error_nobody_fetched_is_reported_once)
 TEST(future_error_fetched_is_not_reported)
 {
     open_loop();
-    struct coil_future *f = coil_future_done_with(-EPIPE, 0);
+    struct coil_future *f = coil_future_from_error(-EPIPE, 0);
     CHECK_INT(coil_future_error(f), -EPIPE);
     coil_future_unref(f);
     close_loop();
@@ -723,7 +722,7 @@ TEST(future_error_after_a_peek_is_reported)
 TEST(future_peek_of_static_futures)
 {
     open_loop();
-    struct coil_future *f = coil_future_nomem();
+    struct coil_future *f = coil_future_from_nomem();
     int err = 99;
     CHECK(coil_future_peek(f, &err));
     CHECK_INT(err, -ENOMEM);
@@ -731,7 +730,7 @@ TEST(future_peek_of_static_futures)
     err = 99;
     CHECK(!coil_future_peek(coil_sleep(0), &err));
     CHECK_INT(err, 99);
-    f = coil_future_done_with(0, 1);
+    f = coil_future_from_int(1);
     CHECK(coil_future_peek(f, &err));
     CHECK_INT(err, 0);
     coil_future_unref(f);
@@ -742,7 +741,7 @@ TEST(future_peek_of_static_futures)
 TEST(future_error_only_looked_at_is_reported)
 {
     open_loop();
-    struct coil_future *f = coil_future_done_with(-EPIPE, 0);
+    struct coil_future *f = coil_future_from_error(-EPIPE, 0);
     CHECK(coil_future_failed(f));
     CHECK(!coil_future_cancelled(f));
     CHECK_INT(coil_future_detail(f), 0);
@@ -794,7 +793,7 @@ TEST(future_made_quiet_is_not_reported)
         CHECK_INT(coil_future_int(f), 3);
         coil_future_unref(f);
     }
-    coil_future_quiet(coil_future_nomem());
+    coil_future_quiet(coil_future_from_nomem());
     close_loop();
     CHECK_INT(reported.n, 0);
 }
@@ -898,15 +897,15 @@ TEST(future_of_a_cancelled_task_is_cancelled_for_the_others_too)
     CHECK_INT(RUN(cancel_one_task), 0);
 }
 
-COROUTINE(await_done, struct coil_stats before, after; int value, err;)
+COROUTINE(await_done, struct coil_loop_stats before, after; int value, err;)
 {
     ASYNC(await_done, my) {
-        coil_loop_stats(coil_loop_current(), &my->before);
-        AWAIT_TO(my->value, coil_future_done_with(0, 5));
+        coil_loop_get_stats(coil_loop_current(), &my->before);
+        AWAIT_TO(my->value, coil_future_from_int(5));
         CHECK_INT(my->value, 5);
-        TRY_AWAIT(my->err, coil_future_done_with(-EPIPE, 0));
+        TRY_AWAIT(my->err, coil_future_from_error(-EPIPE, 0));
         CHECK_INT(my->err, -EPIPE);
-        coil_loop_stats(coil_loop_current(), &my->after);
+        coil_loop_get_stats(coil_loop_current(), &my->after);
         CHECK_INT(my->after.passes, my->before.passes);
     }
 }
@@ -930,7 +929,7 @@ TEST(future_error_travels_with_its_detail)
 {
     open_loop();
     struct coil_task *t = SPAWN(fail_with_detail);
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     CHECK_INT(coil_future_error(coil_task_future(t)), -EIO);
     CHECK_INT(coil_future_detail(coil_task_future(t)), 1234);
     close_loop();
@@ -990,7 +989,7 @@ TEST(future_with_a_class_never_begun_is_only_freed)
     open_loop();
     coil_future_unref(&fancy_new()->custom.future);
     CHECK_STR(life, "f");
-    coil_drop(&fancy_new()->custom.future);
+    coil_discard(&fancy_new()->custom.future);
     CHECK_STR(life, "ff");
     close_loop();
 }
@@ -1023,7 +1022,7 @@ TEST(future_with_a_class_begins_when_it_is_awaited)
     pass();
     CHECK_STR(life, "s");
     coil_future_set_int(&it->custom.future, 12);
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     CHECK_STR(life, "sf");
     CHECK_INT(coil_future_int(coil_task_future(t)), 12);
     close_loop();
@@ -1115,12 +1114,14 @@ COROUTINE(ignore_precious, struct coil_future *from;)
 TEST(future_with_a_class_awaited_for_its_value_is_taken)
 {
     open_loop();
-    CHECK_INT(coil_run_until(loop, SPAWN(take_precious, .from = precious(3))),
+    CHECK_INT(coil_loop_run_until_complete(
+                  loop, SPAWN(take_precious, .from = precious(3))),
               0);
     CHECK_STR(life, "sft");
     life[0] = '\0';
-    CHECK_INT(coil_run_until(loop, SPAWN(ignore_precious,
-                                         .from = precious(3))), 0);
+    CHECK_INT(coil_loop_run_until_complete(
+                  loop, SPAWN(ignore_precious, .from = precious(3))),
+              0);
     CHECK_STR(life, "sdfi");
     close_loop();
 }
@@ -1145,7 +1146,7 @@ TEST(future_with_a_class_hands_the_duty_to_dispose_on)
 
     life[0] = '\0';
     t = SPAWN(hand_on, .from = CALL(hand_on, .from = precious(7)));
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     CHECK_STR(life, "s");
     coil_task_drop(&t);
     CHECK_STR(life, "sdf");
@@ -1154,7 +1155,7 @@ TEST(future_with_a_class_hands_the_duty_to_dispose_on)
     life[0] = '\0';
     t = SPAWN(take_precious,
               .from = coil_wait_for(precious(9), COIL_SECONDS(1)));
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     coil_task_drop(&t);
     CHECK_STR(life, "sft");
     close_loop();
@@ -1175,7 +1176,7 @@ COROUTINE(hand_on_late, struct coil_future *from;)
     ASYNC(hand_on_late, my) {
         RETURN_AWAIT(my->from);
     FINALLY;
-        AWAIT(coil_future_done_with(-EIO, 0));
+        AWAIT(coil_future_from_error(-EIO, 0));
     }
 }
 
@@ -1183,7 +1184,7 @@ TEST(future_with_a_class_handed_on_is_disposed_of_if_finally_fails)
 {
     open_loop();
     struct coil_task *t = SPAWN(hand_on_late, .from = precious(5));
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     CHECK_INT(coil_future_error(coil_task_future(t)), -EIO);
     CHECK_STR(life, "sdf");
     CHECK_INT(disposed_of, 5);
@@ -1200,7 +1201,7 @@ TEST(future_with_a_class_begins_once_for_many)
     struct coil_task *b = task_for(f);
     CHECK_STR(life, "s");
     coil_future_set_int(f, 8);
-    CHECK_INT(coil_run_until(loop, b), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, b), 0);
     CHECK_INT(coil_future_int(coil_task_future(a)), 8);
     CHECK_INT(coil_future_int(coil_task_future(b)), 8);
     CHECK_STR(life, "sf");
@@ -1221,7 +1222,7 @@ TEST(future_with_a_class_that_succeeds_when_cancelled_delivers_its_value)
     CHECK_STR(life, "sc");
     CHECK(!coil_task_done(t));
     CHECK(coil_future_set_int(f, 5));
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     CHECK_INT(coil_future_int(coil_task_future(t)), 5);
     CHECK_STR(life, "scf");
     close_loop();
@@ -1297,7 +1298,7 @@ TEST(future_detached_ends_by_itself)
 {
     open_loop();
     struct fancy *it = fancy_new();
-    coil_future_detach(&it->custom.future);
+    coil_detach_future(&it->custom.future);
     CHECK_STR(life, "s");
     coil_future_set_int(&it->custom.future, 0);
     CHECK_STR(life, "sf");
@@ -1305,10 +1306,10 @@ TEST(future_detached_ends_by_itself)
     life[0] = '\0';
     it = fancy_new();
     it->instant = true;
-    coil_future_detach(&it->custom.future);
+    coil_detach_future(&it->custom.future);
     CHECK_STR(life, "sf");
 
-    coil_future_detach(coil_future_nomem());
+    coil_detach_future(coil_future_from_nomem());
     close_loop();
 }
 
@@ -1352,7 +1353,7 @@ TEST(future_plain_has_always_started_and_a_result_of_a_call_has_not)
     coil_future_set_int(f, 1);
     CHECK(coil_future_started(f));
     coil_future_unref(f);
-    f = coil_future_done_with(-EIO, 0); /* to be taken, as any call's */
+    f = coil_future_from_error(-EIO, 0); /* to be taken, as any call's */
     CHECK(!coil_future_started(f));
     CHECK_INT(coil_future_error(f), -EIO);
     coil_future_unref(f);
@@ -1393,7 +1394,7 @@ TEST(future_of_a_coroutine_has_started_when_it_is_awaited_or_a_task)
     CHECK(!coil_future_started(f));
     struct coil_task *t = coil_spawn(f);
     CHECK(coil_future_started(coil_task_future(t)));
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     CHECK_INT(coil_future_error(coil_task_future(t)), 0);
     CHECK(coil_future_started(coil_task_future(t)));
     close_loop();
@@ -1415,7 +1416,7 @@ TEST(future_of_an_operation_has_started_when_it_is_awaited)
     coil_future_cancel(sleep);
     CHECK(!coil_future_started(sleep));
     coil_future_unref(sleep);
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     coil_future_unref(f);
     close_loop();
 }
@@ -1445,7 +1446,7 @@ DEATH_TEST(future_callback_of_a_called_coroutine_aborts,
 
 TEST(future_without_memory_has_failed_and_is_harmless)
 {
-    struct coil_future *f = coil_future_nomem();
+    struct coil_future *f = coil_future_from_nomem();
     struct coil_handle h = { 0 };
     open_loop();
     CHECK(coil_future_done(f));
@@ -1458,7 +1459,7 @@ TEST(future_without_memory_has_failed_and_is_harmless)
     for (int i = 0; i < 3; i++)
         coil_future_unref(f);
     CHECK(coil_future_ref(f) == f);
-    coil_drop(f);
+    coil_discard(f);
     coil_future_add_done_callback(f, &h, note_call, "a");
     pass();
     CHECK_STR(called, "a");
@@ -1478,7 +1479,7 @@ COROUTINE(use_futures, struct coil_future *future; struct coil_handle handle;)
         my->future = coil_future_new();
         coil_call_soon(&my->handle, complete, my->future);
         AWAIT(coil_future_ref(my->future));
-        AWAIT(coil_future_done_with(0, 1));
+        AWAIT(coil_future_from_int(1));
         AWAIT(coil_sleep(1));
 
     FINALLY;

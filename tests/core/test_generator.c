@@ -415,12 +415,12 @@ COROUTINE(takes_what_failed, struct coil_future *gen; int item; bool more;)
 {
     ASYNC(takes_what_failed, my) {
         my->more = true;
-        NEXT(my->more, my->item, coil_future_nomem());
+        NEXT(my->more, my->item, coil_future_from_nomem());
 
     FINALLY;
-        NEXT(my->more, my->item, coil_future_nomem());
+        NEXT(my->more, my->item, coil_future_from_nomem());
         trace("%d", my->more);
-        CLOSE(coil_future_nomem());
+        CLOSE(coil_future_from_nomem());
     }
 }
 
@@ -451,7 +451,7 @@ DEATH_TEST(generator_by_hand_of_another_kind_aborts,
 COROUTINE(takes_a_plain_future, int item; bool more;)
 {
     ASYNC(takes_a_plain_future, my) {
-        NEXT(my->more, my->item, coil_future_done_with(0, 1));
+        NEXT(my->more, my->item, coil_future_from_int(1));
     }
 }
 
@@ -525,7 +525,7 @@ COROUTINE(drops_one, struct coil_future *gen; bool begin, more; int item;)
         my->gen = CALL(numbers, .to = 3, .name = "gen");
         if (my->begin)
             NEXT(my->more, my->item, my->gen);
-        coil_drop(my->gen);
+        coil_discard(my->gen);
     }
 }
 
@@ -680,7 +680,7 @@ TEST(generator_that_is_being_closed_hands_a_request_on)
             struct coil_task *t = SPAWN(closes, .begin = begin, .then = &then,
                                         .cleanup = &cleanup);
             stage_passes(3);
-            CHECK(coil_task_cancel_reason(t, COIL_CANCEL_INTERRUPT));
+            CHECK(coil_task_cancel_with(t, COIL_CANCEL_INTERRUPT));
             CHECK_INT(cleanup.cancels, 1);
             if (on_cancel == HAND_LINGERS)
                 hand_set(&cleanup, 0, 0);
@@ -1215,7 +1215,7 @@ COROUTINE(delegates_nothing,)
 {
     ASYNC(delegates_nothing, my) {
         YIELD(1);
-        YIELD_FROM(coil_future_nomem());
+        YIELD_FROM(coil_future_from_nomem());
     }
 }
 
@@ -1550,7 +1550,7 @@ static int run_everything(void)
     if (err < 0)
         return err;
     struct coil_task *t = coil_spawn(everything_call());
-    CHECK_INT(coil_run_until(stage_loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(stage_loop, t), 0);
     err = coil_future_error(coil_task_future(t));
     stage_close();
     CHECK_INT(alive, 0);

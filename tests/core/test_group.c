@@ -776,8 +776,8 @@ struct many {
 
 static size_t memory_now(void)
 {
-    struct coil_stats stats;
-    coil_loop_stats(stage_loop, &stats);
+    struct coil_loop_stats stats;
+    coil_loop_get_stats(stage_loop, &stats);
     return stats.memory;
 }
 

@@ -282,7 +282,7 @@ static void born(struct coil_future *f, struct kin *kin)
 {
     struct member *child = (struct member *)(void *)f;
     kin->alive++;
-    coil_link_to(&child->link, f, has_ended, has_ended, child);
+    coil_link_add(&child->link, f, has_ended, has_ended, child);
 }
 
 static void begin_group(struct kin *kin)

@@ -56,8 +56,8 @@ static void note_report(const struct coil_exception *what, void *arg)
              what->file ? what->file : "");
 }
 
-static const struct coil_options reporting = {
-    .size = sizeof(struct coil_options),
+static const struct coil_loop_options reporting = {
+    .size = sizeof(struct coil_loop_options),
     .on_exception = note_report,
     .on_exception_arg = &reported,
 };
@@ -72,10 +72,10 @@ static void pass(void)
     coil_loop_pass(loop, 0);
 }
 
-static struct coil_stats stats(void)
+static struct coil_loop_stats stats(void)
 {
-    struct coil_stats s;
-    coil_loop_stats(coil_loop_current(), &s);
+    struct coil_loop_stats s;
+    coil_loop_get_stats(coil_loop_current(), &s);
     return s;
 }
 
@@ -194,7 +194,7 @@ DEATH_TEST(loop_run_inside_a_run_aborts, "loop exists already")
 COROUTINE(run_until_inside, struct coil_task *task;)
 {
     ASYNC(run_until_inside, my) {
-        coil_run_until(coil_loop_current(), coil_task_current());
+        coil_loop_run_until_complete(coil_loop_current(), coil_task_current());
     }
 }
 
@@ -231,33 +231,34 @@ DEATH_TEST(loop_close_inside_a_pass_aborts, "a pass inside a pass|not run")
 
 /* --- Options ---------------------------------------------------------------*/
 
-DEATH_TEST(loop_options_without_their_size_abort, "COIL_OPTIONS_INIT")
+DEATH_TEST(loop_options_without_their_size_abort, "COIL_LOOP_OPTIONS_INIT")
 {
-    struct coil_options options = { .entries = 8 };
+    struct coil_loop_options options = { .sq_entries = 8 };
     (void)!coil_loop_new(&loop, &options);
 }
 
 // A program built against a newer header asks for what we do not know.
-DEATH_TEST(loop_options_larger_than_ours_abort, "COIL_OPTIONS_INIT")
+DEATH_TEST(loop_options_larger_than_ours_abort, "COIL_LOOP_OPTIONS_INIT")
 {
-    struct coil_options options[2] = { COIL_OPTIONS_INIT, { 0 } };
+    struct coil_loop_options options[2] = { COIL_LOOP_OPTIONS_INIT, { 0 } };
     options->size++;
     (void)!coil_loop_new(&loop, options);
 }
 
 // The first header had so many fields: whoever says less has not set the size.
-DEATH_TEST(loop_options_smaller_than_the_first_abort, "COIL_OPTIONS_INIT")
+DEATH_TEST(loop_options_smaller_than_the_first_abort, "COIL_LOOP_OPTIONS_INIT")
 {
-    struct coil_options options = COIL_OPTIONS_INIT;
-    options.size = offsetof(struct coil_options, resolver_threads) - 1;
+    struct coil_loop_options options = COIL_LOOP_OPTIONS_INIT;
+    options.size = offsetof(struct coil_loop_options, resolver_threads_limit) -
+                   1;
     (void)!coil_loop_new(&loop, &options);
 }
 
 // One built against an older header gives fewer; the rest is not read.
 TEST(loop_options_of_an_older_program_are_taken)
 {
-    struct coil_options options = COIL_OPTIONS_INIT;
-    options.size = offsetof(struct coil_options, resolver_threads);
+    struct coil_loop_options options = COIL_LOOP_OPTIONS_INIT;
+    options.size = offsetof(struct coil_loop_options, resolver_threads_limit);
     memset((char *)&options + options.size, 0xff,
            sizeof options - options.size);
     CHECK_INT(coil_loop_new(&loop, &options), 0);
@@ -268,7 +269,7 @@ TEST(loop_options_of_an_older_program_are_taken)
 DEATH_TEST(loop_options_with_an_odd_number_of_buffers_abort,
            "recv_buffers is a power of two")
 {
-    struct coil_options options = COIL_OPTIONS_INIT;
+    struct coil_loop_options options = COIL_LOOP_OPTIONS_INIT;
     options.recv_buffers = 100;
     (void)!coil_loop_new(&loop, &options);
 }
@@ -282,8 +283,8 @@ COROUTINE(sleep_once, int64_t ns;)
 
 TEST(loop_works_with_the_smallest_ring)
 {
-    struct coil_options options = COIL_OPTIONS_INIT;
-    options.entries = 1;
+    struct coil_loop_options options = COIL_LOOP_OPTIONS_INIT;
+    options.sq_entries = 1;
     options.cq_entries = 1;
     CHECK_INT(RUN_WITH(&options, sleep_once, .ns = 1000), 0);
 }
@@ -608,7 +609,7 @@ TEST(loop_does_not_spin_during_short_sleeps)
     for (size_t i = 0; i < sizeof durations / sizeof *durations; i++) {
         open_loop();
         struct coil_task *t = SPAWN(nap, .n = 10, .ns = durations[i]);
-        CHECK_INT(coil_run_until(loop, t), 0);
+        CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
         test_note("%d passes, %d enters for 10 sleeps of %d ns",
                   (int)stats().passes, (int)stats().enters,
                   (int)durations[i]);
@@ -823,7 +824,7 @@ TEST(loop_stopped_before_it_runs_makes_one_pass)
     struct coil_handle h = { 0 };
     coil_call_soon(&h, note_call, "a");
     coil_loop_stop(loop);
-    CHECK_INT(coil_run_until(loop, t), COIL_ESTOPPED);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), COIL_ESTOPPED);
     CHECK_INT(stats().passes, 1);
     CHECK_STR(called, "a");
     CHECK(!coil_task_done(t));
@@ -845,10 +846,10 @@ TEST(loop_stopped_in_a_pass_finishes_it)
     struct coil_handle h[2] = { { 0 } };
     coil_call_soon(&h[0], stop_it, loop);
     coil_call_soon(&h[1], note_call, "b");
-    CHECK_INT(coil_run_until(loop, t), COIL_ESTOPPED);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), COIL_ESTOPPED);
     CHECK_STR(called, "Sb");
     CHECK_INT(stats().passes, 1);
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     CHECK_INT(coil_future_error(coil_task_future(t)), 0);
     coil_loop_close(loop);
 }
@@ -892,11 +893,11 @@ TEST(loop_stopped_and_done_at_once_forgets_the_request)
 {
     open_loop();
     struct coil_task *a = SPAWN(nap, .n = 0);
-    CHECK_INT(coil_run_until(loop, a), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, a), 0);
     coil_loop_stop(loop);
-    CHECK_INT(coil_run_until(loop, a), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, a), 0);
     struct coil_task *b = SPAWN(nap, .n = 3, .ns = 0);
-    CHECK_INT(coil_run_until(loop, b), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, b), 0);
     coil_loop_close(loop);
 }
 
@@ -1100,10 +1101,10 @@ COROUTINE(work_a_little, int n; int i, err; int64_t two, sum;)
 {
     ASYNC(work_a_little, my) {
         for (my->i = 0; my->i < my->n; my->i++) {
-            AWAIT_TO(my->two, coil_future_done_with(0, 2));
+            AWAIT_TO(my->two, coil_future_from_int(2));
             my->sum += my->two;
             AWAIT(coil_sleep(my->i % 8 ? 0 : 1));
-            TRY_AWAIT(my->err, coil_future_nomem());
+            TRY_AWAIT(my->err, coil_future_from_nomem());
             CHECK_INT(my->err, -ENOMEM);
             SPAWN(nap, .n = 1, .ns = 0);
         }
@@ -1211,7 +1212,7 @@ static void spawn_twice(const struct coil_exception *what, void *arg)
 TEST(loop_close_ends_what_was_spawned_for_an_error_that_it_reports)
 {
     int told = 0;
-    struct coil_options options = COIL_OPTIONS_INIT;
+    struct coil_loop_options options = COIL_LOOP_OPTIONS_INIT;
     options.on_exception = spawn_twice;
     options.on_exception_arg = &told;
     CHECK_INT(coil_loop_new(&loop, &options), 0);
@@ -1269,14 +1270,14 @@ TEST(loop_close_waits_for_a_task_that_goes_on)
 
 static void close_at_once(void)
 {
-    struct coil_options options = COIL_OPTIONS_INIT;
+    struct coil_loop_options options = COIL_LOOP_OPTIONS_INIT;
     options.close_ns = COIL_MS(20);
     CHECK_INT(coil_loop_new(&loop, &options), 0);
 }
 
 TEST(loop_close_may_wait_as_long_as_it_takes)
 {
-    struct coil_options options = COIL_OPTIONS_INIT;
+    struct coil_loop_options options = COIL_LOOP_OPTIONS_INIT;
     options.close_ns = COIL_NEVER;
     CHECK_INT(coil_loop_new(&loop, &options), 0);
     SPAWN(shrug_off, .times = 3);
@@ -1287,7 +1288,7 @@ TEST(loop_close_may_wait_as_long_as_it_takes)
 
 DEATH_TEST(loop_close_in_negative_time_aborts, "close_ns is not negative")
 {
-    struct coil_options options = COIL_OPTIONS_INIT;
+    struct coil_loop_options options = COIL_LOOP_OPTIONS_INIT;
     options.close_ns = -1;
     CHECK_INT(coil_loop_new(&loop, &options), 0);
 }
@@ -1498,20 +1499,20 @@ TEST(loop_survives_every_failed_allocation)
 TEST(loop_with_an_arena_never_calls_malloc)
 {
     static char arena[1 << 20];
-    struct coil_options options = reporting;
+    struct coil_loop_options options = reporting;
     options.arena = arena;
     options.arena_bytes = sizeof arena;
     CHECK_INT(coil_loop_new(&loop, &options), 0);
     test_forbid_allocations(true);
     for (int i = 0; i < 20; i++) {
         struct coil_task *t = SPAWN(workout);
-        CHECK_INT(coil_run_until(loop, t), 0);
+        CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
         CHECK_INT(coil_future_error(coil_task_future(t)), 0);
         coil_task_drop(&t);
     }
     size_t taken = stats().memory;
     struct coil_task *t = SPAWN(workout);
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     CHECK_INT(stats().memory, taken);
     CHECK(taken <= sizeof arena);
     coil_loop_close(loop);
@@ -1527,7 +1528,7 @@ TEST(loop_in_an_arena_of_any_size)
     size_t step = test_is_slow() ? 2011 : 233;
     int refused = 0, failed = 0, fine = 0;
     for (size_t bytes = 0; bytes <= sizeof arena; bytes += step) {
-        struct coil_options options = reporting;
+        struct coil_loop_options options = reporting;
         options.arena = arena;
         options.arena_bytes = bytes;
         test_note("an arena of %zu bytes", bytes);
@@ -1574,12 +1575,12 @@ TEST(loop_with_an_exhausted_arena_fails_and_closes)
 {
     static char arena[128 * 1024];
     int finished = 0, n = 0;
-    struct coil_options options = reporting;
+    struct coil_loop_options options = reporting;
     options.arena = arena;
     options.arena_bytes = sizeof arena;
     CHECK_INT(coil_loop_new(&loop, &options), 0);
     struct coil_task *t = SPAWN(use_up, .finished = &finished);
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     CHECK_INT(coil_future_error(coil_task_future(t)), 0);
     n = (int)coil_future_int(coil_task_future(t));
     CHECK(n > 100);
@@ -1587,7 +1588,7 @@ TEST(loop_with_an_exhausted_arena_fails_and_closes)
     coil_task_drop(&t);
     // What they had serves again.
     t = SPAWN(use_up, .finished = &finished);
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     CHECK_INT(coil_future_int(coil_task_future(t)), n);
     coil_loop_close(loop);
     CHECK_INT(reported.n, 0);
@@ -1597,7 +1598,7 @@ TEST(loop_lends_its_allocator)
 {
     static char arena[64 * 1024];
     for (int with_arena = 0; with_arena < 2; with_arena++) {
-        struct coil_options options = COIL_OPTIONS_INIT;
+        struct coil_loop_options options = COIL_LOOP_OPTIONS_INIT;
         options.arena = with_arena ? arena : NULL;
         options.arena_bytes = with_arena ? sizeof arena : 0;
         CHECK_INT(coil_loop_new(&loop, &options), 0);
@@ -1702,7 +1703,7 @@ TEST(loop_forked_between_passes)
     if (child == 0)
         child_with_a_loop_of_its_own();
     check_child(child);
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     coil_loop_close(loop);
 }
 
@@ -1910,7 +1911,7 @@ TEST(loop_counts_what_it_does)
     int fds[2];
     open_pair(fds);
     open_loop();
-    struct coil_stats s = stats();
+    struct coil_loop_stats s = stats();
     CHECK_INT(s.passes, 0);
     CHECK_INT(s.in_flight, 0);
     CHECK_INT(s.timers, 0);
@@ -1929,7 +1930,7 @@ TEST(loop_counts_what_it_does)
     pass();
     CHECK_INT(stats().submitted, submitted + 1);
     CHECK_INT(write(fds[1], "x", 1), 1);
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     s = stats();
     CHECK_INT(s.in_flight, 0);
     CHECK_INT(s.tasks, 1);

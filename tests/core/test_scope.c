@@ -18,7 +18,7 @@ static void released(void *object)
 
 static struct coil_future *granted(void)
 {
-    return coil_future_done_with(0, 0);
+    return coil_future_from_int(0);
 }
 
 enum hold_way { RETURNS, HOLD_FAILS, FALLS, BREAKS, CANCELLED };
@@ -541,7 +541,7 @@ TEST(generator_yields_the_late_success_and_its_consumer_is_struck)
     struct hand op = { .on_cancel = HAND_SUCCEEDS, .value = 6 };
     struct coil_task *t = coil_spawn(CALL(reads, .op = &op));
     stage_passes(1);
-    coil_task_cancel_reason(t, COIL_CANCEL_INTERRUPT);
+    coil_task_cancel_with(t, COIL_CANCEL_INTERRUPT);
     CHECK_INT(stage_run(t), 0);
     CHECK_TRACE("item 6 err -125 reason 3 generator");
     stage_close();

@@ -37,9 +37,9 @@ static void waits(struct coil_coro *co)
     FINALLY;
         trace("finally");
         if (my->on)
-            coil_drop(my->on);
+            coil_discard(my->on);
         if (my->then)
-            coil_drop(my->then);
+            coil_discard(my->then);
     }
 }
 
@@ -105,7 +105,7 @@ struct cancels_itself {
 static void cancels_itself(struct coil_coro *co)
 {
     ASYNC(cancels_itself, my) {
-        coil_task_cancel_reason(coil_task_current(), COIL_CANCEL_INTERRUPT);
+        coil_task_cancel_with(coil_task_current(), COIL_CANCEL_INTERRUPT);
         trace("goes on");
         if (my->then)
             AWAIT(take(&my->then));
@@ -167,7 +167,7 @@ TEST(task_that_cancels_itself_still_gets_what_is_done_already)
 {
     stage_open();
     struct coil_task *t = coil_spawn(
-        CALL(cancels_itself, .then = coil_future_done_with(0, 1)));
+        CALL(cancels_itself, .then = coil_future_from_int(1)));
     CHECK_INT(stage_run(t), 0);
     CHECK_INT(coil_future_int(coil_task_future(t)), 1);
     CHECK_TRACE("goes on over finally");
@@ -210,7 +210,7 @@ static void cancels_itself_then_awaits_task(struct coil_coro *co)
     ASYNC(cancels_itself_then_awaits_task, my) {
         my->child = SPAWN(waits, .on = hand_op(my->op));
         AWAIT(coil_sleep(0));
-        coil_task_cancel_reason(coil_task_current(), COIL_CANCEL_INTERRUPT);
+        coil_task_cancel_with(coil_task_current(), COIL_CANCEL_INTERRUPT);
         AWAIT(my->child);
         trace("not here");
 
@@ -346,9 +346,9 @@ static void tries(struct coil_coro *co)
     FINALLY;
         trace("finally");
         if (my->on)
-            coil_drop(my->on);
+            coil_discard(my->on);
         if (my->then)
-            coil_drop(my->then);
+            coil_discard(my->then);
     }
 }
 
@@ -363,7 +363,7 @@ TEST(task_whose_body_ends_with_an_undelivered_request_keeps_its_value)
         struct coil_task *t = coil_spawn(value ? CALL(waits, .on = f)
                                                : CALL(tries, .on = f));
         stage_passes(1);
-        CHECK(coil_task_cancel_reason(t, COIL_CANCEL_GROUP));
+        CHECK(coil_task_cancel_with(t, COIL_CANCEL_GROUP));
         CHECK_INT(stage_run(t), value ? 0 : -ECANCELED);
         if (value)
             CHECK_INT(coil_future_int(coil_task_future(t)), 7);
@@ -563,7 +563,7 @@ TEST(task_that_is_done_cannot_be_cancelled)
 {
     stage_open();
     struct coil_task *t = coil_spawn(
-        CALL(waits, .on = coil_future_done_with(0, 3)));
+        CALL(waits, .on = coil_future_from_int(3)));
     CHECK_INT(stage_run(t), 0);
     CHECK(!coil_task_cancel(t));
     CHECK_INT(coil_task_cancelling(t), 0);
@@ -777,7 +777,7 @@ static void catches(struct coil_coro *co)
 
     FINALLY;
         if (my->on)
-            coil_drop(my->on);
+            coil_discard(my->on);
     }
 }
 
@@ -788,7 +788,7 @@ TEST(task_may_catch_its_cancellation_and_return_a_value)
     struct hand op = { 0 };
     struct coil_task *t = coil_spawn(CALL(catches, .on = hand_op(&op)));
     stage_passes(1);
-    coil_task_cancel_reason(t, COIL_CANCEL_INTERRUPT);
+    coil_task_cancel_with(t, COIL_CANCEL_INTERRUPT);
     CHECK_INT(stage_run(t), 0);
     CHECK_INT(coil_future_int(coil_task_future(t)), 11);
     CHECK_INT(coil_task_cancelling(t), 1);
@@ -805,7 +805,7 @@ TEST(task_cancel_reason_reaches_the_catcher_through_calls)
     struct coil_future *middle = CALL(waits, .on = inner);
     struct coil_task *t = coil_spawn(CALL(catches, .on = middle));
     stage_passes(1);
-    coil_task_cancel_reason(t, COIL_CANCEL_TIMEOUT);
+    coil_task_cancel_with(t, COIL_CANCEL_TIMEOUT);
     CHECK_INT(stage_run(t), 0);
     CHECK_TRACE("begun begun finally finally caught -125 1");
     stage_close();
@@ -819,7 +819,7 @@ TEST(task_cancel_reason_reaches_the_catcher_through_tasks)
     struct coil_task *inner = coil_spawn(CALL(waits, .on = hand_op(&op)));
     struct coil_task *t = coil_spawn(CALL(catches, .task = inner));
     stage_passes(1);
-    coil_task_cancel_reason(t, COIL_CANCEL_GROUP);
+    coil_task_cancel_with(t, COIL_CANCEL_GROUP);
     CHECK_INT(stage_run(t), 0);
     CHECK_INT(stage_reason(inner), COIL_CANCEL_GROUP);
     CHECK_TRACE("begun finally caught -125 2");
@@ -833,8 +833,8 @@ TEST(task_cancel_reason_is_that_of_the_first_request_to_be_delivered)
     struct hand op = { .on_cancel = HAND_LINGERS };
     struct coil_task *t = coil_spawn(CALL(catches, .on = hand_op(&op)));
     stage_passes(1);
-    coil_task_cancel_reason(t, COIL_CANCEL_TIMEOUT);
-    coil_task_cancel_reason(t, COIL_CANCEL_INTERRUPT);
+    coil_task_cancel_with(t, COIL_CANCEL_TIMEOUT);
+    coil_task_cancel_with(t, COIL_CANCEL_INTERRUPT);
     hand_set(&op, -ECANCELED, 0);
     CHECK_INT(stage_run(t), 0);
     CHECK_TRACE("caught -125 1");
@@ -850,7 +850,7 @@ TEST(task_cancel_reason_survives_a_late_success_in_a_call)
     struct coil_task *t = coil_spawn(
         CALL(waits, .on = inner, .then = hand_op(&next)));
     stage_passes(1);
-    coil_task_cancel_reason(t, COIL_CANCEL_INTERRUPT);
+    coil_task_cancel_with(t, COIL_CANCEL_INTERRUPT);
     CHECK_INT(stage_run(t), -ECANCELED);
     CHECK_INT(stage_reason(t), COIL_CANCEL_INTERRUPT);
     CHECK_INT(next.started, 0);
@@ -882,7 +882,7 @@ TEST(task_cancellation_that_was_caught_and_sent_on_is_its_own)
     struct coil_task *t = coil_spawn(
         CALL(tries, .on = inner, .then = hand_op(&next)));
     stage_passes(1);
-    coil_task_cancel_reason(t, COIL_CANCEL_GROUP);
+    coil_task_cancel_with(t, COIL_CANCEL_GROUP);
     CHECK_INT(stage_run(t), -ECANCELED);
     CHECK_INT(stage_reason(t), COIL_CANCEL_GROUP);
     CHECK_INT(next.started, 0);
@@ -1038,7 +1038,7 @@ TEST(task_cancelled_in_a_callees_finally_is_struck_in_the_caller)
     struct coil_task *t = coil_spawn(
         CALL(tries, .on = callee, .then = hand_op(&next)));
     stage_passes(1);
-    coil_task_cancel_reason(t, COIL_CANCEL_INTERRUPT);
+    coil_task_cancel_with(t, COIL_CANCEL_INTERRUPT);
     stage_passes(1);
     CHECK_TRACE("one");
     hand_set(&second, 0, 0);
@@ -1359,7 +1359,7 @@ TEST(task_that_is_done_is_awaited_without_a_pass)
 {
     stage_open();
     struct coil_task *t = coil_spawn(
-        CALL(waits, .on = coil_future_done_with(0, 3)));
+        CALL(waits, .on = coil_future_from_int(3)));
     CHECK_INT(stage_run(t), 0);
     stage_trace[0] = '\0';
     struct coil_task *u = coil_spawn(CALL(awaits_a_done_task, .task = t));
@@ -1620,7 +1620,7 @@ static void parent(struct coil_coro *co)
         if (my->way == FAILS)
             FAIL(-EIO);
         if (my->way == AWAITS_AN_ERROR)
-            AWAIT(coil_future_done_with(-EIO, 0));
+            AWAIT(coil_future_from_error(-EIO, 0));
         if (my->way == IS_CANCELLED)
             AWAIT(coil_sleep(COIL_SECONDS(3600)));
 
@@ -1734,7 +1734,7 @@ TEST(task_cancelled_in_join_cancels_the_children)
     struct coil_task *t = coil_spawn(
         CALL(joins, .first = hand_op(&one), .second = hand_op(&two)));
     stage_passes(3);
-    CHECK(coil_task_cancel_reason(t, COIL_CANCEL_INTERRUPT));
+    CHECK(coil_task_cancel_with(t, COIL_CANCEL_INTERRUPT));
     CHECK_INT(stage_run(t), -ECANCELED);
     CHECK_INT(stage_reason(t), COIL_CANCEL_INTERRUPT);
     CHECK_TRACE("begun begun finally finally parent");
@@ -1767,7 +1767,7 @@ struct drops_a_call {
 static void drops_a_call(struct coil_coro *co)
 {
     ASYNC(drops_a_call, my) {
-        coil_drop(CALL(cleans, .with = hand_op(my->op)));
+        coil_discard(CALL(cleans, .with = hand_op(my->op)));
         trace("dropped");
     FINALLY;
         trace("parent");
@@ -1803,7 +1803,7 @@ static void lends_and_drops(struct coil_coro *co)
         AWAIT(coil_sleep(0));
     FINALLY;
         for (int i = 0; i < 3; i++)
-            coil_drop(my->unused[i]);
+            coil_discard(my->unused[i]);
         trace("dropped");
     }
 }
@@ -1856,7 +1856,7 @@ TEST(task_of_the_loop_runs_the_finally_of_what_was_dropped_outside)
 {
     stage_open();
     struct hand op = { 0 };
-    coil_drop(CALL(cleans, .with = hand_op(&op)));
+    coil_discard(CALL(cleans, .with = hand_op(&op)));
     CHECK_TRACE("");
     stage_passes(1);
     CHECK_TRACE("cleaning");
@@ -1877,7 +1877,7 @@ static void holds_an_unused_call(struct coil_coro *co)
         AWAIT(coil_sleep(COIL_SECONDS(3600)));
     FINALLY;
         AWAIT(coil_sleep(0));
-        coil_drop(my->unused);
+        coil_discard(my->unused);
     }
 }
 
@@ -2109,7 +2109,7 @@ static void peeks(struct coil_coro *co)
         my->t[0] = coil_spawn(hand_op(&my->op[0]));
         my->t[1] = coil_spawn(hand_op(&my->op[1]));
         my->t[2] = coil_spawn(hand_op(&my->op[2]));
-        my->t[3] = coil_spawn(coil_future_nomem());
+        my->t[3] = coil_spawn(coil_future_from_nomem());
         for (int i = 0; i < 3; i++) {
             my->err = 99;
             CHECK(!coil_task_peek(my->t[i], &my->err));
@@ -2195,7 +2195,7 @@ static void makes(struct coil_coro *co)
         RETURN(malloc(10));
     FINALLY;
         if (my->on)
-            coil_drop(my->on);
+            coil_discard(my->on);
         if (my->finally)
             AWAIT(hand_op(my->finally));
     }
@@ -2390,7 +2390,7 @@ static void spawns_at_its_end(struct coil_coro *co)
 {
     ASYNC(spawns_at_its_end, my) {
         SPAWN(fails);
-        HOLD_WITH(my->op, spawn_on_release, coil_future_done_with(0, 0));
+        HOLD_WITH(my->op, spawn_on_release, coil_future_from_int(0));
         JOIN();
     }
 }
@@ -2577,7 +2577,7 @@ TEST(task_next_lists_those_that_run_children_after_their_spawner)
 TEST(task_handle_of_a_failed_spawn_can_be_used_like_any_other)
 {
     stage_open();
-    struct coil_task *t = coil_spawn(coil_future_nomem());
+    struct coil_task *t = coil_spawn(coil_future_from_nomem());
     CHECK(coil_task_done(t));
     CHECK_INT(coil_future_error(coil_task_future(t)), -ENOMEM);
     CHECK(!coil_task_cancel(t));
@@ -2592,7 +2592,7 @@ TEST(task_handle_of_a_failed_spawn_can_be_used_like_any_other)
     CHECK_TRACE("1:-12");
     coil_task_drop(&t);
     CHECK(t == NULL);
-    CHECK_INT(coil_start(coil_future_nomem()), -ENOMEM);
+    CHECK_INT(coil_start(coil_future_from_nomem()), -ENOMEM);
     stage_close();
     CHECK_INT(stage_reported.n, 0);
 }
@@ -2609,7 +2609,7 @@ TEST(task_is_made_of_any_future)
         coil_spawn(hand_op(&op)),
         coil_spawn(coil_sleep(1)),
         coil_spawn(coil_sleep(0)),
-        coil_spawn(coil_future_done_with(0, 4)),
+        coil_spawn(coil_future_from_int(4)),
         coil_spawn(CALL_IN(&place, fills_its_frame, .in = 2)),
     };
     stage_passes(1);

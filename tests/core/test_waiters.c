@@ -32,7 +32,7 @@ static bool try_gate(void *object)
 
 static struct coil_future *pass_gate(struct gate *gate)
 {
-    return coil_park(&gate->line, "gate", try_gate, gate);
+    return coil_waiters_wait(&gate->line, "gate", try_gate, gate);
 }
 
 static void gate_init(struct gate *gate, int n)
@@ -44,7 +44,7 @@ static void gate_init(struct gate *gate, int n)
 /* What is handed to nobody is free. */
 static void open_gate(struct gate *gate)
 {
-    if (!coil_unpark(&gate->line))
+    if (!coil_waiters_wake(&gate->line))
         gate->free++;
 }
 
@@ -81,8 +81,8 @@ TEST(waiters_go_in_the_order_in_which_they_came)
     stage_passes(1);
     CHECK_INT(coil_waiters_count(&gate.line), 5);
     for (int i = 0; i < 5; i++)
-        CHECK(coil_unpark(&gate.line));
-    CHECK(!coil_unpark(&gate.line));
+        CHECK(coil_waiters_wake(&gate.line));
+    CHECK(!coil_waiters_wake(&gate.line));
     CHECK(coil_waiters_empty(&gate.line));
     stage_passes(1);
     CHECK_TRACE("1 2 3 4 5");
@@ -132,7 +132,7 @@ TEST(waiters_stand_in_line_from_their_await_on)
     coil_future_cancel(f);
     CHECK(coil_future_cancelled(f));
     coil_future_unref(f);
-    coil_drop(pass_gate(&gate));
+    coil_discard(pass_gate(&gate));
     CHECK(coil_waiters_empty(&gate.line));
     CHECK_INT(gate.tries, 0);
     stage_close();
@@ -151,8 +151,8 @@ TEST(waiters_that_are_cancelled_leave_the_line)
     coil_task_cancel(t[2]);
     coil_task_cancel(t[4]);
     CHECK_INT(coil_waiters_count(&gate.line), 2);
-    coil_unpark(&gate.line);
-    coil_unpark(&gate.line);
+    coil_waiters_wake(&gate.line);
+    coil_waiters_wake(&gate.line);
     stage_passes(1);
     CHECK_TRACE("1 3");
     for (int i = 0; i < 5; i += 2)
@@ -170,7 +170,7 @@ TEST(waiters_that_were_let_go_are_not_lost_by_a_cancel)
     struct coil_task *t = coil_spawn(
         CALL(passes, .gate = &gate, .id = 1, .then = &then));
     stage_passes(1);
-    coil_unpark(&gate.line);
+    coil_waiters_wake(&gate.line);
     coil_task_cancel(t);
     CHECK_INT(stage_run(t), -ECANCELED);
     CHECK_TRACE("1");
@@ -262,12 +262,12 @@ TEST(waiters_are_handed_a_value)
     stage_open();
     struct gate gate;
     gate_init(&gate, 0);
-    CHECK(!coil_unpark_with(&gate.line, "nobody"));
+    CHECK(!coil_waiters_wake_with(&gate.line, "nobody"));
     coil_spawn(CALL(receives, .gate = &gate));
     coil_spawn(CALL(receives, .gate = &gate));
     stage_passes(1);
-    CHECK(coil_unpark_with(&gate.line, "bread"));
-    CHECK(coil_unpark_with(&gate.line, "salt"));
+    CHECK(coil_waiters_wake_with(&gate.line, "bread"));
+    CHECK(coil_waiters_wake_with(&gate.line, "salt"));
     stage_passes(1);
     CHECK_TRACE("bread salt");
     stage_close();
@@ -276,7 +276,7 @@ TEST(waiters_are_handed_a_value)
 /* One future in two lines at once: what select is made of. */
 struct either {
     struct coil_custom custom;
-    struct coil_place place[2];
+    struct coil_waiter place[2];
     struct gate *gate[2];
 };
 
@@ -288,10 +288,10 @@ static struct either *either_of(struct coil_future *f)
 static void either_leaves(struct either *e)
 {
     for (int i = 0; i < 2; i++)
-        coil_leave_line(&e->place[i]);
+        coil_waiters_leave(&e->place[i]);
 }
 
-static void left_granted(struct coil_place *place, void *value)
+static void left_granted(struct coil_waiter *place, void *value)
 {
     struct either *e = (struct either *)(void *)
         ((char *)place - offsetof(struct either, place[0]));
@@ -300,7 +300,7 @@ static void left_granted(struct coil_place *place, void *value)
     coil_future_set_int(&e->custom.future, 0);
 }
 
-static void right_granted(struct coil_place *place, void *value)
+static void right_granted(struct coil_waiter *place, void *value)
 {
     struct either *e = (struct either *)(void *)
         ((char *)place - offsetof(struct either, place[1]));
@@ -312,8 +312,8 @@ static void right_granted(struct coil_place *place, void *value)
 static void either_start(struct coil_future *f)
 {
     struct either *e = either_of(f);
-    coil_line_up(&e->gate[0]->line, &e->place[0], left_granted);
-    coil_line_up(&e->gate[1]->line, &e->place[1], right_granted);
+    coil_waiters_enter(&e->gate[0]->line, &e->place[0], left_granted);
+    coil_waiters_enter(&e->gate[1]->line, &e->place[1], right_granted);
 }
 
 static void either_cancel(struct coil_future *f)
@@ -329,7 +329,7 @@ static struct coil_future *pass_either(struct gate *left, struct gate *right)
     };
     struct either *e = coil_custom_new(&cls, sizeof *e);
     if (!e)
-        return coil_future_nomem();
+        return coil_future_from_nomem();
     e->gate[0] = left;
     e->gate[1] = right;
     return &e->custom.future;
@@ -349,13 +349,13 @@ TEST(waiters_of_one_future_stand_in_several_lines)
         stage_passes(2);
         CHECK_INT(coil_waiters_count(&gate[0].line), 2);
         CHECK_INT(coil_waiters_count(&gate[1].line), 2);
-        CHECK(coil_unpark(&gate[which].line));
+        CHECK(coil_waiters_wake(&gate[which].line));
         CHECK_INT(coil_waiters_count(&gate[0].line), 1);
         CHECK_INT(coil_waiters_count(&gate[1].line), 1);
         CHECK_INT(stage_run(both), 0);
         CHECK_INT(coil_future_int(coil_task_future(both)), which);
-        coil_unpark(&gate[0].line);
-        coil_unpark(&gate[1].line);
+        coil_waiters_wake(&gate[0].line);
+        coil_waiters_wake(&gate[1].line);
         stage_passes(1);
         CHECK_TRACE("10 11");
         stage_close();
@@ -370,9 +370,9 @@ TEST(waiters_of_one_future_leave_all_lines_when_cancelled)
     gate_init(&gate[1], 0);
     struct coil_task *t = coil_spawn(pass_either(&gate[0], &gate[1]));
     stage_passes(2);
-    CHECK(coil_line_first(&gate[0].line) != NULL);
+    CHECK(coil_waiters_first(&gate[0].line) != NULL);
     coil_task_cancel(t);
-    CHECK(coil_line_first(&gate[0].line) == NULL);
+    CHECK(coil_waiters_first(&gate[0].line) == NULL);
     CHECK(coil_waiters_empty(&gate[1].line));
     CHECK_INT(stage_run(t), -ECANCELED);
     stage_close();
@@ -381,13 +381,13 @@ TEST(waiters_of_one_future_leave_all_lines_when_cancelled)
 TEST(waiters_place_that_is_in_no_line_leaves_none)
 {
     struct coil_waiters line;
-    struct coil_place place = { 0 };
+    struct coil_waiter place = { 0 };
     coil_waiters_init(&line);
-    CHECK(!coil_leave_line(&place));
-    coil_line_up(&line, &place, left_granted);
-    CHECK(coil_line_first(&line) == &place);
-    CHECK(coil_leave_line(&place));
-    CHECK(!coil_leave_line(&place));
+    CHECK(!coil_waiters_leave(&place));
+    coil_waiters_enter(&line, &place, left_granted);
+    CHECK(coil_waiters_first(&line) == &place);
+    CHECK(coil_waiters_leave(&place));
+    CHECK(!coil_waiters_leave(&place));
     CHECK(coil_waiters_empty(&line));
 }
 

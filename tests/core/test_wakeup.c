@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // labels: core threads
 /*
- * test_alert.c: calls asked for where no lock may be taken; and calls at the
+ * test_wakeup.c: calls asked for where no lock may be taken; and calls at the
  * close of a loop.
  */
 #include "peer.h"
@@ -16,7 +16,7 @@
 #include <coil/acceptor.h>
 #include <coil/wakeup.h>
 
-static struct coil_alert alert;
+static struct coil_wakeup wakeup;
 static int calls;
 
 static void count(void *arg)
@@ -25,20 +25,20 @@ static void count(void *arg)
     calls++;
 }
 
-TEST(alert_raised_several_times_is_one_call)
+TEST(wakeup_raised_several_times_is_one_call)
 {
     stage_open();
-    coil_alert_init(&alert, count, NULL);
+    coil_wakeup_init(&wakeup, count, NULL);
     stage_passes(2);
     CHECK_INT(calls, 0);
     for (int i = 0; i < 3; i++)
-        coil_alert_raise(&alert);
+        coil_wakeup_send(&wakeup);
     stage_passes(3);
     CHECK_INT(calls, 1);
-    coil_alert_raise(&alert);
+    coil_wakeup_send(&wakeup);
     stage_passes(3);
     CHECK_INT(calls, 2);
-    coil_alert_fini(&alert);
+    coil_wakeup_fini(&wakeup);
     stage_close();
 }
 
@@ -47,28 +47,28 @@ static void note(void *arg)
     trace("%s", (const char *)arg);
 }
 
-TEST(alert_calls_come_in_the_order_in_which_they_were_raised)
+TEST(wakeup_calls_come_in_the_order_in_which_they_were_raised)
 {
-    static struct coil_alert a, b, c;
+    static struct coil_wakeup a, b, c;
     stage_open();
-    coil_alert_init(&a, note, "a");
-    coil_alert_init(&b, note, "b");
-    coil_alert_init(&c, note, "c");
-    coil_alert_raise(&b);
-    coil_alert_raise(&a);
-    coil_alert_raise(&c);
-    coil_alert_raise(&b);
+    coil_wakeup_init(&a, note, "a");
+    coil_wakeup_init(&b, note, "b");
+    coil_wakeup_init(&c, note, "c");
+    coil_wakeup_send(&b);
+    coil_wakeup_send(&a);
+    coil_wakeup_send(&c);
+    coil_wakeup_send(&b);
     stage_passes(2);
     CHECK_TRACE("b a c");
     stage_close();
 }
 
-TEST(alert_withdrawn_is_not_called)
+TEST(wakeup_withdrawn_is_not_called)
 {
     stage_open();
-    coil_alert_init(&alert, count, NULL);
-    coil_alert_raise(&alert);
-    coil_alert_fini(&alert);
+    coil_wakeup_init(&wakeup, count, NULL);
+    coil_wakeup_send(&wakeup);
+    coil_wakeup_fini(&wakeup);
     stage_passes(3);
     CHECK_INT(calls, 0);
     stage_close();
@@ -78,18 +78,18 @@ static void raise_again(void *arg)
 {
     (void)arg;
     if (++calls < 3)
-        coil_alert_raise(&alert);
+        coil_wakeup_send(&wakeup);
 }
 
-TEST(alert_raised_in_its_call_is_for_another_one)
+TEST(wakeup_raised_in_its_call_is_for_another_one)
 {
     stage_open();
-    coil_alert_init(&alert, raise_again, NULL);
-    coil_alert_raise(&alert);
+    coil_wakeup_init(&wakeup, raise_again, NULL);
+    coil_wakeup_send(&wakeup);
     for (int i = 0; i < 10 && calls < 3; i++)
         coil_loop_pass(stage_loop, COIL_SECONDS(10));
     CHECK_INT(calls, 3);
-    coil_alert_fini(&alert);
+    coil_wakeup_fini(&wakeup);
     stage_close();
 }
 
@@ -101,7 +101,7 @@ static void *raise_often(void *arg)
     (void)arg;
     for (int i = 1; i <= TIMES; i++) {
         __atomic_store_n(&written, i, __ATOMIC_RELAXED);
-        coil_alert_raise(&alert);
+        coil_wakeup_send(&wakeup);
     }
     return NULL;
 }
@@ -113,16 +113,16 @@ static void look(void *arg)
 }
 
 // What was written last, before the last raise, must be seen by some call.
-TEST(alert_of_a_thread_wakes_the_loop_for_the_last_one_too)
+TEST(wakeup_of_a_thread_wakes_the_loop_for_the_last_one_too)
 {
     stage_open();
-    coil_alert_init(&alert, look, NULL);
+    coil_wakeup_init(&wakeup, look, NULL);
     pthread_t thread;
     CHECK_INT(pthread_create(&thread, NULL, raise_often, NULL), 0);
     while (seen < TIMES)
         coil_loop_pass(stage_loop, COIL_NEVER);
     pthread_join(thread, NULL);
-    coil_alert_fini(&alert);
+    coil_wakeup_fini(&wakeup);
     stage_close();
 }
 
@@ -131,28 +131,28 @@ static void on_alarm(int signo)
     (void)signo;
     int saved = errno;
     errno = 4242;
-    coil_alert_raise(&alert);
+    coil_wakeup_send(&wakeup);
     if (errno != 4242)
         _exit(3);
     errno = saved;
 }
 
-TEST(alert_raised_in_a_signal_handler_wakes_the_loop_and_keeps_errno)
+TEST(wakeup_raised_in_a_signal_handler_wakes_the_loop_and_keeps_errno)
 {
     struct sigaction action = { .sa_handler = on_alarm };
     stage_open();
-    coil_alert_init(&alert, count, NULL);
+    coil_wakeup_init(&wakeup, count, NULL);
     sigaction(SIGALRM, &action, NULL);
     alarm(1);
     while (!calls)
         coil_loop_pass(stage_loop, COIL_NEVER);
-    coil_alert_fini(&alert);
+    coil_wakeup_fini(&wakeup);
     stage_close();
 }
 
 /* ---- At close --------------------------------------------------------- */
 
-TEST(alert_calls_at_close_are_made_the_last_first)
+TEST(wakeup_calls_at_close_are_made_the_last_first)
 {
     static struct coil_handle a, b, c, d;
     stage_open();
@@ -187,7 +187,7 @@ static void sleeper(struct coil_coro *co)
     }
 }
 
-TEST(alert_calls_at_close_come_when_all_tasks_have_ended)
+TEST(wakeup_calls_at_close_come_when_all_tasks_have_ended)
 {
     static struct coil_handle a;
     stage_open();
@@ -198,7 +198,7 @@ TEST(alert_calls_at_close_come_when_all_tasks_have_ended)
     CHECK_TRACE("finally close");
 }
 
-DEATH_TEST(alert_call_at_close_asked_for_twice_aborts, "a handle is in use")
+DEATH_TEST(wakeup_call_at_close_asked_for_twice_aborts, "a handle is in use")
 {
     static struct coil_handle a;
     stage_open();
@@ -211,24 +211,24 @@ DEATH_TEST(alert_call_at_close_asked_for_twice_aborts, "a handle is in use")
 static void raise_on_report(const struct coil_exception *what, void *arg)
 {
     (void)what;
-    coil_alert_raise(arg);
+    coil_wakeup_send(arg);
 }
 
 // What wakes a loop is counted as flying: if it lands when nothing is begun any
 // more it must not be counted twice, or the loop never ends.
-TEST(alert_raised_while_the_loop_ends_does_not_keep_it)
+TEST(wakeup_raised_while_the_loop_ends_does_not_keep_it)
 {
-    struct coil_options options = COIL_OPTIONS_INIT;
+    struct coil_loop_options options = COIL_LOOP_OPTIONS_INIT;
     options.on_exception = raise_on_report;
-    options.on_exception_arg = &alert;
+    options.on_exception_arg = &wakeup;
     struct sockaddr_in addr;
     int listening = tcp_listen(&addr, 1);
     struct coil_loop *loop;
     CHECK_INT(coil_loop_new(&loop, &options), 0);
-    coil_alert_init(&alert, count, NULL);
+    coil_wakeup_init(&wakeup, count, NULL);
     struct coil_acceptor *acceptor;
     CHECK_INT(coil_acceptor_open(&acceptor, listening), 0);
-    coil_future_detach(coil_acceptor_next(acceptor));
+    coil_detach_future(coil_acceptor_next(acceptor));
     coil_loop_pass(loop, 0);
     coil_loop_close(loop); /* tells that `listening` was left: see above */
     close(listening);
@@ -236,16 +236,16 @@ TEST(alert_raised_while_the_loop_ends_does_not_keep_it)
 
 // The descriptor that wakes the parent may be another file in the child, whose
 // handlers are its parent's.
-TEST(alert_raised_in_a_forked_child_writes_nowhere)
+TEST(wakeup_raised_in_a_forked_child_writes_nowhere)
 {
     stage_open();
-    coil_alert_init(&alert, count, NULL);
+    coil_wakeup_init(&wakeup, count, NULL);
     pid_t pid = fork();
     if (pid == 0) {
         int fds[8], n = 0;
         for (int i = 0; i < 8; i++)
             fds[i] = eventfd(0, EFD_NONBLOCK);
-        coil_alert_raise(&alert);
+        coil_wakeup_send(&wakeup);
         uint64_t times;
         for (int i = 0; i < 8; i++)
             n += read(fds[i], &times, sizeof times) > 0;
@@ -254,6 +254,6 @@ TEST(alert_raised_in_a_forked_child_writes_nowhere)
     int status = -1;
     CHECK_INT(waitpid(pid, &status, 0), pid);
     CHECK_INT(status, 0);
-    coil_alert_fini(&alert);
+    coil_wakeup_fini(&wakeup);
     stage_close();
 }

@@ -42,7 +42,7 @@ static struct coili_http_text text_of(struct coil_url_part part)
 
 static void check_writable(const struct coil_url *url)
 {
-    char authority[COIL_URL_ORIGIN_SIZE];
+    char authority[COIL_URL_ORIGIN_BYTES_MAX];
     struct coili_http_request request = {
         .method = coili_http_text("GET"),
         .target = text_of(url->target),
@@ -55,7 +55,7 @@ static void check_writable(const struct coil_url *url)
 
 static void check_origin(const struct coil_url *url)
 {
-    char origin[COIL_URL_ORIGIN_SIZE], again[COIL_URL_ORIGIN_SIZE];
+    char origin[COIL_URL_ORIGIN_BYTES_MAX], again[COIL_URL_ORIGIN_BYTES_MAX];
     size_t len = coil_url_origin(url, origin);
     struct coil_url other;
 

@@ -455,7 +455,7 @@ static void check_origin(const char *text, const char *authority,
                          const char *origin)
 {
     struct coil_url url = parse(text);
-    char buf[COIL_URL_ORIGIN_SIZE];
+    char buf[COIL_URL_ORIGIN_BYTES_MAX];
 
     CHECK_INT(coil_url_authority(&url, buf), strlen(authority));
     CHECK_STR(buf, authority);
@@ -477,7 +477,7 @@ TEST(url_origin_is_scheme_host_and_port)
 
 TEST(url_origin_of_the_longest_host_fits)
 {
-    char text[400] = "https://", buf[COIL_URL_ORIGIN_SIZE];
+    char text[400] = "https://", buf[COIL_URL_ORIGIN_BYTES_MAX];
     struct coil_url url;
 
     memset(text + 8, 'a', 253);
@@ -506,7 +506,7 @@ TEST(url_origins_are_equal_as_their_names_are)
 
     for (int i = 0; i < COUNT; i++)
         for (int j = 0; j < COUNT; j++) {
-            char a[COIL_URL_ORIGIN_SIZE], b[COIL_URL_ORIGIN_SIZE];
+            char a[COIL_URL_ORIGIN_BYTES_MAX], b[COIL_URL_ORIGIN_BYTES_MAX];
             struct coil_url x, y;
 
             test_note("%s %s", texts[i], same[j]);
@@ -540,7 +540,8 @@ static struct coili_http_text text_of(struct coil_url_part part)
 /* What every accepted URL must be good for. */
 static void check_usable(const char *bytes, size_t len)
 {
-    char authority[COIL_URL_ORIGIN_SIZE], origin[COIL_URL_ORIGIN_SIZE];
+    char authority[COIL_URL_ORIGIN_BYTES_MAX],
+        origin[COIL_URL_ORIGIN_BYTES_MAX];
     struct coil_url url, again;
 
     CHECK_INT(coil_url_parse(&url, bytes, len), 0);

@@ -13,7 +13,7 @@ static struct coil_acceptor *acceptor;
 static struct sockaddr_in where;
 static int listening;
 
-static void open_with(struct coil_options options)
+static void open_with(struct coil_loop_options options)
 {
     stage_open_with(options);
     listening = tcp_listen(&where, 1024);
@@ -22,7 +22,7 @@ static void open_with(struct coil_options options)
 
 static void open_acceptor(void)
 {
-    open_with((struct coil_options){ 0 });
+    open_with((struct coil_loop_options){ 0 });
 }
 
 static void close_acceptor(void)
@@ -102,7 +102,7 @@ TEST(acceptor_keeps_some_in_store_and_loses_none)
 {
     enum { MANY = 600 };
     static int fds[MANY];
-    open_with((struct coil_options){ .entries = 8, .cq_entries = 16 });
+    open_with((struct coil_loop_options){ .sq_entries = 8, .cq_entries = 16 });
     for (int round = 0; round < 2; round++) {
         int first = client(-1);
         CHECK_INT(accepted(), -1);
@@ -110,7 +110,7 @@ TEST(acceptor_keeps_some_in_store_and_loses_none)
         for (int i = 0; i < MANY; i++)
             fds[i] = client(i);
         stage_passes(200);
-        struct coil_stats stats = stage_stats();
+        struct coil_loop_stats stats = stage_stats();
         stage_passes(5);
         CHECK_INT(stage_stats().submitted, stats.submitted); /* it is full */
         for (int i = 0; i < MANY; i++)
@@ -127,7 +127,7 @@ TEST(acceptor_loses_none_with_a_completion_queue_of_any_size)
 {
     enum { STORE = 63, MORE = 70 };
     static int fds[STORE + MORE];
-    open_with((struct coil_options){ .entries = 8, .cq_entries = 33 });
+    open_with((struct coil_loop_options){ .sq_entries = 8, .cq_entries = 33 });
     int first = client(-1);
     CHECK_INT(accepted(), -1);
     close(first);
@@ -201,7 +201,7 @@ TEST(acceptor_that_closes_tells_all_who_wait_and_drops_its_store)
             t[i] = coil_spawn(coil_acceptor_next(acceptor));
         stage_passes(passes);
         test_forbid_allocations(true);
-        coil_future_detach(coil_acceptor_close(acceptor));
+        coil_detach_future(coil_acceptor_close(acceptor));
         UNTIL(stage_stats().in_flight == 0);
         test_forbid_allocations(false);
         CHECK_INT(test_forbidden_allocations(), 0);
@@ -282,7 +282,7 @@ TEST(acceptor_on_a_descriptor_that_is_closed_says_so)
 TEST(acceptor_that_may_not_begin_says_so)
 {
     static char buf[1];
-    open_with((struct coil_options){ .operations_max = 1 });
+    open_with((struct coil_loop_options){ .operations_limit = 1 });
     struct pair pair = unix_pair();
     struct coil_task *t = begin(coil_recv(pair.a, buf, 1));
     CHECK_INT(wait_int(coil_acceptor_next(acceptor)), -ENOBUFS);
@@ -304,7 +304,7 @@ TEST(acceptor_says_what_it_waits_for)
     custom->cls->describe(f, words, sizeof words);
     snprintf(expected, sizeof expected, "accept fd %d", listening);
     CHECK_STR(words, expected);
-    coil_drop(f);
+    coil_discard(f);
     close_acceptor();
 }
 
@@ -321,11 +321,11 @@ static int accept_once(void)
         if (err == 0) {
             struct coil_task *t = coil_spawn(coil_acceptor_next(a));
             coil_task_quiet(t);
-            coil_run_until(loop, t);
+            coil_loop_run_until_complete(loop, t);
             err = coil_future_error(coil_task_future(t));
             if (err == 0)
                 close((int)coil_future_int(coil_task_future(t)));
-            coil_future_detach(coil_acceptor_close(a));
+            coil_detach_future(coil_acceptor_close(a));
         }
         coil_loop_close(loop);
     }

@@ -167,7 +167,7 @@ TEST(io_accepted_connection_that_nobody_takes_is_closed)
             way == 0   ? accept
             : way == 1 ? coil_gather(&accept, 1)
                        : coil_wait_for(accept, COIL_SECONDS(60)));
-        CHECK_INT(coil_run_until(stage_loop, t), 0);
+        CHECK_INT(coil_loop_run_until_complete(stage_loop, t), 0);
         CHECK_INT(coil_future_error(coil_task_future(t)), 0);
         coil_task_drop(&t);
         char x; /* the end, or the descriptor is still open */
@@ -236,7 +236,7 @@ static struct coil_future *make(int kind, int fd)
 {
     static char buf[8];
     static struct coil_addr addr;
-    CHECK_INT(coil_addr_ip(&addr, "127.0.0.1", 1), 0);
+    CHECK_INT(coil_addr_from_ip(&addr, "127.0.0.1", 1), 0);
     switch (kind) {
     case 0:
         return coil_read(fd, buf, 8);
@@ -404,7 +404,7 @@ static int full_listener(struct coil_addr *addr, int *waiting)
     char path[64];
     snprintf(path, sizeof path, "/tmp/coil-test-io-%d", (int)getpid());
     unlink(path);
-    CHECK_INT(coil_addr_unix(addr, path), 0);
+    CHECK_INT(coil_addr_from_path(addr, path), 0);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     CHECK_INT(bind(fd, &addr->u.sa, addr->len), 0);
     CHECK_INT(listen(fd, 0), 0);
@@ -465,7 +465,7 @@ TEST(io_that_is_dropped_in_flight_lands_by_itself)
     CHECK_INT(task_int(t), -ECANCELED);
     CHECK(coil_future_cancelled(f));
     coil_future_unref(f);
-    coil_future_detach(coil_recv(pair.a, buf, 8));
+    coil_detach_future(coil_recv(pair.a, buf, 8));
     stage_passes(2);
     CHECK_INT(write(pair.b, "abc", 3), 3);
     UNTIL(stage_stats().in_flight == 0);
@@ -659,10 +659,10 @@ TEST(io_close_that_is_dropped_closes)
 {
     stage_open();
     struct pair pair = unix_pair();
-    coil_drop(coil_close(pair.a));
+    coil_discard(coil_close(pair.a));
     UNTIL(stage_stats().in_flight == 0);
     CHECK(!is_open(pair.a));
-    coil_future_detach(coil_close(pair.b));
+    coil_detach_future(coil_close(pair.b));
     UNTIL(stage_stats().in_flight == 0);
     CHECK(!is_open(pair.b));
     stage_close();
@@ -683,7 +683,7 @@ static void take_all_operations(struct coil_task **tasks, int n, int fd)
 TEST(io_close_works_when_no_operation_may_begin)
 {
     struct coil_task *tasks[8];
-    stage_open_with((struct coil_options){ .operations_max = 8 });
+    stage_open_with((struct coil_loop_options){ .operations_limit = 8 });
     struct pair pair = unix_pair();
     take_all_operations(tasks, 8, pair.a);
     CHECK_INT(wait_int(coil_close(pair.a)), 0);
@@ -720,8 +720,8 @@ static void closes_without_memory(struct coil_coro *co)
 TEST(io_close_without_memory_keeps_what_was_begun_from_the_next_descriptor)
 {
     static char arena[64 * 1024], buf[8];
-    stage_open_with((struct coil_options){ .arena = arena,
-                                           .arena_bytes = sizeof arena });
+    stage_open_with((struct coil_loop_options){ .arena = arena,
+                                                .arena_bytes = sizeof arena });
     struct pair pair = unix_pair(), next = unix_pair();
     CHECK_INT(write(next.b, "secret", 6), 6);
     struct coil_task *recv = coil_spawn(coil_recv(pair.a, buf, 8));
@@ -738,7 +738,7 @@ TEST(io_close_without_memory_keeps_what_was_begun_from_the_next_descriptor)
 TEST(io_above_operations_max_fails_and_recovers)
 {
     struct coil_task *tasks[8];
-    stage_open_with((struct coil_options){ .operations_max = 8 });
+    stage_open_with((struct coil_loop_options){ .operations_limit = 8 });
     struct pair pair = unix_pair();
     for (int round = 0; round < 3; round++) {
         take_all_operations(tasks, 8, pair.a);
@@ -765,17 +765,17 @@ static void lends_its_stack(struct coil_coro *co)
         char buf[8] = "";
         switch (my->kind) {
         case 0:
-            coil_drop(coil_recv(my->fd, buf, 8));
+            coil_discard(coil_recv(my->fd, buf, 8));
             break;
         case 1:
-            coil_drop(coil_send(my->fd, buf, 8));
+            coil_discard(coil_send(my->fd, buf, 8));
             break;
         case 2:
-            coil_drop(coil_pread(my->fd, buf, 8, 0));
+            coil_discard(coil_pread(my->fd, buf, 8, 0));
             break;
         default:
             coil_sender_init(&my->sender, my->fd);
-            coil_drop(coil_sender_send(&my->sender, buf, 8));
+            coil_discard(coil_sender_send(&my->sender, buf, 8));
         }
     }
 }
@@ -834,7 +834,7 @@ TEST(io_that_is_not_awaited_costs_the_kernel_nothing)
     CHECK_INT(stage_stats().submitted, submitted);
     CHECK_INT(stage_stats().in_flight, 0);
     for (int i = 0; i < N; i++)
-        coil_drop(futures[i]);
+        coil_discard(futures[i]);
     stage_passes(2);
     CHECK_INT(stage_stats().submitted, submitted);
     close_pair(pair);
@@ -888,7 +888,7 @@ static int each_operation_once(void)
         for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
             int64_t n = err < 0 ? 0 : try_int(calls[i]);
             if (err < 0)
-                coil_drop(calls[i]);
+                coil_discard(calls[i]);
             else if (n < 0)
                 err = (int)n;
         }

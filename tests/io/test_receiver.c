@@ -95,8 +95,8 @@ static void send_bytes(struct conn *c, size_t n)
 /* Four buffers of 256 bytes: one connection may hold them all. */
 static void open_small(void)
 {
-    stage_open_with(
-        (struct coil_options){ .recv_buffers = 4, .recv_buffer_bytes = 256 });
+    stage_open_with((struct coil_loop_options){ .recv_buffers = 4,
+                                                .recv_buffer_bytes = 256 });
 }
 
 /* It holds all four buffers, and gives none back. */
@@ -193,8 +193,8 @@ TEST(receiver_of_what_is_no_socket_is_told_so)
 // Who does not give back gets no more; the rest waits in the socket.
 TEST(receiver_pauses_at_its_quota_and_resumes)
 {
-    stage_open_with(
-        (struct coil_options){ .recv_buffers = 64, .recv_buffer_bytes = 256 });
+    stage_open_with((struct coil_loop_options){ .recv_buffers = 64,
+                                                .recv_buffer_bytes = 256 });
     struct conn c; /* its quota is 8 */
     conn_open(&c, unix_pair(), 5);
     c.keep = true;
@@ -379,10 +379,10 @@ TEST(receiver_learns_of_the_end_without_a_buffer)
 // The kernel drops a multishot receive when completions do not fit.
 TEST(receiver_goes_on_when_the_completion_queue_overflows)
 {
-    stage_open_with((struct coil_options){ .entries = 8,
-                                           .cq_entries = 8,
-                                           .recv_buffers = 256,
-                                           .recv_buffer_bytes = 64 });
+    stage_open_with((struct coil_loop_options){ .sq_entries = 8,
+                                                .cq_entries = 8,
+                                                .recv_buffers = 256,
+                                                .recv_buffer_bytes = 64 });
     for (int i = 0; i < CONNS; i++)
         conn_open(&conns[i], unix_pair(), 200 + (uint64_t)i);
     everybody_receives(0);
@@ -484,7 +484,7 @@ static void received_and_closed(void *arg, int res, struct coil_piece *piece)
     if (piece)
         coil_receiver_return(it->r, piece);
     if (it->after-- == 0)
-        coil_future_detach(coil_receiver_close(it->r));
+        coil_detach_future(coil_receiver_close(it->r));
 }
 
 // By the callback itself, at a piece or at the end.
@@ -512,7 +512,7 @@ TEST(receiver_closes_when_its_close_is_dropped)
     struct conn c;
     conn_open(&c, unix_pair(), 13);
     stage_passes(1);
-    coil_drop(coil_receiver_close(c.r));
+    coil_discard(coil_receiver_close(c.r));
     UNTIL(stage_stats().in_flight == 0);
     close_pair(c.pair);
     close_small();
@@ -528,8 +528,8 @@ TEST(receiver_close_allocates_nothing)
     stage_passes(2);
     test_forbid_allocations(true);
     give_back(&hog, 4);
-    coil_future_detach(coil_receiver_close(c.r));
-    coil_future_detach(coil_receiver_close(hog.r));
+    coil_detach_future(coil_receiver_close(c.r));
+    coil_detach_future(coil_receiver_close(hog.r));
     UNTIL(stage_stats().in_flight == 0);
     test_forbid_allocations(false);
     CHECK_INT(test_forbidden_allocations(), 0);
@@ -549,7 +549,7 @@ TEST(receiver_that_may_not_begin_says_so)
 {
     static char buf[8];
     stage_open_with(
-        (struct coil_options){ .operations_max = 2, .recv_buffers = 4 });
+        (struct coil_loop_options){ .operations_limit = 2, .recv_buffers = 4 });
     struct pair other = unix_pair();
     struct coil_task *a = coil_spawn(coil_recv(other.a, buf, 1));
     struct coil_task *b = coil_spawn(coil_recv(other.a, buf, 1));
@@ -571,8 +571,8 @@ TEST(receiver_that_may_not_begin_says_so)
 static struct coil_task *open_without_room(struct conn *hog, int fd)
 {
     static char buf[8];
-    stage_open_with((struct coil_options){
-        .operations_max = 1, .recv_buffers = 4, .recv_buffer_bytes = 256 });
+    stage_open_with((struct coil_loop_options){
+        .operations_limit = 1, .recv_buffers = 4, .recv_buffer_bytes = 256 });
     open_hog(hog);
     UNTIL(stage_stats().in_flight == 0);
     struct coil_task *t = coil_spawn(coil_recv(fd, buf, 1));
@@ -658,7 +658,7 @@ TEST(receiver_without_memory_for_its_own_block_waits_for_it)
 static int new_and_receive(void)
 {
     struct coil_loop *loop;
-    struct coil_options options = COIL_OPTIONS_INIT;
+    struct coil_loop_options options = COIL_LOOP_OPTIONS_INIT;
     options.recv_buffers = 4;
     options.recv_buffer_bytes = 256;
     struct pair pair = unix_pair();
@@ -673,7 +673,7 @@ static int new_and_receive(void)
             while (!c.ends && c.in.at < 100)
                 coil_loop_pass(loop, COIL_MS(5));
             err = c.end;
-            coil_future_detach(coil_receiver_close(c.r));
+            coil_detach_future(coil_receiver_close(c.r));
         }
         coil_loop_close(loop);
     }

@@ -38,7 +38,7 @@ TEST(sender_sends_all_in_order)
     coil_sender_init(&s, pair.a);
     for (int i = 0; i < TASKS; i++)
         tasks[i] = begin_sending(&s, &out, bufs[i], EACH);
-    struct coil_task *end = coil_spawn(coil_sender_end(&s));
+    struct coil_task *end = coil_spawn(coil_sender_send_eof(&s));
     ssize_t n;
     while ((n = pattern_recv(&in, pair.b)) >= 0)
         coil_loop_pass(stage_loop, COIL_MS(1));
@@ -120,7 +120,7 @@ TEST(sender_ends_after_one_that_is_cancelled_in_the_middle)
     CHECK_INT(task_int(l.tasks[1]), -EPIPE);
     CHECK_INT(task_int(l.tasks[2]), -EPIPE);
     CHECK_INT(wait_int(coil_sender_send(&l.s, "x", 1)), -EPIPE);
-    CHECK_INT(wait_int(coil_sender_end(&l.s)), -EPIPE);
+    CHECK_INT(wait_int(coil_sender_send_eof(&l.s)), -EPIPE);
     shutdown(l.pair.a, SHUT_WR);
     char first;
     CHECK_INT(recv(l.pair.b, &first, 1, 0), 1);
@@ -178,7 +178,7 @@ TEST(sender_that_is_closed_ends_all_and_says_when_it_is_idle)
     struct line l;
     struct idle idle = { 0 };
     line_open(&l);
-    coil_sender_close(&l.s, is_idle, &idle);
+    coil_sender_stop(&l.s, is_idle, &idle);
     CHECK_INT(idle.calls, 0);
     for (int i = 0; i < 3; i++)
         CHECK_INT(task_int(l.tasks[i]), COIL_ECLOSED);
@@ -186,7 +186,7 @@ TEST(sender_that_is_closed_ends_all_and_says_when_it_is_idle)
     stage_passes(3);
     CHECK_INT(idle.calls, 1);
     CHECK_INT(wait_int(coil_sender_send(&l.s, "x", 1)), COIL_ECLOSED);
-    CHECK_INT(wait_int(coil_sender_end(&l.s)), COIL_ECLOSED);
+    CHECK_INT(wait_int(coil_sender_send_eof(&l.s)), COIL_ECLOSED);
     close_pair(l.pair);
     stage_close();
 }
@@ -204,7 +204,7 @@ TEST(sender_that_is_closed_before_it_sent_anything_says_closed)
     coil_sender_init(&s, pair.a);
     struct coil_task *t = begin(coil_sender_send(&s, line_bufs[0], 100));
     CHECK(!coil_task_done(t));
-    coil_sender_close(&s, is_idle, &idle);
+    coil_sender_stop(&s, is_idle, &idle);
     CHECK_INT(task_int(t), COIL_ECLOSED);
     UNTIL(idle.calls);
     close_pair(pair);
@@ -217,7 +217,7 @@ TEST(sender_that_is_idle_says_so_soon)
     struct idle idle = { 0 };
     struct coil_sender s;
     coil_sender_init(&s, 99);
-    coil_sender_close(&s, is_idle, &idle);
+    coil_sender_stop(&s, is_idle, &idle);
     CHECK_INT(idle.calls, 0);
     stage_passes(1);
     CHECK_INT(idle.calls, 1);
@@ -231,7 +231,7 @@ TEST(sender_closes_without_memory)
     struct idle idle = { 0 };
     line_open(&l);
     test_forbid_allocations(true);
-    coil_sender_close(&l.s, is_idle, &idle);
+    coil_sender_stop(&l.s, is_idle, &idle);
     UNTIL(idle.calls > 0);
     test_forbid_allocations(false);
     CHECK_INT(test_forbidden_allocations(), 0);
@@ -248,7 +248,7 @@ TEST(sender_sending_that_is_dropped_leaves_the_line)
     struct pair pair = tcp_pair(4096);
     struct coil_sender s;
     coil_sender_init(&s, pair.a);
-    coil_future_detach(coil_sender_send(&s, line_bufs[0], IN_LINE));
+    coil_detach_future(coil_sender_send(&s, line_bufs[0], IN_LINE));
     struct coil_future *queued = coil_sender_send(&s, line_bufs[1], IN_LINE);
     struct coil_task *t = begin(coil_future_ref(queued));
     struct coil_task *last = begin(coil_sender_send(&s, "x", 1));

@@ -28,7 +28,7 @@ static struct coil_stream *task_stream(struct coil_task *task, int *err)
 
 static const char *text(const struct coil_addr *addr)
 {
-    static char buf[COIL_ADDR_TEXT_MAX];
+    static char buf[COIL_ADDR_TEXT_BYTES_MAX];
     return coil_addr_text(addr, buf, sizeof buf);
 }
 
@@ -49,7 +49,7 @@ TEST(net_reads_and_writes_numeric_addresses)
     };
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         struct coil_addr addr;
-        CHECK_INT(coil_addr_ip(&addr, good[i].ip, good[i].port), 0);
+        CHECK_INT(coil_addr_from_ip(&addr, good[i].ip, good[i].port), 0);
         CHECK_STR(text(&addr), good[i].text);
         CHECK_INT(coil_addr_port(&addr), good[i].port);
         CHECK_INT(addr.len, addr.u.sa.sa_family == AF_INET ? 16 : 28);
@@ -75,11 +75,11 @@ TEST(net_refuses_what_is_no_numeric_address)
                                        "127.1",
                                        "::1%lo" };
     struct coil_addr addr, before;
-    CHECK_INT(coil_addr_ip(&addr, "10.0.0.1", 5), 0);
+    CHECK_INT(coil_addr_from_ip(&addr, "10.0.0.1", 5), 0);
     before = addr;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         test_note("%s", bad[i]);
-        CHECK_INT(coil_addr_ip(&addr, bad[i], 80), -EINVAL);
+        CHECK_INT(coil_addr_from_ip(&addr, bad[i], 80), -EINVAL);
         CHECK_MEM(&addr, &before, sizeof addr);
     }
 }
@@ -90,10 +90,10 @@ TEST(net_unix_addresses_have_a_length_limit)
     char path[sizeof addr.u.un.sun_path + 1];
     memset(path, 'p', sizeof path);
     path[sizeof path - 1] = '\0';
-    CHECK_INT(coil_addr_unix(&addr, path), -ENAMETOOLONG);
+    CHECK_INT(coil_addr_from_path(&addr, path), -ENAMETOOLONG);
     CHECK_INT(addr.len, 0);
     path[sizeof path - 2] = '\0';
-    CHECK_INT(coil_addr_unix(&addr, path), 0);
+    CHECK_INT(coil_addr_from_path(&addr, path), 0);
     CHECK_STR(text(&addr), path);
     CHECK_INT(coil_addr_port(&addr), 0);
 }
@@ -102,7 +102,7 @@ TEST(net_writes_addresses_into_any_size)
 {
     struct coil_addr addr;
     char buf[64];
-    CHECK_INT(coil_addr_ip(&addr, "192.168.100.200", 12345), 0);
+    CHECK_INT(coil_addr_from_ip(&addr, "192.168.100.200", 12345), 0);
     for (size_t size = 1; size < 30; size++) {
         memset(buf, '#', sizeof buf);
         CHECK(coil_addr_text(&addr, buf, size) == buf);
@@ -146,7 +146,7 @@ static struct coil_addr where; /* it listens */
 static void listen_on(const char *ip)
 {
     struct coil_addr addr;
-    CHECK_INT(coil_addr_ip(&addr, ip, 0), 0);
+    CHECK_INT(coil_addr_from_ip(&addr, ip, 0), 0);
     CHECK_INT(coil_listener_open(&listener, &addr, 64), 0);
     memset(&addr, 0, sizeof addr); /* it was copied */
     coil_listener_addr(listener, &where);
@@ -207,7 +207,7 @@ TEST(net_listens_on_a_port_that_the_kernel_chose)
     CHECK(on);
     CHECK(fcntl(ours, F_GETFD) & FD_CLOEXEC);
     check_connected(s, fd);
-    coil_stream_drop(s);
+    coil_stream_close_soon(s);
     close(fd);
     close_listener();
 }
@@ -216,7 +216,7 @@ TEST(net_listens_on_ipv6)
 {
     int probe = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
     struct coil_addr addr;
-    CHECK_INT(coil_addr_ip(&addr, "::1", 0), 0);
+    CHECK_INT(coil_addr_from_ip(&addr, "::1", 0), 0);
     bool has_ipv6 = probe >= 0 && bind(probe, &addr.u.sa, addr.len) == 0;
     close(probe);
     if (!has_ipv6)
@@ -226,7 +226,7 @@ TEST(net_listens_on_ipv6)
     int fd = client();
     struct coil_stream *s = accept_one();
     check_connected(s, fd);
-    coil_stream_drop(s);
+    coil_stream_close_soon(s);
     close(fd);
     close_listener();
 }
@@ -239,7 +239,7 @@ TEST(net_listens_on_a_unix_socket)
     struct coil_listener *second;
     snprintf(path, sizeof path, "/tmp/coil-test-net-%d", (int)getpid());
     unlink(path);
-    CHECK_INT(coil_addr_unix(&addr, path), 0);
+    CHECK_INT(coil_addr_from_path(&addr, path), 0);
     CHECK_INT(coil_listener_open(&listener, &addr, 4), 0);
     coil_listener_addr(listener, &where);
     CHECK_STR(text(&where), path);
@@ -251,8 +251,8 @@ TEST(net_listens_on_a_unix_socket)
     struct coil_stream *other = task_stream(
         coil_spawn(coil_stream_connect(&addr)), &err);
     CHECK_INT(err, 0);
-    coil_stream_drop(other);
-    coil_stream_drop(s);
+    coil_stream_close_soon(other);
+    coil_stream_close_soon(s);
     close(fd);
     unlink(path);
     close_listener();
@@ -265,7 +265,7 @@ TEST(net_listener_that_cannot_open_leaves_nothing)
     struct coil_listener *none = NULL;
     struct coil_addr addr;
     CHECK_INT(coil_listener_open(&none, &where, 4), -EADDRINUSE);
-    CHECK_INT(coil_addr_ip(&addr, "192.0.2.1", 0), 0);
+    CHECK_INT(coil_addr_from_ip(&addr, "192.0.2.1", 0), 0);
     CHECK_INT(coil_listener_open(&none, &addr, 4), -EADDRNOTAVAIL);
     addr = (struct coil_addr){ .len = 16, .u.sa.sa_family = 1234 };
     CHECK_INT(coil_listener_open(&none, &addr, 4), -EAFNOSUPPORT);
@@ -318,7 +318,7 @@ TEST(net_accepts_in_many_tasks)
         CHECK_INT(met, 1);
     }
     for (int i = 0; i < MANY; i++) {
-        coil_stream_drop(streams[i]);
+        coil_stream_close_soon(streams[i]);
         close(clients[i]);
     }
     close_listener();
@@ -355,7 +355,7 @@ TEST(net_accept_that_is_cancelled_steals_no_connection)
         if (!s)
             s = accept_one();
         check_connected(s, fd);
-        coil_stream_drop(s);
+        coil_stream_close_soon(s);
         close(fd);
     }
     close_listener();
@@ -374,7 +374,7 @@ TEST(net_accept_that_is_a_task_and_cancelled_drops_no_connection)
         if (err < 0)
             s = accept_one();
         check_connected(s, fd);
-        coil_stream_drop(s);
+        coil_stream_close_soon(s);
         close(fd);
     }
     close_listener();
@@ -412,12 +412,12 @@ TEST(net_accepts_after_a_connection_that_was_aborted)
     struct coil_stream *s = accept_one();
     int64_t n = wait_int(coil_stream_read(s, &x, 1));
     if (n == -ECONNRESET) { /* the kernel gave out the dead one too */
-        coil_stream_drop(s);
+        coil_stream_close_soon(s);
         s = task_stream(coil_spawn(coil_listener_accept(listener)), &err);
         CHECK_INT(err, 0);
         check_connected(s, fd);
     }
-    coil_stream_drop(s);
+    coil_stream_close_soon(s);
     close(fd);
     close_listener();
 }
@@ -464,11 +464,11 @@ TEST(net_accept_out_of_descriptors_is_told_and_recovers)
     CHECK_INT(setrlimit(RLIMIT_NOFILE, &limit), 0);
     CHECK_INT(stage_run(t), 0);
     check_connected(my->stream, fd);
-    coil_stream_drop(my->stream);
+    coil_stream_close_soon(my->stream);
     coil_task_drop(&t);
     struct coil_stream *s = accept_one();
     check_connected(s, second);
-    coil_stream_drop(s);
+    coil_stream_close_soon(s);
     close(fd);
     close(second);
     close_listener();
@@ -495,7 +495,7 @@ TEST(net_listener_that_closes_tells_all_who_wait)
 // Also when as many operations are in flight as may be: its own.
 TEST(net_listener_closes_when_no_operation_may_begin)
 {
-    stage_open_with((struct coil_options){ .operations_max = 1 });
+    stage_open_with((struct coil_loop_options){ .operations_limit = 1 });
     listen_on("127.0.0.1");
     struct coil_task *t = begin(coil_listener_accept(listener));
     CHECK_INT(stage_stats().in_flight, 1);
@@ -573,7 +573,7 @@ TEST(net_listener_closes_in_a_cancelled_task_and_when_dropped)
         open_listener();
         struct coil_task *t = begin(coil_listener_accept(listener));
         if (i == 0)
-            coil_drop(coil_listener_close(listener));
+            coil_discard(coil_listener_close(listener));
         else
             wait_int(CALL(closes_it));
         CHECK_INT(task_int(t), COIL_ECLOSED);
@@ -590,7 +590,7 @@ TEST(net_listener_close_allocates_nothing)
     open_listener();
     struct coil_task *t = begin(coil_listener_accept(listener));
     test_forbid_allocations(true);
-    coil_future_detach(coil_listener_close(listener));
+    coil_detach_future(coil_listener_close(listener));
     UNTIL(coil_task_done(t) && stage_stats().in_flight == 0);
     test_forbid_allocations(false);
     CHECK_INT(test_forbidden_allocations(), 0);
@@ -608,7 +608,7 @@ TEST(net_connect_without_a_network_says_so)
     stage_open();
     struct coil_addr addr;
     int err;
-    CHECK_INT(coil_addr_ip(&addr, "127.0.0.1", 80), 0);
+    CHECK_INT(coil_addr_from_ip(&addr, "127.0.0.1", 80), 0);
     struct coil_stream *s = task_stream(coil_spawn(coil_stream_connect(&addr)),
                                         &err);
     CHECK(s == NULL);
@@ -646,7 +646,7 @@ static int listen_and_accept(void)
         return err;
     stage_loop = loop;
     struct coil_addr addr;
-    coil_addr_ip(&addr, "127.0.0.1", 0);
+    coil_addr_from_ip(&addr, "127.0.0.1", 0);
     struct coil_listener *l = NULL;
     err = coil_listener_open(&l, &addr, 4);
     if (err == 0) {
@@ -656,9 +656,9 @@ static int listen_and_accept(void)
         coil_task_quiet(t);
         struct coil_stream *s = task_stream(t, &err);
         if (s)
-            coil_stream_drop(s);
+            coil_stream_close_soon(s);
         close(fd);
-        coil_future_detach(coil_listener_close(l));
+        coil_detach_future(coil_listener_close(l));
     }
     coil_loop_close(loop);
     return err;

@@ -176,7 +176,7 @@ static int asked(const char *host)
 
 static const char *first_text(int i)
 {
-    static char buf[COIL_ADDR_TEXT_MAX];
+    static char buf[COIL_ADDR_TEXT_BYTES_MAX];
     CHECK(answer[i].n > 0);
     return coil_addr_text(&answer[i].list[0], buf, sizeof buf);
 }
@@ -207,7 +207,7 @@ TEST(resolve_localhost_is_this_machine_and_asks_nobody)
         CHECK_INT(asked(hosts[i]), 0);
         CHECK_INT(answer[0].n, 2);
         CHECK_STR(first_text(0), "127.0.0.1:80");
-        char buf[COIL_ADDR_TEXT_MAX];
+        char buf[COIL_ADDR_TEXT_BYTES_MAX];
         CHECK_STR(coil_addr_text(&answer[0].list[1], buf, sizeof buf),
                   "[::1]:80");
     }
@@ -317,8 +317,8 @@ TEST(resolve_gives_at_most_so_many_addresses_in_order)
     names.addresses = 20;
     stage_open();
     CHECK_INT(asked("host"), 0);
-    CHECK_INT(answer[0].n, COIL_RESOLVE_MAX);
-    for (unsigned i = 0; i < COIL_RESOLVE_MAX; i++)
+    CHECK_INT(answer[0].n, COIL_RESOLVE_LIMIT);
+    for (unsigned i = 0; i < COIL_RESOLVE_LIMIT; i++)
         CHECK_INT(ntohl(answer[0].list[i].u.in.sin_addr.s_addr),
                   0x0a000001 + i);
     stage_close();
@@ -410,7 +410,7 @@ TEST(resolve_asks_once_for_all_ports)
 static int calls_with_keep_ns(int64_t keep_ns)
 {
     int before = locked(&names.calls);
-    stage_open_with((struct coil_options){ .resolver_keep_ns = keep_ns });
+    stage_open_with((struct coil_loop_options){ .resolver_keep_ns = keep_ns });
     CHECK_INT(asked("host"), 0);
     int64_t then = coil_now();
     while (coil_now() < then + 2)
@@ -438,8 +438,8 @@ TEST(resolve_answers_that_are_not_kept_reach_all_who_wait)
     for (size_t k = 0; k < 2; k++) {
         struct coil_task *tasks[10];
         int before = locked(&names.calls);
-        stage_open_with((struct coil_options){ .resolver_keep_ns = keep_ns[k],
-                                               .resolver_names = 1 });
+        stage_open_with((struct coil_loop_options){
+            .resolver_keep_ns = keep_ns[k], .resolver_names_limit = 1 });
         let_answer(0);
         for (int i = 0; i < 9; i++)
             tasks[i] = ask(i, "host");
@@ -458,8 +458,8 @@ TEST(resolve_answers_that_are_not_kept_reach_all_who_wait)
 // or nothing kept.
 TEST(resolve_options_of_an_older_program_are_the_defaults)
 {
-    struct coil_options options = *stage_options();
-    options.size = offsetof(struct coil_options, resolver_threads);
+    struct coil_loop_options options = *stage_options();
+    options.size = offsetof(struct coil_loop_options, resolver_threads_limit);
     memset((char *)&options + options.size, 0xff,
            sizeof options - options.size);
     CHECK_INT(coil_loop_new(&stage_loop, &options), 0);
@@ -479,7 +479,7 @@ static int asked_number(const char *format, int i)
 // Used last, kept longest; not: asked for first, forgotten first.
 TEST(resolve_forgets_the_name_used_longest_ago)
 {
-    stage_open_with((struct coil_options){ .resolver_names = 3 });
+    stage_open_with((struct coil_loop_options){ .resolver_names_limit = 3 });
     for (int i = 0; i < 3; i++)
         CHECK_INT(asked_number("host", i), 0);
     CHECK_INT(asked_number("host", 0), 0);
@@ -497,8 +497,8 @@ TEST(resolve_forgets_the_name_used_longest_ago)
 TEST(resolve_finds_each_of_many_names)
 {
     enum { N = 1000 };
-    stage_open_with((struct coil_options){ .resolver_names = N,
-                                           .resolver_keep_ns = COIL_NEVER });
+    stage_open_with((struct coil_loop_options){
+        .resolver_names_limit = N, .resolver_keep_ns = COIL_NEVER });
     for (int round = 0; round < 2; round++)
         for (int i = 0; i < N; i++)
             CHECK_INT(asked_number("host", i), 0);
@@ -627,14 +627,14 @@ TEST(resolve_asks_for_four_names_at_a_time)
 
 TEST(resolve_asks_for_as_many_names_at_a_time_as_the_options_say)
 {
-    stage_open_with((struct coil_options){ .resolver_threads = 1 });
+    stage_open_with((struct coil_loop_options){ .resolver_threads_limit = 1 });
     asks_for_so_many_at_a_time(1);
     stage_close();
 }
 
 TEST(resolve_asks_for_many_names_at_a_time_if_the_options_say_so)
 {
-    stage_open_with((struct coil_options){ .resolver_threads = 20 });
+    stage_open_with((struct coil_loop_options){ .resolver_threads_limit = 20 });
     asks_for_so_many_at_a_time(20);
     stage_close();
 }
@@ -642,7 +642,7 @@ TEST(resolve_asks_for_many_names_at_a_time_if_the_options_say_so)
 // What nobody waits for any more does not keep those behind it waiting.
 TEST(resolve_in_line_is_dropped_with_the_last_who_waits)
 {
-    stage_open_with((struct coil_options){ .resolver_threads = 1 });
+    stage_open_with((struct coil_loop_options){ .resolver_threads_limit = 1 });
     let_answer(0);
     struct coil_task *first = ask_number(0);
     wait_inside(1);
@@ -676,8 +676,8 @@ TEST(resolve_in_line_is_dropped_with_the_last_who_waits)
 TEST(resolve_of_a_new_name_waits_for_room)
 {
     struct coil_task *tasks[6];
-    stage_open_with((struct coil_options){ .resolver_threads = 9,
-                                           .resolver_names = 2 });
+    stage_open_with((struct coil_loop_options){ .resolver_threads_limit = 9,
+                                                .resolver_names_limit = 2 });
     let_answer(0);
     for (int i = 0; i < 5; i++)
         tasks[i] = ask_number(i);
@@ -706,7 +706,7 @@ TEST(resolve_of_a_new_name_waits_for_room)
 TEST(resolve_asks_once_for_all_who_waited_for_room)
 {
     struct coil_task *tasks[6];
-    stage_open_with((struct coil_options){ .resolver_names = 2 });
+    stage_open_with((struct coil_loop_options){ .resolver_names_limit = 2 });
     let_answer(0);
     tasks[0] = ask_number(0);
     tasks[1] = ask_number(1);
@@ -733,7 +733,7 @@ TEST(resolve_asks_once_for_all_who_waited_for_room)
 TEST(resolve_that_needs_no_room_any_more_passes_it_on)
 {
     struct coil_task *tasks[4];
-    stage_open_with((struct coil_options){ .resolver_names = 1 });
+    stage_open_with((struct coil_loop_options){ .resolver_names_limit = 1 });
     let_answer(0);
     tasks[0] = ask_number(0);
     tasks[1] = ask(1, "same");
@@ -752,7 +752,8 @@ TEST(resolve_that_needs_no_room_any_more_passes_it_on)
 TEST(resolve_cancelled_while_it_waits_for_room_passes_it_on)
 {
     for (int passes = 0; passes < 8; passes++) {
-        stage_open_with((struct coil_options){ .resolver_names = 1 });
+        stage_open_with(
+            (struct coil_loop_options){ .resolver_names_limit = 1 });
         let_answer(0);
         struct coil_task *first = ask_number(0);
         UNTIL(locked(&names.inside) == 1);
@@ -781,10 +782,11 @@ TEST(resolve_without_a_thread_says_why)
     threads.times = 1;
     threads.err = EAGAIN;
     struct coil_task *t = ask(0, "host");
-    CHECK_INT(stage_run(t), -EAGAIN);
-    CHECK_STR(coil_explain(-EAGAIN, coil_future_detail(coil_task_future(t)),
-                           line, sizeof line),
-              "resolve: Resource temporarily unavailable");
+    CHECK_INT(stage_run(t), COIL_ENOTHREAD);
+    CHECK_STR(coil_explain(COIL_ENOTHREAD,
+                           coil_future_detail(coil_task_future(t)), line,
+                           sizeof line),
+              "resolve: No thread can be started");
     CHECK_INT(threads.asked, 1);
     threads.times = 1;
     threads.err = EPERM;
@@ -826,8 +828,8 @@ TEST(resolve_waits_for_one_of_its_threads_if_there_are_no_more)
     stage_passes(3);
     let_answer(-1);
     CHECK_INT(task_int(tasks[0]), 0);
-    CHECK_INT(task_int(tasks[1]), -EAGAIN);
-    CHECK_INT(task_int(tasks[2]), -EAGAIN);
+    CHECK_INT(task_int(tasks[1]), COIL_ENOTHREAD);
+    CHECK_INT(task_int(tasks[2]), COIL_ENOTHREAD);
     stage_close();
 }
 
@@ -938,7 +940,7 @@ TEST(resolve_that_answers_as_the_loop_closes)
 }
 
 // Names, cancels and answers in any order, by a seed.
-static void storm(uint64_t seed, struct coil_options options)
+static void storm(uint64_t seed, struct coil_loop_options options)
 {
     enum { N = 100 };
     stage_open_with(options);
@@ -973,16 +975,17 @@ static void storm(uint64_t seed, struct coil_options options)
 
 TEST(resolve_survives_a_storm_of_cancels)
 {
-    storm(11, (struct coil_options){ 0 });
+    storm(11, (struct coil_loop_options){ 0 });
 }
 
 // The same with hardly any room, so that all the lines are full.
 TEST(resolve_survives_a_storm_in_a_small_table)
 {
     for (unsigned room = 1; room < 7; room++)
-        storm(room, (struct coil_options){ .resolver_names = room,
-                                           .resolver_threads = 1 + room % 3,
-                                           .resolver_keep_ns = 1 });
+        storm(room, (struct coil_loop_options){
+                        .resolver_names_limit = room,
+                        .resolver_threads_limit = 1 + room % 3,
+                        .resolver_keep_ns = 1 });
 }
 
 // However many are asked for, what is taken is taken once. Two tables' worth
@@ -995,10 +998,10 @@ TEST(resolve_takes_no_more_memory_with_more_names)
     size_t memory = 0;
     memset(host, 'a', sizeof host - 1);
     host[255] = '\0';
-    names.addresses = COIL_RESOLVE_MAX;
-    stage_open_with((struct coil_options){ .resolver_names = 8,
-                                           .arena = arena,
-                                           .arena_bytes = sizeof arena });
+    names.addresses = COIL_RESOLVE_LIMIT;
+    stage_open_with((struct coil_loop_options){ .resolver_names_limit = 8,
+                                                .arena = arena,
+                                                .arena_bytes = sizeof arena });
     for (int round = 0; round < 50; round++) {
         for (int i = 0; i < 16; i++) {
             char number[12];
@@ -1025,7 +1028,7 @@ static void lends_its_stack(struct coil_coro *co)
 {
     ASYNC(lends_its_stack, my) {
         struct coil_addrs out;
-        coil_drop(coil_resolve(&out, "host", 1));
+        coil_discard(coil_resolve(&out, "host", 1));
     }
 }
 

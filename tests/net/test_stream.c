@@ -62,8 +62,8 @@ static void open_stream(void)
 /* Four pieces of 64 bytes is all that is lent. */
 static void open_tiny(void)
 {
-    stage_open_with(
-        (struct coil_options){ .recv_buffers = 4, .recv_buffer_bytes = 64 });
+    stage_open_with((struct coil_loop_options){ .recv_buffers = 4,
+                                                .recv_buffer_bytes = 64 });
     open_on(unix_pair());
 }
 
@@ -224,15 +224,16 @@ TEST(stream_fill_without_shared_buffers_does_not_wait_for_ever)
 TEST(stream_fill_has_a_limit)
 {
     open_stream();
-    CHECK_INT(fill((size_t)COIL_STREAM_FILL_MAX + 1), COIL_ELIMIT);
+    CHECK_INT(fill((size_t)COIL_STREAM_FILL_BYTES_MAX + 1), COIL_ELIMIT);
     CHECK_INT(fill(SIZE_MAX), COIL_ELIMIT);
-    struct coil_task *t = begin(coil_stream_fill(s, COIL_STREAM_FILL_MAX));
-    while (out.at < COIL_STREAM_FILL_MAX) {
-        pattern_send(&out, wire.b, COIL_STREAM_FILL_MAX - out.at);
+    struct coil_task *t = begin(
+        coil_stream_fill(s, COIL_STREAM_FILL_BYTES_MAX));
+    while (out.at < COIL_STREAM_FILL_BYTES_MAX) {
+        pattern_send(&out, wire.b, COIL_STREAM_FILL_BYTES_MAX - out.at);
         stage_passes(1);
     }
-    CHECK_INT(task_int(t), COIL_STREAM_FILL_MAX);
-    CHECK_INT(peek(), COIL_STREAM_FILL_MAX);
+    CHECK_INT(task_int(t), COIL_STREAM_FILL_BYTES_MAX);
+    CHECK_INT(peek(), COIL_STREAM_FILL_BYTES_MAX);
     close_all();
 }
 
@@ -435,7 +436,7 @@ TEST(stream_read_exactly_waits_for_all)
 
 TEST(stream_read_exactly_may_be_larger_than_any_buffer)
 {
-    enum { ALL = COIL_STREAM_FILL_MAX * 2 + 77 };
+    enum { ALL = COIL_STREAM_FILL_BYTES_MAX * 2 + 77 };
     char *buf = malloc(ALL);
     stage_open();
     open_on(tcp_pair(0));
@@ -452,9 +453,11 @@ TEST(stream_read_exactly_may_be_larger_than_any_buffer)
 
 TEST(stream_read_exactly_tells_how_much_came)
 {
-    static char buf[COIL_STREAM_FILL_MAX + 1000];
+    static char buf[COIL_STREAM_FILL_BYTES_MAX + 1000];
     for (int i = 0; i < 3; i++) {
-        size_t sent = i == 0 ? 0 : i == 1 ? 300 : COIL_STREAM_FILL_MAX + 100;
+        size_t sent = i == 0   ? 0
+                      : i == 1 ? 300
+                               : COIL_STREAM_FILL_BYTES_MAX + 100;
         size_t len = i == 2 ? sizeof buf : 500;
         stage_open();
         open_on(unix_pair());
@@ -587,7 +590,7 @@ TEST(stream_read_until_tells_of_an_end_in_the_middle)
 
 TEST(stream_read_until_is_limited_by_what_fill_can_show)
 {
-    static char buf[COIL_STREAM_FILL_MAX + 10];
+    static char buf[COIL_STREAM_FILL_BYTES_MAX + 10];
     stage_open();
     open_on(tcp_pair(0));
     struct coil_task *t = begin(
@@ -599,7 +602,7 @@ TEST(stream_read_until_is_limited_by_what_fill_can_show)
         stage_passes(1);
     }
     CHECK_INT(task_int(t), COIL_ELIMIT);
-    CHECK(fill(COIL_STREAM_FILL_MAX) >= COIL_STREAM_FILL_MAX);
+    CHECK(fill(COIL_STREAM_FILL_BYTES_MAX) >= COIL_STREAM_FILL_BYTES_MAX);
     close_all();
 }
 
@@ -777,7 +780,7 @@ static int lines_without_memory(void)
         CHECK_INT(send(pair.b, "one\ntwo\n", 8, 0), 8);
         close(pair.b);
         err = (int)task_int(SPAWN(reads_lines, .limit = 64));
-        coil_stream_drop(s);
+        coil_stream_close_soon(s);
     } else {
         close(pair.a);
         close(pair.b);
@@ -1076,7 +1079,8 @@ TEST(stream_write_cancelled_in_the_middle_is_the_last)
     close_all();
 }
 
-// Cancelled before, it has taken none; afterwards, it returns what it has taken.
+// Cancelled before, it has taken none; afterwards, it returns what it has
+// taken.
 TEST(stream_read_that_is_cancelled_as_it_completes_loses_nothing)
 {
     static char buf[8];
@@ -1107,7 +1111,7 @@ TEST(stream_read_that_is_cancelled_as_it_completes_loses_nothing)
 // Named, and not waited for: it would never end by itself.
 TEST(stream_that_is_left_open_is_reported_when_the_loop_closes)
 {
-    stage_open_with((struct coil_options){ .close_ns = COIL_NEVER });
+    stage_open_with((struct coil_loop_options){ .close_ns = COIL_NEVER });
     open_on(unix_pair());
     struct coil_task *t = begin(coil_stream_fill(s, 1));
     peer_sends(10);
@@ -1132,10 +1136,10 @@ TEST(stream_that_is_left_open_is_reported_when_the_loop_closes)
 TEST(stream_write_that_was_detached_is_waited_for_when_the_loop_closes)
 {
     static char buf[1 << 20];
-    stage_open_with((struct coil_options){ .close_ns = COIL_MS(400) });
+    stage_open_with((struct coil_loop_options){ .close_ns = COIL_MS(400) });
     open_on(tcp_pair(4096));
-    coil_future_detach(coil_shutdown(wire.b, SHUT_WR));
-    coil_future_detach(coil_stream_write(s, buf, sizeof buf));
+    coil_detach_future(coil_shutdown(wire.b, SHUT_WR));
+    coil_detach_future(coil_stream_write(s, buf, sizeof buf));
     stage_passes(2);
     int64_t start = coil_now();
     coil_loop_close(stage_loop); /* nobody reads: cancelled at half time */
@@ -1173,7 +1177,7 @@ TEST(stream_close_before_anything_was_done)
     close_all();
     stage_open();
     CHECK_INT(wait_int(coil_stream_close(NULL)), 0);
-    coil_stream_drop(NULL);
+    coil_stream_close_soon(NULL);
     stage_close();
 }
 
@@ -1276,8 +1280,8 @@ TEST(stream_drop_in_any_state_allocates_nothing)
 {
     static char buf[1 << 20];
     for (int state = 0; state < 5; state++) {
-        stage_open_with((struct coil_options){ .recv_buffers = 4,
-                                               .recv_buffer_bytes = 64 });
+        stage_open_with((struct coil_loop_options){ .recv_buffers = 4,
+                                                    .recv_buffer_bytes = 64 });
         open_on(tcp_pair(4096));
         struct coil_task *r = NULL, *w = NULL;
         if (state > 0) {
@@ -1292,7 +1296,7 @@ TEST(stream_drop_in_any_state_allocates_nothing)
             shutdown(wire.b, SHUT_WR);
         stage_passes(3);
         test_forbid_allocations(true);
-        coil_stream_drop(s);
+        coil_stream_close_soon(s);
         UNTIL(!is_open(wire.a) && stage_stats().in_flight == 0);
         test_forbid_allocations(false);
         CHECK_INT(test_forbidden_allocations(), 0);
@@ -1358,7 +1362,7 @@ TEST(stream_close_that_is_dropped_closes)
     open_stream();
     peer_sends(10);
     CHECK_INT(fill(1), 10);
-    coil_drop(coil_stream_close(s));
+    coil_discard(coil_stream_close(s));
     UNTIL(!is_open(wire.a));
     close(wire.b);
     stage_close();
@@ -1373,7 +1377,7 @@ TEST(stream_dropped_as_the_loop_closes_is_closed)
     CHECK(fill(1) > 0);
     coil_spawn(coil_stream_write(s, buf, sizeof buf));
     stage_passes(2);
-    coil_stream_drop(s);
+    coil_stream_close_soon(s);
     stage_close();
     CHECK(!is_open(wire.a));
     close(wire.b);
@@ -1471,7 +1475,7 @@ TEST(stream_connect_that_is_cancelled_leaves_nothing)
         int err = stage_run(t);
         s = ((struct connects *)coil_task_frame(t))->stream;
         CHECK(err == -ECANCELED || (err == 0 && s));
-        coil_stream_drop(s);
+        coil_stream_close_soon(s);
     }
     UNTIL(stage_stats().in_flight == 0);
     close(listener);
@@ -1485,7 +1489,7 @@ TEST(stream_connect_that_waits_in_line_is_cancelled)
     struct coil_addr addr;
     snprintf(path, sizeof path, "/tmp/coil-test-stream-%d", (int)getpid());
     unlink(path);
-    CHECK_INT(coil_addr_unix(&addr, path), 0);
+    CHECK_INT(coil_addr_from_path(&addr, path), 0);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     CHECK_INT(bind(fd, &addr.u.sa, addr.len), 0);
     CHECK_INT(listen(fd, 0), 0);
@@ -1496,7 +1500,7 @@ TEST(stream_connect_that_waits_in_line_is_cancelled)
     CHECK(!coil_task_done(t));
     coil_task_cancel(t);
     CHECK_INT(stage_run(t), -ECANCELED);
-    coil_stream_drop(((struct connects *)coil_task_frame(first))->stream);
+    coil_stream_close_soon(((struct connects *)coil_task_frame(first))->stream);
     UNTIL(stage_stats().in_flight == 0);
     close(fd);
     unlink(path);
@@ -1516,13 +1520,13 @@ static void lends_its_stack(struct coil_coro *co)
     ASYNC(lends_its_stack, my) {
         char buf[8] = "";
         if (my->kind == 0)
-            coil_drop(coil_stream_read(my->stream, buf, 8));
+            coil_discard(coil_stream_read(my->stream, buf, 8));
         else if (my->kind == 1)
-            coil_drop(coil_stream_read_exactly(my->stream, buf, 8));
+            coil_discard(coil_stream_read_exactly(my->stream, buf, 8));
         else if (my->kind == 2)
-            coil_drop(coil_stream_read_until(my->stream, 'x', buf, 8));
+            coil_discard(coil_stream_read_until(my->stream, 'x', buf, 8));
         else
-            coil_drop(coil_stream_write(my->stream, buf, 8));
+            coil_discard(coil_stream_write(my->stream, buf, 8));
     }
 }
 
@@ -1559,8 +1563,8 @@ DEATH_TEST(stream_write_from_the_stack_aborts, "a buffer on the stack is lent")
 TEST(stream_fill_waits_for_room_among_the_operations)
 {
     static char buf[8];
-    stage_open_with((struct coil_options){
-        .operations_max = 1, .recv_buffers = 4, .recv_buffer_bytes = 64 });
+    stage_open_with((struct coil_loop_options){
+        .operations_limit = 1, .recv_buffers = 4, .recv_buffer_bytes = 64 });
     open_on(unix_pair());
     struct pair other = unix_pair();
     peer_sends(1000);
@@ -1600,7 +1604,7 @@ static struct coil_future *text_fill(struct coil_stream *stream, size_t want)
     struct text_stream *t = text_of(stream);
     size_t left = strlen(t->text + t->at);
     t->shown = want < left ? want : left;
-    return coil_future_done_with(0, (int64_t)t->shown);
+    return coil_future_from_int((int64_t)t->shown);
 }
 
 static size_t text_peek(struct coil_stream *stream, char **data)
@@ -1621,7 +1625,7 @@ static struct coil_future *text_write(struct coil_stream *stream,
 {
     (void)buf;
     text_of(stream)->written += len;
-    return coil_future_done_with(0, (int64_t)len);
+    return coil_future_from_int((int64_t)len);
 }
 
 static struct coil_future *text_close(struct coil_stream *stream)
@@ -1672,7 +1676,7 @@ TEST(stream_may_be_anybodys_table_of_operations)
         CHECK_INT(wait_int(coil_stream_write(s, "abc", 3)), 3);
         CHECK_INT(t->written, 3);
         if (dropped)
-            coil_stream_drop(s);
+            coil_stream_close_soon(s);
         else
             CHECK_INT(wait_int(coil_stream_close(s)), 0);
         CHECK(closed);
@@ -1710,8 +1714,8 @@ static void echo(struct coil_coro *co)
 TEST(stream_echoes_from_the_lent_buffer)
 {
     size_t all = test_is_slow() ? 300000 : 3000000;
-    stage_open_with(
-        (struct coil_options){ .recv_buffers = 8, .recv_buffer_bytes = 4096 });
+    stage_open_with((struct coil_loop_options){ .recv_buffers = 8,
+                                                .recv_buffer_bytes = 4096 });
     open_on(tcp_pair(0));
     struct coil_task *t = SPAWN(echo, .stream = s);
     while (in.at < all) {
@@ -1811,7 +1815,7 @@ static void talks(struct coil_coro *co)
 }
 
 /* Half of the connections are cancelled at some pass, at one end or both. */
-static void storm(uint64_t seed, struct coil_options options)
+static void storm(uint64_t seed, struct coil_loop_options options)
 {
     enum { CONNS = 16 };
     struct coil_task *client[CONNS], *server[CONNS];
@@ -1841,7 +1845,7 @@ static void storm(uint64_t seed, struct coil_options options)
     for (int i = 0; i < CONNS; i++) {
         struct coil_future *c = coil_task_future(client[i]);
         struct coil_future *e = coil_task_future(server[i]);
-        bool full = options.operations_max &&
+        bool full = options.operations_limit &&
                     (coil_future_failed(c) || coil_future_failed(e));
         if (!(cancelled & 1u << i) && !full) {
             CHECK_INT(coil_future_error(c), 0);
@@ -1864,17 +1868,17 @@ TEST(stream_echoes_survive_a_storm_of_cancels)
 {
     test_timeout(120);
     for (uint64_t seed = 1; seed <= (test_is_slow() ? 3 : 25); seed++)
-        storm(seed, (struct coil_options){ 0 });
+        storm(seed, (struct coil_loop_options){ 0 });
 }
 
 TEST(stream_echoes_survive_a_storm_of_cancels_in_a_small_ring)
 {
     test_timeout(120);
     for (uint64_t seed = 1; seed <= (test_is_slow() ? 3 : 25); seed++)
-        storm(seed, (struct coil_options){ .entries = 8,
-                                           .cq_entries = 8,
-                                           .recv_buffers = 4,
-                                           .recv_buffer_bytes = 128 });
+        storm(seed, (struct coil_loop_options){ .sq_entries = 8,
+                                                .cq_entries = 8,
+                                                .recv_buffers = 4,
+                                                .recv_buffer_bytes = 128 });
 }
 
 // Operations, and their cancel requests, stand in line for the kernel.
@@ -1883,10 +1887,10 @@ TEST(stream_echoes_survive_a_kernel_that_refuses)
     test_timeout(120);
     for (uint64_t seed = 1; seed <= (test_is_slow() ? 3 : 25); seed++) {
         refusing = seed;
-        storm(seed, (struct coil_options){ .entries = 8,
-                                           .cq_entries = 8,
-                                           .recv_buffers = 8,
-                                           .recv_buffer_bytes = 256 });
+        storm(seed, (struct coil_loop_options){ .sq_entries = 8,
+                                                .cq_entries = 8,
+                                                .recv_buffers = 8,
+                                                .recv_buffer_bytes = 256 });
     }
 }
 
@@ -1895,10 +1899,10 @@ TEST(stream_echoes_survive_too_few_operations)
 {
     test_timeout(120);
     for (uint64_t seed = 1; seed <= (test_is_slow() ? 5 : 25); seed++)
-        storm(seed,
-              (struct coil_options){ .operations_max = 20 + (unsigned)seed * 2,
-                                     .recv_buffers = 8,
-                                     .recv_buffer_bytes = 256 });
+        storm(seed, (struct coil_loop_options){
+                        .operations_limit = 20 + (unsigned)seed * 2,
+                        .recv_buffers = 8,
+                        .recv_buffer_bytes = 256 });
 }
 
 // What main() returns and RUN does not ask for is given up only then, and a
@@ -1908,7 +1912,7 @@ TEST(stream_that_nobody_took_is_closed_with_the_loop)
     struct sockaddr_in addr;
     struct coil_addr where;
     int listener = tcp_listen(&addr, 4);
-    CHECK_INT(coil_addr_ip(&where, "127.0.0.1", ntohs(addr.sin_port)), 0);
+    CHECK_INT(coil_addr_from_ip(&where, "127.0.0.1", ntohs(addr.sin_port)), 0);
     stage_open();
     struct coil_task *t = coil_spawn(coil_stream_connect(&where));
     CHECK_INT(stage_run(t), 0);
@@ -1925,7 +1929,7 @@ TEST(stream_that_nobody_took_is_closed_with_the_loop)
 static int talk_once(void)
 {
     struct coil_loop *loop;
-    struct coil_options options = *stage_options();
+    struct coil_loop_options options = *stage_options();
     options.recv_buffers = 4;
     options.recv_buffer_bytes = 64;
     int err = coil_loop_new(&loop, &options);
@@ -1944,9 +1948,9 @@ static int talk_once(void)
         struct coil_task *client = SPAWN(talks, .stream = b, .all = 1500,
                                          .seed = 3);
         if (!coil_task_frame(server))
-            coil_stream_drop(a);
+            coil_stream_close_soon(a);
         if (!coil_task_frame(client))
-            coil_stream_drop(b);
+            coil_stream_close_soon(b);
         coil_task_quiet(server);
         coil_task_quiet(client);
         while (!coil_task_done(server) || !coil_task_done(client))
@@ -1957,8 +1961,8 @@ static int talk_once(void)
         if (other == -ENOMEM || (frame && frame->sender_err == -ENOMEM))
             err = -ENOMEM; /* and the client saw its end */
     } else {
-        coil_stream_drop(a);
-        coil_stream_drop(b);
+        coil_stream_close_soon(a);
+        coil_stream_close_soon(b);
         err = -ENOMEM;
     }
     coil_loop_close(loop);

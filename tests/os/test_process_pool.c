@@ -169,7 +169,7 @@ static struct coil_process_pool *pool(unsigned workers)
     struct coil_process_pool_options o = COIL_PROCESS_POOL_OPTIONS_INIT;
     o.workers = workers;
     struct coil_process_pool *p = NULL;
-    CHECK_INT(coil_process_pool_new(&p, &o), 0);
+    CHECK_INT(coil_process_pool_open(&p, &o), 0);
     return p;
 }
 
@@ -242,7 +242,7 @@ TEST(process_pool_takes_messages_up_to_its_bound)
         out[i] = (char)(i * 7 + i / 251);
     stage_open();
     struct coil_process_pool *p = NULL;
-    CHECK_INT(coil_process_pool_new(&p, &o), 0);
+    CHECK_INT(coil_process_pool_open(&p, &o), 0);
     struct coil_task *task = coil_spawn(coil_process_pool_run(p, echo, out,
                                                               most, in, most));
     CHECK_INT(end_of(task), 0);
@@ -476,7 +476,7 @@ struct owner {
 static void owner(struct coil_coro *co)
 {
     ASYNC(owner, my) {
-        my->err = coil_process_pool_new(&my->pool, NULL);
+        my->err = coil_process_pool_open(&my->pool, NULL);
         if (my->err)
             FAIL(my->err);
         AWAIT(coil_process_pool_run(my->pool, hangs, NULL, 0, NULL, 0));
@@ -526,7 +526,7 @@ struct parent {
 static void parent(struct coil_coro *co)
 {
     ASYNC(parent, my) {
-        if (coil_process_pool_new(&my->pool, NULL))
+        if (coil_process_pool_open(&my->pool, NULL))
             FAIL(-EIO);
         AWAIT(coil_process_pool_run(my->pool, who, NULL, 0, &my->child,
                                     sizeof my->child));
@@ -569,7 +569,7 @@ static void modest(struct coil_coro *co)
     ASYNC(modest, my) {
         struct coil_process_pool_options o = COIL_PROCESS_POOL_OPTIONS_INIT;
         o.workers = 2;
-        my->err = coil_process_pool_new(&my->pool, &o);
+        my->err = coil_process_pool_open(&my->pool, &o);
         if (my->err)
             FAIL(my->err);
         my->n = 4;
@@ -638,7 +638,7 @@ TEST(process_pool_bound_is_exact)
     o.message_bytes_max = 10;
     stage_open();
     struct coil_process_pool *p = NULL;
-    CHECK_INT(coil_process_pool_new(&p, &o), 0);
+    CHECK_INT(coil_process_pool_open(&p, &o), 0);
     for (int n = 9; n <= 12; n++) {
         struct coil_task *task = coil_spawn(coil_process_pool_run(
             p, echo, "0123456789abcdef", (size_t)n, in, sizeof in));

@@ -54,7 +54,7 @@ static void interrupted(struct coil_coro *co)
         if (my->how == CANCEL_TOO)
             coil_task_cancel(coil_task_current());
         if (my->how == LISTEN) {
-            COIL_AWAIT(coil_signal(SIGINT));
+            COIL_AWAIT(coil_wait_signal(SIGINT));
             trace("heard");
         } else if (my->how == RETURN_7 || my->how == FAIL_EIO) {
             COIL_TRY_ALL(my->err) COIL_AWAIT(coil_sleep(COIL_SECONDS(1000)));
@@ -140,7 +140,7 @@ static void user_handler(int signo)
 
 TEST(run_leaves_sigint_alone_if_it_is_told_to)
 {
-    struct coil_options options = COIL_OPTIONS_INIT;
+    struct coil_loop_options options = COIL_LOOP_OPTIONS_INIT;
     options.leave_sigint = 1;
     struct coil_loop *loop;
     CHECK_INT(coil_loop_new(&loop, &options), 0);
@@ -262,7 +262,7 @@ COIL_COROUTINE(answer, int64_t value; int err;)
 
 TEST(run_with_to_takes_options_and_gives_the_result)
 {
-    struct coil_options options = COIL_OPTIONS_INIT;
+    struct coil_loop_options options = COIL_LOOP_OPTIONS_INIT;
     uint8_t byte = 1;
     options.leave_sigint = true;
     CHECK_INT(COIL_RUN_WITH_TO(&options, byte, answer, .value = 255), 0);
@@ -356,14 +356,14 @@ TEST(run_on_returns_the_error_and_leaves_the_loop)
 
 TEST(run_on_gives_its_memory_back)
 {
-    struct coil_stats stats;
+    struct coil_loop_stats stats;
     open_runner();
     CHECK_INT(COIL_RUN_ON(stage_loop, tick, .n = 1), 0);
-    coil_loop_stats(stage_loop, &stats);
+    coil_loop_get_stats(stage_loop, &stats);
     size_t memory = stats.memory;
     for (int i = 0; i < 10000; i++)
         CHECK_INT(COIL_RUN_ON(stage_loop, tick), 0);
-    coil_loop_stats(stage_loop, &stats);
+    coil_loop_get_stats(stage_loop, &stats);
     CHECK_INT(stats.memory, memory);
     stage_close();
 }

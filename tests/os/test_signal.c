@@ -34,8 +34,8 @@ static disposition *now(int signo)
 
 static unsigned in_flight(void)
 {
-    struct coil_stats stats;
-    coil_loop_stats(stage_loop, &stats);
+    struct coil_loop_stats stats;
+    coil_loop_get_stats(stage_loop, &stats);
     return stats.in_flight;
 }
 
@@ -49,7 +49,7 @@ static unsigned in_flight(void)
 TEST(signal_await_gets_the_next_arrival)
 {
     stage_open();
-    struct coil_task *t = coil_spawn(coil_signal(SIGUSR1));
+    struct coil_task *t = coil_spawn(coil_wait_signal(SIGUSR1));
     CHECK(now(SIGUSR1) == SIG_DFL); // nothing has begun
     stage_passes(2);
     CHECK(!coil_task_done(t));
@@ -66,7 +66,7 @@ TEST(signal_await_gets_the_next_arrival)
 TEST(signal_await_that_is_cancelled_listens_no_more)
 {
     stage_open();
-    struct coil_task *t = coil_spawn(coil_signal(SIGUSR1));
+    struct coil_task *t = coil_spawn(coil_wait_signal(SIGUSR1));
     stage_passes(2);
     coil_task_cancel(t);
     CHECK_INT(stage_run(t), -ECANCELED);
@@ -79,7 +79,7 @@ TEST(signal_wakes_all_who_await_it)
     struct coil_task *t[5];
     stage_open();
     for (int i = 0; i < 5; i++)
-        t[i] = coil_spawn(coil_signal(i < 4 ? SIGUSR1 : SIGUSR2));
+        t[i] = coil_spawn(coil_wait_signal(i < 4 ? SIGUSR1 : SIGUSR2));
     stage_passes(2);
     send(SIGUSR1);
     for (int i = 0; i < 4; i++)
@@ -94,12 +94,12 @@ TEST(signal_wakes_all_who_await_it)
 TEST(signal_that_came_before_the_await_is_not_its)
 {
     stage_open();
-    struct coil_task *other = coil_spawn(coil_signal(SIGUSR2));
-    struct coil_task *first = coil_spawn(coil_signal(SIGUSR1));
+    struct coil_task *other = coil_spawn(coil_wait_signal(SIGUSR2));
+    struct coil_task *first = coil_spawn(coil_wait_signal(SIGUSR1));
     stage_passes(2);
     send(SIGUSR1);
     coil_task_cancel(first);
-    struct coil_task *second = coil_spawn(coil_signal(SIGUSR1));
+    struct coil_task *second = coil_spawn(coil_wait_signal(SIGUSR1));
     stage_passes(5);
     CHECK(!coil_task_done(second));
     CHECK(!coil_task_done(other));
@@ -120,7 +120,7 @@ TEST(signal_wakes_a_loop_that_sleeps)
 {
     int signo = SIGTERM;
     stage_open();
-    struct coil_task *t = coil_spawn(coil_signal(SIGTERM));
+    struct coil_task *t = coil_spawn(coil_wait_signal(SIGTERM));
     stage_passes(2);
     pthread_t thread;
     CHECK_INT(pthread_create(&thread, NULL, send_soon, &signo), 0);
@@ -134,7 +134,7 @@ TEST(signal_taken_by_another_thread_wakes_the_loop)
 {
     int signo = SIGUSR1;
     stage_open();
-    struct coil_task *t = coil_spawn(coil_signal(SIGUSR1));
+    struct coil_task *t = coil_spawn(coil_wait_signal(SIGUSR1));
     stage_passes(2);
     pthread_t thread;
     CHECK_INT(pthread_create(&thread, NULL, send_soon, &signo), 0);
@@ -154,7 +154,7 @@ TEST(signal_that_cannot_be_caught_is_refused)
     stage_open();
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct coil_signal_handler h = { 0 };
-        CHECK_INT(stage_run(coil_spawn(coil_signal(bad[i]))), -EINVAL);
+        CHECK_INT(stage_run(coil_spawn(coil_wait_signal(bad[i]))), -EINVAL);
         CHECK_INT(coil_signal_add_handler(&h, bad[i], NULL, NULL), -EINVAL);
         CHECK(!coil_signal_remove_handler(&h));
     }
@@ -172,7 +172,7 @@ TEST(signal_stands_in_the_await_tree)
     stage_open();
     int fds[2];
     CHECK_INT(pipe(fds), 0);
-    coil_spawn(coil_signal(SIGHUP));
+    coil_spawn(coil_wait_signal(SIGHUP));
     stage_passes(2);
     coil_dump(fds[1]);
     char text[1024] = "";
@@ -238,7 +238,7 @@ TEST(signal_source_takes_several_of_one_number_as_one)
 TEST(signal_source_dropped_unstarted_has_never_listened)
 {
     stage_open();
-    coil_drop(coil_signals((int[]){ SIGUSR1 }, 1));
+    coil_discard(coil_signals((int[]){ SIGUSR1 }, 1));
     stage_passes(3);
     CHECK(now(SIGUSR1) == SIG_DFL);
     stage_close();
@@ -486,10 +486,10 @@ static void *loop_of_its_own(void *arg)
     struct coil_loop *loop;
     (void)arg;
     CHECK_INT(coil_loop_new(&loop, NULL), 0);
-    struct coil_task *t = coil_spawn(coil_signal(SIGUSR1));
+    struct coil_task *t = coil_spawn(coil_wait_signal(SIGUSR1));
     coil_loop_pass(loop, 0);
     atomic_fetch_add(&listening, 1);
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     coil_loop_close(loop);
     return NULL;
 }
@@ -513,12 +513,12 @@ static void *come_and_go(void *arg)
     (void)arg;
     CHECK_INT(coil_loop_new(&loop, NULL), 0);
     for (int i = 0; i < ROUNDS; i++) {
-        struct coil_task *t = coil_spawn(coil_signal(SIGUSR1));
+        struct coil_task *t = coil_spawn(coil_wait_signal(SIGUSR1));
         for (int n = 0; n < 3; n++)
             coil_loop_pass(loop, 0);
         if (i % 2)
             coil_task_cancel(t);
-        CHECK_INT(coil_run_until(loop, t), 0);
+        CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
         coil_task_drop(&t);
     }
     coil_loop_close(loop);
@@ -553,13 +553,13 @@ static int scenario(void)
     err = coil_signal_add_handler(&h, SIGUSR1, count, &one);
     if (err == 0) {
         struct coil_task *t = COIL_SPAWN(hear, .most = 1);
-        struct coil_task *u = coil_spawn(coil_signal(SIGUSR1));
+        struct coil_task *u = coil_spawn(coil_wait_signal(SIGUSR1));
         stage_passes(3);
         send(SIGUSR1);
         stage_passes(3);
-        coil_run_until(stage_loop, t);
+        coil_loop_run_until_complete(stage_loop, t);
         err = coil_future_error(coil_task_future(t));
-        coil_run_until(stage_loop, u);
+        coil_loop_run_until_complete(stage_loop, u);
         if (err == 0)
             err = coil_future_error(coil_task_future(u));
     }

@@ -257,7 +257,7 @@ static int play(void)
     if (err < 0)
         return err;
     struct coil_task *t = coil_spawn(CALL(three));
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     err = coil_future_error(coil_task_future(t));
     coil_loop_close(loop);
     return err;
@@ -268,7 +268,7 @@ TEST(barrier_without_memory_leaves_nobody_waiting)
     test_every_allocation(play);
 }
 
-/* ---- All interleavings ---------------------------------------------------- */
+/* ---- All interleavings --------------------------------------------------- */
 
 enum { TASKS = 4, PARTIES = 2 };
 

@@ -311,7 +311,7 @@ static int play(void)
     if (err < 0)
         return err;
     struct coil_task *t = coil_spawn(CALL(pair));
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     err = coil_future_error(coil_task_future(t));
     coil_loop_close(loop);
     return err;
@@ -322,7 +322,7 @@ TEST(condition_without_memory_keeps_its_lock_in_order)
     test_every_allocation(play);
 }
 
-/* ---- All interleavings ---------------------------------------------------- */
+/* ---- All interleavings --------------------------------------------------- */
 
 enum { WAITERS = 3 };
 

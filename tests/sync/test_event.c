@@ -142,7 +142,7 @@ TEST(event_set_then_cancelled_is_seen_and_the_next_await_is_struck)
     stage_close();
 }
 
-/* ---- All interleavings ---------------------------------------------------- */
+/* ---- All interleavings --------------------------------------------------- */
 
 enum { TASKS = 3 };
 

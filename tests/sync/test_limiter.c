@@ -8,19 +8,19 @@
 
 #include <coil/limiter.h>
 
-static struct coil_limiter_counters ask(const struct coil_limiter *l)
+static struct coil_limiter_stats ask(const struct coil_limiter *l)
 {
-    struct coil_limiter_counters stats;
-    coil_limiter_stats(l, &stats);
+    struct coil_limiter_stats stats;
+    coil_limiter_get_stats(l, &stats);
     return stats;
 }
 
-/* "total borrowed available waiting" */
+/* "limit borrowed available waiting" */
 static void check(const struct coil_limiter *l, const char *expected)
 {
     char text[64];
-    struct coil_limiter_counters s = ask(l);
-    snprintf(text, sizeof text, "%zu %zu %zu %zu", s.total, s.borrowed,
+    struct coil_limiter_stats s = ask(l);
+    snprintf(text, sizeof text, "%zu %zu %zu %zu", s.limit, s.borrowed,
              s.available, s.waiting);
     CHECK_STR(text, expected);
 }
@@ -303,7 +303,7 @@ static void crowd(struct coil_coro *co)
         AWAIT(coil_gather(my->t, 20));
 
     FINALLY;
-        CHECK(my->limiter.total == 0 || my->limiter.table == NULL);
+        CHECK(my->limiter.limit == 0 || my->limiter.table == NULL);
     }
 }
 
@@ -314,7 +314,7 @@ static int play(void)
     if (err < 0)
         return err;
     struct coil_task *t = coil_spawn(CALL(crowd));
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     err = coil_future_error(coil_task_future(t));
     coil_loop_close(loop);
     return err;
@@ -350,7 +350,7 @@ TEST(limiter_needs_no_memory_to_grant_and_to_return)
     stage_close();
 }
 
-/* ---- All interleavings ---------------------------------------------------- */
+/* ---- All interleavings --------------------------------------------------- */
 
 enum { TASKS = 3 };
 
@@ -358,7 +358,7 @@ static struct {
     struct coil_limiter limiter;
     struct coil_task *t[TASKS];
     int started, inside, finals;
-    size_t total;
+    size_t limit;
 } world;
 
 struct enters {
@@ -384,7 +384,7 @@ static void enters(struct coil_coro *co)
 static void begin(void)
 {
     memset(&world, 0, sizeof world);
-    world.total = 1;
+    world.limit = 1;
     coil_limiter_init(&world.limiter, 1);
 }
 
@@ -399,14 +399,14 @@ static bool act(int action)
         world.t[world.started++] = coil_spawn(CALL(enters));
         return true;
     case GROW:
-        if (world.total == 2)
+        if (world.limit == 2)
             return false;
-        coil_limiter_resize(&world.limiter, ++world.total);
+        coil_limiter_resize(&world.limiter, ++world.limit);
         return true;
     case SHRINK:
-        if (world.total == 0)
+        if (world.limit == 0)
             return false;
-        coil_limiter_resize(&world.limiter, --world.total);
+        coil_limiter_resize(&world.limiter, --world.limit);
         return true;
     default:
         return action - CANCEL < world.started &&
@@ -417,10 +417,10 @@ static bool act(int action)
 // Nobody waits while a token is there; in the end all are back.
 static void end(void)
 {
-    struct coil_limiter_counters s = ask(&world.limiter);
+    struct coil_limiter_stats s = ask(&world.limiter);
     CHECK(s.available == 0 || s.waiting == 0);
     CHECK_INT(s.waiting, coil_waiters_count(&world.limiter.line));
-    if (world.total == 0)
+    if (world.limit == 0)
         coil_limiter_resize(&world.limiter, 1);
     stage_passes(8);
     for (int i = 0; i < world.started; i++) {

@@ -123,7 +123,7 @@ DEATH_TEST(lock_released_that_nobody_holds_aborts,
     coil_lock_release(&l);
 }
 
-/* ---- All interleavings ---------------------------------------------------- */
+/* ---- All interleavings --------------------------------------------------- */
 
 enum { TASKS = 3 };
 

@@ -96,7 +96,7 @@ TEST(queue_gives_the_oldest_first)
     struct coil_queue q;
     coil_queue_init(&q, COIL_UNBOUNDED);
     fill(&q, some, SOME);
-    CHECK_INT(coil_queue_size(&q), SOME);
+    CHECK_INT(coil_queue_count(&q), SOME);
     for (int i = 0; i < SOME; i++)
         CHECK_INT(get(&q), some[i]);
     CHECK(coil_queue_empty(&q));
@@ -153,9 +153,9 @@ TEST(queue_priority_is_a_heap_at_any_size)
             held[least]--;
             n--;
         }
-        CHECK_INT(coil_queue_size(&q), n);
+        CHECK_INT(coil_queue_count(&q), n);
     }
-    coil_queue_close_now(&q, NULL);
+    coil_queue_shutdown_now(&q, NULL);
     coil_queue_fini(&q);
     stage_close();
 }
@@ -173,7 +173,7 @@ TEST(queue_put_waits_while_it_is_full)
     CHECK(coil_queue_full(&q));
     CHECK_INT(coil_queue_put_nowait(&q, item(9)), -EAGAIN);
     CHECK_INT(get(&q), 1); /* and 3 is in: its place is taken at once */
-    CHECK_INT(coil_queue_size(&q), 2);
+    CHECK_INT(coil_queue_count(&q), 2);
     CHECK_INT(coil_queue_put_nowait(&q, item(9)), -EAGAIN);
     stage_passes(1);
     CHECK_TRACE("p3");
@@ -199,7 +199,7 @@ TEST(queue_get_waits_while_it_is_empty)
     stage_passes(1);
     for (int i = 1; i <= 3; i++)
         CHECK_INT(coil_queue_put_nowait(&q, item(i)), 0);
-    CHECK_INT(coil_queue_size(&q), 1);
+    CHECK_INT(coil_queue_count(&q), 1);
     stage_passes(1);
     CHECK_TRACE("g1 g2");
     CHECK_INT(get(&q), 3);
@@ -235,7 +235,7 @@ TEST(queue_of_no_room_gives_from_hand_to_hand)
     struct coil_task *t = give(&q, 1, 2);
     stage_passes(2);
     CHECK_TRACE("");
-    CHECK_INT(coil_queue_size(&q), 0);
+    CHECK_INT(coil_queue_count(&q), 0);
     take(&q, 1);
     stage_passes(2);
     CHECK_TRACE("g1 p1");
@@ -251,7 +251,7 @@ TEST(queue_of_no_room_gives_from_hand_to_hand)
     stage_close();
 }
 
-/* ---- Cancelled, dropped --------------------------------------------------- */
+/* ---- Cancelled, dropped -------------------------------------------------- */
 
 // asyncio test_cancelled_getters_not_being_held_in_self_getters
 TEST(queue_keeps_no_waiter_that_was_cancelled)
@@ -272,7 +272,7 @@ TEST(queue_keeps_no_waiter_that_was_cancelled)
     CHECK_INT(stage_run(p), -ECANCELED);
     CHECK_INT(stage_run(t[0]), -ECANCELED);
     CHECK_TRACE("p1 p2 g1");
-    CHECK_INT(coil_queue_size(&q), 1); /* 3 was never in */
+    CHECK_INT(coil_queue_count(&q), 1); /* 3 was never in */
     CHECK_INT(get(&q), 2);
     coil_queue_fini(&q);
     stage_close();
@@ -342,12 +342,12 @@ static void drop_untaken(void (*init)(struct coil_queue *), bool waiting)
         if (waiting)
             fill(&q, some, 5);
         stage_passes(1);
-        CHECK_INT(coil_queue_size(&q), 2);
+        CHECK_INT(coil_queue_count(&q), 2);
         for (int i = 0; i < 3; i++)
             CHECK(coil_task_done(t[i]));
         for (int i = 0; i < 3; i++)
             coil_task_drop(&t[orders[o][i]]);
-        CHECK_INT(coil_queue_size(&q), 5);
+        CHECK_INT(coil_queue_count(&q), 5);
         CHECK_INT(q.reserved, 0);
         for (int i = 0; i < 5; i++) {
             int n = get(&q);
@@ -482,7 +482,7 @@ TEST(queue_item_in_the_pass_of_the_deadline_is_not_lost)
     stage_close();
 }
 
-/* ---- Iteration ------------------------------------------------------------ */
+/* ---- Iteration ----------------------------------------------------------- */
 
 struct eats {
     struct coil_coro coro;
@@ -518,7 +518,7 @@ TEST(queue_items_ends_when_it_is_closed_and_drained)
     struct coil_task *a = eat(&q, 1, 0), *b = eat(&q, 2, 0);
     stage_passes(1);
     fill(&q, some, 4);
-    coil_queue_close(&q);
+    coil_queue_shutdown(&q);
     CHECK_INT(stage_run(a), 0);
     CHECK_INT(stage_run(b), 0);
     CHECK_TRACE("1:21 2:12 1:23 2:14 1:end 2:end");
@@ -557,15 +557,15 @@ TEST(queue_items_cancelled_while_it_waits_loses_no_item)
             fill(&q, some, 1);
         CHECK_INT(stage_run(t), -ECANCELED);
         CHECK_TRACE(granted ? "1:21" : "");
-        CHECK_INT(coil_queue_size(&q), granted ? 0 : 1);
+        CHECK_INT(coil_queue_count(&q), granted ? 0 : 1);
         CHECK_INT(q.reserved, 0);
-        coil_queue_close_now(&q, NULL);
+        coil_queue_shutdown_now(&q, NULL);
         coil_queue_fini(&q);
         stage_close();
     }
 }
 
-/* ---- join, close ----------------------------------------------------------- */
+/* ---- join, close --------------------------------------------------------- */
 
 static struct coil_task *join(struct coil_queue *q)
 {
@@ -624,10 +624,10 @@ TEST(queue_closed_refuses_puts_and_is_drained)
     coil_queue_init(&q, 2);
     struct coil_task *p = give(&q, 1, 3);
     stage_passes(2);
-    CHECK(!coil_queue_closed(&q));
-    coil_queue_close(&q);
-    coil_queue_close(&q);
-    CHECK(coil_queue_closed(&q));
+    CHECK(!coil_queue_is_shutdown(&q));
+    coil_queue_shutdown(&q);
+    coil_queue_shutdown(&q);
+    CHECK(coil_queue_is_shutdown(&q));
     CHECK_INT(stage_run(p), COIL_ECLOSED); /* it had to wait */
     CHECK_INT(coil_queue_put_nowait(&q, item(4)), COIL_ECLOSED);
     CHECK_INT(stage_run(give(&q, 4, 4)), COIL_ECLOSED);
@@ -646,7 +646,7 @@ TEST(queue_closed_wakes_all_who_wait_for_an_item)
     coil_queue_init(&q, 0);
     struct coil_task *a = take(&q, 1), *b = take(&q, 1);
     stage_passes(1);
-    coil_queue_close(&q);
+    coil_queue_shutdown(&q);
     CHECK_INT(stage_run(a), COIL_EEND);
     CHECK_INT(stage_run(b), COIL_EEND);
     coil_queue_fini(&q);
@@ -668,7 +668,7 @@ TEST(queue_closed_now_gives_its_items_away_as_done)
     CHECK_INT(get(&q), some[0]);
     struct coil_task *j = join(&q);
     stage_passes(2);
-    coil_queue_close_now(&q, freed);
+    coil_queue_shutdown_now(&q, freed);
     CHECK_TRACE("f12 f23");
     stage_passes(2);
     CHECK(!coil_task_done(j));
@@ -687,7 +687,7 @@ TEST(queue_cannot_be_closed_over_an_item_under_way)
     struct coil_task *t = take(&q, 1);
     stage_passes(1);
     fill(&q, some, 1);
-    coil_queue_close_now(&q, freed);
+    coil_queue_shutdown_now(&q, freed);
     CHECK_INT(stage_run(t), 0);
     CHECK_TRACE("g21");
     coil_queue_fini(&q);
@@ -710,7 +710,7 @@ TEST(queue_freed_before_a_handle_that_nobody_asked)
     stage_close();
 }
 
-/* ---- Memory --------------------------------------------------------------- */
+/* ---- Memory -------------------------------------------------------------- */
 
 struct eats_all {
     struct coil_coro coro;
@@ -725,7 +725,7 @@ static void eats_all(struct coil_coro *co)
             AWAIT(coil_sleep(0));
 
     FINALLY;
-        coil_queue_close(my->queue); /* or they wait for us for ever */
+        coil_queue_shutdown(my->queue); /* or they wait for us for ever */
     }
 }
 
@@ -744,7 +744,7 @@ static void scene(struct coil_coro *co)
         my->takers[1] = SPAWN(eats_all, .queue = &my->queue);
         for (my->i = 0; my->i < 30 && my->err != COIL_ECLOSED; my->i++)
             TRY_AWAIT(my->err, coil_queue_put(&my->queue, item(my->i)));
-        coil_queue_close(&my->queue);
+        coil_queue_shutdown(&my->queue);
         AWAIT(coil_gather(my->takers, 2));
         if (my->err < 0)
             FAIL(my->err);
@@ -762,7 +762,7 @@ static int play(void)
     if (err < 0)
         return err;
     struct coil_task *t = coil_spawn(CALL(scene));
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     err = coil_future_error(coil_task_future(t));
     coil_loop_close(loop);
     return err;
@@ -785,14 +785,14 @@ TEST(queue_only_a_put_asks_for_memory)
     stage_passes(3);
     test_forbid_allocations(true);
     coil_task_drop(&raw); /* 1 comes back: three in a queue of two */
-    CHECK_INT(coil_queue_size(&q), 3);
+    CHECK_INT(coil_queue_count(&q), 3);
     for (int i = 1; i <= 3; i++) {
         CHECK_INT(coil_queue_get_nowait(&q, &it), 0);
         CHECK(number(it) == 1 || i > 1);
     }
     coil_task_cancel(p);
     coil_task_cancel(p2);
-    coil_queue_close_now(&q, NULL);
+    coil_queue_shutdown_now(&q, NULL);
     CHECK_INT(test_forbidden_allocations(), 0);
     test_forbid_allocations(false);
     CHECK(stage_run(p) < 0);
@@ -801,7 +801,7 @@ TEST(queue_only_a_put_asks_for_memory)
     stage_close();
 }
 
-/* ---- All interleavings ----------------------------------------------------- */
+/* ---- All interleavings --------------------------------------------------- */
 
 enum { PUTTERS = 2, GETTERS = 2 };
 
@@ -889,9 +889,9 @@ static bool act(int action)
         coil_task_drop(&world.raw);
         return true;
     case CLOSE:
-        if (coil_queue_closed(&world.queue))
+        if (coil_queue_is_shutdown(&world.queue))
             return false;
-        coil_queue_close(&world.queue);
+        coil_queue_shutdown(&world.queue);
         return true;
     default:
         if (action < CANCEL_GET)
@@ -922,7 +922,7 @@ static void end(void)
     bool putters = !coil_waiters_empty(&q->putters);
     CHECK(!getters || (coil_queue_empty(q) && !putters));
     CHECK(!putters || coil_queue_full(q));
-    CHECK(!coil_queue_closed(q) || (!putters && !getters));
+    CHECK(!coil_queue_is_shutdown(q) || (!putters && !getters));
     end_tasks(world.getter, world.gets);
     if (world.raw)
         end_tasks(&world.raw, 1);

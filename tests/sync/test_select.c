@@ -131,7 +131,7 @@ TEST(select_puts_when_there_is_room)
     stage_passes(2);
     CHECK(!coil_task_done(t));
     CHECK_INT(get(&q.b), 2);
-    CHECK_INT(coil_queue_size(&q.b), 1);
+    CHECK_INT(coil_queue_count(&q.b), 1);
     CHECK_INT(stage_run(t), 0);
     CHECK_TRACE("1:4");
     CHECK_INT(get(&q.b), 4);
@@ -182,7 +182,7 @@ TEST(select_leaves_it_to_chance_among_those_that_can_happen)
 {
     struct two q;
     open_two(&q, 0);
-    struct coil_future *done = coil_future_done_with(0, 1);
+    struct coil_future *done = coil_future_from_int(1);
     struct coil_case cases[4] = { coil_case_future(done),
                                   coil_case_get(&q.a),
                                   coil_case_future(done),
@@ -213,7 +213,7 @@ TEST(select_nowait_has_a_default_case)
     close_two(&q);
 }
 
-/* ---- Futures, tasks --------------------------------------------------------- */
+/* ---- Futures, tasks ------------------------------------------------------ */
 
 // Its value stays with it: select only tells.
 TEST(select_tells_that_a_task_is_done)
@@ -301,7 +301,7 @@ TEST(select_of_a_task_without_memory_happens_at_once)
 {
     struct two q;
     open_two(&q, 1);
-    struct coil_task *failed = coil_spawn(coil_future_nomem());
+    struct coil_task *failed = coil_spawn(coil_future_from_nomem());
     struct coil_task *t = choose((struct coil_case){ 0 },
                                  coil_case_task(failed));
     stage_passes(1);
@@ -337,7 +337,7 @@ DEATH_TEST(select_of_a_call_that_has_not_begun_aborts,
     open_two(&q, 1);
     struct coil_case cases[] = { coil_case_get(&q.a),
                                  coil_case_future(CALL(selects, .n = 0)) };
-    coil_drop(coil_select(cases, 2));
+    coil_discard(coil_select(cases, 2));
 }
 
 DEATH_TEST(select_of_an_operation_that_has_not_begun_aborts,
@@ -348,7 +348,7 @@ DEATH_TEST(select_of_an_operation_that_has_not_begun_aborts,
     struct hand hand = { 0 };
     struct coil_case cases[] = { coil_case_future(hand_op(&hand)),
                                  coil_case_get(&q.a) };
-    coil_drop(coil_select(cases, 2));
+    coil_discard(coil_select(cases, 2));
 }
 
 // Also if another case could happen: a program that is wrong only sometimes is
@@ -381,7 +381,7 @@ TEST(select_of_a_future_that_is_done_a_moment_before_an_item)
     close_two(&q);
 }
 
-/* ---- Closed, none ------------------------------------------------------------ */
+/* ---- Closed, none -------------------------------------------------------- */
 
 TEST(select_of_a_closed_queue_happens_and_says_so)
 {
@@ -392,10 +392,10 @@ TEST(select_of_a_closed_queue_happens_and_says_so)
             struct coil_case other = puts ? coil_case_put(&q.b, item(1))
                                           : coil_case_get(&q.b);
             if (!waits)
-                coil_queue_close(&q.b);
+                coil_queue_shutdown(&q.b);
             struct coil_task *t = choose(coil_case_get(&q.a), other);
             stage_passes(1);
-            coil_queue_close(&q.b);
+            coil_queue_shutdown(&q.b);
             CHECK_INT(stage_run(t), puts ? COIL_ECLOSED : COIL_EEND);
             CHECK_TRACE(puts ? "1:1" : "1:0");
             close_two(&q);
@@ -419,7 +419,7 @@ TEST(select_case_that_is_zero_never_happens)
     close_two(&q);
 }
 
-/* ---- Cancelled, late, dropped ------------------------------------------------- */
+/* ---- Cancelled, late, dropped -------------------------------------------- */
 
 TEST(select_granted_then_cancelled_has_its_item)
 {
@@ -496,7 +496,7 @@ TEST(select_with_a_deadline)
     close_two(&q);
 }
 
-/* ---- Without memory ------------------------------------------------------------ */
+/* ---- Without memory ------------------------------------------------------ */
 
 struct scene {
     struct coil_coro coro;
@@ -521,8 +521,8 @@ static void feeds(struct coil_coro *co)
             AWAIT(coil_queue_put(my->i % 3 ? my->a : my->b, item(my->i)));
 
     FINALLY;
-        coil_queue_close(my->a);
-        coil_queue_close(my->b);
+        coil_queue_shutdown(my->a);
+        coil_queue_shutdown(my->b);
     }
 }
 
@@ -561,7 +561,7 @@ static int play(void)
     if (err < 0)
         return err;
     struct coil_task *t = coil_spawn(CALL(scene));
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     err = coil_future_error(coil_task_future(t));
     coil_loop_close(loop);
     return err;
@@ -572,7 +572,7 @@ TEST(select_without_memory_loses_nothing)
     test_every_allocation(play);
 }
 
-/* ---- All interleavings ----------------------------------------------------------- */
+/* ---- All interleavings --------------------------------------------------- */
 
 enum { ITEMS = 8 };
 
@@ -668,9 +668,9 @@ static bool act(int action)
         return !coil_future_done(world.future) &&
                coil_future_set_int(world.future, 0);
     case CLOSE:
-        if (coil_queue_closed(&world.b))
+        if (coil_queue_is_shutdown(&world.b))
             return false;
-        coil_queue_close(&world.b);
+        coil_queue_shutdown(&world.b);
         return true;
     default:
         return world.t[action - CANCEL_A] &&

@@ -321,7 +321,7 @@ TEST(semaphore_acquire_with_a_deadline_has_a_permit_or_none)
     }
 }
 
-/* ---- All interleavings ---------------------------------------------------- */
+/* ---- All interleavings --------------------------------------------------- */
 
 enum { TASKS = 3 };
 

@@ -65,7 +65,7 @@ static void check(const struct coil_task_pool *pool, const char *expected)
 {
     char text[64];
     snprintf(text, sizeof text, "%zu %zu %zu", coil_task_pool_running(pool),
-             coil_task_pool_free(pool), coil_task_pool_waiting(pool));
+             coil_task_pool_available(pool), coil_task_pool_waiting(pool));
     CHECK_STR(text, expected);
 }
 
@@ -254,7 +254,7 @@ TEST(task_pool_spawn_that_is_dropped_is_taken_back)
     struct coil_task_pool pool;
     int finals = 0;
     coil_task_pool_init(&pool, 0);
-    coil_drop(coil_task_pool_spawn(&pool, CALL(job, .finals = &finals)));
+    coil_discard(coil_task_pool_spawn(&pool, CALL(job, .finals = &finals)));
     check(&pool, "0 0 1");
     stage_passes(3);
     coil_task_pool_resize(&pool, 1);
@@ -300,7 +300,7 @@ static int play(void)
     if (err < 0)
         return err;
     struct coil_task *t = coil_spawn(CALL(crowd));
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     err = coil_future_error(coil_task_future(t));
     bool job_failed = stage_reported.n > 0;
     stage_reported.n = 0;
@@ -313,7 +313,7 @@ TEST(task_pool_without_memory_has_all_places_back)
     test_every_allocation(play);
 }
 
-/* ---- All interleavings ---------------------------------------------------- */
+/* ---- All interleavings --------------------------------------------------- */
 
 enum { TASKS = 3 };
 
@@ -358,14 +358,14 @@ static bool act(int action)
         world.t[world.started++] = coil_spawn(CALL(asks));
         return true;
     case GROW:
-        if (world.pool.size == 2)
+        if (world.pool.limit == 2)
             return false;
-        coil_task_pool_resize(&world.pool, world.pool.size + 1);
+        coil_task_pool_resize(&world.pool, world.pool.limit + 1);
         return true;
     case SHRINK:
-        if (world.pool.size == 0)
+        if (world.pool.limit == 0)
             return false;
-        coil_task_pool_resize(&world.pool, world.pool.size - 1);
+        coil_task_pool_resize(&world.pool, world.pool.limit - 1);
         return true;
     case CANCEL_ALL:
         if (!world.pool.members)
@@ -382,7 +382,7 @@ static bool act(int action)
 // all places are back and nobody waits.
 static void end(void)
 {
-    if (world.pool.size == 0)
+    if (world.pool.limit == 0)
         coil_task_pool_resize(&world.pool, 1);
     stage_passes(20);
     for (int i = 0; i < world.started; i++) {

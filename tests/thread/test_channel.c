@@ -44,7 +44,7 @@ struct sends {
 static void sends(struct coil_coro *co)
 {
     ASYNC(sends, my) {
-        TRY_AWAIT(my->err, coil_channel_send(my->channel, number(my->n)));
+        TRY_AWAIT(my->err, coil_channel_put(my->channel, number(my->n)));
         trace("s%d:%d", (int)my->n, my->err);
     }
 }
@@ -59,7 +59,7 @@ struct receives {
 static void receives(struct coil_coro *co)
 {
     ASYNC(receives, my) {
-        TRY_AWAIT_TO(my->err, my->item, coil_channel_receive(my->channel));
+        TRY_AWAIT_TO(my->err, my->item, coil_channel_get(my->channel));
         if (my->err)
             trace("r%d:%d", my->id, my->err);
         else
@@ -94,22 +94,22 @@ TEST(channel_now_or_not_at_all)
 {
     void *item = NULL;
     struct coil_channel *ch = channel(2);
-    CHECK_INT(coil_channel_receive_nowait(ch, &item), -EAGAIN);
+    CHECK_INT(coil_channel_get_nowait(ch, &item), -EAGAIN);
     for (int i = 1; i <= 5; i++) { /* round the ring */
-        CHECK_INT(coil_channel_send_nowait(ch, number(i)), 0);
-        CHECK_INT(coil_channel_send_nowait(ch, number(i + 10)), 0);
-        CHECK_INT(coil_channel_send_nowait(ch, number(99)), -EAGAIN);
-        CHECK_INT(coil_channel_receive_nowait(ch, &item), 0);
+        CHECK_INT(coil_channel_put_nowait(ch, number(i)), 0);
+        CHECK_INT(coil_channel_put_nowait(ch, number(i + 10)), 0);
+        CHECK_INT(coil_channel_put_nowait(ch, number(99)), -EAGAIN);
+        CHECK_INT(coil_channel_get_nowait(ch, &item), 0);
         CHECK(item == number(i));
-        CHECK_INT(coil_channel_receive_nowait(ch, &item), 0);
+        CHECK_INT(coil_channel_get_nowait(ch, &item), 0);
         CHECK(item == number(i + 10));
     }
-    CHECK_INT(coil_channel_send_nowait(ch, number(1)), 0);
-    coil_channel_close(ch);
-    coil_channel_close(ch);
-    CHECK_INT(coil_channel_send_nowait(ch, number(1)), COIL_ECLOSED);
-    CHECK_INT(coil_channel_receive_nowait(ch, &item), 0);
-    CHECK_INT(coil_channel_receive_nowait(ch, &item), COIL_EEND);
+    CHECK_INT(coil_channel_put_nowait(ch, number(1)), 0);
+    coil_channel_shutdown(ch);
+    coil_channel_shutdown(ch);
+    CHECK_INT(coil_channel_put_nowait(ch, number(1)), COIL_ECLOSED);
+    CHECK_INT(coil_channel_get_nowait(ch, &item), 0);
+    CHECK_INT(coil_channel_get_nowait(ch, &item), COIL_EEND);
     coil_channel_unref(ch);
     coil_channel_unref(NULL);
     CHECK_INT(items_freed, 0);
@@ -123,7 +123,7 @@ TEST(channel_closed_is_drained)
     SPAWN(sends, .channel = ch, .n = 1);
     SPAWN(sends, .channel = ch, .n = 2);
     stage_passes(1);
-    coil_channel_close(ch);
+    coil_channel_shutdown(ch);
     stage_passes(1);
     CHECK_TRACE("s1:0 s2:-4099");
     SPAWN(receives, .channel = ch, .id = 1);
@@ -136,7 +136,7 @@ TEST(channel_closed_is_drained)
     ch = channel(1);
     SPAWN(receives, .channel = ch, .id = 3);
     stage_passes(1);
-    coil_channel_close(ch);
+    coil_channel_shutdown(ch);
     stage_passes(1);
     CHECK_TRACE("r3:-4096");
     coil_channel_unref(ch);
@@ -147,7 +147,7 @@ TEST(channel_frees_what_is_left_in_it)
 {
     struct coil_channel *ch = channel(3);
     for (int i = 0; i < 3; i++)
-        CHECK_INT(coil_channel_send_nowait(ch, number(i)), 0);
+        CHECK_INT(coil_channel_put_nowait(ch, number(i)), 0);
     coil_channel_unref(coil_channel_ref(ch));
     CHECK_INT(items_freed, 0);
     coil_channel_unref(ch);
@@ -180,17 +180,17 @@ TEST(channel_items_end_with_it)
     SPAWN(reads, .channel = ch, .stop_at = 3);
     stage_passes(1);
     for (int i = 1; i <= 4; i++)
-        coil_channel_send_nowait(ch, number(i));
+        coil_channel_put_nowait(ch, number(i));
     stage_passes(4);
     CHECK_TRACE("1 2 3 end");
     SPAWN(reads, .channel = ch);
     stage_passes(2);
     CHECK_TRACE("4");
-    coil_channel_close(ch);
+    coil_channel_shutdown(ch);
     stage_passes(3);
     CHECK_TRACE("end");
-    coil_future_unref(coil_channel_receive(ch));
-    coil_drop(coil_channel_items(ch));
+    coil_future_unref(coil_channel_get(ch));
+    coil_discard(coil_channel_items(ch));
     stage_close();
     coil_channel_unref(ch);
     CHECK_INT(test_heap_blocks(), 0); /* no reference is left */
@@ -206,10 +206,10 @@ TEST(channel_cancelled_in_line_leaves_it)
     SPAWN(receives, .channel = ch, .id = 2);
     stage_passes(1);
     coil_task_cancel(a);
-    coil_channel_send_nowait(ch, number(7));
+    coil_channel_put_nowait(ch, number(7));
     stage_passes(2);
     CHECK_TRACE("r2=7");
-    coil_channel_send_nowait(ch, number(8));
+    coil_channel_put_nowait(ch, number(8));
     struct coil_task *b = SPAWN(sends, .channel = ch, .n = 9);
     stage_passes(1);
     coil_task_cancel(b);
@@ -229,7 +229,7 @@ TEST(channel_item_granted_to_a_cancelled_receiver_is_delivered)
     struct coil_channel *ch = channel(1);
     struct coil_task *a = SPAWN(receives, .channel = ch, .id = 1);
     stage_passes(1);
-    coil_channel_send_nowait(ch, number(7));
+    coil_channel_put_nowait(ch, number(7));
     coil_task_cancel(a);
     stage_passes(2);
     CHECK_TRACE("r1=7");
@@ -243,16 +243,16 @@ TEST(channel_item_that_nobody_took_is_the_first_again)
     stage_open();
     struct coil_channel *ch = channel(2);
     void *item = NULL;
-    coil_channel_send_nowait(ch, number(1));
-    coil_channel_send_nowait(ch, number(2));
-    struct coil_task *a = coil_spawn(coil_channel_receive(ch));
+    coil_channel_put_nowait(ch, number(1));
+    coil_channel_put_nowait(ch, number(2));
+    struct coil_task *a = coil_spawn(coil_channel_get(ch));
     stage_passes(2);
     CHECK_INT(coil_channel_count(ch), 1);
     coil_task_drop(&a);
-    CHECK_INT(coil_channel_receive_nowait(ch, &item), 0);
+    CHECK_INT(coil_channel_get_nowait(ch, &item), 0);
     CHECK(item == number(1));
 
-    a = coil_spawn(coil_channel_receive(ch));
+    a = coil_spawn(coil_channel_get(ch));
     stage_passes(2);
     SPAWN(receives, .channel = ch, .id = 1);
     stage_passes(1);
@@ -260,11 +260,11 @@ TEST(channel_item_that_nobody_took_is_the_first_again)
     stage_passes(1);
     CHECK_TRACE("r1=2");
 
-    coil_channel_send_nowait(ch, number(3));
-    a = coil_spawn(coil_channel_receive(ch));
+    coil_channel_put_nowait(ch, number(3));
+    a = coil_spawn(coil_channel_get(ch));
     stage_passes(2);
-    coil_channel_send_nowait(ch, number(4));
-    coil_channel_send_nowait(ch, number(5));
+    coil_channel_put_nowait(ch, number(4));
+    coil_channel_put_nowait(ch, number(5));
     coil_task_drop(&a);
     CHECK_INT(items_freed, 1); /* there was no room for it */
     coil_channel_unref(ch);
@@ -278,17 +278,17 @@ TEST(channel_wait_has_a_time_out)
 {
     void *item = number(5);
     struct coil_channel *ch = channel(1);
-    CHECK_INT(coil_channel_receive_wait(ch, &item, COIL_MS(2)), -ETIMEDOUT);
-    CHECK_INT(coil_channel_receive_wait(ch, &item, 0), -ETIMEDOUT);
+    CHECK_INT(coil_channel_get_blocking(ch, COIL_MS(2), &item), -ETIMEDOUT);
+    CHECK_INT(coil_channel_get_blocking(ch, 0, &item), -ETIMEDOUT);
     CHECK(item == number(5));
-    CHECK_INT(coil_channel_send_wait(ch, number(1), 0), 0);
-    CHECK_INT(coil_channel_send_wait(ch, number(2), COIL_MS(2)), -ETIMEDOUT);
-    CHECK_INT(coil_channel_receive_wait(ch, &item, COIL_NEVER), 0);
+    CHECK_INT(coil_channel_put_blocking(ch, number(1), 0), 0);
+    CHECK_INT(coil_channel_put_blocking(ch, number(2), COIL_MS(2)), -ETIMEDOUT);
+    CHECK_INT(coil_channel_get_blocking(ch, COIL_NEVER, &item), 0);
     CHECK(item == number(1));
     CHECK_INT(coil_channel_count(ch), 0);
-    coil_channel_close(ch);
-    CHECK_INT(coil_channel_receive_wait(ch, &item, COIL_NEVER), COIL_EEND);
-    CHECK_INT(coil_channel_send_wait(ch, item, COIL_NEVER), COIL_ECLOSED);
+    coil_channel_shutdown(ch);
+    CHECK_INT(coil_channel_get_blocking(ch, COIL_NEVER, &item), COIL_EEND);
+    CHECK_INT(coil_channel_put_blocking(ch, item, COIL_NEVER), COIL_ECLOSED);
     coil_channel_unref(ch);
 }
 
@@ -301,7 +301,7 @@ static void blocks(struct coil_coro *co)
 {
     ASYNC(blocks, my) {
         void *item;
-        coil_channel_receive_wait(my->channel, &item, COIL_MS(1));
+        coil_channel_get_blocking(my->channel, COIL_MS(1), &item);
     }
 }
 
@@ -325,11 +325,11 @@ static void relay(struct coil_coro *co)
 {
     ASYNC(relay, my) {
         FOR_AWAIT(my->item, coil_channel_items(my->from)) {
-            AWAIT(coil_channel_send(my->to, my->item));
+            AWAIT(coil_channel_put(my->to, my->item));
         }
 
     FINALLY;
-        coil_channel_close(my->to);
+        coil_channel_shutdown(my->to);
     }
 }
 
@@ -355,14 +355,14 @@ TEST(channel_passes_items_from_thread_to_loop_to_loop_to_thread)
         CHECK_INT(pthread_create(&threads[i], NULL, run_relay, &pairs[i]), 0);
     void *item;
     while (got < n) {
-        if (sent < n && coil_channel_send_nowait(ch[0], number(sent)) == 0) {
+        if (sent < n && coil_channel_put_nowait(ch[0], number(sent)) == 0) {
             if (++sent == n)
-                coil_channel_close(ch[0]);
-        } else if (coil_channel_receive_wait(ch[2], &item, COIL_MS(1)) == 0) {
+                coil_channel_shutdown(ch[0]);
+        } else if (coil_channel_get_blocking(ch[2], COIL_MS(1), &item) == 0) {
             CHECK_INT((intptr_t)item, got++); /* in order */
         }
     }
-    CHECK_INT(coil_channel_receive_wait(ch[2], &item, COIL_NEVER), COIL_EEND);
+    CHECK_INT(coil_channel_get_blocking(ch[2], COIL_NEVER, &item), COIL_EEND);
     for (int i = 0; i < 2; i++)
         pthread_join(threads[i], NULL);
     for (int i = 0; i < 3; i++)
@@ -380,9 +380,9 @@ TEST(channel_outlives_the_loop_that_made_it)
     stage_close();
     CHECK_TRACE("s1:0");
     void *item;
-    CHECK_INT(coil_channel_receive_wait(ch, &item, COIL_NEVER), 0);
+    CHECK_INT(coil_channel_get_blocking(ch, COIL_NEVER, &item), 0);
     CHECK(item == number(1));
-    CHECK_INT(coil_channel_receive_wait(ch, &item, 0), -ETIMEDOUT);
+    CHECK_INT(coil_channel_get_blocking(ch, 0, &item), -ETIMEDOUT);
     coil_channel_unref(ch);
 }
 
@@ -392,11 +392,11 @@ TEST(channel_detached_send_ends_with_its_loop)
     for (int i = 0; i < 2; i++) {
         struct coil_channel *ch = channel(1);
         stage_open();
-        CHECK_INT(coil_channel_send_nowait(ch, number(1)), 0);
-        coil_future_detach(coil_channel_send(ch, number(2)));
-        coil_future_detach(coil_channel_send(ch, number(3)));
+        CHECK_INT(coil_channel_put_nowait(ch, number(1)), 0);
+        coil_detach_future(coil_channel_put(ch, number(2)));
+        coil_detach_future(coil_channel_put(ch, number(3)));
         void *item;
-        CHECK_INT(coil_channel_receive_nowait(ch, &item), 0);
+        CHECK_INT(coil_channel_get_nowait(ch, &item), 0);
         stage_close();
         CHECK_INT(items_freed, i * 2 + 1); /* the third */
         coil_channel_unref(ch);
@@ -404,9 +404,9 @@ TEST(channel_detached_send_ends_with_its_loop)
     }
     struct coil_channel *ch = channel(1);
     stage_open();
-    coil_future_detach(coil_channel_receive(ch));
+    coil_detach_future(coil_channel_get(ch));
     stage_close();
-    CHECK_INT(coil_channel_send_nowait(ch, number(1)), 0);
+    CHECK_INT(coil_channel_put_nowait(ch, number(1)), 0);
     CHECK_INT(coil_channel_count(ch), 1);
     coil_channel_unref(ch);
 }
@@ -414,13 +414,13 @@ TEST(channel_detached_send_ends_with_its_loop)
 static void *waits(void *arg)
 {
     void *item;
-    (void)coil_channel_receive_wait(arg, &item, COIL_NEVER);
+    (void)coil_channel_get_blocking(arg, COIL_NEVER, &item);
     return NULL;
 }
 
 static void *waits_to_send(void *arg)
 {
-    (void)coil_channel_send_wait(arg, number(9), COIL_NEVER);
+    (void)coil_channel_put_blocking(arg, number(9), COIL_NEVER);
     return NULL;
 }
 
@@ -442,10 +442,10 @@ TEST(channel_thread_that_is_cancelled_leaves_the_line)
     void *item;
     test_timeout(5);
     cancel_in_line(ch, waits);
-    CHECK_INT(coil_channel_send_nowait(ch, number(1)), 0);
+    CHECK_INT(coil_channel_put_nowait(ch, number(1)), 0);
     CHECK_INT(coil_channel_count(ch), 1);
     cancel_in_line(ch, waits_to_send);
-    CHECK_INT(coil_channel_receive_nowait(ch, &item), 0);
+    CHECK_INT(coil_channel_get_nowait(ch, &item), 0);
     CHECK_INT(coil_channel_count(ch), 0);
     coil_channel_unref(ch);
 }
@@ -464,7 +464,7 @@ static void *send_many(void *arg)
     for (int i = 1; i <= storm.each; i++) {
         seed = seed * 1103515245 + 12345;
         int64_t patience = seed >> 16 & 1 ? COIL_NEVER : COIL_US(50);
-        int err = coil_channel_send_wait(storm.channel, number(i), patience);
+        int err = coil_channel_put_blocking(storm.channel, number(i), patience);
         if (err == 0) {
             atomic_fetch_add(&storm.sent, 1);
             atomic_fetch_add(&storm.sum, i);
@@ -486,8 +486,8 @@ static void *receive_many(void *arg)
     (void)arg;
     void *item;
     int err;
-    while ((err = coil_channel_receive_wait(storm.channel, &item,
-                                            COIL_US(50))) != COIL_EEND)
+    while ((err = coil_channel_get_blocking(storm.channel, COIL_US(50),
+                                            &item)) != COIL_EEND)
         if (err == 0)
             received(item);
     return NULL;
@@ -507,7 +507,7 @@ struct hasty {
 static void hasty(struct coil_coro *co)
 {
     ASYNC(hasty, my) {
-        AWAIT_TO(my->item, coil_channel_receive(storm.channel));
+        AWAIT_TO(my->item, coil_channel_get(storm.channel));
         received(my->item);
     }
 }
@@ -551,7 +551,7 @@ TEST(channel_storm_loses_and_doubles_nothing)
                                  i < 2 ? receive_many : run_stormy, NULL), 0);
     for (int i = 0; i < 3; i++)
         pthread_join(senders[i], NULL);
-    coil_channel_close(storm.channel);
+    coil_channel_shutdown(storm.channel);
     for (int i = 0; i < 4; i++)
         pthread_join(receivers[i], NULL);
     coil_channel_unref(storm.channel);
@@ -574,8 +574,8 @@ static void brief(struct coil_coro *co)
         my->channel = coil_channel_new(1, NULL);
         if (!my->channel)
             FAIL(-ENOMEM);
-        AWAIT(coil_channel_send(my->channel, number(1)));
-        coil_channel_close(my->channel);
+        AWAIT(coil_channel_put(my->channel, number(1)));
+        coil_channel_shutdown(my->channel);
         FOR_AWAIT(my->item, coil_channel_items(my->channel)) {
             CHECK(my->item == number(1));
         }
@@ -600,11 +600,11 @@ TEST(channel_allocates_nothing_in_plain_threads)
     struct coil_channel *ch = channel(1);
     void *item;
     test_forbid_allocations(true);
-    coil_channel_send_wait(ch, number(1), COIL_NEVER);
-    coil_channel_send_wait(ch, number(1), COIL_US(10));
-    coil_channel_receive_wait(ch, &item, COIL_NEVER);
-    coil_channel_receive_wait(ch, &item, COIL_US(10));
-    coil_channel_close(ch);
+    coil_channel_put_blocking(ch, number(1), COIL_NEVER);
+    coil_channel_put_blocking(ch, number(1), COIL_US(10));
+    coil_channel_get_blocking(ch, COIL_NEVER, &item);
+    coil_channel_get_blocking(ch, COIL_US(10), &item);
+    coil_channel_shutdown(ch);
     test_forbid_allocations(false);
     CHECK_INT(test_forbidden_allocations(), 0);
     coil_channel_unref(ch);

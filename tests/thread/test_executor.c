@@ -71,16 +71,16 @@ static struct coil_result stops(void *arg)
 static struct coil_executor *pool(unsigned threads)
 {
     struct coil_executor_options o = COIL_EXECUTOR_OPTIONS_INIT;
-    o.threads = threads;
+    o.threads_limit = threads;
     struct coil_executor *e = coil_executor_new(&o);
     CHECK(e);
     return e;
 }
 
-static struct coil_executor_counters stats_of(struct coil_executor *e)
+static struct coil_executor_stats stats_of(struct coil_executor *e)
 {
-    struct coil_executor_counters stats;
-    coil_executor_stats(e, &stats);
+    struct coil_executor_stats stats;
+    coil_executor_get_stats(e, &stats);
     return stats;
 }
 
@@ -235,7 +235,8 @@ TEST(executor_without_any_thread_fails_the_job)
     struct coil_executor *e = pool(2);
     stage_open();
     threads_refused = 1;
-    CHECK_INT(end_of(coil_spawn(coil_run_in_executor(e, twice, &n))), -EAGAIN);
+    CHECK_INT(end_of(coil_spawn(coil_run_in_executor(e, twice, &n))),
+              COIL_ENOTHREAD);
     CHECK_INT(value_of(coil_spawn(coil_run_in_executor(e, twice, &n))), 8);
     shut_down(e);
     stage_close();
@@ -307,7 +308,7 @@ static struct coil_future *next_job(void *arg)
 static void mapped(struct coil_coro *co)
 {
     ASYNC(mapped, my) {
-        FOR_AWAIT(my->done, coil_map(next_job, my, 3)) {
+        FOR_AWAIT(my->done, coil_map(3, next_job, my)) {
             trace("%d", (int)coil_future_int(coil_task_future(my->done)));
         }
     }
@@ -406,7 +407,7 @@ static struct coil_future *send_parcel(struct coil_executor *e,
 {
     struct parcel *parcel = malloc(sizeof *parcel);
     if (!parcel)
-        return coil_future_nomem();
+        return coil_future_from_nomem();
     *parcel = (struct parcel){ .gate = gate, .n = 4 };
     return coil_run_in_executor_take(e, &(struct coil_job){
         .run = unpack, .arg = parcel, .free_arg = free_an_arg,
@@ -505,7 +506,7 @@ TEST(executor_drops_detached_jobs_in_line_when_the_loop_closes)
     struct coil_executor *e = pool(1);
     stage_open();
     CHECK_INT(coil_set_default_executor(e), 0);
-    coil_future_detach(send_parcel(NULL, &gate));
+    coil_detach_future(send_parcel(NULL, &gate));
     gate_await(&gate, 1);
     stage_close();
     gate_open(&gate, -1);
@@ -515,7 +516,7 @@ TEST(executor_drops_detached_jobs_in_line_when_the_loop_closes)
     gate.open = 0;
     stage_open();
     for (int i = 0; i < 40; i++)
-        coil_future_detach(send_parcel(NULL, &gate));
+        coil_detach_future(send_parcel(NULL, &gate));
     gate_await(&gate, 2);
     stage_close();
     gate_open(&gate, -1);
@@ -623,7 +624,7 @@ DEATH_TEST(executor_job_that_never_ends_keeps_the_loop_from_closing,
            "cannot be closed")
 {
     static struct gate gate = GATE_INIT;
-    struct coil_options options = COIL_OPTIONS_INIT;
+    struct coil_loop_options options = COIL_LOOP_OPTIONS_INIT;
     options.close_ns = COIL_MS(50);
     CHECK_INT(coil_loop_new(&stage_loop, &options), 0);
     coil_spawn(coil_to_thread(stops, &gate));
@@ -798,7 +799,7 @@ TEST(executor_survives_every_failed_allocation)
 TEST(executor_job_mallocs_nothing)
 {
     static char arena[1 << 20];
-    struct coil_options options = COIL_OPTIONS_INIT;
+    struct coil_loop_options options = COIL_LOOP_OPTIONS_INIT;
     options.arena = arena;
     options.arena_bytes = sizeof arena;
     int n = 2;
@@ -866,8 +867,8 @@ TEST(executor_freed_runs_what_was_left_in_line)
     pthread_t thread;
     struct coil_executor *e = pool(1);
     stage_open();
-    coil_future_detach(send_parcel(e, &gate));
-    coil_future_detach(send_parcel(e, &gate));
+    coil_detach_future(send_parcel(e, &gate));
+    coil_detach_future(send_parcel(e, &gate));
     gate_await(&gate, 1);
     stage_close();
     CHECK_INT(stats_of(e).waiting, 1);
@@ -894,7 +895,7 @@ static void in_its_own_thread(coil_job_fn *fn)
 {
     struct coil_executor *e = pool(1);
     stage_open();
-    coil_future_detach(coil_run_in_executor_take(
+    coil_detach_future(coil_run_in_executor_take(
         e, &(struct coil_job){ .run = fn, .arg = e }));
     test_timeout(5);
     for (;;)

@@ -47,7 +47,7 @@ static struct coil_result download(void *arg)
         len += (size_t)n;
     close(fd);
     atomic_fetch_sub(&blocked, 1);
-    CHECK_INT(coil_channel_send_wait(page->arrived, page, COIL_NEVER), 0);
+    CHECK_INT(coil_channel_put_blocking(page->arrived, page, COIL_NEVER), 0);
     return coil_result_int((int64_t)len);
 }
 
@@ -130,14 +130,14 @@ static void crawl(struct coil_coro *co)
 {
     ASYNC(crawl, my) {
         struct coil_executor_options o = COIL_EXECUTOR_OPTIONS_INIT;
-        o.threads = THREADS;
+        o.threads_limit = THREADS;
         my->executor = coil_executor_new(&o);
         my->arrived = coil_channel_new(PAGES, NULL);
         my->pages = calloc(PAGES, sizeof *my->pages);
         CHECK(my->executor && my->arrived && my->pages);
         coil_event_init(&my->site.full);
         struct coil_addr any;
-        CHECK_INT(coil_addr_ip(&any, "127.0.0.1", 0), 0);
+        CHECK_INT(coil_addr_from_ip(&any, "127.0.0.1", 0), 0);
         CHECK_INT(coil_listener_open(&my->listener, &any, 16), 0);
         coil_listener_addr(my->listener, &any);
         my->port = coil_addr_port(&any);
@@ -158,7 +158,7 @@ static void crawl(struct coil_coro *co)
         CHECK(my->ticks >= my->before + 99);
 
         for (my->i = 0; my->i < PAGES; my->i++) {
-            AWAIT_TO(my->page, coil_channel_receive(my->arrived));
+            AWAIT_TO(my->page, coil_channel_get(my->arrived));
             char expected[64];
             snprintf(expected, sizeof expected, "GET /%d\n", my->page->number);
             CHECK_STR(my->page->text, expected);
@@ -255,7 +255,7 @@ static void primes(struct coil_coro *co)
 {
     ASYNC(primes, my) {
         coil_queue_init(&my->results, 4);
-        CHECK_INT(coil_process_pool_new(&my->pool, NULL), 0);
+        CHECK_INT(coil_process_pool_open(&my->pool, NULL), 0);
         for (; my->way < WAYS; my->way++) {
             for (my->i = 0; my->i < PARTS; my->i++)
                 CHECK_INT(START(part, .pool = my->pool,
@@ -303,7 +303,7 @@ struct fatal {
 static void fatal(struct coil_coro *co)
 {
     ASYNC(fatal, my) {
-        CHECK_INT(coil_process_pool_new(&my->pool, NULL), 0);
+        CHECK_INT(coil_process_pool_open(&my->pool, NULL), 0);
         TRY_AWAIT(my->err, coil_process_pool_run(my->pool, dies, NULL, 0, NULL,
                                                  0));
         CHECK_INT(my->err, COIL_EBROKEN);

@@ -348,7 +348,7 @@ TEST(promise_detached_ends_with_its_loop)
     for (int i = 0; i < 2; i++) {
         stage_open();
         struct coil_promise *p = coil_promise_new(free);
-        coil_future_detach(coil_promise_future(p));
+        coil_detach_future(coil_promise_future(p));
         stage_close();
         CHECK(!coil_promise_set(p, coil_result_pointer(malloc(1))));
         CHECK(coil_promise_abandoned(p));

@@ -1,51 +1,52 @@
 // SPDX-License-Identifier: MIT
 // labels: core threads
 /*
- * test_port.c: what other threads hand to a loop, and to one that has closed.
+ * test_remote.c: what other threads hand to a loop, and to one that has closed.
  */
 #include "stage.h"
 
 #include <pthread.h>
-#include <stdlib.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <coil/remote.h>
 
 struct note {
-    struct coil_post post;
+    struct coil_remote_call post;
     int n;
 };
 
-static void noted(struct coil_post *post)
+static void noted(struct coil_remote_call *post)
 {
     trace("%d", ((struct note *)(void *)post)->n);
 }
 
 // One port per loop, and none of its own for a loop that came later.
-TEST(port_is_one_per_loop)
+TEST(remote_is_one_per_loop)
 {
     stage_open();
-    struct coil_port *port = coil_port_here();
+    struct coil_remote *port = coil_remote_current();
     CHECK(port);
-    CHECK(coil_port_here() == port);
-    CHECK(coil_port_is_here(port));
-    coil_port_ref(port);
+    CHECK(coil_remote_current() == port);
+    CHECK(coil_remote_is_current(port));
+    coil_remote_ref(port);
     stage_close();
-    CHECK(!coil_port_is_here(port));
+    CHECK(!coil_remote_is_current(port));
     stage_open();
-    CHECK(coil_port_here() != port);
-    coil_port_unref(port);
+    CHECK(coil_remote_current() != port);
+    coil_remote_unref(port);
     stage_close();
 }
 
-TEST(port_delivers_in_order)
+TEST(remote_delivers_in_order)
 {
     struct note notes[3] = { { .n = 0 }, { .n = 1 }, { .n = 2 } };
     stage_open();
     for (int i = 0; i < 3; i++)
-        CHECK(coil_port_post(coil_port_here(), &notes[i].post, noted));
+        CHECK(coil_remote_call_soon(coil_remote_current(), &notes[i].post,
+                                    noted));
     CHECK_TRACE("");
     stage_passes(1);
     CHECK_TRACE("0 1 2");
@@ -53,54 +54,54 @@ TEST(port_delivers_in_order)
 }
 
 // Nobody may call into a loop that is gone; its owner has to know.
-TEST(port_of_a_closed_loop_refuses)
+TEST(remote_of_a_closed_loop_refuses)
 {
     struct note note = { .n = 1 };
     stage_open();
-    struct coil_port *port = coil_port_ref(coil_port_here());
+    struct coil_remote *port = coil_remote_ref(coil_remote_current());
     stage_close();
-    CHECK(!coil_port_post(port, &note.post, noted));
+    CHECK(!coil_remote_call_soon(port, &note.post, noted));
     CHECK_TRACE("");
-    coil_port_unref(port);
+    coil_remote_unref(port);
 }
 
 // What was promised to be delivered is, though the loop makes no more pass.
-TEST(port_delivers_what_came_before_the_loop_closed)
+TEST(remote_delivers_what_came_before_the_loop_closed)
 {
     struct note note = { .n = 1 };
     stage_open();
-    CHECK(coil_port_post(coil_port_here(), &note.post, noted));
+    CHECK(coil_remote_call_soon(coil_remote_current(), &note.post, noted));
     stage_close();
     CHECK_TRACE("1");
 }
 
 static struct {
-    struct coil_port *port;
+    struct coil_remote *port;
     struct note note;
 } later;
 
-static void expected(struct coil_post *post)
+static void expected(struct coil_remote_call *post)
 {
     noted(post);
     CHECK(coil_loop_closing(coil_loop_current()));
-    coil_port_met(later.port);
+    coil_remote_allow_close(later.port);
 }
 
 static void *post_late(void *arg)
 {
     (void)arg;
     usleep(20000);
-    CHECK(coil_port_post(later.port, &later.note.post, expected));
+    CHECK(coil_remote_call_soon(later.port, &later.note.post, expected));
     return NULL;
 }
 
-TEST(port_holds_the_loop_open_for_what_is_expected)
+TEST(remote_holds_the_loop_open_for_what_is_expected)
 {
     pthread_t thread;
     stage_open();
-    later.port = coil_port_here();
+    later.port = coil_remote_current();
     later.note.n = 7;
-    coil_port_expect(later.port);
+    coil_remote_keep_open(later.port);
     CHECK_INT(pthread_create(&thread, NULL, post_late, NULL), 0);
     CHECK(!coil_loop_closing(stage_loop));
     stage_close();
@@ -108,15 +109,15 @@ TEST(port_holds_the_loop_open_for_what_is_expected)
     pthread_join(thread, NULL);
 }
 
-DEATH_TEST(port_met_unasked_aborts, "more than was expected")
+DEATH_TEST(remote_met_unasked_aborts, "more than was expected")
 {
     stage_open();
-    coil_port_met(coil_port_here());
+    coil_remote_allow_close(coil_remote_current());
 }
 
-DEATH_TEST(port_without_a_loop_aborts, "no loop")
+DEATH_TEST(remote_without_a_loop_aborts, "no loop")
 {
-    coil_port_here();
+    coil_remote_current();
 }
 
 /* ---- Closing ---------------------------------------------------------- */
@@ -141,13 +142,13 @@ TEST(loop_calls_at_close_the_newest_first)
 }
 
 // A child process has no loop, and must not post to its parent's.
-TEST(port_of_the_parent_is_not_the_childs)
+TEST(remote_of_the_parent_is_not_the_childs)
 {
     stage_open();
-    struct coil_port *port = coil_port_here();
+    struct coil_remote *port = coil_remote_current();
     pid_t pid = fork();
     if (pid == 0) {
-        bool ok = !coil_port_is_here(port) && !coil_loop_current();
+        bool ok = !coil_remote_is_current(port) && !coil_loop_current();
         _exit(!ok);
     }
     int status = -1;
@@ -161,12 +162,12 @@ TEST(port_of_the_parent_is_not_the_childs)
 #define POSTERS 4
 
 static struct {
-    struct coil_port *port;
+    struct coil_remote *port;
     atomic_long posted, refused, delivered;
     long each;
 } storm;
 
-static void landed(struct coil_post *post)
+static void landed(struct coil_remote_call *post)
 {
     free(post);
     atomic_fetch_add(&storm.delivered, 1);
@@ -176,9 +177,9 @@ static void *post_many(void *arg)
 {
     (void)arg;
     for (long i = 0; i < storm.each; i++) {
-        struct coil_post *post = malloc(sizeof *post);
+        struct coil_remote_call *post = malloc(sizeof *post);
         CHECK(post);
-        if (coil_port_post(storm.port, post, landed)) {
+        if (coil_remote_call_soon(storm.port, post, landed)) {
             atomic_fetch_add(&storm.posted, 1);
         } else {
             atomic_fetch_add(&storm.refused, 1);
@@ -189,13 +190,13 @@ static void *post_many(void *arg)
 }
 
 // Each post is delivered or refused, never both and never neither.
-TEST(port_loses_nothing_when_the_loop_closes_under_it)
+TEST(remote_loses_nothing_when_the_loop_closes_under_it)
 {
     for (int round = 0; round < (test_is_slow() ? 5 : 40); round++) {
         pthread_t threads[POSTERS];
         long before = atomic_load(&storm.delivered);
         stage_open();
-        storm.port = coil_port_ref(coil_port_here());
+        storm.port = coil_remote_ref(coil_remote_current());
         storm.each = 300;
         for (int i = 0; i < POSTERS; i++)
             CHECK_INT(pthread_create(&threads[i], NULL, post_many, NULL), 0);
@@ -206,27 +207,27 @@ TEST(port_loses_nothing_when_the_loop_closes_under_it)
             pthread_join(threads[i], NULL);
         CHECK_INT(storm.delivered, storm.posted);
         CHECK_INT(storm.posted + storm.refused, (round + 1) * POSTERS * 300);
-        coil_port_unref(storm.port);
+        coil_remote_unref(storm.port);
     }
 }
 
 /* A cancellation that was asked for strikes in write(2), and whatever else. */
 static void *post_cancelled(void *arg)
 {
-    struct coil_post *post = arg;
+    struct coil_remote_call *post = arg;
     pthread_cancel(pthread_self());
-    CHECK(coil_port_post(storm.port, post, landed));
+    CHECK(coil_remote_call_soon(storm.port, post, landed));
     return NULL; /* it may have ended before */
 }
 
 // Or the loop that it was about to wake would wait for it for ever.
-TEST(port_posted_to_by_a_thread_that_is_cancelled)
+TEST(remote_posted_to_by_a_thread_that_is_cancelled)
 {
     pthread_t thread;
     test_timeout(5);
     stage_open();
-    storm.port = coil_port_here();
-    struct coil_post *post = malloc(sizeof *post);
+    storm.port = coil_remote_current();
+    struct coil_remote_call *post = malloc(sizeof *post);
     CHECK_INT(pthread_create(&thread, NULL, post_cancelled, post), 0);
     pthread_join(thread, NULL);
     stage_close();
@@ -238,12 +239,12 @@ static int a_port(void)
     int err = coil_loop_new(&loop, NULL);
     if (err < 0)
         return err;
-    err = coil_port_here() ? 0 : -ENOMEM;
+    err = coil_remote_current() ? 0 : -ENOMEM;
     coil_loop_close(loop);
     return err;
 }
 
-TEST(port_survives_every_failed_allocation)
+TEST(remote_survives_every_failed_allocation)
 {
     test_every_allocation(a_port);
 }
@@ -255,7 +256,9 @@ TEST(future_result_is_taken_and_set_whole)
 {
     stage_open();
     struct coil_result results[] = {
-        coil_result_int(-3), coil_result_double(1.5), coil_result_pointer("p"),
+        coil_result_int(-3),
+        coil_result_double(1.5),
+        coil_result_pointer("p"),
         { .kind = COIL_RESULT_UINT, .value.u = UINT64_MAX },
         coil_result_error_detail(-EIO, 9),
     };

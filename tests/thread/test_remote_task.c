@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // labels: core threads
 /*
- * test_ticket.c: a loop works for threads, which wait, give up, or are not
+ * test_remote_task.c: a loop works for threads, which wait, give up, or are not
  * there any more; and the loop may close at any moment.
  */
 #include "gate.h"
@@ -62,7 +62,7 @@ static struct coil_future *sleeps(void *arg)
 static struct coil_future *fails(void *arg)
 {
     (void)arg;
-    return coil_future_done_with(-EIO, 0);
+    return coil_future_from_error(-EIO, 0);
 }
 
 static struct coil_future *nothing(void *arg)
@@ -71,21 +71,24 @@ static struct coil_future *nothing(void *arg)
     return NULL;
 }
 
-static struct coil_ticket *submit(struct coil_port *port, coil_make_fn *make)
+static struct coil_remote_task *submit(struct coil_remote *port,
+                                       coil_remote_make_fn *make)
 {
     int *n = malloc(sizeof *n);
     CHECK(n);
     *n = 21;
-    return coil_submit(port, &(struct coil_errand){
-        .make = make, .arg = n, .free_arg = free_arg,
-        .free_result = free_result });
+    return coil_remote_spawn(
+        port, &(struct coil_remote_job){ .make = make,
+                                         .arg = n,
+                                         .free_arg = free_arg,
+                                         .free_result = free_result });
 }
 
 /* ---- A loop in another thread ----------------------------------------- */
 
 static struct {
     struct gate gate;
-    struct coil_port *port;
+    struct coil_remote *port;
     pthread_t thread;
 } other = { .gate = GATE_INIT };
 
@@ -96,7 +99,7 @@ struct serve {
 static void serve(struct coil_coro *co)
 {
     ASYNC(serve, my) {
-        other.port = coil_port_ref(coil_port_here());
+        other.port = coil_remote_ref(coil_remote_current());
         gate_pass(&other.gate);
         AWAIT(coil_sleep(COIL_NEVER));
     }
@@ -123,58 +126,58 @@ static struct coil_future *end_main(void *arg)
     while ((t = coil_task_next(t)))
         if (strcmp(coil_task_name(t), "serve") == 0)
             coil_task_cancel(t);
-    return coil_future_done_with(0, 0);
+    return coil_future_from_int(0);
 }
 
 static void other_end(void)
 {
-    struct coil_ticket *t = submit(other.port, end_main);
-    coil_ticket_unref(t);
+    struct coil_remote_task *t = submit(other.port, end_main);
+    coil_remote_task_unref(t);
     pthread_join(other.thread, NULL);
-    coil_port_unref(other.port);
+    coil_remote_unref(other.port);
     other.gate.there = 0;
 }
 
-static struct coil_result result_of(struct coil_ticket *t)
+static struct coil_result result_of(struct coil_remote_task *t)
 {
     struct coil_result r;
-    CHECK_INT(coil_ticket_wait(t, COIL_NEVER, &r), 0);
+    CHECK_INT(coil_remote_task_join(t, COIL_NEVER, &r), 0);
     return r;
 }
 
 /* ---- Waiting ---------------------------------------------------------- */
 
-TEST(ticket_brings_the_result_to_another_thread)
+TEST(remote_task_brings_the_result_to_another_thread)
 {
     other_begin();
-    struct coil_ticket *t = submit(other.port, doubled);
+    struct coil_remote_task *t = submit(other.port, doubled);
     struct coil_result r = result_of(t);
     CHECK_INT(r.kind, COIL_RESULT_POINTER);
     CHECK_INT(*(int *)r.value.p, 42);
-    CHECK(coil_ticket_done(t));
-    CHECK(!coil_ticket_cancel(t));
+    CHECK(coil_remote_task_done(t));
+    CHECK(!coil_remote_task_cancel(t));
     free(r.value.p);
-    coil_ticket_unref(t);
+    coil_remote_task_unref(t);
     CHECK_INT(args_freed, 1);
     CHECK_INT(results_freed, 0);
     t = submit(other.port, fails);
     CHECK_INT(result_of(t).err, -EIO);
-    coil_ticket_unref(t);
+    coil_remote_task_unref(t);
     t = submit(other.port, nothing);
     CHECK_INT(result_of(t).err, -ENOMEM);
-    coil_ticket_unref(t);
-    coil_ticket_unref(NULL);
+    coil_remote_task_unref(t);
+    coil_remote_task_unref(NULL);
     other_end();
     CHECK_INT(args_freed, 4);
 }
 
-TEST(ticket_result_that_nobody_takes_is_freed)
+TEST(remote_task_result_that_nobody_takes_is_freed)
 {
     other_begin();
-    struct coil_ticket *t = submit(other.port, doubled);
-    CHECK_INT(coil_ticket_wait(t, COIL_NEVER, NULL), 0);
-    coil_ticket_unref(t);
-    coil_ticket_unref(submit(other.port, doubled));
+    struct coil_remote_task *t = submit(other.port, doubled);
+    CHECK_INT(coil_remote_task_join(t, COIL_NEVER, NULL), 0);
+    coil_remote_task_unref(t);
+    coil_remote_task_unref(submit(other.port, doubled));
     other_end();
     /* The second was made, or cancelled by the end of the loop. */
     CHECK(results_freed == 1 || results_freed == 2);
@@ -182,19 +185,19 @@ TEST(ticket_result_that_nobody_takes_is_freed)
 }
 
 // A thread that gives up waiting may have it cancelled; the task then ends.
-TEST(ticket_wait_has_a_time_out_and_cancel_ends_the_task)
+TEST(remote_task_wait_has_a_time_out_and_cancel_ends_the_task)
 {
     other_begin();
-    struct coil_ticket *t = submit(other.port, sleeps);
+    struct coil_remote_task *t = submit(other.port, sleeps);
     struct coil_result r = coil_result_int(5);
-    CHECK_INT(coil_ticket_wait(t, COIL_MS(2), &r), -ETIMEDOUT);
-    CHECK_INT(coil_ticket_wait(t, 0, &r), -ETIMEDOUT);
+    CHECK_INT(coil_remote_task_join(t, COIL_MS(2), &r), -ETIMEDOUT);
+    CHECK_INT(coil_remote_task_join(t, 0, &r), -ETIMEDOUT);
     CHECK_INT(r.value.i, 5);
-    CHECK(!coil_ticket_done(t));
-    CHECK(coil_ticket_cancel(t));
-    CHECK(coil_ticket_cancel(t) || coil_ticket_done(t));
+    CHECK(!coil_remote_task_done(t));
+    CHECK(coil_remote_task_cancel(t));
+    CHECK(coil_remote_task_cancel(t) || coil_remote_task_done(t));
     CHECK_INT(result_of(t).err, -ECANCELED);
-    coil_ticket_unref(t);
+    coil_remote_task_unref(t);
     other_end();
 }
 
@@ -203,81 +206,82 @@ static void called(void *arg)
     gate_pass(arg);
 }
 
-TEST(ticket_callback_is_called_once_it_is_done)
+TEST(remote_task_callback_is_called_once_it_is_done)
 {
     struct gate gate = GATE_INIT;
     gate_open(&gate, -1);
     other_begin();
-    struct coil_ticket *t = submit(other.port, fails);
-    coil_ticket_on_done(t, called, &gate);
+    struct coil_remote_task *t = submit(other.port, fails);
+    coil_remote_task_on_done(t, called, &gate);
     gate_await(&gate, 1);
-    coil_ticket_unref(t);
+    coil_remote_task_unref(t);
     t = submit(other.port, fails);
     result_of(t);
-    coil_ticket_on_done(t, called, &gate);
+    coil_remote_task_on_done(t, called, &gate);
     CHECK_INT(gate_there(&gate), 2);
-    coil_ticket_unref(t);
+    coil_remote_task_unref(t);
     other_end();
 }
 
 /* ---- By hand ---------------------------------------------------------- */
 
 // It need not have begun: then `make` is not called at all.
-TEST(ticket_cancelled_before_it_arrives_never_begins)
+TEST(remote_task_cancelled_before_it_arrives_never_begins)
 {
     stage_open();
-    struct coil_ticket *t = submit(coil_port_here(), doubled);
-    CHECK(coil_ticket_cancel(t));
+    struct coil_remote_task *t = submit(coil_remote_current(), doubled);
+    CHECK(coil_remote_task_cancel(t));
     stage_passes(2);
     CHECK_INT(result_of(t).err, -ECANCELED);
     CHECK_INT(stage_tasks(), 0);
     CHECK_INT(args_freed, 1);
-    coil_ticket_unref(t);
+    coil_remote_task_unref(t);
     stage_close();
 }
 
-TEST(ticket_of_a_loop_that_closes_is_refused)
+TEST(remote_task_of_a_loop_that_closes_is_refused)
 {
     stage_open();
-    struct coil_port *port = coil_port_ref(coil_port_here());
-    struct coil_ticket *runs = submit(port, sleeps);
+    struct coil_remote *port = coil_remote_ref(coil_remote_current());
+    struct coil_remote_task *runs = submit(port, sleeps);
     stage_passes(2);
-    struct coil_ticket *late = submit(port, sleeps);
+    struct coil_remote_task *late = submit(port, sleeps);
     stage_close();
     CHECK_INT(result_of(runs).err, -ECANCELED);
     CHECK_INT(result_of(late).err, COIL_ECLOSED);
-    struct coil_ticket *never = submit(port, sleeps);
+    struct coil_remote_task *never = submit(port, sleeps);
     CHECK_INT(result_of(never).err, COIL_ECLOSED);
-    CHECK(!coil_ticket_cancel(never));
+    CHECK(!coil_remote_task_cancel(never));
     CHECK_INT(args_freed, 3);
-    coil_ticket_unref(runs);
-    coil_ticket_unref(late);
-    coil_ticket_unref(never);
-    coil_port_unref(port);
+    coil_remote_task_unref(runs);
+    coil_remote_task_unref(late);
+    coil_remote_task_unref(never);
+    coil_remote_unref(port);
 }
 
-DEATH_TEST(ticket_waited_for_by_its_own_loop_aborts, "its own loop")
+DEATH_TEST(remote_task_waited_for_by_its_own_loop_aborts, "its own loop")
 {
     stage_open();
-    result_of(submit(coil_port_here(), sleeps));
+    result_of(submit(coil_remote_current(), sleeps));
 }
 
-DEATH_TEST(ticket_with_two_callbacks_aborts, "one callback")
+DEATH_TEST(remote_task_with_two_callbacks_aborts, "one callback")
 {
     stage_open();
-    struct coil_ticket *t = submit(coil_port_here(), sleeps);
-    coil_ticket_on_done(t, called, NULL);
-    coil_ticket_on_done(t, called, NULL);
+    struct coil_remote_task *t = submit(coil_remote_current(), sleeps);
+    coil_remote_task_on_done(t, called, NULL);
+    coil_remote_task_on_done(t, called, NULL);
 }
 
-TEST(ticket_without_memory_frees_its_argument)
+TEST(remote_task_without_memory_frees_its_argument)
 {
     stage_open();
-    struct coil_port *port = coil_port_here();
+    struct coil_remote *port = coil_remote_current();
     int *n = malloc(sizeof *n);
     test_fail_allocation(1);
-    struct coil_ticket *t = coil_submit(port, &(struct coil_errand){
-        .make = doubled, .arg = n, .free_arg = free_arg });
+    struct coil_remote_task *t = coil_remote_spawn(
+        port, &(struct coil_remote_job){
+                  .make = doubled, .arg = n, .free_arg = free_arg });
     test_fail_allocation(0);
     CHECK(!t);
     CHECK_INT(args_freed, 1);
@@ -295,13 +299,13 @@ static void *ask_many(void *arg)
     unsigned seed = (unsigned)(uintptr_t)arg;
     for (int i = 0; i < (test_is_slow() ? 100 : 500); i++) {
         seed = seed * 1103515245 + 12345;
-        struct coil_ticket *t = submit(other.port,
-                                       seed >> 16 & 1 ? doubled : sleeps);
+        struct coil_remote_task *t = submit(other.port,
+                                            seed >> 16 & 1 ? doubled : sleeps);
         if (!(seed >> 16 & 1) || seed >> 17 & 1)
-            coil_ticket_cancel(t);
+            coil_remote_task_cancel(t);
         struct coil_result r;
         if (seed >> 18 & 3) {
-            CHECK_INT(coil_ticket_wait(t, COIL_NEVER, &r), 0);
+            CHECK_INT(coil_remote_task_join(t, COIL_NEVER, &r), 0);
             if (r.err) {
                 CHECK(r.err == -ECANCELED || r.err == COIL_ECLOSED);
                 atomic_fetch_add(&errors, 1);
@@ -311,27 +315,27 @@ static void *ask_many(void *arg)
                 atomic_fetch_add(&values, 1);
             }
         }
-        coil_ticket_unref(t);
+        coil_remote_task_unref(t);
     }
     return NULL;
 }
 
 // Closing in the middle of it: no thread hangs and no argument is lost.
-TEST(ticket_storm_while_the_loop_closes)
+TEST(remote_task_storm_while_the_loop_closes)
 {
     pthread_t threads[CLIENTS];
     other_begin();
-    struct coil_port *port = coil_port_ref(other.port);
+    struct coil_remote *port = coil_remote_ref(other.port);
     for (uintptr_t i = 0; i < CLIENTS; i++)
         CHECK_INT(pthread_create(&threads[i], NULL, ask_many, (void *)i), 0);
     usleep(5000);
-    struct coil_ticket *t = submit(other.port, end_main);
+    struct coil_remote_task *t = submit(other.port, end_main);
     for (int i = 0; i < CLIENTS; i++)
         pthread_join(threads[i], NULL);
     pthread_join(other.thread, NULL);
-    coil_ticket_unref(t);
-    coil_port_unref(other.port);
-    coil_port_unref(port);
+    coil_remote_task_unref(t);
+    coil_remote_unref(other.port);
+    coil_remote_unref(port);
     CHECK_INT(args_freed, CLIENTS * (test_is_slow() ? 100 : 500) + 1);
 }
 
@@ -339,7 +343,7 @@ TEST(ticket_storm_while_the_loop_closes)
 
 struct asks_itself {
     struct coil_coro coro;
-    struct coil_ticket *ticket;
+    struct coil_remote_task *ticket;
     struct coil_result result;
 };
 
@@ -352,20 +356,20 @@ static struct coil_future *naps(void *arg)
 static void asks_itself(struct coil_coro *co)
 {
     ASYNC(asks_itself, my) {
-        struct coil_port *port = coil_port_here();
+        struct coil_remote *port = coil_remote_current();
         if (port)
-            my->ticket = coil_submit(port, &(struct coil_errand){
-                .make = naps });
+            my->ticket = coil_remote_spawn(
+                port, &(struct coil_remote_job){ .make = naps });
         if (!my->ticket)
             FAIL(-ENOMEM);
-        while (!coil_ticket_done(my->ticket))
+        while (!coil_remote_task_done(my->ticket))
             AWAIT(coil_sleep(0));
-        coil_ticket_wait(my->ticket, 0, &my->result);
+        coil_remote_task_join(my->ticket, 0, &my->result);
         if (my->result.err)
             FAIL(my->result.err);
 
     FINALLY;
-        coil_ticket_unref(my->ticket);
+        coil_remote_task_unref(my->ticket);
     }
 }
 
@@ -374,7 +378,7 @@ static int ask_itself(void)
     return RUN(asks_itself);
 }
 
-TEST(ticket_survives_every_failed_allocation)
+TEST(remote_task_survives_every_failed_allocation)
 {
     test_every_allocation(ask_itself);
 }
@@ -406,23 +410,24 @@ static struct coil_future *give(void *arg)
 }
 
 // The result is whose the ticket is, and not its task's any more.
-TEST(ticket_result_of_a_coroutine_that_gives)
+TEST(remote_task_result_of_a_coroutine_that_gives)
 {
     stage_open();
     for (int taken = 0; taken < 2; taken++) {
-        struct coil_ticket *t = coil_submit(
-            coil_port_here(),
-            &(struct coil_errand){ .make = give, .free_result = free_given });
-        while (!coil_ticket_done(t))
+        struct coil_remote_task *t = coil_remote_spawn(
+            coil_remote_current(),
+            &(struct coil_remote_job){ .make = give,
+                                       .free_result = free_given });
+        while (!coil_remote_task_done(t))
             coil_loop_pass(stage_loop, COIL_NEVER);
         CHECK_INT(given_freed, 0);
         struct coil_result r;
         if (taken) {
-            CHECK_INT(coil_ticket_wait(t, 0, &r), 0);
+            CHECK_INT(coil_remote_task_join(t, 0, &r), 0);
             memset(r.value.p, 1, 8);
             free_given(r.value.p);
         }
-        coil_ticket_unref(t);
+        coil_remote_task_unref(t);
         CHECK_INT(given_freed, 1);
         given_freed = 0;
     }
@@ -431,29 +436,29 @@ TEST(ticket_result_of_a_coroutine_that_gives)
 
 static void *waits_for_it(void *arg)
 {
-    coil_ticket_wait(arg, COIL_NEVER, NULL);
+    coil_remote_task_join(arg, COIL_NEVER, NULL);
     return NULL;
 }
 
 // The loop that finishes it would wait for the lock for ever.
-TEST(ticket_waited_for_by_a_thread_that_is_cancelled)
+TEST(remote_task_waited_for_by_a_thread_that_is_cancelled)
 {
     pthread_t thread;
     void *end;
     test_timeout(5);
     stage_open();
-    struct coil_ticket *t = coil_submit(
-        coil_port_here(), &(struct coil_errand){ .make = give });
+    struct coil_remote_task *t = coil_remote_spawn(
+        coil_remote_current(), &(struct coil_remote_job){ .make = give });
     CHECK_INT(pthread_create(&thread, NULL, waits_for_it, t), 0);
     usleep(1000);
     pthread_cancel(thread);
     pthread_join(thread, &end);
     CHECK(end == PTHREAD_CANCELED);
-    while (!coil_ticket_done(t))
+    while (!coil_remote_task_done(t))
         coil_loop_pass(stage_loop, COIL_NEVER);
     struct coil_result r;
-    CHECK_INT(coil_ticket_wait(t, 0, &r), 0);
+    CHECK_INT(coil_remote_task_join(t, 0, &r), 0);
     free_given(r.value.p);
-    coil_ticket_unref(t);
+    coil_remote_task_unref(t);
     stage_close();
 }

@@ -22,10 +22,10 @@
 
 #include <coil/channel.h>
 #include <coil/executor.h>
-#include <coil/remote.h>
 #include <coil/promise.h>
-#include <coil/signal.h>
+#include <coil/remote.h>
 #include <coil/remote_task.h>
+#include <coil/signal.h>
 
 #define LOOPS 3
 #define PLAIN 2
@@ -34,7 +34,7 @@ static struct {
     struct coil_channel *channel;
     struct coil_executor *executor;
     pthread_mutex_t lock;
-    struct coil_port *ports[LOOPS];    /* guarded by it; NULL: closed */
+    struct coil_remote *ports[LOOPS];  /* guarded by it; NULL: closed */
     struct coil_promise *promises[16]; /* that somebody is to set */
     atomic_int made, freed, told, asked;
     atomic_bool over;
@@ -73,25 +73,25 @@ static void thing_free(void *thing)
     atomic_fetch_add(&sky.freed, 1);
 }
 
-static struct coil_port *some_port(void)
+static struct coil_remote *some_port(void)
 {
     unsigned i = roll(LOOPS);
     pthread_mutex_lock(&sky.lock);
-    struct coil_port *port = sky.ports[i];
+    struct coil_remote *port = sky.ports[i];
     if (port)
-        coil_port_ref(port);
+        coil_remote_ref(port);
     pthread_mutex_unlock(&sky.lock);
     return port;
 }
 
-static void publish(int i, struct coil_port *port)
+static void publish(int i, struct coil_remote *port)
 {
     pthread_mutex_lock(&sky.lock);
-    struct coil_port *before = sky.ports[i];
-    sky.ports[i] = port ? coil_port_ref(port) : NULL;
+    struct coil_remote *before = sky.ports[i];
+    sky.ports[i] = port ? coil_remote_ref(port) : NULL;
     pthread_mutex_unlock(&sky.lock);
     if (before)
-        coil_port_unref(before);
+        coil_remote_unref(before);
 }
 
 /* Puts one in, takes out what was there. */
@@ -126,7 +126,7 @@ static void sender(struct coil_coro *co)
 {
     ASYNC(sender, my) {
         my->thing = thing_new();
-        AWAIT(coil_channel_send(sky.channel, my->thing));
+        AWAIT(coil_channel_put(sky.channel, my->thing));
         my->thing = NULL;
 
     FINALLY;
@@ -142,7 +142,7 @@ struct receiver {
 static void receiver(struct coil_coro *co)
 {
     ASYNC_GIVES(receiver, my, thing_free) {
-        AWAIT_TO(my->thing, coil_channel_receive(sky.channel));
+        AWAIT_TO(my->thing, coil_channel_get(sky.channel));
         RETURN(my->thing);
     }
 }
@@ -237,7 +237,7 @@ static struct coil_future *anything(void)
     case 4:
         return CALL(hopeful);
     case 5:
-        return coil_signal(SIGUSR1);
+        return coil_wait_signal(SIGUSR1);
     default:
         return coil_sleep(COIL_US(roll(300)));
     }
@@ -247,13 +247,13 @@ static void detach_something(void)
 {
     switch (roll(4)) {
     case 0:
-        coil_future_detach(coil_channel_receive(sky.channel));
+        coil_detach_future(coil_channel_get(sky.channel));
         break;
     case 1:
-        coil_future_detach(parcel());
+        coil_detach_future(parcel());
         break;
     case 2:
-        coil_future_detach(promised());
+        coil_detach_future(promised());
         break;
     default:
         coil_detach(coil_spawn(anything()));
@@ -277,25 +277,26 @@ static void told(void *arg)
 /* Wait for it a little if that is allowed, take it back, or forget it. */
 static void submit(bool may_wait)
 {
-    struct coil_port *port = some_port();
+    struct coil_remote *port = some_port();
     if (!port)
         return;
-    struct coil_ticket *t = coil_submit(
-        port, &(struct coil_errand){ .make = make, .arg = thing_new(),
-                                     .free_arg = thing_free,
-                                     .free_result = thing_free });
+    struct coil_remote_task *t = coil_remote_spawn(
+        port, &(struct coil_remote_job){ .make = make,
+                                         .arg = thing_new(),
+                                         .free_arg = thing_free,
+                                         .free_result = thing_free });
     CHECK(t);
     atomic_fetch_add(&sky.asked, 1);
-    coil_ticket_on_done(t, told, NULL);
+    coil_remote_task_on_done(t, told, NULL);
     struct coil_result r;
     if (may_wait && roll(2) &&
-        coil_ticket_wait(t, COIL_US(roll(400)), &r) == 0 &&
+        coil_remote_task_join(t, COIL_US(roll(400)), &r) == 0 &&
         r.kind == COIL_RESULT_POINTER)
         thing_free(r.value.p);
     if (roll(2))
-        coil_ticket_cancel(t);
-    coil_ticket_unref(t);
-    coil_port_unref(port);
+        coil_remote_task_cancel(t);
+    coil_remote_task_unref(t);
+    coil_remote_unref(port);
 }
 
 /* ---- The loops -------------------------------------------------------- */
@@ -310,7 +311,7 @@ struct weather {
 static void weather(struct coil_coro *co)
 {
     ASYNC(weather, my) {
-        publish(my->self, coil_port_here());
+        publish(my->self, coil_remote_current());
         for (my->left = (int)roll(60); my->left > 0; my->left--) {
             my->i = roll(8);
             switch (roll(6)) {
@@ -353,10 +354,10 @@ static void *run_loop(void *arg)
 {
     int self = (int)((uintptr_t)arg % 16);
     chance = (uint32_t)(uintptr_t)arg * 2654435761u | 1;
-    struct coil_options options = COIL_OPTIONS_INIT;
+    struct coil_loop_options options = COIL_LOOP_OPTIONS_INIT;
     options.on_exception = hush;
     options.close_ns = COIL_SECONDS(200);
-    options.entries = 8;
+    options.sq_entries = 8;
     options.cq_entries = 64;
     while (!atomic_load(&sky.over)) {
         int err = RUN_WITH(&options, weather, .self = self);
@@ -377,13 +378,13 @@ static void *run_plain(void *arg)
         switch (roll(6)) {
         case 0:
             thing = thing_new();
-            if (coil_channel_send_wait(sky.channel, thing,
-                                       COIL_US(roll(300))) < 0)
+            if (coil_channel_put_blocking(sky.channel, thing,
+                                          COIL_US(roll(300))) < 0)
                 thing_free(thing);
             break;
         case 1:
-            if (coil_channel_receive_wait(sky.channel, &thing,
-                                          COIL_US(roll(300))) == 0)
+            if (coil_channel_get_blocking(sky.channel, COIL_US(roll(300)),
+                                          &thing) == 0)
                 thing_free(thing);
             break;
         case 2:
@@ -403,7 +404,7 @@ static void *run_plain(void *arg)
 static void begin(uint32_t seed)
 {
     struct coil_executor_options o = COIL_EXECUTOR_OPTIONS_INIT;
-    o.threads = 2;
+    o.threads_limit = 2;
     sky.executor = coil_executor_new(&o);
     sky.channel = coil_channel_new(2, thing_free);
     atomic_store(&sky.over, false);
@@ -419,7 +420,7 @@ static void end(void)
         sky.promises[i] = NULL;
     }
     coil_executor_free(sky.executor);
-    coil_channel_close(sky.channel);
+    coil_channel_shutdown(sky.channel);
     coil_channel_unref(sky.channel);
     CHECK_INT(sky.made, sky.freed);
     CHECK_INT(sky.asked, sky.told);

@@ -53,7 +53,7 @@ TEST(as_completed_yields_what_is_done_already_in_the_order_given)
     struct coil_task *t[5];
     for (int i = 0; i < 4; i++)
         t[i] = coil_spawn(CALL(work, .id = i, .passes = 4 - i));
-    t[4] = coil_spawn(coil_future_nomem());
+    t[4] = coil_spawn(coil_future_from_nomem());
     stage_passes(10);
     struct coil_task *c = coil_spawn(CALL(completes, .tasks = t, .n = 5));
     stage_passes(2);
@@ -250,12 +250,12 @@ TEST(completions_are_given_to_those_who_wait_in_turn)
     for (int i = 0; i < 4; i++)
         await_next(&c, (const char *[]){ "0", "1", "2", "3" }[i]);
     stage_passes(1);
-    CHECK_INT(coil_completions_left(&c), 3);
+    CHECK_INT(coil_completions_count(&c), 3);
     hand_set(&op[2], 0, 0);
     hand_set(&op[0], -EIO, 0);
     stage_passes(4);
     CHECK_TRACE("c a 0:c 1:a");
-    CHECK_INT(coil_completions_left(&c), 1);
+    CHECK_INT(coil_completions_count(&c), 1);
     hand_set(&op[1], 0, 0);
     stage_passes(4);
     CHECK_TRACE("b 2:b 3:none"); /* n are given, and no more */
@@ -304,7 +304,7 @@ TEST(completions_are_not_lost_to_who_is_cancelled)
     CHECK_INT(stage_run(first), -ECANCELED);
     hand_set(&op, 0, 0);
     stage_passes(2);
-    CHECK_INT(coil_completions_left(&c), 0);
+    CHECK_INT(coil_completions_count(&c), 0);
     coil_task_cancel(second); /* too late: it has it, and says so */
     CHECK_INT(stage_run(second), -ECANCELED);
     CHECK_TRACE("a 2:a");
@@ -324,7 +324,7 @@ TEST(completions_that_are_late_fail_once_each)
     CHECK_INT(coil_completions_init(&c, t, 3, COIL_MS(1)), 0);
     for (int i = 0; i < 4; i++)
         await_next(&c, (const char *[]){ "0", "1", "2", "3" }[i]);
-    while (coil_completions_left(&c))
+    while (coil_completions_count(&c))
         coil_loop_pass(stage_loop, COIL_MS(5));
     stage_passes(2);
     CHECK_TRACE("0:work 1:late 2:late 3:none");
@@ -366,13 +366,13 @@ static void resumes(struct coil_coro *co)
     ASYNC(resumes, my) {
         if (coil_completions_init(&my->c, my->tasks, 3, COIL_NEVER) < 0)
             FAIL(-ENOMEM);
-        FOR_AWAIT(my->task, coil_completions_each(&my->c)) {
+        FOR_AWAIT(my->task, coil_completions_items(&my->c)) {
             trace("%s", coil_task_name(my->task));
             break;
         }
         trace("|");
         AWAIT(coil_sleep(0));
-        FOR_AWAIT(my->task, coil_completions_each(&my->c))
+        FOR_AWAIT(my->task, coil_completions_items(&my->c))
             trace("%s", coil_task_name(my->task));
         trace(".");
     FINALLY;
@@ -417,7 +417,7 @@ static void reads_all(struct coil_coro *co)
         if (coil_completions_init(&my->c, my->tasks, 3, COIL_SECONDS(1)) < 0)
             FAIL(-ENOMEM);
         my->reader = await_next(&my->c, "");
-        FOR_AWAIT(my->task, coil_completions_each(&my->c))
+        FOR_AWAIT(my->task, coil_completions_items(&my->c))
             my->n++;
         AWAIT(my->reader);
     FINALLY;
@@ -432,7 +432,7 @@ TEST(completions_survive_a_cancel_at_every_pass)
         struct coil_task *t = SPAWN(reads_all);
         stage_passes(when);
         coil_task_cancel(t);
-        coil_run_until(stage_loop, t);
+        coil_loop_run_until_complete(stage_loop, t);
         CHECK_INT(stage_tasks(), 0);
         CHECK_INT(stage_timers(), 0);
         stage_trace[0] = '\0';

@@ -24,8 +24,8 @@ TEST(link_calls_one_for_a_value_and_one_for_an_error)
     struct coil_link link[4] = { { .arg = NULL } };
     struct coil_future *f[2] = { coil_future_new(), coil_future_new() };
     for (int i = 0; i < 2; i++) {
-        coil_link_to(&link[2 * i], f[i], well, NULL, "well");
-        coil_link_to(&link[2 * i + 1], f[i], NULL, badly, "badly");
+        coil_link_add(&link[2 * i], f[i], well, NULL, "well");
+        coil_link_add(&link[2 * i + 1], f[i], NULL, badly, "badly");
     }
     coil_future_set_int(f[0], 3);
     coil_future_set_error(f[1], -EIO);
@@ -42,9 +42,9 @@ TEST(link_to_what_is_done_is_called_soon_in_order)
 {
     stage_open();
     struct coil_link a = { .arg = NULL }, b = { .arg = NULL };
-    struct coil_future *f = coil_future_done_with(0, 1);
-    coil_link_to(&a, f, well, badly, "a");
-    coil_link_to(&b, f, well, badly, "b");
+    struct coil_future *f = coil_future_from_int(1);
+    coil_link_add(&a, f, well, badly, "a");
+    coil_link_add(&b, f, well, badly, "b");
     coil_future_unref(f);
     CHECK_TRACE("");
     stage_passes(1);
@@ -57,7 +57,7 @@ TEST(link_to_a_task_is_called_when_it_ends)
     stage_open();
     struct coil_link a = { .arg = NULL };
     struct coil_task *t = coil_spawn(CALL(work, .id = 8, .passes = 2));
-    coil_link_to(&a, coil_task_future(t), well, badly, "a");
+    coil_link_add(&a, coil_task_future(t), well, badly, "a");
     coil_task_drop(&t);
     stage_passes(6);
     CHECK_TRACE("a8");
@@ -70,7 +70,7 @@ TEST(link_without_a_handler_for_an_error_leaves_it_to_be_reported)
     stage_open();
     struct coil_link a = { .arg = NULL };
     struct coil_future *f = coil_future_new();
-    coil_link_to(&a, f, well, NULL, "a");
+    coil_link_add(&a, f, well, NULL, "a");
     coil_future_set_error(f, -EIO);
     coil_future_unref(f);
     stage_passes(1);
@@ -84,19 +84,19 @@ TEST(link_undone_is_not_called)
     stage_open();
     struct coil_link a = { .arg = NULL }, b = { .arg = NULL };
     struct coil_future *f = coil_future_new();
-    CHECK(!coil_unlink(&a));
-    coil_link_to(&a, f, well, badly, "a");
-    coil_link_to(&b, f, well, badly, "b");
-    CHECK(coil_unlink(&a));
+    CHECK(!coil_link_remove(&a));
+    coil_link_add(&a, f, well, badly, "a");
+    coil_link_add(&b, f, well, badly, "b");
+    CHECK(coil_link_remove(&a));
     coil_future_set_int(f, 1);
-    CHECK(coil_unlink(&b)); /* also when the call is on its way */
+    CHECK(coil_link_remove(&b)); /* also when the call is on its way */
     stage_passes(1);
     CHECK_TRACE("");
-    CHECK(!coil_unlink(&b));
-    coil_link_to(&a, f, well, badly, "a"); /* and it may be used again */
+    CHECK(!coil_link_remove(&b));
+    coil_link_add(&a, f, well, badly, "a"); /* and it may be used again */
     stage_passes(1);
     CHECK_TRACE("a1");
-    CHECK(!coil_unlink(&a));
+    CHECK(!coil_link_remove(&a));
     coil_future_unref(f);
     stage_close();
 }
@@ -104,7 +104,7 @@ TEST(link_undone_is_not_called)
 static void again(struct coil_future *done, void *arg)
 {
     well(done, "again");
-    coil_link_to(arg, done, well, badly, "later");
+    coil_link_add(arg, done, well, badly, "later");
 }
 
 // The link is the caller's again before its call is made.
@@ -112,8 +112,8 @@ TEST(link_may_be_made_again_in_its_own_call)
 {
     stage_open();
     struct coil_link a = { .arg = NULL };
-    struct coil_future *f = coil_future_done_with(0, 1);
-    coil_link_to(&a, f, again, badly, &a);
+    struct coil_future *f = coil_future_from_int(1);
+    coil_link_add(&a, f, again, badly, &a);
     coil_future_unref(f);
     stage_passes(1);
     CHECK_TRACE("again1");
@@ -127,6 +127,6 @@ DEATH_TEST(link_in_use_aborts, "a handle is in use already")
     stage_open();
     struct coil_link a = { .arg = NULL };
     struct coil_future *f = coil_future_new();
-    coil_link_to(&a, f, well, badly, "a");
-    coil_link_to(&a, f, well, badly, "a");
+    coil_link_add(&a, f, well, badly, "a");
+    coil_link_add(&a, f, well, badly, "a");
 }

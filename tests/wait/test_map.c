@@ -19,10 +19,9 @@ struct maps {
 static void maps(struct coil_coro *co)
 {
     ASYNC(maps, my) {
-        FOR_AWAIT(my->task, my->ordered
-                                ? coil_map(next, my->source, my->limit)
-                                : coil_map_unordered(next, my->source,
-                                                     my->limit)) {
+        FOR_AWAIT(my->task, my->ordered ? coil_map(my->limit, next, my->source)
+                                        : coil_map_unordered(my->limit, next,
+                                                             my->source)) {
             CHECK(coil_task_done(my->task));
             TRY_AWAIT_TO(my->err, my->id, my->task);
             if (!my->quiet)
@@ -100,8 +99,8 @@ static void checks_lazy(struct coil_coro *co)
 {
     ASYNC(checks_lazy, my) {
         FOR_AWAIT(my->task, my->ordered
-                                ? coil_map(next, my->source, 3)
-                                : coil_map_unordered(next, my->source, 3)) {
+                                ? coil_map(3, next, my->source)
+                                : coil_map_unordered(3, next, my->source)) {
             my->read++;
             for (my->i = 0; my->i < 10; my->i++)
                 AWAIT(coil_sleep(0));
@@ -132,7 +131,7 @@ TEST(map_that_is_dropped_never_asks_its_source)
 {
     stage_open();
     struct source s = { .n = 9 };
-    coil_drop(coil_map(next, &s, 3));
+    coil_discard(coil_map(3, next, &s));
     stage_passes(3);
     CHECK_INT(s.asked, 0);
     stage_close();
@@ -246,7 +245,7 @@ struct skims {
 static void skims(struct coil_coro *co)
 {
     ASYNC(skims, my) {
-        FOR_AWAIT(my->task, coil_map_unordered(next, my->source, 2)) {
+        FOR_AWAIT(my->task, coil_map_unordered(2, next, my->source)) {
         }
     }
 }
@@ -267,11 +266,11 @@ static struct coil_future *any_future(struct source *s, int i)
     (void)s;
     switch (i % 4) {
     case 0:
-        return coil_future_done_with(0, i);
+        return coil_future_from_int(i);
     case 1:
-        return coil_future_nomem();
+        return coil_future_from_nomem();
     case 2:
-        return coil_future_done_with(-EIO, 0);
+        return coil_future_from_error(-EIO, 0);
     default:
         return CALL(work, .id = i);
     }
@@ -303,7 +302,7 @@ struct fails_to_map {
 static void fails_to_map(struct coil_coro *co)
 {
     ASYNC(fails_to_map, my) {
-        FOR_AWAIT(my->task, coil_map_unordered(next, my->source, my->limit))
+        FOR_AWAIT(my->task, coil_map_unordered(my->limit, next, my->source))
             trace("not here");
         trace("nor here");
     }
@@ -364,11 +363,11 @@ TEST(map_of_many_takes_the_memory_of_few)
         struct coil_task *t = coil_spawn(
             CALL(maps, .source = &s, .limit = 100, .ordered = ordered,
                  .quiet = true));
-        struct coil_stats stats;
+        struct coil_loop_stats stats;
         size_t most = 0;
         while (!coil_task_done(t)) {
             coil_loop_pass(stage_loop, COIL_NEVER);
-            coil_loop_stats(stage_loop, &stats);
+            coil_loop_get_stats(stage_loop, &stats);
             most = stats.memory > most ? stats.memory : most;
         }
         CHECK_INT(coil_future_int(coil_task_future(t)), n);
@@ -568,7 +567,8 @@ TEST(map_over_a_generator_that_is_never_asked_runs_its_finally)
 {
     stage_open();
     struct source s = { .n = 9 };
-    coil_drop(coil_map_over(CALL(calls, .source = &s, .closed_only = true), 3));
+    coil_discard(
+        coil_map_over(CALL(calls, .source = &s, .closed_only = true), 3));
     stage_passes(4);
     CHECK_TRACE("~calls");
     struct coil_task *t = SPAWN(maps_over, .source = &s, .limit = 0,
@@ -614,7 +614,7 @@ static int over_both(void)
         struct coil_task *t = SPAWN(maps_over, .source = &s, .limit = 2,
                                     .ordered = ordered, .pause = 1,
                                     .quiet = true);
-        CHECK_INT(coil_run_until(stage_loop, t), 0);
+        CHECK_INT(coil_loop_run_until_complete(stage_loop, t), 0);
         err = coil_future_error(coil_task_future(t));
         CHECK_INT(s.running, 0);
         coil_task_drop(&t);

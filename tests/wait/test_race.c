@@ -224,7 +224,7 @@ TEST(race_that_is_dropped_leaves_the_tasks_alone)
 {
     stage_open();
     struct coil_task *a = coil_spawn(CALL(work, .passes = 3));
-    coil_drop(coil_race(&a, 1));
+    coil_discard(coil_race(&a, 1));
     CHECK_INT(stage_run(a), 0);
     stage_close();
 }
@@ -255,9 +255,9 @@ TEST(staggered_race_begins_the_next_when_one_has_failed)
     stage_open();
     struct calls c = { .n = 3 };
     int errors[3];
-    struct coil_race_log log = { .errors = errors, .room = 3 };
+    struct coil_race_log log = { .errors = errors, .errors_n = 3 };
     struct coil_task *r = await(
-        coil_staggered_race(next_call, &c, COIL_NEVER, &log));
+        coil_staggered_race(COIL_NEVER, &log, next_call, &c));
     stage_passes(5);
     CHECK_TRACE("(a");
     hand_set(&c.op[0], -EIO, 0);
@@ -286,9 +286,9 @@ TEST(staggered_race_begins_the_next_after_the_delay)
     stage_open();
     struct calls c = { .n = 3, .op = { [0].on_cancel = HAND_LINGERS } };
     int errors[3];
-    struct coil_race_log log = { .errors = errors, .room = 3 };
+    struct coil_race_log log = { .errors = errors, .errors_n = 3 };
     struct coil_task *r = await(
-        coil_staggered_race(next_call, &c, COIL_MS(1), &log));
+        coil_staggered_race(COIL_MS(1), &log, next_call, &c));
     pass_until(&c.op[2].started, 1);
     CHECK_TRACE("(a (b (c");
     hand_set(&c.op[1], 0, 7);
@@ -314,7 +314,7 @@ TEST(staggered_race_waits_out_the_delay_when_an_older_one_fails)
     struct calls c = { .n = 3 };
     int64_t began = coil_now(), delay = COIL_MS(20);
     struct coil_task *r = await(
-        coil_staggered_race(next_call, &c, delay, NULL));
+        coil_staggered_race(delay, NULL, next_call, &c));
     pass_until(&c.op[1].started, 1);
     hand_set(&c.op[0], -EIO, 0);
     while (c.asked == 2)
@@ -334,7 +334,7 @@ TEST(staggered_race_without_delay_begins_all_at_once)
         stage_open();
         struct calls c = { .n = 3 };
         struct coil_task *r = await(
-            coil_staggered_race(next_call, &c, delays[i], NULL));
+            coil_staggered_race(delays[i], NULL, next_call, &c));
         stage_passes(2);
         CHECK_TRACE("(a (b (c");
         hand_set(&c.op[2], 0, 3);
@@ -349,9 +349,9 @@ TEST(staggered_race_that_all_lose_fails_and_tells_each_error)
     stage_open();
     struct calls c = { .n = 3 };
     int errors[2] = { 1, 1 };
-    struct coil_race_log log = { .errors = errors, .room = 2 };
+    struct coil_race_log log = { .errors = errors, .errors_n = 2 };
     struct coil_task *r = await(
-        coil_staggered_race(next_call, &c, COIL_NEVER, &log));
+        coil_staggered_race(COIL_NEVER, &log, next_call, &c));
     for (int i = 0; i < 3; i++) {
         static const int err[] = { -ECANCELED, -EIO, -EPIPE };
         stage_passes(4);
@@ -371,7 +371,7 @@ TEST(staggered_race_of_nothing_is_an_error)
 {
     stage_open();
     struct calls c = { .n = 0 };
-    stage_run(await(coil_staggered_race(next_call, &c, 0, NULL)));
+    stage_run(await(coil_staggered_race(0, NULL, next_call, &c)));
     CHECK_TRACE("=-22");
     stage_close();
 }
@@ -381,11 +381,11 @@ static struct coil_future *done_call(void *arg)
     int *n = arg;
     switch ((*n)++) {
     case 0:
-        return coil_future_nomem();
+        return coil_future_from_nomem();
     case 1:
-        return coil_future_done_with(-EIO, 0);
+        return coil_future_from_error(-EIO, 0);
     case 2:
-        return coil_future_done_with(0, 6);
+        return coil_future_from_int(6);
     default:
         return NULL;
     }
@@ -396,8 +396,8 @@ TEST(staggered_race_of_what_is_done_already)
 {
     stage_open();
     int n = 0, errors[3];
-    struct coil_race_log log = { .errors = errors, .room = 3 };
-    stage_run(await(coil_staggered_race(done_call, &n, COIL_NEVER, &log)));
+    struct coil_race_log log = { .errors = errors, .errors_n = 3 };
+    stage_run(await(coil_staggered_race(COIL_NEVER, &log, done_call, &n)));
     CHECK_TRACE("=6");
     CHECK_INT(errors[0], -ENOMEM);
     CHECK_INT(errors[1], -EIO);
@@ -410,9 +410,9 @@ TEST(staggered_race_cancelled_cancels_and_awaits_all)
     stage_open();
     struct calls c = { .n = 3, .op = { [0].on_cancel = HAND_LINGERS } };
     int errors[3];
-    struct coil_race_log log = { .errors = errors, .room = 3, .winner = 1 };
+    struct coil_race_log log = { .errors = errors, .errors_n = 3, .winner = 1 };
     struct coil_task *r = await(
-        coil_staggered_race(next_call, &c, COIL_MS(1), &log));
+        coil_staggered_race(COIL_MS(1), &log, next_call, &c));
     pass_until(&c.op[1].started, 1);
     coil_task_cancel(r);
     stage_passes(4);
@@ -432,7 +432,7 @@ TEST(staggered_race_cancelled_in_the_pass_in_which_it_was_won)
     stage_open();
     struct calls c = { .n = 1 };
     struct hand then = { 0 };
-    struct coil_future *f = coil_staggered_race(next_call, &c, 0, NULL);
+    struct coil_future *f = coil_staggered_race(0, NULL, next_call, &c);
     struct coil_task *r = coil_spawn(CALL(awaits, .what = f, .then = &then));
     stage_passes(3);
     hand_set(&c.op[0], 0, 8);
@@ -487,9 +487,9 @@ static void takes(struct coil_coro *co)
     ASYNC(takes, my) {
         if (my->takes)
             AWAIT_TO(my->memory,
-                     coil_staggered_race(next_giver, &my->n, 0, NULL));
+                     coil_staggered_race(0, NULL, next_giver, &my->n));
         else
-            AWAIT(coil_staggered_race(next_giver, &my->n, 0, NULL));
+            AWAIT(coil_staggered_race(0, NULL, next_giver, &my->n));
     FINALLY;
         free(my->memory);
     }
@@ -506,7 +506,7 @@ TEST(staggered_race_disposes_of_what_the_losers_give)
             struct coil_task *t = SPAWN(takes, .takes = how);
             stage_passes(when);
             coil_task_cancel(t);
-            coil_run_until(stage_loop, t);
+            coil_loop_run_until_complete(stage_loop, t);
             struct takes *frame = coil_task_frame(t);
             CHECK(freed <= 3);
             if (when > 6)
@@ -545,9 +545,9 @@ static void races(struct coil_coro *co)
         my->source.n = 3;
         my->source.passes = some_passes;
         my->source.err = first_fails;
-        AWAIT(coil_staggered_race(next, &my->source, my->delay_ns, NULL));
+        AWAIT(coil_staggered_race(my->delay_ns, NULL, next, &my->source));
         my->source.asked = 0;
-        AWAIT(coil_staggered_race(next, &my->source, COIL_NEVER, NULL));
+        AWAIT(coil_staggered_race(COIL_NEVER, NULL, next, &my->source));
     FINALLY;
         CHECK(my->source.begun <= my->source.over);
         trace("finally");
@@ -564,7 +564,7 @@ TEST(race_survives_a_cancel_at_every_pass)
             coil_task_cancel(t);
             stage_passes(again);
             coil_task_cancel(t);
-            coil_run_until(stage_loop, t);
+            coil_loop_run_until_complete(stage_loop, t);
             CHECK_TRACE("finally");
             CHECK_INT(stage_tasks(), 0);
             CHECK_INT(stage_timers(), 0);
@@ -617,7 +617,7 @@ static void *run_races_down(void *arg)
     for (int i = 0; i < 20010; i++)
         coil_loop_pass(loop, 0);
     coil_task_cancel(t);
-    CHECK_INT(coil_run_until(loop, t), 0);
+    CHECK_INT(coil_loop_run_until_complete(loop, t), 0);
     CHECK_INT(coil_future_error(coil_task_future(t)), -ECANCELED);
     coil_loop_close(loop);
     return arg;

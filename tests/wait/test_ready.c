@@ -51,8 +51,7 @@ static void starts(struct coil_coro *co)
         my->server = SPAWN(serve, .ready = coil_future_ref(my->ready),
                            .listens = my->listens, .serves = my->serves,
                            .fails = my->fails, .silent = my->silent);
-        TRY_AWAIT_TO(my->err, my->port,
-                     coil_until_ready(my->server, my->ready));
+        TRY_AWAIT_TO(my->err, my->port, coil_wait_ready(my->server, my->ready));
         trace("%d %d %u", my->err, my->port, (unsigned)coil_last_detail());
         if (my->err)
             FAIL(my->err);
@@ -152,7 +151,7 @@ TEST(ready_counts_though_the_task_has_failed_meanwhile)
     struct coil_future *ready = coil_future_new();
     struct coil_task *t = coil_spawn(CALL(at_once,
                                           .ready = coil_future_ref(ready)));
-    struct coil_task *w = coil_spawn(coil_until_ready(t, ready));
+    struct coil_task *w = coil_spawn(coil_wait_ready(t, ready));
     CHECK_INT(stage_run(w), 0);
     CHECK_INT(coil_future_int(coil_task_future(w)), 1);
     CHECK_INT(coil_future_error(coil_task_future(t)), -EIO);
@@ -165,7 +164,7 @@ TEST(ready_never_awaited_gives_all_back)
     struct coil_future *ready = coil_future_new();
     struct coil_task *t = coil_spawn(CALL(at_once,
                                           .ready = coil_future_ref(ready)));
-    coil_drop(coil_until_ready(t, ready));
+    coil_discard(coil_wait_ready(t, ready));
     CHECK_INT(stage_run(t), -EIO);
     stage_close();
 }
@@ -186,7 +185,7 @@ static int ready_allocations(void)
         if (serves.flying)
             hand_set(&serves, 0, 0);
     }
-    err = coil_run_until(loop, t);
+    err = coil_loop_run_until_complete(loop, t);
     if (err == 0)
         err = coil_future_error(coil_task_future(t));
     coil_loop_close(loop);

@@ -23,7 +23,7 @@ TEST(shield_gives_what_the_inner_ends_with)
     CHECK_INT(stage_run(await(coil_shield(f))), 0);
     f = CALL(work, .err = -EIO, .passes = 2);
     CHECK_INT(stage_run(await(coil_shield(f))), 0);
-    f = coil_future_nomem();
+    f = coil_future_from_nomem();
     CHECK_INT(stage_run(await(coil_shield(f))), 0);
     CHECK_TRACE("=3 =4 =-5 =-12");
     stage_close();
@@ -263,9 +263,9 @@ TEST(shield_that_is_dropped_leaves_a_task_alone_and_drops_a_future)
     struct hand op = { 0 };
     int begun = 0, over = 0;
     struct coil_task *a = stay("a", &op);
-    coil_drop(coil_shield(a));
+    coil_discard(coil_shield(a));
     struct coil_future *f = CALL(work, .begun = &begun, .over = &over);
-    coil_drop(coil_shield(f));
+    coil_discard(coil_shield(f));
     stage_passes(3);
     CHECK_INT(op.cancels, 0);
     CHECK_INT(begun, 0);
@@ -410,7 +410,7 @@ TEST(shield_survives_a_cancel_at_every_pass)
         struct coil_task *t = SPAWN(shields);
         stage_passes(when);
         coil_task_cancel(t);
-        CHECK_INT(coil_run_until(stage_loop, t), 0);
+        CHECK_INT(coil_loop_run_until_complete(stage_loop, t), 0);
         CHECK_TRACE("finally");
         stage_passes(8);
         CHECK_INT(stage_tasks(), 0);

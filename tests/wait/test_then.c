@@ -16,7 +16,7 @@
 static struct coil_future *plus_one(struct coil_future *done, void *arg)
 {
     trace("%s%d", arg ? (const char *)arg : "", (int)coil_future_int(done));
-    return coil_future_done_with(0, coil_future_int(done) + 1);
+    return coil_future_from_int(coil_future_int(done) + 1);
 }
 
 static struct coil_future *breaks(struct coil_future *done, void *arg)
@@ -24,14 +24,14 @@ static struct coil_future *breaks(struct coil_future *done, void *arg)
     int *err = arg;
     (void)done;
     trace("breaks");
-    return coil_future_done_with(*err, 0);
+    return coil_future_from_error(*err, 0);
 }
 
 static struct coil_future *mends(struct coil_future *done, void *arg)
 {
     (void)arg;
     trace("mends%d", coil_future_error(done));
-    return coil_future_done_with(0, 100);
+    return coil_future_from_int(100);
 }
 
 static struct coil_future *goes_on(struct coil_future *done, void *arg)
@@ -196,7 +196,7 @@ TEST(then_is_lazy_and_dropped_as_a_whole)
     f = coil_then(f, plus_one, NULL);
     f = coil_catch(f, mends, NULL);
     stage_passes(5);
-    coil_drop(f);
+    coil_discard(f);
     stage_passes(5);
     CHECK_INT(begun, 0);
     CHECK_INT(over, 1); /* its FINALLY */
@@ -259,7 +259,7 @@ TEST(then_keeps_a_task_from_when_it_is_made)
     t = coil_spawn(CALL(work, .id = 1));
     f = coil_then(t, plus_one, "a");
     coil_task_drop(&t);
-    coil_drop(f);
+    coil_discard(f);
     stage_close();
 }
 
@@ -303,7 +303,7 @@ enum { LONG = 5000 };
 static struct coil_future *counts(struct coil_future *done, void *arg)
 {
     (void)arg;
-    return coil_future_done_with(0, coil_future_int(done) + 1);
+    return coil_future_from_int(coil_future_int(done) + 1);
 }
 
 // However long: the C stack holds one step; to drop and to cancel it, too.
@@ -316,7 +316,7 @@ TEST(then_chains_may_be_long)
         for (int i = 0; i < LONG; i++)
             f = coil_then(f, counts, NULL);
         if (how == 0) {
-            coil_drop(f);
+            coil_discard(f);
             stage_passes(3 * LONG);
             CHECK_INT(stage_tasks(), 0);
             continue;
@@ -489,7 +489,7 @@ static struct coil_future *frees(struct coil_future *done, void *arg)
 {
     (void)arg;
     free(coil_future_pointer(done));
-    return coil_future_done_pointer(&freed);
+    return coil_future_from_pointer(&freed);
 }
 
 struct takes {
@@ -545,7 +545,7 @@ TEST(finally_is_called_however_it_ends)
     stage_passes(3);
     coil_task_cancel(t);
     CHECK_INT(stage_run(t), -ECANCELED);
-    coil_drop(coil_finally(CALL(work), cleans, "dropped"));
+    coil_discard(coil_finally(CALL(work), cleans, "dropped"));
     stage_passes(3);
     CHECK_TRACE("well =2 badly =-5 a cancelled dropped");
     stage_close();
@@ -621,7 +621,7 @@ TEST(chain_that_is_dropped_cancels_both)
     int begun = 0, over = 0;
     struct coil_future *dst = coil_future_new();
     struct coil_future *f = CALL(work, .begun = &begun, .over = &over);
-    coil_drop(coil_chain(f, dst));
+    coil_discard(coil_chain(f, dst));
     stage_passes(3);
     CHECK(coil_future_cancelled(dst));
     CHECK_INT(begun, 0);
@@ -705,7 +705,7 @@ TEST(then_survives_a_cancel_at_every_pass)
             coil_task_cancel(t);
             stage_passes(again);
             coil_task_cancel(t);
-            coil_run_until(stage_loop, t);
+            coil_loop_run_until_complete(stage_loop, t);
             struct chains *frame = coil_task_frame(t);
             CHECK_INT(frame->n, 0);
             CHECK_TRACE("finally");

@@ -233,8 +233,8 @@ struct gathers_again {
 
 static size_t memory_taken(void)
 {
-    struct coil_stats stats;
-    coil_loop_stats(coil_loop_current(), &stats);
+    struct coil_loop_stats stats;
+    coil_loop_get_stats(coil_loop_current(), &stats);
     return stats.memory;
 }
 
@@ -325,7 +325,7 @@ TEST(gather_that_is_dropped_leaves_the_tasks_alone)
     stage_open();
     struct hand op = { 0 };
     struct coil_task *a = stay("a", &op);
-    coil_drop(coil_gather(&a, 1));
+    coil_discard(coil_gather(&a, 1));
     stage_passes(2);
     CHECK_INT(op.cancels, 0);
     hand_set(&op, 0, 1);
@@ -339,7 +339,7 @@ TEST(gather_with_a_failed_spawn_fails_for_want_of_memory)
     stage_open();
     struct hand op = { 0 };
     struct coil_task *t[] = { stay("a", &op),
-                              coil_spawn(coil_future_nomem()) };
+                              coil_spawn(coil_future_from_nomem()) };
     CHECK_INT(stage_run(await(coil_gather(t, 2))), 0);
     CHECK_TRACE("=-12");
     stage_close();
@@ -355,7 +355,7 @@ TEST(gather_settled_waits_for_all_and_counts_failures)
         coil_spawn(CALL(work, .passes = 3, .err = -EIO)),
         coil_spawn(CALL(work, .passes = 1)),
         coil_spawn(CALL(work, .passes = 2, .err = -ECANCELED)),
-        coil_spawn(coil_future_nomem()),
+        coil_spawn(coil_future_from_nomem()),
     };
     CHECK_INT(stage_run(await(coil_gather_settled(t, 4))), 0);
     CHECK_TRACE("=3");
@@ -828,9 +828,9 @@ TEST(gather_takes_the_results_that_calls_gave_at_once)
 {
     stage_open();
     size_t before = test_heap_blocks();
-    struct coil_future *f[] = { coil_future_done_with(0, 5),
+    struct coil_future *f[] = { coil_future_from_int(5),
                                 coil_future_from_error(-EIO, 17),
-                                coil_future_done_pointer(&stage_loop),
+                                coil_future_from_pointer(&stage_loop),
                                 CALL(work, .id = 1) };
     struct coil_task *g = await(coil_gather(f, 4));
     CHECK_INT(stage_run(g), 0);
@@ -997,7 +997,7 @@ TEST(gather_takes_what_has_not_begun_and_borrows_the_rest)
 TEST(gather_of_futures_with_one_without_memory_fails)
 {
     stage_open();
-    struct coil_future *f[] = { coil_future_new(), coil_future_nomem() };
+    struct coil_future *f[] = { coil_future_new(), coil_future_from_nomem() };
     struct coil_task *g = await(coil_gather(f, 2));
     CHECK_INT(stage_run(g), 0);
     CHECK_TRACE("=-12");
@@ -1012,7 +1012,7 @@ TEST(gather_settled_of_futures_waits_for_all_and_counts_failures)
     stage_open();
     struct coil_future *f[4];
     make_plain(f, 3);
-    f[3] = coil_future_nomem();
+    f[3] = coil_future_from_nomem();
     struct coil_task *g = await(coil_gather_settled(f, 4));
     stage_passes(1);
     coil_future_set_error(f[1], -EIO);
@@ -1189,7 +1189,7 @@ TEST(wait_for_futures_holds_references_of_its_own)
             : way == 2 ? coil_wait(&f, 1, COIL_ALL_COMPLETED, COIL_NEVER)
                        : coil_wait(&f, 1, COIL_FIRST_SUCCESS, 0);
         CHECK_INT(f->refs, 2);
-        coil_drop(w);
+        coil_discard(w);
         CHECK_INT(f->refs, 1);
         struct coil_task *t = await(
             way == 0   ? coil_gather(&f, 1)
@@ -1234,8 +1234,8 @@ TEST(cancel_and_wait_for_futures_ends_when_all_have_ended)
     stage_open();
     struct hand op = { .on_cancel = HAND_LINGERS };
     struct coil_future *f[] = { coil_future_new(), hand_op(&op),
-                                coil_future_done_with(0, 6),
-                                coil_future_nomem() };
+                                coil_future_from_int(6),
+                                coil_future_from_nomem() };
     struct coil_task *owner = coil_spawn(coil_future_ref(f[1]));
     stage_passes(1);
     struct coil_task *w = await(coil_cancel_and_wait(f, 4));
@@ -1294,8 +1294,8 @@ static struct coil_future **last_not_begun(struct coil_future *last)
 DEATH_TEST(wait_for_a_call_that_has_not_begun_aborts, NOT_BEGUN("coil_wait", 2))
 {
     stage_open();
-    coil_drop(coil_wait(last_not_begun(CALL(work)), 3, COIL_ALL_COMPLETED,
-                        COIL_NEVER));
+    coil_discard(coil_wait(last_not_begun(CALL(work)), 3, COIL_ALL_COMPLETED,
+                           COIL_NEVER));
 }
 
 DEATH_TEST(wait_for_an_operation_that_has_not_begun_aborts,
@@ -1303,8 +1303,8 @@ DEATH_TEST(wait_for_an_operation_that_has_not_begun_aborts,
 {
     stage_open();
     struct hand op = { 0 };
-    coil_drop(coil_wait(last_not_begun(hand_op(&op)), 3, COIL_ALL_COMPLETED,
-                        COIL_NEVER));
+    coil_discard(coil_wait(last_not_begun(hand_op(&op)), 3, COIL_ALL_COMPLETED,
+                           COIL_NEVER));
 }
 
 DEATH_TEST(wait_for_a_sleep_that_has_not_begun_aborts,
@@ -1312,21 +1312,21 @@ DEATH_TEST(wait_for_a_sleep_that_has_not_begun_aborts,
 {
     stage_open();
     struct coil_future *f = coil_sleep(0);
-    coil_drop(coil_wait(&f, 1, COIL_ALL_COMPLETED, COIL_NEVER));
+    coil_discard(coil_wait(&f, 1, COIL_ALL_COMPLETED, COIL_NEVER));
 }
 
 DEATH_TEST(gather_settled_of_a_call_that_has_not_begun_aborts,
            NOT_BEGUN("coil_gather_settled", 2))
 {
     stage_open();
-    coil_drop(coil_gather_settled(last_not_begun(CALL(work)), 3));
+    coil_discard(coil_gather_settled(last_not_begun(CALL(work)), 3));
 }
 
 DEATH_TEST(cancel_and_wait_for_a_call_that_has_not_begun_aborts,
            NOT_BEGUN("coil_cancel_and_wait", 2))
 {
     stage_open();
-    coil_drop(coil_cancel_and_wait(last_not_begun(CALL(work)), 3));
+    coil_discard(coil_cancel_and_wait(last_not_begun(CALL(work)), 3));
 }
 
 /* ---- Futures without memory -------------------------------------------- */
@@ -1384,7 +1384,7 @@ static void borrows(struct coil_coro *co)
     FINALLY;
         for (my->i = 0; my->i < 3; my->i++) {
             coil_handle_cancel(&my->set[my->i]);
-            if (my->f[my->i] && my->f[my->i] != coil_future_nomem()) {
+            if (my->f[my->i] && my->f[my->i] != coil_future_from_nomem()) {
                 CHECK_INT(my->f[my->i]->refs, 1);
                 coil_future_unref(my->f[my->i]);
             }
@@ -1556,11 +1556,11 @@ static void combines(struct coil_coro *co)
         my->source = (struct source){ .n = 4, .call = combined_call,
                                       .limit = my->err };
         if (my->what == MAP) {
-            FOR_AWAIT(my->task, coil_map(next, &my->source, 2))
+            FOR_AWAIT(my->task, coil_map(2, next, &my->source))
                 AWAIT(coil_sleep(0));
         }
         if (my->what == MAP_UNORDERED) {
-            FOR_AWAIT(my->task, coil_map_unordered(next, &my->source, 2))
+            FOR_AWAIT(my->task, coil_map_unordered(2, next, &my->source))
                 AWAIT(coil_sleep(0));
         }
 
@@ -1587,7 +1587,7 @@ TEST(wait_combinators_survive_a_cancel_at_every_pass)
                              .err = err, .begun = &begun, .over = &over));
                     stage_passes(when);
                     coil_task_cancel(t);
-                    CHECK_INT(coil_run_until(stage_loop, t), 0);
+                    CHECK_INT(coil_loop_run_until_complete(stage_loop, t), 0);
                     coil_future_error(coil_task_future(t));
                     CHECK_TRACE("finally");
                     CHECK(begun <= over); /* unstarted: FINALLY only */
@@ -1618,7 +1618,7 @@ TEST(wait_combinators_survive_two_cancels)
                     coil_task_cancel(t);
                     stage_passes(again - when);
                     coil_task_cancel(t);
-                    CHECK_INT(coil_run_until(stage_loop, t), 0);
+                    CHECK_INT(coil_loop_run_until_complete(stage_loop, t), 0);
                     CHECK_TRACE("finally");
                     CHECK(over == 0 || over == 4);
                     CHECK_INT(stage_tasks(), 0);

@@ -147,7 +147,7 @@ TEST(wait_for_no_time_takes_what_is_done_and_begins_nothing)
         stage_open();
         struct hand op = { 0 };
         int begun = 0, over = 0;
-        stage_run(await(coil_wait_for(coil_future_done_with(0, 3), d)));
+        stage_run(await(coil_wait_for(coil_future_from_int(3), d)));
         CHECK_TRACE("=3");
         stage_run(await(coil_wait_for(hand_op(&op), d)));
         CHECK_TRACE("=-110");
@@ -240,7 +240,7 @@ TEST(wait_for_keeps_a_task_from_when_it_is_made)
         f = coil_wait_for(a, duration);
         stage_passes(2);
         coil_task_drop(&a);
-        coil_drop(f);
+        coil_discard(f);
         stage_passes(2);
         stage_close();
     }
@@ -345,9 +345,9 @@ TEST(wait_for_that_is_dropped_disposes_of_the_inner)
     stage_open();
     struct hand op = { 0 };
     int begun = 0, over = 0;
-    coil_drop(coil_wait_for(hand_op(&op), 1));
+    coil_discard(coil_wait_for(hand_op(&op), 1));
     struct coil_future *f = CALL(work, .begun = &begun, .over = &over);
-    coil_drop(coil_wait_for(f, 1));
+    coil_discard(coil_wait_for(f, 1));
     stage_passes(3);
     CHECK_INT(op.freed, 1);
     CHECK_INT(begun, 0);

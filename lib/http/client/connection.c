@@ -86,7 +86,7 @@ struct coil_future *coili_conn_fill(struct coili_conn *conn, size_t want,
                                     int64_t read_ns)
 {
     if (mind_the_gap(conn, read_ns) < 0)
-        return coil_future_nomem();
+        return coil_future_from_nomem();
     return coil_stream_fill(conn->stream, want);
 }
 
@@ -116,7 +116,7 @@ static void note_error(struct coili_connect *my)
 
 void coili_connect(struct coil_coro *co)
 {
-    COIL_ASYNC_GIVES(coili_connect, my, coil_stream_drop) {
+    COIL_ASYNC_GIVES(coili_connect, my, coil_stream_close_soon) {
         my->addrs = coil_alloc(sizeof *my->addrs);
         if (!my->addrs)
             COIL_FAIL_WITH(-ENOMEM, COIL_DETAIL(COIL_PHASE_RESOLVE, 0));
@@ -234,8 +234,8 @@ static int fault(struct coili_exchange *x, int err, int code)
 }
 
 /* Ends strings in place: the byte behind each is a colon, space or CR. */
-static void copy_head(struct coil_response *r, const struct coili_http_head *h,
-                      size_t len)
+static void copy_head(struct coil_http_response *r,
+                      const struct coili_http_head *h, size_t len)
 {
     char *text = (char *)&r->headers[h->count + 1];
     memcpy(text, h->bytes, len);
@@ -248,9 +248,9 @@ static void copy_head(struct coil_response *r, const struct coili_http_head *h,
         char *name = text + f->name, *value = text + f->value;
         name[f->name_len] = '\0';
         value[f->value_len] = '\0';
-        r->headers[i] = (struct coil_header){ name, value };
+        r->headers[i] = (struct coil_http_header){ name, value };
     }
-    r->headers[h->count] = (struct coil_header){ 0 };
+    r->headers[h->count] = (struct coil_http_header){ 0 };
 }
 
 /* Another request may follow: the answer says so, and ours was sent whole. */
@@ -265,12 +265,12 @@ static int make_response(struct coili_exchange *x, size_t len)
 {
     const struct coili_http_head *h = &x->head;
     const struct coili_sent *sent = x->sent;
-    size_t size = sizeof(struct coil_response) +
-                  (h->count + 1u) * sizeof(struct coil_header) + len;
-    struct coil_response *r = coil_alloc(size);
+    size_t size = sizeof(struct coil_http_response) +
+                  (h->count + 1u) * sizeof(struct coil_http_header) + len;
+    struct coil_http_response *r = coil_alloc(size);
     if (!r)
         return fault(x, -ENOMEM, 0);
-    *r = (struct coil_response){
+    *r = (struct coil_http_response){
         .lease = *x->lease,
         .size = size,
         .length = h->length,
@@ -365,7 +365,7 @@ static int sent_small(struct coili_exchange *x)
 
 void coili_exchange(struct coil_coro *co)
 {
-    COIL_ASYNC_GIVES(coili_exchange, my, coil_response_free) {
+    COIL_ASYNC_GIVES(coili_exchange, my, coil_http_response_free) {
         begin_head(my);
         enter_phase(my->lease, COIL_PHASE_SEND);
         if (my->sent->body_n > 0) {
@@ -406,12 +406,12 @@ void coili_exchange(struct coil_coro *co)
         if (!my->response->lease.conn)
             COIL_FAIL_WITH(my->response->lease.err,
                            my->response->lease.detail);
-        struct coil_response *response = my->response;
+        struct coil_http_response *response = my->response;
         my->response = NULL;
         COIL_RETURN(response);
 
     COIL_FINALLY;
-        coil_response_free(my->response);
+        coil_http_response_free(my->response);
         if (my->fields)
             coil_free(my->fields,
                       my->sent->limits->fields * sizeof *my->fields);

@@ -117,7 +117,7 @@ void coili_connect(struct coil_coro *co);
  * A response: what was in the head, and where the reading of the body stands.
  * One block with the headers' pointers and the head's bytes behind it.
  */
-struct coil_response {
+struct coil_http_response {
     struct coili_lease lease;
     size_t size; /* of the block */
     const char *reason;
@@ -131,11 +131,11 @@ struct coil_response {
     bool busy;    /* a task reads */
     const struct coili_http_limits *limits;
     struct coili_http_body state;
-    const char *piece; /* what coil_response_next has shown */
+    const char *piece; /* what coil_http_response_next has shown */
     size_t taken;      /* and what is to be consumed before the next */
-    char *body;        /* what coil_response_read has read */
+    char *body;        /* what coil_http_response_read has read */
     size_t body_n, body_room, body_max;
-    struct coil_header headers[];
+    struct coil_http_header headers[];
 };
 
 /* What the exchange must know of the request; lent until it is done. */
@@ -157,7 +157,7 @@ struct coili_exchange {
     const struct coili_sent *sent;
     struct coili_lease *lease; /* goes over to the response */
     struct coil_task *upload;
-    struct coil_response *response;
+    struct coil_http_response *response;
     struct coili_http_field *fields; /* of its own, if the head is cut */
     size_t there, want;
     int err, send_err;
@@ -167,7 +167,7 @@ struct coili_exchange {
     struct coili_http_head head;
 };
 
-/* Send it, read the head of the answer. Result: a struct coil_response *. */
+/* Send it, read the head of the answer: a struct coil_http_response *. */
 void coili_exchange(struct coil_coro *co);
 
 #endif

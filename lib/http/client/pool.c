@@ -41,7 +41,7 @@
 
 struct waiter {
     struct coil_custom custom;
-    struct coil_place place;
+    struct coil_waiter place;
     struct coili_origin *origin;
     struct coili_lease *lease;
     uint64_t ticket;
@@ -51,7 +51,7 @@ struct waiter {
 
 static struct waiter *first_waiter(const struct coili_origin *o)
 {
-    return COILI_CONTAINER(coil_line_first(&o->line), struct waiter, place);
+    return COILI_CONTAINER(coil_waiters_first(&o->line), struct waiter, place);
 }
 
 static void attach(struct coili_origin **up, struct coili_origin *o)
@@ -196,7 +196,7 @@ static struct coili_origin *origin_new(struct coili_pool *p,
                                        const struct coil_url *url,
                                        const char *host, size_t len)
 {
-    char authority[COIL_URL_ORIGIN_SIZE];
+    char authority[COIL_URL_ORIGIN_BYTES_MAX];
     size_t n = coil_url_authority(url, authority);
     struct coili_origin *o = coil_alloc(sizeof *o + len + n + 2);
     if (!o)
@@ -217,7 +217,7 @@ static struct coili_origin *origin_new(struct coili_pool *p,
 struct coili_origin *coili_origin_find(struct coili_pool *p,
                                        const struct coil_url *url)
 {
-    char host[COIL_URL_ORIGIN_SIZE];
+    char host[COIL_URL_ORIGIN_BYTES_MAX];
     size_t len = lower_host(host, url);
     uint32_t hash = hash_origin(p, host, len, url->port);
     struct coili_origin *o = *bucket(p, hash);
@@ -299,7 +299,7 @@ void coili_conn_renew(struct coili_conn *conn)
     coil_future_add_done_callback(end, &conn->closing->handle, closed,
                                   conn->closing);
     conn->closing = NULL;
-    coil_future_detach(end);
+    coil_detach(end);
 }
 
 static void conn_late(void *arg);
@@ -416,7 +416,7 @@ static struct waiter *waiter_of(struct coil_future *f)
 }
 
 /* The slot is his, and the next one's turn may have come. */
-static void granted(struct coil_place *place, void *conn)
+static void granted(struct coil_waiter *place, void *conn)
 {
     struct waiter *w = COILI_CONTAINER(place, struct waiter, place);
     coil_handle_cancel(&w->timer);
@@ -428,7 +428,7 @@ static void granted(struct coil_place *place, void *conn)
 static void waiter_failed(struct waiter *w, int err)
 {
     coil_handle_cancel(&w->timer);
-    coil_leave_line(&w->place);
+    coil_waiters_leave(&w->place);
     requeue(w->origin);
     coil_future_set_error(&w->custom.future, err);
 }
@@ -450,8 +450,8 @@ static void waiter_start(struct coil_future *f)
     }
     struct coili_origin *o = w->origin;
     w->ticket = ++o->pool->tickets;
-    coil_line_up(&o->line, &w->place, granted);
-    if (coil_line_first(&o->line) == &w->place)
+    coil_waiters_enter(&o->line, &w->place, granted);
+    if (coil_waiters_first(&o->line) == &w->place)
         requeue(o);
 }
 
@@ -481,7 +481,7 @@ struct coil_future *coili_pool_wait(struct coili_origin *origin,
 {
     struct waiter *w = coil_custom_new(&waiter_class, sizeof *w);
     if (!w)
-        return coil_future_nomem();
+        return coil_future_from_nomem();
     w->origin = origin;
     w->lease = lease;
     w->deadline = deadline;
@@ -500,7 +500,7 @@ static void serve(struct coili_pool *p)
                 return;
             assign(conn, o);
         }
-        coil_unpark_with(&o->line, conn);
+        coil_waiters_wake_with(&o->line, conn);
     }
 }
 

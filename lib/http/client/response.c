@@ -30,36 +30,37 @@
 
 /* ---- The head --------------------------------------------------------- */
 
-int coil_response_status(const struct coil_response *r)
+int coil_http_response_status(const struct coil_http_response *r)
 {
     return r->status;
 }
 
-const char *coil_response_reason(const struct coil_response *r)
+const char *coil_http_response_reason(const struct coil_http_response *r)
 {
     return r->reason;
 }
 
-int coil_response_version(const struct coil_response *r)
+int coil_http_response_version(const struct coil_http_response *r)
 {
     return 10 + r->minor;
 }
 
-int64_t coil_response_length(const struct coil_response *r)
+int64_t coil_http_response_content_length(const struct coil_http_response *r)
 {
     return r->length;
 }
 
-const char *coil_response_header(const struct coil_response *r,
-                                 const char *name)
+const char *coil_http_response_header(const struct coil_http_response *r,
+                                      const char *name)
 {
-    for (const struct coil_header *h = r->headers; h->name; h++)
+    for (const struct coil_http_header *h = r->headers; h->name; h++)
         if (coili_http_text_is(coili_http_text(h->name), name))
             return h->value;
     return NULL;
 }
 
-const struct coil_header *coil_response_headers(const struct coil_response *r)
+const struct coil_http_header *
+coil_http_response_headers(const struct coil_http_response *r)
 {
     return r->headers;
 }
@@ -67,7 +68,7 @@ const struct coil_header *coil_response_headers(const struct coil_response *r)
 /* ---- Pulling ---------------------------------------------------------- */
 
 /* The rest is not worth having. */
-static int broken(struct coil_response *r, int err, int code)
+static int broken(struct coil_http_response *r, int err, int code)
 {
     if (r->lease.conn)
         coili_lease_drop(&r->lease);
@@ -77,7 +78,7 @@ static int broken(struct coil_response *r, int err, int code)
     return err;
 }
 
-static void at_the_end(struct coil_response *r)
+static void at_the_end(struct coil_http_response *r)
 {
     r->ended = true;
     if (r->lease.conn && r->keep)
@@ -87,7 +88,7 @@ static void at_the_end(struct coil_response *r)
 }
 
 /* The connection may be gone already, if an upload took its time to end. */
-void coili_response_begin(struct coil_response *r)
+void coili_response_begin(struct coil_http_response *r)
 {
     if (r->lease.conn)
         r->lease.conn->phase = COIL_PHASE_BODY;
@@ -99,10 +100,10 @@ void coili_response_begin(struct coil_response *r)
  * The next piece, without waiting: its length, at r->piece; 0 at the end;
  * -EAGAIN when bytes must come first.
  */
-static int64_t pull(struct coil_response *r)
+static int64_t pull(struct coil_http_response *r)
 {
     r->lease.lent = false;
-    coil_stream_drop(r->lease.orphan);
+    coil_stream_close_soon(r->lease.orphan);
     r->lease.orphan = NULL;
     if (r->ended)
         return 0;
@@ -135,7 +136,7 @@ static int64_t pull(struct coil_response *r)
 }
 
 /* A fill has ended with `err`, or with `there` bytes. */
-static int filled(struct coil_response *r, int err, size_t there)
+static int filled(struct coil_http_response *r, int err, size_t there)
 {
     coili_lease_filled(&r->lease);
     if (!r->lease.conn)
@@ -150,7 +151,7 @@ static int filled(struct coil_response *r, int err, size_t there)
 
 /* ---- Keeping ---------------------------------------------------------- */
 
-static int resize_body(struct coil_response *r, size_t room)
+static int resize_body(struct coil_http_response *r, size_t room)
 {
     char *body = coil_alloc(room);
     if (!body)
@@ -165,7 +166,7 @@ static int resize_body(struct coil_response *r, size_t room)
 }
 
 /* Room for `more` bytes and a NUL; and for what the head has announced. */
-static int make_room(struct coil_response *r, size_t more)
+static int make_room(struct coil_http_response *r, size_t more)
 {
     size_t need = r->body_n + more + 1;
     if (need <= r->body_room)
@@ -179,7 +180,7 @@ static int make_room(struct coil_response *r, size_t more)
     return resize_body(r, room < need ? need : room);
 }
 
-static int keep_piece(struct coil_response *r, size_t n)
+static int keep_piece(struct coil_http_response *r, size_t n)
 {
     if (n > r->body_max - r->body_n)
         return broken(r, COIL_ELIMIT, 0);
@@ -193,7 +194,7 @@ static int keep_piece(struct coil_response *r, size_t n)
 }
 
 /* Said to be too long: then there is no use in beginning. */
-static int check_length(struct coil_response *r)
+static int check_length(struct coil_http_response *r)
 {
     bool has_body = r->lease.conn && !r->ended;
     if (has_body && r->length >= 0 && r->state.left > r->body_max - r->body_n)
@@ -207,7 +208,7 @@ enum aim { NEXT, SKIP, READ };
 
 struct response_body {
     struct coil_coro coro;
-    struct coil_response *response;
+    struct coil_http_response *response;
     enum aim aim;
     bool reads;
     int err;
@@ -217,7 +218,7 @@ struct response_body {
 
 static int begin_reading(struct response_body *my)
 {
-    struct coil_response *r = my->response;
+    struct coil_http_response *r = my->response;
     if (r->busy)
         return -EBUSY;
     r->busy = my->reads = true;
@@ -270,40 +271,40 @@ static void response_body(struct coil_coro *co)
     }
 }
 
-struct coil_future *coil_response_read(struct coil_response *r)
+struct coil_future *coil_http_response_read(struct coil_http_response *r)
 {
     if (r->ended)
-        return coil_future_done_with(0, (int64_t)r->body_n);
+        return coil_future_from_int((int64_t)r->body_n);
     return COIL_CALL(response_body, .response = r, .aim = READ);
 }
 
-struct coil_future *coil_response_next(struct coil_response *r)
+struct coil_future *coil_http_response_next(struct coil_http_response *r)
 {
     return COIL_CALL(response_body, .response = r, .aim = NEXT);
 }
 
-struct coil_future *coil_response_skip(struct coil_response *r)
+struct coil_future *coil_http_response_skip(struct coil_http_response *r)
 {
     return COIL_CALL(response_body, .response = r, .aim = SKIP);
 }
 
-const char *coil_response_piece(const struct coil_response *r)
+const char *coil_http_response_piece(const struct coil_http_response *r)
 {
     return r->piece;
 }
 
-const char *coil_response_body(const struct coil_response *r)
+const char *coil_http_response_body(const struct coil_http_response *r)
 {
     return r->body ? r->body : "";
 }
 
-size_t coil_response_size(const struct coil_response *r)
+size_t coil_http_response_size(const struct coil_http_response *r)
 {
     return r->body_n;
 }
 
 /* The last piece may have been the end without having been told so. */
-void coil_response_free(struct coil_response *r)
+void coil_http_response_free(struct coil_http_response *r)
 {
     if (!r)
         return;

@@ -9,6 +9,6 @@
 #include "pool.h"
 
 /* Give the connection back if there is no body to be read. */
-void coili_response_begin(struct coil_response *response);
+void coili_response_begin(struct coil_http_response *response);
 
 #endif

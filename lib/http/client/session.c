@@ -6,7 +6,7 @@
  * written as it will be sent, the origin is looked up, and all of it stands in
  * one block, the job. So the caller's strings may go at once.
  *
- *     coil_request()  job -> take or wait -> connect -> exchange -> response
+ *     coil_http_send()  job -> take or wait -> connect -> exchange -> response
  *                                  ^             ^          |
  *                                  FIFO, pool.c  +----------+ once, if a kept
  *                                                             connection was
@@ -53,7 +53,7 @@ enum {
     URL_FAULT_USER
 };
 
-struct coil_session {
+struct coil_http_session {
     struct coili_pool pool;
     size_t refs;    /* jobs, and whoever closes */
     size_t running; /* requests that have begun */
@@ -96,7 +96,7 @@ static const char *words_for(int err, uint32_t detail)
 /* ---- Jobs ------------------------------------------------------------- */
 
 struct job {
-    struct coil_session *session;
+    struct coil_http_session *session;
     struct coili_origin *origin;
     struct coili_lease lease;
     struct coili_sent sent;
@@ -108,15 +108,15 @@ struct job {
     char text[]; /* the head; a small body */
 };
 
-static void session_free(struct coil_session *s);
+static void session_free(struct coil_http_session *s);
 
-static void session_unref(struct coil_session *s)
+static void session_unref(struct coil_http_session *s)
 {
     if (--s->refs == 0)
         session_free(s);
 }
 
-static bool is_busy(const struct coil_session *s)
+static bool is_busy(const struct coil_http_session *s)
 {
     return s->running > 0 || s->pool.closing > 0;
 }
@@ -124,7 +124,7 @@ static bool is_busy(const struct coil_session *s)
 /* Something has ended: was it the last that close waits for? */
 static void settle(void *arg)
 {
-    struct coil_session *s = arg;
+    struct coil_http_session *s = arg;
     if (!s->waits || is_busy(s))
         return;
     s->waits = false;
@@ -145,7 +145,7 @@ static void end_lease(struct job *job)
 
 static void job_end(struct job *job)
 {
-    struct coil_session *s = job->session;
+    struct coil_http_session *s = job->session;
     end_lease(job);
     coili_origin_unref(job->origin);
     s->running -= job->running;
@@ -201,7 +201,7 @@ struct request {
     struct job *job;
     struct coil_task *connecting;
     struct coil_stream *stream;
-    struct coil_response *response;
+    struct coil_http_response *response;
     int err;
     uint32_t detail;
 };
@@ -247,7 +247,7 @@ static struct coil_future *begin_exchange(struct job *job)
 
 static void request(struct coil_coro *co)
 {
-    COIL_ASYNC_GIVES(request, my, coil_response_free) {
+    COIL_ASYNC_GIVES(request, my, coil_http_response_free) {
         my->err = job_begin(my->job);
         if (my->err == -EAGAIN)
             COIL_TRY_AWAIT(my->err, wait_in_line(my->job));
@@ -273,14 +273,14 @@ static void request(struct coil_coro *co)
             coili_conn_renew(my->job->lease.conn);
         }
         coili_response_begin(my->response);
-        struct coil_response *response = my->response;
+        struct coil_http_response *response = my->response;
         my->response = NULL;
         COIL_RETURN(response);
 
     COIL_FINALLY;
         if (my->stream)
             COIL_AWAIT(coil_stream_close(my->stream));
-        coil_response_free(my->response);
+        coil_http_response_free(my->response);
         job_end(my->job);
     }
 }
@@ -288,7 +288,7 @@ static void request(struct coil_coro *co)
 /* ---- Making a job ----------------------------------------------------- */
 
 struct draft {
-    struct coil_session *session;
+    struct coil_http_session *session;
     const struct coil_http_request *request;
     struct coili_http_request head;
     struct coil_url url;
@@ -329,7 +329,7 @@ static bool is_overruled(const struct coil_http_request *q,
 
 static int draft_fields(struct draft *d)
 {
-    const struct coil_session *s = d->session;
+    const struct coil_http_session *s = d->session;
     const struct coil_http_request *q = d->request;
     d->pairs = d->few;
     d->pairs_max = s->pairs_n + q->headers_n;
@@ -404,7 +404,7 @@ static int64_t or_else(int64_t value, int64_t preset)
 static struct job *job_new(struct draft *d, struct coili_origin *origin,
                            size_t head_n)
 {
-    struct coil_session *s = d->session;
+    struct coil_http_session *s = d->session;
     const struct coil_http_request *q = d->request;
     const struct coil_http_timeouts *t = &q->timeouts;
     bool small = q->body_size <= BODY_WITH_HEAD;
@@ -421,16 +421,16 @@ static struct job *job_new(struct draft *d, struct coili_origin *origin,
         .body = q->body,
         .body_n = small ? 0 : q->body_size,
         .body_max = q->body_bytes_max ? q->body_bytes_max : s->body_max,
-        .read_ns = or_else(t->read, s->timeouts.read),
+        .read_ns = or_else(t->read_ns, s->timeouts.read_ns),
         .to = is_one_of(d->head.method, headless) ? COILI_HTTP_TO_HEAD
                                                   : COILI_HTTP_TO_OTHER,
         .keep = d->keep,
         .limits = &s->limits,
         .fields = s->fields,
     };
-    job->total_ns = or_else(t->total, s->timeouts.total);
-    job->pool_ns = or_else(t->pool, s->timeouts.pool);
-    job->connect_ns = or_else(t->connect, s->timeouts.connect);
+    job->total_ns = or_else(t->total_ns, s->timeouts.total_ns);
+    job->pool_ns = or_else(t->pool_ns, s->timeouts.pool_ns);
+    job->connect_ns = or_else(t->connect_ns, s->timeouts.connect_ns);
     job->size = sizeof *job + text_n;
     job->running = false;
     job->may_repeat = !s->no_retry && !q->no_retry &&
@@ -452,7 +452,7 @@ static struct coil_future *call(struct draft *d, struct coili_origin *origin,
     struct job *job = job_new(d, origin, (size_t)head_n);
     if (!job) {
         coili_origin_unref(origin);
-        return coil_future_nomem();
+        return coil_future_from_nomem();
     }
     struct coil_future *f = COIL_CALL(request, .job = job);
     if (coil_future_done(f)) /* no memory */
@@ -460,11 +460,11 @@ static struct coil_future *call(struct draft *d, struct coili_origin *origin,
     return f;
 }
 
-struct coil_future *coil_request(struct coil_session *session,
-                                 const struct coil_http_request *q)
+struct coil_future *coil_http_send(struct coil_http_session *session,
+                                   const struct coil_http_request *q)
 {
     if (!session)
-        return coil_future_nomem();
+        return coil_future_from_nomem();
     struct draft d;
     d.session = session;
     d.request = q;
@@ -474,10 +474,10 @@ struct coil_future *coil_request(struct coil_session *session,
         return coil_future_from_error(err, d.detail);
     struct coili_origin *origin = coili_origin_find(&session->pool, &d.url);
     if (!origin)
-        return coil_future_nomem();
+        return coil_future_from_nomem();
     if (draft_fields(&d) < 0) {
         coili_origin_unref(origin);
-        return coil_future_nomem();
+        return coil_future_from_nomem();
     }
     struct coil_future *f;
     int head_n = draft_head(&d, coili_origin_authority(origin));
@@ -491,22 +491,24 @@ struct coil_future *coil_request(struct coil_session *session,
     return f;
 }
 
-struct coil_future *coil_get(struct coil_session *session, const char *url)
+struct coil_future *coil_http_get(struct coil_http_session *session,
+                                  const char *url)
 {
-    return coil_request(session, &(struct coil_http_request){ .url = url });
+    return coil_http_send(session, &(struct coil_http_request){ .url = url });
 }
 
 /* ---- Making a session ------------------------------------------------- */
 
-static struct coil_session_options with_defaults(
-    const struct coil_session_options *given)
+static struct coil_http_session_options
+with_defaults(const struct coil_http_session_options *given)
 {
-    struct coil_session_options o = { 0 };
+    struct coil_http_session_options o = { 0 };
     if (given) {
-        coili_check(given->size >= offsetof(struct coil_session_options,
+        coili_check(given->size >= offsetof(struct coil_http_session_options,
                                             timeouts) &&
                         given->size <= sizeof o,
-                    "session options begin with their size: COIL_SESSION_INIT");
+                    "session options begin with their size: "
+                    "COIL_HTTP_SESSION_OPTIONS_INIT");
         memcpy(&o, given, given->size);
     }
     const struct coili_http_limits *l = &coili_http_limits_default;
@@ -514,29 +516,29 @@ static struct coil_session_options with_defaults(
     o.keepalive_ns = or_else(o.keepalive_ns, KEEPALIVE);
     o.body_bytes_max = o.body_bytes_max ? o.body_bytes_max : BODY_BYTES_MAX;
     o.head_bytes_max = o.head_bytes_max ? o.head_bytes_max : l->head;
-    if (o.head_bytes_max >= COIL_STREAM_FILL_MAX)
-        o.head_bytes_max = COIL_STREAM_FILL_MAX - 1;
+    if (o.head_bytes_max >= COIL_STREAM_FILL_BYTES_MAX)
+        o.head_bytes_max = COIL_STREAM_FILL_BYTES_MAX - 1;
     o.line_bytes_max = o.line_bytes_max ? o.line_bytes_max : l->line;
-    o.headers_max = o.headers_max ? o.headers_max : l->fields;
-    o.timeouts.total = or_else(o.timeouts.total, TOTAL);
-    o.timeouts.pool = or_else(o.timeouts.pool, COIL_NEVER);
-    o.timeouts.connect = or_else(o.timeouts.connect, CONNECT);
-    o.timeouts.read = or_else(o.timeouts.read, COIL_NEVER);
+    o.headers_limit = o.headers_limit ? o.headers_limit : l->fields;
+    o.timeouts.total_ns = or_else(o.timeouts.total_ns, TOTAL);
+    o.timeouts.pool_ns = or_else(o.timeouts.pool_ns, COIL_NEVER);
+    o.timeouts.connect_ns = or_else(o.timeouts.connect_ns, CONNECT);
+    o.timeouts.read_ns = or_else(o.timeouts.read_ns, COIL_NEVER);
     o.user_agent = o.user_agent ? o.user_agent : USER_AGENT;
     return o;
 }
 
 /* What the given headers do not say themselves: User-Agent and Accept. */
-static size_t own_headers(struct coil_header own[2],
-                          const struct coil_session_options *o)
+static size_t own_headers(struct coil_http_header own[2],
+                          const struct coil_http_session_options *o)
 {
     const struct coil_http_request given = { .headers = o->headers,
                                         .headers_n = o->headers_n };
     size_t n = 0;
     if (*o->user_agent && !is_overruled(&given, coili_http_text("User-Agent")))
-        own[n++] = (struct coil_header){ "User-Agent", o->user_agent };
+        own[n++] = (struct coil_http_header){ "User-Agent", o->user_agent };
     if (!is_overruled(&given, coili_http_text("Accept")))
-        own[n++] = (struct coil_header){ "Accept", "*/*" };
+        own[n++] = (struct coil_http_header){ "Accept", "*/*" };
     return n;
 }
 
@@ -549,16 +551,16 @@ static struct coili_http_text copy_text(char **to, const char *string)
 }
 
 /* Pairs and their texts in one block. */
-static int copy_headers(struct coil_session *s,
-                        const struct coil_session_options *o)
+static int copy_headers(struct coil_http_session *s,
+                        const struct coil_http_session_options *o)
 {
-    struct coil_header own[2];
+    struct coil_http_header own[2];
     size_t own_n = own_headers(own, o);
     size_t n = own_n + o->headers_n;
     size_t size = n * sizeof *s->pairs;
     for (size_t i = 0; i < n; i++) {
-        const struct coil_header *h = i < own_n ? &own[i]
-                                                : &o->headers[i - own_n];
+        const struct coil_http_header *h = i < own_n ? &own[i]
+                                                     : &o->headers[i - own_n];
         size += strlen(h->name) + strlen(h->value);
     }
     s->pairs_size = size ? size : 1;
@@ -568,8 +570,8 @@ static int copy_headers(struct coil_session *s,
     s->pairs_n = n;
     char *to = (char *)&s->pairs[n];
     for (size_t i = 0; i < n; i++) {
-        const struct coil_header *h = i < own_n ? &own[i]
-                                                : &o->headers[i - own_n];
+        const struct coil_http_header *h = i < own_n ? &own[i]
+                                                     : &o->headers[i - own_n];
         s->pairs[i].name = copy_text(&to, h->name);
         s->pairs[i].value = copy_text(&to, h->value);
     }
@@ -590,7 +592,7 @@ static const struct coil_future_class quiet_class = {
 
 struct session_close {
     struct coil_coro coro;
-    struct coil_session *session;
+    struct coil_http_session *session;
 };
 
 /* All of it in FINALLY: it is done also if the closer is cancelled. */
@@ -608,10 +610,10 @@ static void session_close(struct coil_coro *co)
     }
 }
 
-static int session_init(struct coil_session *s,
-                        const struct coil_session_options *o)
+static int session_init(struct coil_http_session *s,
+                        const struct coil_http_session_options *o)
 {
-    *s = (struct coil_session){
+    *s = (struct coil_http_session){
         .refs = 1,
         .no_retry = o->no_retry,
         .timeouts = o->timeouts,
@@ -620,12 +622,12 @@ static int session_init(struct coil_session *s,
     };
     s->limits.head = o->head_bytes_max;
     s->limits.line = o->line_bytes_max;
-    s->limits.fields = o->headers_max;
+    s->limits.fields = o->headers_limit;
     coili_pool_init(&s->pool, settle, s);
     s->pool.limit = o->limit;
     s->pool.limit_per_host = o->limit_per_host;
     s->pool.keepalive_ns = o->keepalive_ns;
-    s->fields = coil_alloc(o->headers_max * sizeof *s->fields);
+    s->fields = coil_alloc(o->headers_limit * sizeof *s->fields);
     s->quiet = coil_custom_new(&quiet_class, sizeof(struct coil_custom));
     if (!s->fields || !s->quiet || copy_headers(s, o) < 0)
         return -ENOMEM;
@@ -633,7 +635,7 @@ static int session_init(struct coil_session *s,
     return coil_future_done(s->close) ? -ENOMEM : 0;
 }
 
-static void session_free(struct coil_session *s)
+static void session_free(struct coil_http_session *s)
 {
     coili_pool_fini(&s->pool);
     coil_free(s->fields, s->limits.fields * sizeof *s->fields);
@@ -643,11 +645,12 @@ static void session_free(struct coil_session *s)
     coil_free(s, sizeof *s);
 }
 
-struct coil_session *coil_session_new(const struct coil_session_options *given)
+struct coil_http_session *
+coil_http_session_new(const struct coil_http_session_options *given)
 {
-    struct coil_session_options o = with_defaults(given);
+    struct coil_http_session_options o = with_defaults(given);
     coil_explain_with(words_for);
-    struct coil_session *s = coil_alloc(sizeof *s);
+    struct coil_http_session *s = coil_alloc(sizeof *s);
     if (s && session_init(s, &o) < 0) {
         session_free(s);
         return NULL;
@@ -655,7 +658,7 @@ struct coil_session *coil_session_new(const struct coil_session_options *given)
     return s;
 }
 
-struct coil_future *coil_session_close(struct coil_session *session)
+struct coil_future *coil_http_session_close(struct coil_http_session *session)
 {
     return session ? session->close : coil_sleep(0);
 }

@@ -19,8 +19,8 @@
 #define STAGE \
     struct coil_coro coro; \
     struct origin origin; \
-    struct coil_session *session; \
-    struct coil_response *response; \
+    struct coil_http_session *session; \
+    struct coil_http_response *response; \
     size_t n; \
     int err, i
 
@@ -46,37 +46,37 @@ static void plain(struct coil_coro *co)
     };
     ASYNC(plain, my) {
         CHECK_INT(origin_open(&my->origin, routes), 0);
-        my->session = coil_session_new(NULL);
-        AWAIT_TO(my->response, coil_get(my->session, my->origin.url));
-        struct coil_response *r = my->response;
-        CHECK_INT(coil_response_status(r), 203);
-        CHECK_STR(coil_response_reason(r), "Quite So");
-        CHECK_INT(coil_response_version(r), 11);
-        CHECK_INT(coil_response_length(r), 5);
-        CHECK_STR(coil_response_header(r, "content-LENGTH"), "5");
-        CHECK_STR(coil_response_header(r, "x-empty"), "");
-        CHECK_STR(coil_response_header(r, "X-MANY"), "1");
-        CHECK_STR(coil_response_header(r, "X-Man"), NULL);
-        const struct coil_header *h = coil_response_headers(r);
+        my->session = coil_http_session_new(NULL);
+        AWAIT_TO(my->response, coil_http_get(my->session, my->origin.url));
+        struct coil_http_response *r = my->response;
+        CHECK_INT(coil_http_response_status(r), 203);
+        CHECK_STR(coil_http_response_reason(r), "Quite So");
+        CHECK_INT(coil_http_response_version(r), 11);
+        CHECK_INT(coil_http_response_content_length(r), 5);
+        CHECK_STR(coil_http_response_header(r, "content-LENGTH"), "5");
+        CHECK_STR(coil_http_response_header(r, "x-empty"), "");
+        CHECK_STR(coil_http_response_header(r, "X-MANY"), "1");
+        CHECK_STR(coil_http_response_header(r, "X-Man"), NULL);
+        const struct coil_http_header *h = coil_http_response_headers(r);
         CHECK_STR(h[2].name, "x-many");
         CHECK_STR(h[3].name, "X-Many");
         CHECK_STR(h[3].value, "2");
         CHECK_STR(h[4].name, NULL);
 
-        CHECK_STR(coil_response_body(r), "");
-        CHECK_INT(coil_response_size(r), 0);
-        AWAIT_TO(my->n, coil_response_read(my->response));
+        CHECK_STR(coil_http_response_body(r), "");
+        CHECK_INT(coil_http_response_size(r), 0);
+        AWAIT_TO(my->n, coil_http_response_read(my->response));
         CHECK_INT(my->n, 5);
-        CHECK_INT(coil_response_size(my->response), 5);
-        CHECK_STR(coil_response_body(my->response), "hello");
-        AWAIT_TO(my->n, coil_response_read(my->response));
+        CHECK_INT(coil_http_response_size(my->response), 5);
+        CHECK_STR(coil_http_response_body(my->response), "hello");
+        AWAIT_TO(my->n, coil_http_response_read(my->response));
         CHECK_INT(my->n, 5);
-        AWAIT_TO(my->n, coil_response_next(my->response));
+        AWAIT_TO(my->n, coil_http_response_next(my->response));
         CHECK_INT(my->n, 0);
 
     FINALLY;
-        coil_response_free(my->response);
-        AWAIT(coil_session_close(my->session));
+        coil_http_response_free(my->response);
+        AWAIT(coil_http_session_close(my->session));
         AWAIT(origin_close(&my->origin));
     }
 }
@@ -98,13 +98,13 @@ static void turkish(struct coil_coro *co)
     };
     ASYNC(turkish, my) {
         CHECK_INT(origin_open(&my->origin, routes), 0);
-        my->session = coil_session_new(NULL);
-        AWAIT_TO(my->response, coil_get(my->session, my->origin.url));
-        CHECK_STR(coil_response_header(my->response, "X-Request-ID"), "7");
+        my->session = coil_http_session_new(NULL);
+        AWAIT_TO(my->response, coil_http_get(my->session, my->origin.url));
+        CHECK_STR(coil_http_response_header(my->response, "X-Request-ID"), "7");
 
     FINALLY;
-        coil_response_free(my->response);
-        AWAIT(coil_session_close(my->session));
+        coil_http_response_free(my->response);
+        AWAIT(coil_http_session_close(my->session));
         AWAIT(origin_close(&my->origin));
     }
 }
@@ -139,9 +139,9 @@ static struct coil_http_request with_body(struct coil_http_request q,
     return q;
 }
 
-static struct coil_http_request with_headers(struct coil_http_request q,
-                                        const struct coil_header *headers,
-                                        size_t n)
+static struct coil_http_request
+with_headers(struct coil_http_request q, const struct coil_http_header *headers,
+             size_t n)
 {
     q.headers = headers;
     q.headers_n = n;
@@ -162,7 +162,7 @@ static void sent(struct coil_coro *co)
 {
     ASYNC(sent, my) {
         CHECK_INT(origin_open(&my->origin, NULL), 0);
-        my->session = coil_session_new(NULL);
+        my->session = coil_http_session_new(NULL);
 
         SENDS(to(&my->origin, "", NULL), "GET / HTTP/1.1\r\n" USUAL "\r\n");
         SENDS(to(&my->origin, "?q=1", NULL),
@@ -180,7 +180,7 @@ static void sent(struct coil_coro *co)
         CHECK_INT(my->origin.accepted, 1);
 
     FINALLY;
-        AWAIT(coil_session_close(my->session));
+        AWAIT(coil_http_session_close(my->session));
         AWAIT(origin_close(&my->origin));
     }
 }
@@ -191,13 +191,14 @@ TEST(http_request_says_host_first_and_the_url_as_written)
     CHECK_INT(RUN(sent), 0);
 }
 
-static const struct coil_header session_headers[] = {
+static const struct coil_http_header session_headers[] = {
     { "Accept", "text/plain" }, { "X-Both", "session" }
 };
-static const struct coil_header request_headers[] = { { "x-both", "request" },
-                                                      { "X-One", "" },
-                                                      { "X-One", "2" } };
-static const struct coil_header agent_header[] = { { "USER-AGENT", "me" } };
+static const struct coil_http_header request_headers[] = {
+    { "x-both", "request" }, { "X-One", "" }, { "X-One", "2" }
+};
+static const struct coil_http_header agent_header[] = { { "USER-AGENT",
+                                                          "me" } };
 
 struct sent_headers {
     STAGE;
@@ -207,11 +208,11 @@ struct sent_headers {
 static void sent_headers(struct coil_coro *co)
 {
     ASYNC(sent_headers, my) {
-        struct coil_session_options o = COIL_SESSION_INIT;
+        struct coil_http_session_options o = COIL_HTTP_SESSION_OPTIONS_INIT;
         CHECK_INT(origin_open(&my->origin, NULL), 0);
         o.headers = session_headers;
         o.headers_n = 2;
-        my->session = coil_session_new(&o);
+        my->session = coil_http_session_new(&o);
         SENDS(to(&my->origin, "/", NULL),
               "GET / HTTP/1.1\r\nHost: 127.0.0.1:%u\r\n"
               "User-Agent: coil/0.1\r\nAccept: text/plain\r\n"
@@ -220,11 +221,12 @@ static void sent_headers(struct coil_coro *co)
               "GET / HTTP/1.1\r\nHost: 127.0.0.1:%u\r\n"
               "User-Agent: coil/0.1\r\nAccept: text/plain\r\n"
               "x-both: request\r\nX-One: \r\nX-One: 2\r\n\r\n");
-        AWAIT(coil_session_close(my->session));
+        AWAIT(coil_http_session_close(my->session));
 
-        struct coil_session_options silent = COIL_SESSION_INIT;
+        struct coil_http_session_options
+            silent = COIL_HTTP_SESSION_OPTIONS_INIT;
         silent.user_agent = "";
-        my->session = coil_session_new(&silent);
+        my->session = coil_http_session_new(&silent);
         SENDS(to(&my->origin, "/", NULL),
               "GET / HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nAccept: */*\r\n\r\n");
         SENDS(with_headers(to(&my->origin, "/", NULL), agent_header, 1),
@@ -232,7 +234,7 @@ static void sent_headers(struct coil_coro *co)
               "Accept: */*\r\nUSER-AGENT: me\r\n\r\n");
 
     FINALLY;
-        AWAIT(coil_session_close(my->session));
+        AWAIT(coil_http_session_close(my->session));
         AWAIT(origin_close(&my->origin));
     }
 }
@@ -245,7 +247,7 @@ TEST(http_headers_of_the_request_replace_those_of_the_session)
 /* More than has room in the session, in number and in bytes. */
 struct sent_many {
     STAGE;
-    struct coil_header headers[40];
+    struct coil_http_header headers[40];
     char names[40][8];
     char expected[4096];
 };
@@ -256,14 +258,14 @@ static void sent_many(struct coil_coro *co)
                                 "0123456789";
     ASYNC(sent_many, my) {
         CHECK_INT(origin_open(&my->origin, NULL), 0);
-        my->session = coil_session_new(NULL);
+        my->session = coil_http_session_new(NULL);
         char *to = my->expected;
         to += sprintf(to, "GET / HTTP/1.1\r\nHost: 127.0.0.1:%u\r\n"
                           "User-Agent: coil/0.1\r\nAccept: */*\r\n",
                       my->origin.port);
         for (int i = 0; i < 40; i++) {
             sprintf(my->names[i], "X-%d", i);
-            my->headers[i] = (struct coil_header){ my->names[i], value };
+            my->headers[i] = (struct coil_http_header){ my->names[i], value };
             to += sprintf(to, "X-%d: %s\r\n", i, value);
         }
         strcpy(to, "\r\n");
@@ -274,7 +276,7 @@ static void sent_many(struct coil_coro *co)
         CHECK_STR(my->origin.head, my->expected);
 
     FINALLY;
-        AWAIT(coil_session_close(my->session));
+        AWAIT(coil_http_session_close(my->session));
         AWAIT(origin_close(&my->origin));
     }
 }
@@ -284,9 +286,8 @@ TEST(http_a_head_of_any_size_is_sent_whole)
     CHECK_INT(RUN(sent_many), 0);
 }
 
-static const struct coil_header close_header[] = {
-    { "connection", "x, Close" }
-};
+static const struct coil_http_header close_header[] = { { "connection",
+                                                          "x, Close" } };
 
 struct asks_to_close {
     STAGE;
@@ -296,7 +297,7 @@ static void asks_to_close(struct coil_coro *co)
 {
     ASYNC(asks_to_close, my) {
         CHECK_INT(origin_open(&my->origin, NULL), 0);
-        my->session = coil_session_new(NULL);
+        my->session = coil_http_session_new(NULL);
         for (; my->i < 2; my->i++)
             AWAIT(CALL(fetch, .session = my->session,
                        .request = { .url = my->origin.url,
@@ -305,7 +306,7 @@ static void asks_to_close(struct coil_coro *co)
         CHECK_INT(my->origin.accepted, 2);
 
     FINALLY;
-        AWAIT(coil_session_close(my->session));
+        AWAIT(coil_http_session_close(my->session));
         AWAIT(origin_close(&my->origin));
     }
 }
@@ -319,7 +320,7 @@ TEST(http_a_request_that_says_close_keeps_no_connection)
 
 struct unsendable {
     STAGE;
-    struct coil_header header;
+    struct coil_http_header header;
 };
 
 static const struct refusal {
@@ -362,7 +363,7 @@ static const struct refusal {
 static struct coil_http_request refused(struct unsendable *my)
 {
     const struct refusal *r = &refusals[my->i];
-    my->header = (struct coil_header){ r->name, r->value };
+    my->header = (struct coil_http_header){ r->name, r->value };
     return (struct coil_http_request){ .url = r->url,
                                   .method = r->method,
                                   .headers = &my->header,
@@ -372,18 +373,18 @@ static struct coil_http_request refused(struct unsendable *my)
 static void unsendable(struct coil_coro *co)
 {
     ASYNC(unsendable, my) {
-        my->session = coil_session_new(NULL);
+        my->session = coil_http_session_new(NULL);
         for (; my->i < (int)(sizeof refusals / sizeof *refusals); my->i++) {
             test_note("case %d", my->i);
             struct coil_http_request q = refused(my);
             TRY_AWAIT_TO(my->err, my->response,
-                         coil_request(my->session, &q));
+                         coil_http_send(my->session, &q));
             CHECK_INT(my->err, refusals[my->i].err);
             CHECK_STR(explained(my->err), refusals[my->i].words);
         }
 
     FINALLY;
-        AWAIT(coil_session_close(my->session));
+        AWAIT(coil_http_session_close(my->session));
     }
 }
 
@@ -549,16 +550,16 @@ static void one_answer(struct coil_coro *co)
                                           THEN(my->answer->then) } };
         CHECK_INT(origin_open(&my->origin, my->routes), 0);
         my->origin.cut = my->cut;
-        my->session = coil_session_new(NULL);
+        my->session = coil_http_session_new(NULL);
         TRY_AWAIT_TO(my->err, my->response,
-                     coil_request(my->session,
-                                  &(struct coil_http_request){
-                                      .url = origin_url(&my->origin, "/it"),
-                                      .method = my->answer->method }));
+                     coil_http_send(my->session,
+                                    &(struct coil_http_request){
+                                        .url = origin_url(&my->origin, "/it"),
+                                        .method = my->answer->method }));
         my->detail = coil_last_detail();
         if (my->err == 0) {
-            my->i = coil_response_status(my->response);
-            TRY_AWAIT(my->err, coil_response_read(my->response));
+            my->i = coil_http_response_status(my->response);
+            TRY_AWAIT(my->err, coil_http_response_read(my->response));
             my->detail = coil_last_detail();
         }
         CHECK_INT(my->err, my->answer->err);
@@ -570,13 +571,13 @@ static void one_answer(struct coil_coro *co)
             if (my->answer->words)
                 CHECK_STR(strrchr(words, ':') + 2, my->answer->words);
             if (my->response) { /* the error is there to stay */
-                TRY_AWAIT(my->err, coil_response_next(my->response));
+                TRY_AWAIT(my->err, coil_http_response_next(my->response));
                 CHECK_ERR(my->err, my->answer->err, COIL_PHASE_BODY);
             }
         } else {
             CHECK_INT(my->i, my->answer->status);
-            CHECK_STR(coil_response_body(my->response), my->answer->body);
-            CHECK_INT(coil_response_size(my->response),
+            CHECK_STR(coil_http_response_body(my->response), my->answer->body);
+            CHECK_INT(coil_http_response_size(my->response),
                       strlen(my->answer->body));
         }
         AWAIT(CALL(origin_settle, .origin = &my->origin));
@@ -585,8 +586,8 @@ static void one_answer(struct coil_coro *co)
         CHECK_INT(my->origin.accepted, my->answer->reused ? 1 : 2);
 
     FINALLY;
-        coil_response_free(my->response);
-        AWAIT(coil_session_close(my->session));
+        coil_http_response_free(my->response);
+        AWAIT(coil_http_session_close(my->session));
         AWAIT(origin_close(&my->origin));
     }
 }
@@ -646,23 +647,23 @@ static char *large_head(int n, int len)
 static void limits(struct coil_coro *co)
 {
     ASYNC(limits, my) {
-        struct coil_session_options o = COIL_SESSION_INIT;
+        struct coil_http_session_options o = COIL_HTTP_SESSION_OPTIONS_INIT;
         my->routes[0] = (struct route){ "/", { SAYS(my->text) } };
         CHECK_INT(origin_open(&my->origin, my->routes), 0);
         o.head_bytes_max = my->n ? (uint32_t)my->n : 0;
         o.body_bytes_max = my->body_max;
-        my->session = coil_session_new(&o);
-        AWAIT_TO(my->response, coil_get(my->session, my->origin.url));
-        TRY_AWAIT_TO(my->err, my->n, coil_response_read(my->response));
+        my->session = coil_http_session_new(&o);
+        AWAIT_TO(my->response, coil_http_get(my->session, my->origin.url));
+        TRY_AWAIT_TO(my->err, my->n, coil_http_response_read(my->response));
         if (my->err < 0) { /* the error is there to stay */
-            AWAIT(coil_response_read(my->response));
+            AWAIT(coil_http_response_read(my->response));
             FAIL(-EBADMSG);
         }
         RETURN(my->n);
 
     FINALLY;
-        coil_response_free(my->response);
-        AWAIT(coil_session_close(my->session));
+        coil_http_response_free(my->response);
+        AWAIT(coil_http_session_close(my->session));
         AWAIT(origin_close(&my->origin));
     }
 }
@@ -699,20 +700,20 @@ struct narrow {
 static void narrow(struct coil_coro *co)
 {
     ASYNC(narrow, my) {
-        struct coil_session_options o = COIL_SESSION_INIT;
+        struct coil_http_session_options o = COIL_HTTP_SESSION_OPTIONS_INIT;
         my->routes[0] = (struct route){
             "/", { { .act = my->act, .text = my->text } }
         };
         CHECK_INT(origin_open(&my->origin, my->routes), 0);
-        o.headers_max = 2;
+        o.headers_limit = 2;
         o.line_bytes_max = 20;
-        my->session = coil_session_new(&o);
-        AWAIT_TO(my->response, coil_get(my->session, my->origin.url));
-        AWAIT(coil_response_read(my->response));
+        my->session = coil_http_session_new(&o);
+        AWAIT_TO(my->response, coil_http_get(my->session, my->origin.url));
+        AWAIT(coil_http_response_read(my->response));
 
     FINALLY;
-        coil_response_free(my->response);
-        AWAIT(coil_session_close(my->session));
+        coil_http_response_free(my->response);
+        AWAIT(coil_http_session_close(my->session));
         AWAIT(origin_close(&my->origin));
     }
 }
@@ -762,20 +763,20 @@ static void rest(struct coil_coro *co)
         { 0 },
     };
     ASYNC(rest, my) {
-        struct coil_session_options o = COIL_SESSION_INIT;
+        struct coil_http_session_options o = COIL_HTTP_SESSION_OPTIONS_INIT;
         o.body_bytes_max = 4;
         CHECK_INT(origin_open(&my->origin, routes), 0);
-        my->session = coil_session_new(&o);
-        AWAIT_TO(my->response, coil_get(my->session, my->origin.url));
-        AWAIT_TO(my->n, coil_response_next(my->response));
+        my->session = coil_http_session_new(&o);
+        AWAIT_TO(my->response, coil_http_get(my->session, my->origin.url));
+        AWAIT_TO(my->n, coil_http_response_next(my->response));
         CHECK_INT(my->n, 8);
-        AWAIT_TO(my->n, coil_response_read(my->response));
+        AWAIT_TO(my->n, coil_http_response_read(my->response));
         CHECK_INT(my->n, 2);
-        CHECK_STR(coil_response_body(my->response), "89");
+        CHECK_STR(coil_http_response_body(my->response), "89");
 
     FINALLY;
-        coil_response_free(my->response);
-        AWAIT(coil_session_close(my->session));
+        coil_http_response_free(my->response);
+        AWAIT(coil_http_session_close(my->session));
         AWAIT(origin_close(&my->origin));
     }
 }
@@ -800,12 +801,12 @@ static void many_interim(struct coil_coro *co)
         strcat(my->text, OK(0));
         my->routes[0] = (struct route){ "/", { SAYS(my->text) } };
         CHECK_INT(origin_open(&my->origin, my->routes), 0);
-        my->session = coil_session_new(NULL);
-        AWAIT_TO(my->response, coil_get(my->session, my->origin.url));
+        my->session = coil_http_session_new(NULL);
+        AWAIT_TO(my->response, coil_http_get(my->session, my->origin.url));
 
     FINALLY;
-        coil_response_free(my->response);
-        AWAIT(coil_session_close(my->session));
+        coil_http_response_free(my->response);
+        AWAIT(coil_http_session_close(my->session));
         AWAIT(origin_close(&my->origin));
     }
 }
@@ -838,10 +839,10 @@ static void pieces(struct coil_coro *co)
 {
     ASYNC(pieces, my) {
         CHECK_INT(origin_open(&my->origin, pours), 0);
-        my->session = coil_session_new(NULL);
+        my->session = coil_http_session_new(NULL);
         AWAIT_TO(my->response,
-                 coil_get(my->session, origin_url(&my->origin, "/much")));
-        AWAIT_TO(my->n, coil_response_next(my->response));
+                 coil_http_get(my->session, origin_url(&my->origin, "/much")));
+        AWAIT_TO(my->n, coil_http_response_next(my->response));
         CHECK(my->n > 0);
 
         /* Long enough for whatever the kernel takes without us. */
@@ -852,26 +853,26 @@ static void pieces(struct coil_coro *co)
         CHECK(my->poured < MUCH);
 
         while (my->n > 0) {
-            const char *piece = coil_response_piece(my->response);
+            const char *piece = coil_http_response_piece(my->response);
             CHECK(piece[0] == 'x' && piece[my->n - 1] == 'x');
             my->sum += my->n;
-            AWAIT_TO(my->n, coil_response_next(my->response));
+            AWAIT_TO(my->n, coil_http_response_next(my->response));
         }
         CHECK_INT(my->sum, MUCH);
         CHECK_INT(my->origin.poured, MUCH);
-        CHECK_INT(coil_response_size(my->response), 0);
-        AWAIT_TO(my->n, coil_response_next(my->response));
+        CHECK_INT(coil_http_response_size(my->response), 0);
+        AWAIT_TO(my->n, coil_http_response_next(my->response));
         CHECK_INT(my->n, 0);
 
-        coil_response_free(my->response);
+        coil_http_response_free(my->response);
         my->response = NULL;
         AWAIT(CALL(fetch, .session = my->session,
                    .request = { .url = my->origin.url }));
         CHECK_INT(my->origin.accepted, 1);
 
     FINALLY;
-        coil_response_free(my->response);
-        AWAIT(coil_session_close(my->session));
+        coil_http_response_free(my->response);
+        AWAIT(coil_http_session_close(my->session));
         AWAIT(origin_close(&my->origin));
     }
 }
@@ -890,22 +891,22 @@ static void skips(struct coil_coro *co)
 {
     ASYNC(skips, my) {
         CHECK_INT(origin_open(&my->origin, pours), 0);
-        my->session = coil_session_new(NULL);
+        my->session = coil_http_session_new(NULL);
         AWAIT_TO(my->response,
-                 coil_get(my->session, origin_url(&my->origin, "/much")));
-        AWAIT_TO(my->n, coil_response_next(my->response));
+                 coil_http_get(my->session, origin_url(&my->origin, "/much")));
+        AWAIT_TO(my->n, coil_http_response_next(my->response));
         my->i = (int)my->n;
-        AWAIT_TO(my->n, coil_response_skip(my->response));
+        AWAIT_TO(my->n, coil_http_response_skip(my->response));
         CHECK_INT(my->n + (size_t)my->i, MUCH);
-        AWAIT_TO(my->n, coil_response_skip(my->response));
+        AWAIT_TO(my->n, coil_http_response_skip(my->response));
         CHECK_INT(my->n, 0);
         AWAIT(CALL(fetch, .session = my->session,
                    .request = { .url = my->origin.url }));
         CHECK_INT(my->origin.accepted, 1);
 
     FINALLY;
-        coil_response_free(my->response);
-        AWAIT(coil_session_close(my->session));
+        coil_http_response_free(my->response);
+        AWAIT(coil_http_session_close(my->session));
         AWAIT(origin_close(&my->origin));
     }
 }
@@ -929,26 +930,27 @@ static void read_all(struct coil_coro *co)
     };
     ASYNC(read_all, my) {
         CHECK_INT(origin_open(&my->origin, routes), 0);
-        my->session = coil_session_new(NULL);
+        my->session = coil_http_session_new(NULL);
         AWAIT_TO(my->response,
-                 coil_get(my->session, origin_url(&my->origin, "/much")));
-        AWAIT_TO(my->n, coil_response_read(my->response));
+                 coil_http_get(my->session, origin_url(&my->origin, "/much")));
+        AWAIT_TO(my->n, coil_http_response_read(my->response));
         CHECK_INT(my->n, MUCH);
-        CHECK_INT(strspn(coil_response_body(my->response), "x"), MUCH);
-        coil_response_free(my->response);
+        CHECK_INT(strspn(coil_http_response_body(my->response), "x"), MUCH);
+        coil_http_response_free(my->response);
         my->response = NULL;
 
-        AWAIT_TO(my->response,
-                 coil_get(my->session, origin_url(&my->origin, "/unsized")));
-        AWAIT_TO(my->n, coil_response_next(my->response));
+        AWAIT_TO(
+            my->response,
+            coil_http_get(my->session, origin_url(&my->origin, "/unsized")));
+        AWAIT_TO(my->n, coil_http_response_next(my->response));
         my->i = (int)my->n;
-        AWAIT_TO(my->n, coil_response_read(my->response));
+        AWAIT_TO(my->n, coil_http_response_read(my->response));
         CHECK_INT(my->n + (size_t)my->i, 3000000);
-        CHECK_INT(strlen(coil_response_body(my->response)), my->n);
+        CHECK_INT(strlen(coil_http_response_body(my->response)), my->n);
 
     FINALLY;
-        coil_response_free(my->response);
-        AWAIT(coil_session_close(my->session));
+        coil_http_response_free(my->response);
+        AWAIT(coil_http_session_close(my->session));
         AWAIT(origin_close(&my->origin));
     }
 }
@@ -961,13 +963,13 @@ TEST(http_read_keeps_bodies_of_any_size)
 /* Two tasks and one response. */
 struct reads_too {
     struct coil_coro coro;
-    struct coil_response *response;
+    struct coil_http_response *response;
 };
 
 static void reads_too(struct coil_coro *co)
 {
     ASYNC(reads_too, my) {
-        AWAIT(coil_response_read(my->response));
+        AWAIT(coil_http_response_read(my->response));
     }
 }
 
@@ -984,18 +986,18 @@ static void two_readers(struct coil_coro *co)
     };
     ASYNC(two_readers, my) {
         CHECK_INT(origin_open(&my->origin, routes), 0);
-        my->session = coil_session_new(NULL);
-        AWAIT_TO(my->response, coil_get(my->session, my->origin.url));
+        my->session = coil_http_session_new(NULL);
+        AWAIT_TO(my->response, coil_http_get(my->session, my->origin.url));
         my->first = SPAWN(reads_too, .response = my->response);
         AWAIT(coil_sleep(0));
-        TRY_AWAIT(my->err, coil_response_next(my->response));
+        TRY_AWAIT(my->err, coil_http_response_next(my->response));
         CHECK_INT(my->err, -EBUSY);
         AWAIT(my->first);
-        CHECK_STR(coil_response_body(my->response), "hello");
+        CHECK_STR(coil_http_response_body(my->response), "hello");
 
     FINALLY;
-        coil_response_free(my->response);
-        AWAIT(coil_session_close(my->session));
+        coil_http_response_free(my->response);
+        AWAIT(coil_http_session_close(my->session));
         AWAIT(origin_close(&my->origin));
     }
 }
@@ -1032,17 +1034,17 @@ static const struct route slow_routes[] = {
 static void timeouts(struct coil_coro *co)
 {
     ASYNC(timeouts, my) {
-        struct coil_session_options o = COIL_SESSION_INIT;
+        struct coil_http_session_options o = COIL_HTTP_SESSION_OPTIONS_INIT;
         o.limit = 1;
         CHECK_INT(origin_open(&my->origin, slow_routes), 0);
-        my->session = coil_session_new(&o);
+        my->session = coil_http_session_new(&o);
         TRY_AWAIT_TO(my->err, my->response,
-                     coil_request(my->session,
-                                  &(struct coil_http_request){
-                                      .url = origin_url(&my->origin, my->path),
-                                      .timeouts = my->limits }));
+                     coil_http_send(my->session, &(struct coil_http_request){
+                                                     .url = origin_url(
+                                                         &my->origin, my->path),
+                                                     .timeouts = my->limits }));
         if (my->response) {
-            TRY_AWAIT(my->err, coil_response_read(my->response));
+            TRY_AWAIT(my->err, coil_http_response_read(my->response));
             if (my->err < 0)
                 CHECK_ERR(my->err, my->err, COIL_PHASE_BODY);
         } else {
@@ -1050,13 +1052,13 @@ static void timeouts(struct coil_coro *co)
         }
         AWAIT(CALL(fetch, .session = my->session,
                    .request = { .url = my->origin.url,
-                                .timeouts.pool = COIL_MS(1) }));
+                                .timeouts.pool_ns = COIL_MS(1) }));
         if (my->err < 0)
             FAIL(my->err);
 
     FINALLY;
-        coil_response_free(my->response);
-        AWAIT(coil_session_close(my->session));
+        coil_http_response_free(my->response);
+        AWAIT(coil_http_session_close(my->session));
         AWAIT(origin_close(&my->origin));
     }
 }
@@ -1064,8 +1066,9 @@ static void timeouts(struct coil_coro *co)
 // The next request gets the slot at once: with one connection in all.
 TEST(http_total_strikes_wherever_the_request_is)
 {
-    const struct coil_http_timeouts short_total = { .total = COIL_MS(200) };
-    const struct coil_http_timeouts long_total = { .total = COIL_SECONDS(20) };
+    const struct coil_http_timeouts short_total = { .total_ns = COIL_MS(200) };
+    const struct coil_http_timeouts long_total = { .total_ns = COIL_SECONDS(
+                                                       20) };
     CHECK_INT(RUN(timeouts, .path = "/silent", .limits = short_total),
               -ETIMEDOUT);
     CHECK_INT(RUN(timeouts, .path = "/half-head", .limits = short_total),
@@ -1079,8 +1082,8 @@ TEST(http_total_strikes_wherever_the_request_is)
 
 TEST(http_read_time_out_is_about_the_gap_between_bytes)
 {
-    const struct coil_http_timeouts short_gap = { .read = COIL_MS(40) };
-    const struct coil_http_timeouts long_gap = { .read = COIL_SECONDS(2) };
+    const struct coil_http_timeouts short_gap = { .read_ns = COIL_MS(40) };
+    const struct coil_http_timeouts long_gap = { .read_ns = COIL_SECONDS(2) };
     CHECK_INT(RUN(timeouts, .path = "/silent", .limits = short_gap),
               -ETIMEDOUT);
     CHECK_INT(RUN(timeouts, .path = "/half-head", .limits = short_gap),
@@ -1100,22 +1103,22 @@ static void lazy_reader(struct coil_coro *co)
 {
     ASYNC(lazy_reader, my) {
         CHECK_INT(origin_open(&my->origin, pours), 0);
-        my->session = coil_session_new(NULL);
+        my->session = coil_http_session_new(NULL);
         AWAIT_TO(my->response,
-                 coil_request(my->session,
-                              &(struct coil_http_request){
-                                  .url = origin_url(&my->origin, "/much"),
-                                  .timeouts.read = COIL_MS(500) }));
+                 coil_http_send(my->session,
+                                &(struct coil_http_request){
+                                    .url = origin_url(&my->origin, "/much"),
+                                    .timeouts.read_ns = COIL_MS(500) }));
         for (; my->i < 3; my->i++) {
-            AWAIT_TO(my->n, coil_response_next(my->response));
+            AWAIT_TO(my->n, coil_http_response_next(my->response));
             CHECK(my->n > 0);
             if (my->i == 1)
                 AWAIT(coil_sleep(COIL_MS(1200)));
         }
 
     FINALLY;
-        coil_response_free(my->response);
-        AWAIT(coil_session_close(my->session));
+        coil_http_response_free(my->response);
+        AWAIT(coil_http_session_close(my->session));
         AWAIT(origin_close(&my->origin));
     }
 }
@@ -1139,24 +1142,26 @@ static void fickle_reader(struct coil_coro *co)
     };
     ASYNC(fickle_reader, my) {
         CHECK_INT(origin_open(&my->origin, routes), 0);
-        my->session = coil_session_new(NULL);
+        my->session = coil_http_session_new(NULL);
         AWAIT_TO(my->response,
-                 coil_request(my->session,
-                              &(struct coil_http_request){
-                                  .url = origin_url(&my->origin, "/late"),
-                                  .timeouts.read = COIL_MS(150) }));
+                 coil_http_send(my->session,
+                                &(struct coil_http_request){
+                                    .url = origin_url(&my->origin, "/late"),
+                                    .timeouts.read_ns = COIL_MS(150) }));
         TRY_AWAIT(my->err,
-                  coil_wait_for(my->whole ? coil_response_read(my->response)
-                                          : coil_response_skip(my->response),
+                  coil_wait_for(my->whole
+                                    ? coil_http_response_read(my->response)
+                                    : coil_http_response_skip(my->response),
                                 COIL_MS(20)));
         CHECK_INT(my->err, -ETIMEDOUT);
         AWAIT(coil_sleep(COIL_MS(600)));
-        AWAIT(coil_response_read(my->response));
-        CHECK_STR(coil_response_body(my->response), my->whole ? "ab" : "b");
+        AWAIT(coil_http_response_read(my->response));
+        CHECK_STR(coil_http_response_body(my->response),
+                  my->whole ? "ab" : "b");
 
     FINALLY;
-        coil_response_free(my->response);
-        AWAIT(coil_session_close(my->session));
+        coil_http_response_free(my->response);
+        AWAIT(coil_http_session_close(my->session));
         AWAIT(origin_close(&my->origin));
     }
 }
@@ -1180,13 +1185,13 @@ static void extremes(struct coil_coro *co)
 {
     ASYNC(extremes, my) {
         CHECK_INT(origin_open(&my->origin, NULL), 0);
-        my->session = coil_session_new(NULL);
+        my->session = coil_http_session_new(NULL);
         AWAIT(CALL(fetch, .session = my->session,
                    .request = { .url = my->origin.url,
                                 .timeouts = my->limits }));
 
     FINALLY;
-        AWAIT(coil_session_close(my->session));
+        AWAIT(coil_http_session_close(my->session));
         AWAIT(origin_close(&my->origin));
     }
 }
@@ -1195,9 +1200,9 @@ TEST(http_time_outs_may_be_never_and_over_already)
 {
     const struct coil_http_timeouts never = { COIL_NEVER, COIL_NEVER,
                                               COIL_NEVER, COIL_NEVER };
-    const struct coil_http_timeouts no_time = { .total = INT64_MIN };
-    const struct coil_http_timeouts no_connect = { .connect = INT64_MIN };
-    const struct coil_http_timeouts no_wait = { .pool = INT64_MIN };
+    const struct coil_http_timeouts no_time = { .total_ns = INT64_MIN };
+    const struct coil_http_timeouts no_connect = { .connect_ns = INT64_MIN };
+    const struct coil_http_timeouts no_wait = { .pool_ns = INT64_MIN };
     CHECK_INT(RUN(extremes, .limits = never), 0);
     CHECK_INT(RUN(extremes, .limits = no_time), -ETIMEDOUT);
     CHECK_INT(RUN(extremes, .limits = no_connect), -ETIMEDOUT);
@@ -1224,10 +1229,10 @@ static void impatient(struct coil_coro *co)
     };
     ASYNC(impatient, my) {
         CHECK_INT(origin_open(&my->origin, routes), 0);
-        my->session = coil_session_new(NULL);
-        AWAIT_TO(my->response, coil_get(my->session, my->origin.url));
+        my->session = coil_http_session_new(NULL);
+        AWAIT_TO(my->response, coil_http_get(my->session, my->origin.url));
         for (my->n = 1; my->n > 0;) {
-            my->task = coil_spawn(coil_response_next(my->response));
+            my->task = coil_spawn(coil_http_response_next(my->response));
             my->seed = my->seed * 1664525 + 1013904223;
             for (my->i = (int)(my->seed >> 26); my->i > 0; my->i--)
                 AWAIT(coil_sleep(0));
@@ -1236,16 +1241,16 @@ static void impatient(struct coil_coro *co)
             coil_task_drop(&my->task);
             CHECK(my->err == 0 || my->err == -ECANCELED);
             if (my->err == 0 && my->n > 0) {
-                memcpy(my->got + my->got_n, coil_response_piece(my->response),
-                       my->n);
+                memcpy(my->got + my->got_n,
+                       coil_http_response_piece(my->response), my->n);
                 my->got_n += my->n;
             }
         }
         CHECK_STR(my->got, "abcde");
 
     FINALLY;
-        coil_response_free(my->response);
-        AWAIT(coil_session_close(my->session));
+        coil_http_response_free(my->response);
+        AWAIT(coil_http_session_close(my->session));
         AWAIT(origin_close(&my->origin));
     }
 }
@@ -1271,7 +1276,7 @@ struct black_hole {
 static void dig(struct black_hole *my)
 {
     struct coil_addr any;
-    CHECK_INT(coil_addr_ip(&any, "127.0.0.1", 0), 0);
+    CHECK_INT(coil_addr_from_ip(&any, "127.0.0.1", 0), 0);
     my->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     CHECK_INT(bind(my->fd, &any.u.sa, any.len), 0);
     CHECK_INT(listen(my->fd, 0), 0);
@@ -1289,17 +1294,16 @@ static void black_hole(struct coil_coro *co)
 {
     ASYNC(black_hole, my) {
         dig(my);
-        my->session = coil_session_new(NULL);
+        my->session = coil_http_session_new(NULL);
         TRY_AWAIT_TO(my->err, my->response,
-                     coil_request(my->session,
-                                  &(struct coil_http_request){
-                                      .url = my->url,
-                                      .timeouts = my->limits }));
+                     coil_http_send(my->session, &(struct coil_http_request){
+                                                     .url = my->url,
+                                                     .timeouts = my->limits }));
         CHECK_ERR(my->err, -ETIMEDOUT, COIL_PHASE_CONNECT);
         CHECK_STR(explained(my->err), "connect: Timed out");
 
     FINALLY;
-        AWAIT(coil_session_close(my->session));
+        AWAIT(coil_http_session_close(my->session));
         for (int i = 0; i < 4; i++)
             close(my->fds[i]);
         close(my->fd);
@@ -1308,8 +1312,8 @@ static void black_hole(struct coil_coro *co)
 
 TEST(http_connect_time_out_and_total_strike_while_connecting)
 {
-    const struct coil_http_timeouts connect_ns = { .connect = COIL_MS(30) };
-    const struct coil_http_timeouts total = { .total = COIL_MS(30) };
+    const struct coil_http_timeouts connect_ns = { .connect_ns = COIL_MS(30) };
+    const struct coil_http_timeouts total = { .total_ns = COIL_MS(30) };
     CHECK_INT(RUN(black_hole, .limits = connect_ns), 0);
     CHECK_INT(RUN(black_hole, .limits = total), 0);
 }
@@ -1317,7 +1321,7 @@ TEST(http_connect_time_out_and_total_strike_while_connecting)
 /* The time is over while the user looks at bytes that he was shown. */
 struct lent {
     STAGE;
-    struct coil_response *other;
+    struct coil_http_response *other;
     bool by_close;
     size_t n2;
 };
@@ -1338,16 +1342,16 @@ static void lent(struct coil_coro *co)
     };
     ASYNC(lent, my) {
         CHECK_INT(origin_open(&my->origin, routes), 0);
-        my->session = coil_session_new(NULL);
+        my->session = coil_http_session_new(NULL);
         AWAIT_TO(my->response,
-                 coil_request(my->session,
-                              &(struct coil_http_request){
-                                  .url = origin_url(&my->origin, "/x"),
-                                  .timeouts.total = COIL_MS(300) }));
-        AWAIT_TO(my->n, coil_response_next(my->response));
+                 coil_http_send(my->session,
+                                &(struct coil_http_request){
+                                    .url = origin_url(&my->origin, "/x"),
+                                    .timeouts.total_ns = COIL_MS(300) }));
+        AWAIT_TO(my->n, coil_http_response_next(my->response));
         if (my->by_close) {
-            AWAIT(coil_session_close(my->session));
-            my->session = coil_session_new(NULL);
+            AWAIT(coil_http_session_close(my->session));
+            my->session = coil_http_session_new(NULL);
         } else {
             AWAIT(coil_sleep(COIL_MS(500)));
         }
@@ -1355,14 +1359,14 @@ static void lent(struct coil_coro *co)
         for (; my->i < 20; my->i++)
             AWAIT(CALL(fetch, .session = my->session,
                        .request = { .url = origin_url(&my->origin, "/yyy") }));
-        CHECK(all_x(coil_response_piece(my->response), my->n));
-        TRY_AWAIT_TO(my->err, my->n, coil_response_next(my->response));
+        CHECK(all_x(coil_http_response_piece(my->response), my->n));
+        TRY_AWAIT_TO(my->err, my->n, coil_http_response_next(my->response));
         CHECK_ERR(my->err, my->by_close ? COIL_ECLOSED : -ETIMEDOUT,
                   COIL_PHASE_BODY);
 
     FINALLY;
-        coil_response_free(my->response);
-        AWAIT(coil_session_close(my->session));
+        coil_http_response_free(my->response);
+        AWAIT(coil_http_session_close(my->session));
         AWAIT(origin_close(&my->origin));
     }
 }
@@ -1371,9 +1375,9 @@ static void lent(struct coil_coro *co)
 // not go to the next connection's bytes before its user asks for more.
 TEST(http_a_piece_stays_whole_when_the_connection_is_taken_away)
 {
-    const struct coil_options few = { .size = sizeof few,
-                                      .recv_buffers = 4,
-                                      .recv_buffer_bytes = 4096 };
+    const struct coil_loop_options few = { .size = sizeof few,
+                                           .recv_buffers = 4,
+                                           .recv_buffer_bytes = 4096 };
     CHECK_INT(RUN_WITH(&few, lent), 0);
     CHECK_INT(RUN_WITH(&few, lent, .by_close = true), 0);
 }
@@ -1388,29 +1392,29 @@ static void last_piece(struct coil_coro *co)
 {
     ASYNC(last_piece, my) {
         CHECK_INT(origin_open(&my->origin, NULL), 0);
-        my->session = coil_session_new(NULL);
+        my->session = coil_http_session_new(NULL);
         AWAIT_TO(my->response,
-                 coil_request(my->session,
-                              &(struct coil_http_request){
-                                  .url = origin_url(&my->origin, "/all"),
-                                  .timeouts.total = COIL_MS(400) }));
-        AWAIT_TO(my->n, coil_response_next(my->response));
+                 coil_http_send(my->session,
+                                &(struct coil_http_request){
+                                    .url = origin_url(&my->origin, "/all"),
+                                    .timeouts.total_ns = COIL_MS(400) }));
+        AWAIT_TO(my->n, coil_http_response_next(my->response));
         CHECK_INT(my->n, 4);
         if (my->by_close) {
-            AWAIT(coil_session_close(my->session));
+            AWAIT(coil_http_session_close(my->session));
             my->session = NULL;
         } else {
             AWAIT(coil_sleep(COIL_MS(700)));
         }
-        CHECK(memcmp(coil_response_piece(my->response), "/all", 4) == 0);
+        CHECK(memcmp(coil_http_response_piece(my->response), "/all", 4) == 0);
         for (; my->i < 2; my->i++) {
-            AWAIT_TO(my->n, coil_response_next(my->response));
+            AWAIT_TO(my->n, coil_http_response_next(my->response));
             CHECK_INT(my->n, 0);
         }
 
     FINALLY;
-        coil_response_free(my->response);
-        AWAIT(coil_session_close(my->session));
+        coil_http_response_free(my->response);
+        AWAIT(coil_http_session_close(my->session));
         AWAIT(origin_close(&my->origin));
     }
 }
@@ -1444,10 +1448,10 @@ static void retries(struct coil_coro *co)
         { 0 },
     };
     ASYNC(retries, my) {
-        struct coil_session_options o = COIL_SESSION_INIT;
+        struct coil_http_session_options o = COIL_HTTP_SESSION_OPTIONS_INIT;
         o.limit = 1;
         CHECK_INT(origin_open(&my->origin, routes), 0);
-        my->session = coil_session_new(&o);
+        my->session = coil_http_session_new(&o);
         AWAIT(CALL(fetch, .session = my->session,
                    .request = { .url = my->origin.url }));
         TRY_AWAIT(my->err,
@@ -1466,7 +1470,7 @@ static void retries(struct coil_coro *co)
             FAIL(my->err);
 
     FINALLY;
-        AWAIT(coil_session_close(my->session));
+        AWAIT(coil_http_session_close(my->session));
         AWAIT(origin_close(&my->origin));
     }
 }
@@ -1513,7 +1517,7 @@ static void second_try(struct coil_coro *co)
     };
     ASYNC(second_try, my) {
         CHECK_INT(origin_open(&my->origin, routes), 0);
-        my->session = coil_session_new(NULL);
+        my->session = coil_http_session_new(NULL);
         for (; my->i < 20; my->i++) {
             AWAIT(CALL(fetch, .session = my->session,
                        .request = { .url = origin_url(&my->origin, "/last") }));
@@ -1521,7 +1525,7 @@ static void second_try(struct coil_coro *co)
         }
 
     FINALLY;
-        AWAIT(coil_session_close(my->session));
+        AWAIT(coil_http_session_close(my->session));
         AWAIT(origin_close(&my->origin));
     }
 }
@@ -1567,19 +1571,19 @@ static void uploads(struct coil_coro *co)
     };
     ASYNC(uploads, my) {
         CHECK_INT(origin_open(&my->origin, routes), 0);
-        my->session = coil_session_new(NULL);
+        my->session = coil_http_session_new(NULL);
         AWAIT_TO(my->response,
-                 coil_request(my->session,
-                              &(struct coil_http_request){
-                                  .url = origin_url(&my->origin, my->path),
-                                  .method = "PUT",
-                                  .body = my->body,
-                                  .body_size = my->size,
-                                  .timeouts.total = my->total_ns,
-                                  .timeouts.read = my->read_ns }));
-        my->i = coil_response_status(my->response);
-        AWAIT(coil_response_read(my->response));
-        coil_response_free(my->response);
+                 coil_http_send(my->session,
+                                &(struct coil_http_request){
+                                    .url = origin_url(&my->origin, my->path),
+                                    .method = "PUT",
+                                    .body = my->body,
+                                    .body_size = my->size,
+                                    .timeouts.total_ns = my->total_ns,
+                                    .timeouts.read_ns = my->read_ns }));
+        my->i = coil_http_response_status(my->response);
+        AWAIT(coil_http_response_read(my->response));
+        coil_http_response_free(my->response);
         my->response = NULL;
         AWAIT(CALL(fetch, .session = my->session,
                    .request = { .url = my->origin.url }));
@@ -1587,8 +1591,8 @@ static void uploads(struct coil_coro *co)
         RETURN(my->i);
 
     FINALLY;
-        coil_response_free(my->response);
-        AWAIT(coil_session_close(my->session));
+        coil_http_response_free(my->response);
+        AWAIT(coil_http_session_close(my->session));
         AWAIT(origin_close(&my->origin));
     }
 }
@@ -1655,7 +1659,7 @@ static void cancelled_upload(struct coil_coro *co)
     };
     ASYNC(cancelled_upload, my) {
         CHECK_INT(origin_open(&my->origin, routes), 0);
-        my->session = coil_session_new(NULL);
+        my->session = coil_http_session_new(NULL);
         my->task = SPAWN(fetch, .session = my->session,
                          .request = { .url = origin_url(&my->origin, my->path),
                                       .method = "PUT",
@@ -1670,11 +1674,11 @@ static void cancelled_upload(struct coil_coro *co)
         CHECK_INT(my->err, -ECANCELED);
         AWAIT(CALL(fetch, .session = my->session,
                    .request = { .url = my->origin.url,
-                                .timeouts.total = COIL_SECONDS(2) }));
+                                .timeouts.total_ns = COIL_SECONDS(2) }));
         CHECK_INT(my->origin.accepted, 2);
 
     FINALLY;
-        AWAIT(coil_session_close(my->session));
+        AWAIT(coil_http_session_close(my->session));
         AWAIT(origin_close(&my->origin));
     }
 }
@@ -1739,30 +1743,30 @@ struct unread {
 static void unread(struct coil_coro *co)
 {
     ASYNC(unread, my) {
-        struct coil_session_options o = COIL_SESSION_INIT;
+        struct coil_http_session_options o = COIL_HTTP_SESSION_OPTIONS_INIT;
         o.limit = 1;
         CHECK_INT(origin_open(&my->origin, NULL), 0);
-        my->session = coil_session_new(&o);
-        AWAIT_TO(my->response, coil_get(my->session, my->origin.url));
+        my->session = coil_http_session_new(&o);
+        AWAIT_TO(my->response, coil_http_get(my->session, my->origin.url));
         if (my->read) {
-            AWAIT_TO(my->n, coil_response_next(my->response));
+            AWAIT_TO(my->n, coil_http_response_next(my->response));
             CHECK_INT(my->n, 1);
         }
         test_forbid_allocations(true);
-        coil_response_free(my->response);
+        coil_http_response_free(my->response);
         test_forbid_allocations(false);
         CHECK_INT(test_forbidden_allocations(), 0);
         my->response = NULL;
         /* The slot is free in the same pass. */
         AWAIT_TO(my->response,
-                 coil_request(my->session, &(struct coil_http_request){
-                                               .url = my->origin.url,
-                                               .timeouts.pool = 1 }));
+                 coil_http_send(my->session, &(struct coil_http_request){
+                                                 .url = my->origin.url,
+                                                 .timeouts.pool_ns = 1 }));
         CHECK_INT(my->origin.accepted, my->read ? 1 : 2);
 
     FINALLY;
-        coil_response_free(my->response);
-        AWAIT(coil_session_close(my->session));
+        coil_http_response_free(my->response);
+        AWAIT(coil_http_session_close(my->session));
         AWAIT(origin_close(&my->origin));
     }
 }
@@ -1781,7 +1785,7 @@ TEST(http_a_response_freed_after_its_last_piece_keeps_the_connection)
 struct closes {
     STAGE;
     struct coil_task *tasks[6];
-    struct coil_session *after;
+    struct coil_http_session *after;
     int64_t wait_ns;
 };
 
@@ -1792,17 +1796,17 @@ static const char *const close_paths[] = { "/silent", "/half-head",
 static void closes(struct coil_coro *co)
 {
     ASYNC(closes, my) {
-        struct coil_session_options o = COIL_SESSION_INIT;
+        struct coil_http_session_options o = COIL_HTTP_SESSION_OPTIONS_INIT;
         o.limit = 4;
         CHECK_INT(origin_open(&my->origin, slow_routes), 0);
-        my->session = coil_session_new(&o);
+        my->session = coil_http_session_new(&o);
         for (int i = 0; i < 6; i++)
             my->tasks[i] = SPAWN(fetch, .session = my->session,
                                  .request = { .url = origin_url(
                                                   &my->origin,
                                                   close_paths[i]) });
         AWAIT(coil_sleep(my->wait_ns));
-        AWAIT(coil_session_close(my->session));
+        AWAIT(coil_http_session_close(my->session));
         my->session = NULL;
         for (; my->i < 6; my->i++) {
             TRY_AWAIT(my->err, my->tasks[my->i]);
@@ -1813,7 +1817,7 @@ static void closes(struct coil_coro *co)
         }
 
     FINALLY;
-        AWAIT(coil_session_close(my->session));
+        AWAIT(coil_http_session_close(my->session));
         AWAIT(origin_close(&my->origin));
     }
 }
@@ -1827,7 +1831,7 @@ TEST(http_close_ends_everything_wherever_it_is)
 /* The closer is cancelled while it closes. */
 struct closer {
     struct coil_coro coro;
-    struct coil_session **session;
+    struct coil_http_session **session;
     int *state;
 };
 
@@ -1835,9 +1839,9 @@ static void closer(struct coil_coro *co)
 {
     ASYNC(closer, my) {
         *my->state = 1;
-        struct coil_session *session = *my->session;
+        struct coil_http_session *session = *my->session;
         *my->session = NULL;
-        AWAIT(coil_session_close(session));
+        AWAIT(coil_http_session_close(session));
         *my->state = 2;
         AWAIT(coil_sleep(COIL_SECONDS(60)));
         *my->state = 3;
@@ -1854,7 +1858,7 @@ static void cancelled_close(struct coil_coro *co)
 {
     ASYNC(cancelled_close, my) {
         CHECK_INT(origin_open(&my->origin, slow_routes), 0);
-        my->session = coil_session_new(NULL);
+        my->session = coil_http_session_new(NULL);
         my->request = SPAWN(fetch, .session = my->session,
                             .request = { .url = origin_url(&my->origin,
                                                            "/silent") });
@@ -1871,7 +1875,7 @@ static void cancelled_close(struct coil_coro *co)
         CHECK_INT(my->err, COIL_ECLOSED);
 
     FINALLY;
-        AWAIT(coil_session_close(my->session));
+        AWAIT(coil_http_session_close(my->session));
         AWAIT(origin_close(&my->origin));
     }
 }
@@ -1891,19 +1895,20 @@ static void survives(struct coil_coro *co)
 {
     ASYNC(survives, my) {
         CHECK_INT(origin_open(&my->origin, NULL), 0);
-        my->session = coil_session_new(NULL);
-        my->never = coil_get(my->session, my->origin.url);
+        my->session = coil_http_session_new(NULL);
+        my->never = coil_http_get(my->session, my->origin.url);
         AWAIT_TO(my->response,
-                 coil_get(my->session, origin_url(&my->origin, "/kept")));
-        AWAIT(coil_response_read(my->response));
-        AWAIT(coil_session_close(my->session));
-        CHECK_STR(coil_response_body(my->response), "/kept");
-        CHECK_STR(coil_response_header(my->response, "content-length"), "5");
+                 coil_http_get(my->session, origin_url(&my->origin, "/kept")));
+        AWAIT(coil_http_response_read(my->response));
+        AWAIT(coil_http_session_close(my->session));
+        CHECK_STR(coil_http_response_body(my->response), "/kept");
+        CHECK_STR(coil_http_response_header(my->response, "content-length"),
+                  "5");
         TRY_AWAIT(my->err, my->never);
         CHECK_ERR(my->err, COIL_ECLOSED, COIL_PHASE_POOL);
 
     FINALLY;
-        coil_response_free(my->response);
+        coil_http_response_free(my->response);
         AWAIT(origin_close(&my->origin));
     }
 }
@@ -1923,10 +1928,10 @@ static void forgets(struct coil_coro *co)
 {
     ASYNC(forgets, my) {
         CHECK_INT(origin_open(&my->origin, slow_routes), 0);
-        my->session = coil_session_new(NULL);
+        my->session = coil_http_session_new(NULL);
         AWAIT(CALL(fetch, .session = my->session,
                    .request = { .url = my->origin.url }));
-        coil_drop(coil_get(my->session, my->origin.url));
+        coil_discard(coil_http_get(my->session, my->origin.url));
         START(fetch, .session = my->session,
               .request = { .url = origin_url(&my->origin, "/silent") });
         AWAIT(coil_sleep(COIL_MS(5)));
@@ -1945,9 +1950,9 @@ static void note_exception(const struct coil_exception *what, void *arg)
 TEST(http_a_session_nobody_closed_is_named_and_closed_with_the_loop)
 {
     char said[200] = "";
-    const struct coil_options options = { .size = sizeof options,
-                                          .on_exception = note_exception,
-                                          .on_exception_arg = said };
+    const struct coil_loop_options options = { .size = sizeof options,
+                                               .on_exception = note_exception,
+                                               .on_exception_arg = said };
     CHECK_INT(RUN_WITH(&options, forgets), 0);
     CHECK_STR(said, "session_close: a coroutine was never awaited");
 }
@@ -1960,12 +1965,13 @@ static void frees_in_use(struct coil_coro *co)
 {
     ASYNC(frees_in_use, my) {
         CHECK_INT(origin_open(&my->origin, slow_routes), 0);
-        my->session = coil_session_new(NULL);
-        AWAIT_TO(my->response, coil_get(my->session,
-                                        origin_url(&my->origin, "/half-body")));
+        my->session = coil_http_session_new(NULL);
+        AWAIT_TO(
+            my->response,
+            coil_http_get(my->session, origin_url(&my->origin, "/half-body")));
         START(reads_too, .response = my->response);
         AWAIT(coil_sleep(0));
-        coil_response_free(my->response);
+        coil_http_response_free(my->response);
     }
 }
 
@@ -1991,12 +1997,12 @@ static void hosts(struct coil_coro *co)
             FAIL(-EAFNOSUPPORT);
         snprintf(my->url, sizeof my->url, "http://%s:%u/there", my->host,
                  my->origin.port);
-        my->session = coil_session_new(NULL);
+        my->session = coil_http_session_new(NULL);
         AWAIT(CALL(fetch, .session = my->session,
                    .request = { .url = my->url }));
 
     FINALLY;
-        AWAIT(coil_session_close(my->session));
+        AWAIT(coil_http_session_close(my->session));
         AWAIT(origin_close(&my->origin));
     }
 }
@@ -2030,18 +2036,20 @@ static void nobody_there(struct coil_coro *co)
         snprintf(my->url, sizeof my->url, "http://%s:%u/", my->host,
                  my->origin.port);
         AWAIT(origin_close(&my->origin));
-        my->session = coil_session_new(NULL);
-        TRY_AWAIT_TO(my->err, my->response, coil_get(my->session, my->url));
+        my->session = coil_http_session_new(NULL);
+        TRY_AWAIT_TO(my->err, my->response,
+                     coil_http_get(my->session, my->url));
         CHECK_ERR(my->err, -ECONNREFUSED, COIL_PHASE_CONNECT);
         CHECK_STR(explained(my->err), "connect: Connection refused");
-        TRY_AWAIT_TO(my->err, my->response,
-                     coil_get(my->session, "http://no-such-host.invalid/"));
+        TRY_AWAIT_TO(
+            my->err, my->response,
+            coil_http_get(my->session, "http://no-such-host.invalid/"));
         CHECK_ERR(my->err, COIL_ERESOLVE, COIL_PHASE_RESOLVE);
         CHECK(strncmp(explained(my->err),
                       "resolve: The name does not resolve: ", 36) == 0);
 
     FINALLY;
-        AWAIT(coil_session_close(my->session));
+        AWAIT(coil_http_session_close(my->session));
     }
 }
 
@@ -2086,7 +2094,7 @@ static void frugal_answer(int fd)
 static void frugal_open(void)
 {
     struct coil_addr addr;
-    CHECK_INT(coil_addr_ip(&addr, "127.0.0.1", 0), 0);
+    CHECK_INT(coil_addr_from_ip(&addr, "127.0.0.1", 0), 0);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     CHECK_INT(bind(fd, &addr.u.sa, addr.len), 0);
     CHECK_INT(listen(fd, 100), 0);
@@ -2114,22 +2122,22 @@ static void frugal_open(void)
 
 struct frugally {
     struct coil_coro coro;
-    struct coil_session *session;
-    struct coil_response *response;
+    struct coil_http_session *session;
+    struct coil_http_response *response;
     struct coil_task *one, *two;
     int err;
 };
 
 static char frugal_body[100000];
-static struct coil_header frugal_headers[40];
+static struct coil_http_header frugal_headers[40];
 
 static void frugally(struct coil_coro *co)
 {
     ASYNC(frugally, my) {
-        struct coil_session_options o = COIL_SESSION_INIT;
+        struct coil_http_session_options o = COIL_HTTP_SESSION_OPTIONS_INIT;
         o.limit = 1;
-        o.timeouts.read = COIL_SECONDS(20);
-        my->session = coil_session_new(&o);
+        o.timeouts.read_ns = COIL_SECONDS(20);
+        my->session = coil_http_session_new(&o);
         if (!my->session)
             FAIL(-ENOMEM);
         my->one = SPAWN(fetch, .session = my->session,
@@ -2139,19 +2147,19 @@ static void frugally(struct coil_coro *co)
                                      .method = "PUT",
                                      .headers = frugal_headers,
                                      .headers_n = 40,
-                                     .timeouts.pool = COIL_SECONDS(20),
+                                     .timeouts.pool_ns = COIL_SECONDS(20),
                                      .body = frugal_body,
                                      .body_size = sizeof frugal_body });
         TRY_AWAIT(my->err, my->two);
         AWAIT(my->one);
         if (my->err < 0)
             FAIL(my->err);
-        AWAIT_TO(my->response, coil_get(my->session, frugal.url));
-        AWAIT(coil_response_next(my->response));
+        AWAIT_TO(my->response, coil_http_get(my->session, frugal.url));
+        AWAIT(coil_http_response_next(my->response));
 
     FINALLY;
-        coil_response_free(my->response);
-        AWAIT(coil_session_close(my->session));
+        coil_http_response_free(my->response);
+        AWAIT(coil_http_session_close(my->session));
     }
 }
 
@@ -2168,7 +2176,7 @@ TEST(http_survives_every_allocation_that_fails)
     memset(frugal_body, '-', sizeof frugal_body);
     frugal_body[sizeof frugal_body - 1] = '$';
     for (int i = 0; i < 40; i++)
-        frugal_headers[i] = (struct coil_header){ "X-Many", "times" };
+        frugal_headers[i] = (struct coil_http_header){ "X-Many", "times" };
     frugal_open();
     test_every_allocation(frugal_run);
     kill(frugal.pid, SIGKILL);
@@ -2176,27 +2184,28 @@ TEST(http_survives_every_allocation_that_fails)
 
 struct starved {
     struct coil_coro coro;
-    struct coil_session *session;
-    struct coil_response *response;
+    struct coil_http_session *session;
+    struct coil_http_response *response;
     int err;
 };
 
 static void starved(struct coil_coro *co)
 {
     ASYNC(starved, my) {
-        my->session = coil_session_new(NULL);
-        TRY_AWAIT_TO(my->err, my->response, coil_get(my->session, "ftp://x/"));
+        my->session = coil_http_session_new(NULL);
         TRY_AWAIT_TO(my->err, my->response,
-                     coil_get(my->session, frugal.url));
+                     coil_http_get(my->session, "ftp://x/"));
+        TRY_AWAIT_TO(my->err, my->response,
+                     coil_http_get(my->session, frugal.url));
         if (my->err < 0) {
             CHECK_INT(COIL_DETAIL_CODE(coil_last_detail()), 0);
             FAIL(my->err);
         }
-        AWAIT(coil_response_read(my->response));
+        AWAIT(coil_http_response_read(my->response));
 
     FINALLY;
-        coil_response_free(my->response);
-        AWAIT(coil_session_close(my->session));
+        coil_http_response_free(my->response);
+        AWAIT(coil_http_session_close(my->session));
     }
 }
 

@@ -74,7 +74,7 @@ static void write_config(unsigned port, const char *more)
 static int listen_somewhere(unsigned *port)
 {
     struct coil_addr addr;
-    CHECK_INT(coil_addr_ip(&addr, "127.0.0.1", 0), 0);
+    CHECK_INT(coil_addr_from_ip(&addr, "127.0.0.1", 0), 0);
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     CHECK_INT(bind(fd, &addr.u.sa, addr.len), 0);
     CHECK_INT(listen(fd, 512), 0);
@@ -136,8 +136,8 @@ static const size_t sizes[] = { 0, 1, 1023, 16384, 65537, 3000000 };
 
 struct files {
     struct coil_coro coro;
-    struct coil_session *session;
-    struct coil_response *response;
+    struct coil_http_session *session;
+    struct coil_http_response *response;
     size_t n, i, sum;
     char path[32];
 };
@@ -153,34 +153,35 @@ static bool is_alphabet(const char *text, size_t from, size_t n)
 static void files(struct coil_coro *co)
 {
     ASYNC(files, my) {
-        my->session = coil_session_new(NULL);
+        my->session = coil_http_session_new(NULL);
         for (; my->i < SIZES; my->i++) {
             snprintf(my->path, sizeof my->path, "/%zu", sizes[my->i]);
-            AWAIT_TO(my->response, coil_get(my->session, at(my->path)));
-            CHECK_INT(coil_response_status(my->response), 200);
-            CHECK_INT(coil_response_length(my->response), sizes[my->i]);
-            AWAIT_TO(my->n, coil_response_read(my->response));
+            AWAIT_TO(my->response, coil_http_get(my->session, at(my->path)));
+            CHECK_INT(coil_http_response_status(my->response), 200);
+            CHECK_INT(coil_http_response_content_length(my->response),
+                      sizes[my->i]);
+            AWAIT_TO(my->n, coil_http_response_read(my->response));
             CHECK_INT(my->n, sizes[my->i]);
-            CHECK(is_alphabet(coil_response_body(my->response), 0, my->n));
-            coil_response_free(my->response);
+            CHECK(is_alphabet(coil_http_response_body(my->response), 0, my->n));
+            coil_http_response_free(my->response);
             my->response = NULL;
 
-            AWAIT_TO(my->response, coil_get(my->session, at(my->path)));
+            AWAIT_TO(my->response, coil_http_get(my->session, at(my->path)));
             for (my->sum = 0;; my->sum += my->n) {
-                AWAIT_TO(my->n, coil_response_next(my->response));
+                AWAIT_TO(my->n, coil_http_response_next(my->response));
                 if (my->n == 0)
                     break;
-                CHECK(is_alphabet(coil_response_piece(my->response), my->sum,
-                                  my->n));
+                CHECK(is_alphabet(coil_http_response_piece(my->response),
+                                  my->sum, my->n));
             }
             CHECK_INT(my->sum, sizes[my->i]);
-            coil_response_free(my->response);
+            coil_http_response_free(my->response);
             my->response = NULL;
         }
 
     FINALLY;
-        coil_response_free(my->response);
-        AWAIT(coil_session_close(my->session));
+        coil_http_response_free(my->response);
+        AWAIT(coil_http_session_close(my->session));
     }
 }
 
@@ -201,25 +202,25 @@ TEST(nginx_files_of_every_size_arrive)
 /* One request, its answer read whole. The response is the caller's. */
 struct ask {
     struct coil_coro coro;
-    struct coil_session *session;
+    struct coil_http_session *session;
     struct coil_http_request request;
-    struct coil_response **response;
+    struct coil_http_response **response;
 };
 
 static void ask(struct coil_coro *co)
 {
     ASYNC(ask, my) {
-        coil_response_free(*my->response);
+        coil_http_response_free(*my->response);
         *my->response = NULL;
-        AWAIT_TO(*my->response, coil_request(my->session, &my->request));
-        RETURN_AWAIT(coil_response_read(*my->response));
+        AWAIT_TO(*my->response, coil_http_send(my->session, &my->request));
+        RETURN_AWAIT(coil_http_response_read(*my->response));
     }
 }
 
 struct answers {
     struct coil_coro coro;
-    struct coil_session *session;
-    struct coil_response *response;
+    struct coil_http_session *session;
+    struct coil_http_response *response;
     size_t n;
 };
 
@@ -228,9 +229,9 @@ struct answers {
                          .response = &my->response, \
                          .request = { __VA_ARGS__ }))
 
-static const struct coil_header range[] = { { "Range", "bytes=26-51" } };
-static const struct coil_header gzip[] = { { "Accept-Encoding", "gzip" } };
-static const struct coil_header since[] = {
+static const struct coil_http_header range[] = { { "Range", "bytes=26-51" } };
+static const struct coil_http_header gzip[] = { { "Accept-Encoding", "gzip" } };
+static const struct coil_http_header since[] = {
     { "If-Modified-Since", "Fri, 01 Jan 2100 00:00:00 GMT" }
 };
 static char big_body[5000000];
@@ -238,47 +239,47 @@ static char big_body[5000000];
 static void answers(struct coil_coro *co)
 {
     ASYNC(answers, my) {
-        my->session = coil_session_new(NULL);
+        my->session = coil_http_session_new(NULL);
         ASK(.url = at("/file"), .method = "HEAD");
-        CHECK_INT(coil_response_status(my->response), 200);
-        CHECK_INT(coil_response_length(my->response), 1000);
+        CHECK_INT(coil_http_response_status(my->response), 200);
+        CHECK_INT(coil_http_response_content_length(my->response), 1000);
         CHECK_INT(my->n, 0);
 
         ASK(.url = at("/none"));
-        CHECK_INT(coil_response_status(my->response), 404);
-        CHECK_STR(coil_response_reason(my->response), "Not Found");
-        CHECK_INT(my->n, coil_response_length(my->response));
+        CHECK_INT(coil_http_response_status(my->response), 404);
+        CHECK_STR(coil_http_response_reason(my->response), "Not Found");
+        CHECK_INT(my->n, coil_http_response_content_length(my->response));
 
         ASK(.url = at("/file"), .headers = range, .headers_n = 1);
-        CHECK_INT(coil_response_status(my->response), 206);
-        CHECK_STR(coil_response_body(my->response),
+        CHECK_INT(coil_http_response_status(my->response), 206);
+        CHECK_STR(coil_http_response_body(my->response),
                   "abcdefghijklmnopqrstuvwxyz");
 
         ASK(.url = at("/file"), .headers = since, .headers_n = 1);
-        CHECK_INT(coil_response_status(my->response), 304);
+        CHECK_INT(coil_http_response_status(my->response), 304);
         CHECK_INT(my->n, 0);
 
         /* Compressed on the fly, so chunked; taken as it comes. */
         ASK(.url = at("/file"), .headers = gzip, .headers_n = 1);
-        CHECK_STR(coil_response_header(my->response, "transfer-encoding"),
+        CHECK_STR(coil_http_response_header(my->response, "transfer-encoding"),
                   "chunked");
-        CHECK_MEM(coil_response_body(my->response), "\x1f\x8b", 2);
+        CHECK_MEM(coil_http_response_body(my->response), "\x1f\x8b", 2);
 
         ASK(.url = at("/file"), .method = "POST", .body = "x", .body_size = 1);
-        CHECK_INT(coil_response_status(my->response), 405);
-        CHECK_STR(coil_response_header(my->response, "x-requests"), "6");
+        CHECK_INT(coil_http_response_status(my->response), 405);
+        CHECK_STR(coil_http_response_header(my->response, "x-requests"), "6");
 
         /* Refused before it is all there. */
         ASK(.url = at("/file"), .method = "POST", .body = big_body,
             .body_size = sizeof big_body);
-        CHECK_INT(coil_response_status(my->response), 413);
+        CHECK_INT(coil_http_response_status(my->response), 413);
         ASK(.url = at("/file"));
-        CHECK_INT(coil_response_status(my->response), 200);
-        CHECK_STR(coil_response_header(my->response, "x-requests"), "1");
+        CHECK_INT(coil_http_response_status(my->response), 200);
+        CHECK_STR(coil_http_response_header(my->response, "x-requests"), "1");
 
     FINALLY;
-        coil_response_free(my->response);
-        AWAIT(coil_session_close(my->session));
+        coil_http_response_free(my->response);
+        AWAIT(coil_http_session_close(my->session));
     }
 }
 
@@ -295,27 +296,27 @@ TEST(nginx_answers_of_every_kind_are_understood)
 
 struct get {
     struct coil_coro coro;
-    struct coil_session *session;
-    struct coil_response *response;
+    struct coil_http_session *session;
+    struct coil_http_response *response;
 };
 
 /* Gives nginx's number of the connection. */
 static void get(struct coil_coro *co)
 {
     ASYNC(get, my) {
-        AWAIT_TO(my->response, coil_get(my->session, at("/file")));
-        AWAIT(coil_response_read(my->response));
-        CHECK_INT(coil_response_size(my->response), 1000);
-        RETURN(atoi(coil_response_header(my->response, "X-Connection")));
+        AWAIT_TO(my->response, coil_http_get(my->session, at("/file")));
+        AWAIT(coil_http_response_read(my->response));
+        CHECK_INT(coil_http_response_size(my->response), 1000);
+        RETURN(atoi(coil_http_response_header(my->response, "X-Connection")));
 
     FINALLY;
-        coil_response_free(my->response);
+        coil_http_response_free(my->response);
     }
 }
 
 struct series {
     struct coil_coro coro;
-    struct coil_session *session;
+    struct coil_http_session *session;
     int64_t pause_ns;
     int requests, connections, number, last, i;
 };
@@ -323,7 +324,7 @@ struct series {
 static void series(struct coil_coro *co)
 {
     ASYNC(series, my) {
-        my->session = coil_session_new(NULL);
+        my->session = coil_http_session_new(NULL);
         for (; my->i < my->requests; my->i++) {
             AWAIT_TO(my->number, CALL(get, .session = my->session));
             my->connections += my->number != my->last;
@@ -334,7 +335,7 @@ static void series(struct coil_coro *co)
         RETURN(my->connections);
 
     FINALLY;
-        AWAIT(coil_session_close(my->session));
+        AWAIT(coil_http_session_close(my->session));
     }
 }
 
@@ -373,7 +374,7 @@ TEST(nginx_closing_idle_connections_is_never_noticed)
 
 struct crowd {
     struct coil_coro coro;
-    struct coil_session *session;
+    struct coil_http_session *session;
     struct coil_task *tasks[500];
     int i, number, connections;
     bool seen[4096];
@@ -382,7 +383,7 @@ struct crowd {
 static void crowd(struct coil_coro *co)
 {
     ASYNC(crowd, my) {
-        my->session = coil_session_new(NULL);
+        my->session = coil_http_session_new(NULL);
         for (int i = 0; i < 500; i++)
             my->tasks[i] = SPAWN(get, .session = my->session);
         AWAIT(coil_gather(my->tasks, 500));
@@ -395,7 +396,7 @@ static void crowd(struct coil_coro *co)
         RETURN(my->connections);
 
     FINALLY;
-        AWAIT(coil_session_close(my->session));
+        AWAIT(coil_http_session_close(my->session));
     }
 }
 

@@ -14,7 +14,7 @@
 #define STAGE \
     struct coil_coro coro; \
     struct origin origin; \
-    struct coil_session *session; \
+    struct coil_http_session *session; \
     int err, i
 
 /* ---- Six pages, one after the other (synchronous) ----------------------- */
@@ -25,8 +25,8 @@ static const char *const pages[] = { "/delay/9/python", "/delay/4/ruby",
 
 struct page {
     struct coil_coro coro;
-    struct coil_session *session;
-    struct coil_response *response;
+    struct coil_http_session *session;
+    struct coil_http_response *response;
     const struct origin *origin;
     const char *path;
     size_t size;
@@ -35,13 +35,13 @@ struct page {
 static void page(struct coil_coro *co)
 {
     ASYNC(page, my) {
-        AWAIT_TO(my->response, coil_get(my->session,
-                                        origin_url(my->origin, my->path)));
-        AWAIT_TO(my->size, coil_response_read(my->response));
+        AWAIT_TO(my->response,
+                 coil_http_get(my->session, origin_url(my->origin, my->path)));
+        AWAIT_TO(my->size, coil_http_response_read(my->response));
         RETURN(my->size);
 
     FINALLY;
-        coil_response_free(my->response);
+        coil_http_response_free(my->response);
     }
 }
 
@@ -54,7 +54,7 @@ static void one_by_one(struct coil_coro *co)
 {
     ASYNC(one_by_one, my) {
         CHECK_INT(origin_open(&my->origin, NULL), 0);
-        my->session = coil_session_new(NULL);
+        my->session = coil_http_session_new(NULL);
         for (; my->i < 6; my->i++) {
             AWAIT_TO(my->n, CALL(page, .session = my->session,
                                  .origin = &my->origin,
@@ -68,7 +68,7 @@ static void one_by_one(struct coil_coro *co)
         CHECK_STR(my->origin.order, "python ruby perl c go lua");
 
     FINALLY;
-        AWAIT(coil_session_close(my->session));
+        AWAIT(coil_http_session_close(my->session));
         AWAIT(origin_close(&my->origin));
     }
 }
@@ -90,7 +90,7 @@ static void at_once(struct coil_coro *co)
 {
     ASYNC(at_once, my) {
         CHECK_INT(origin_open(&my->origin, NULL), 0);
-        my->session = coil_session_new(NULL);
+        my->session = coil_http_session_new(NULL);
         for (int i = 0; i < 6; i++)
             my->tasks[i] = SPAWN(page, .session = my->session,
                                  .origin = &my->origin, .path = pages[i]);
@@ -106,7 +106,7 @@ static void at_once(struct coil_coro *co)
         CHECK_STR(my->origin.order, "python ruby perl c go lua");
 
     FINALLY;
-        AWAIT(coil_session_close(my->session));
+        AWAIT(coil_http_session_close(my->session));
         AWAIT(origin_close(&my->origin));
     }
 }
@@ -129,10 +129,10 @@ static int delay_of(int i)
 
 struct numbered {
     struct coil_coro coro;
-    struct coil_session *session;
+    struct coil_http_session *session;
     struct coil_semaphore *limit;
     const struct origin *origin;
-    struct coil_response *response;
+    struct coil_http_response *response;
     int i;
     char path[64];
 };
@@ -145,13 +145,13 @@ static void numbered(struct coil_coro *co)
             HOLD(my->limit);
         snprintf(my->path, sizeof my->path, "/delay/%d/%d", delay_of(my->i),
                  my->i);
-        AWAIT_TO(my->response, coil_get(my->session,
-                                        origin_url(my->origin, my->path)));
-        AWAIT(coil_response_read(my->response));
-        RETURN(atoi(strrchr(coil_response_body(my->response), '/') + 1));
+        AWAIT_TO(my->response,
+                 coil_http_get(my->session, origin_url(my->origin, my->path)));
+        AWAIT(coil_http_response_read(my->response));
+        RETURN(atoi(strrchr(coil_http_response_body(my->response), '/') + 1));
 
     FINALLY;
-        coil_response_free(my->response);
+        coil_http_response_free(my->response);
     }
 }
 
@@ -167,7 +167,7 @@ static void crawl(struct coil_coro *co)
 {
     ASYNC(crawl, my) {
         CHECK_INT(origin_open(&my->origin, NULL), 0);
-        my->session = coil_session_new(NULL);
+        my->session = coil_http_session_new(NULL);
         coil_semaphore_init(&my->limit, AT_ONCE);
         for (int i = 0; i < REQUESTS; i++)
             my->tasks[i] = SPAWN(numbered, .session = my->session,
@@ -185,7 +185,7 @@ static void crawl(struct coil_coro *co)
         CHECK_INT(my->origin.accepted, AT_ONCE);
 
     FINALLY;
-        AWAIT(coil_session_close(my->session));
+        AWAIT(coil_http_session_close(my->session));
         AWAIT(origin_close(&my->origin));
     }
 }
@@ -218,10 +218,10 @@ static void piled(struct coil_coro *co)
 {
     ASYNC(piled, my) {
         CHECK_INT(origin_open(&my->origin, NULL), 0);
-        my->session = coil_session_new(NULL);
+        my->session = coil_http_session_new(NULL);
         FOR_AWAIT(my->done,
-                  my->ordered ? coil_map(next_request, my, AT_ONCE)
-                              : coil_map_unordered(next_request, my, AT_ONCE)) {
+                  my->ordered ? coil_map(AT_ONCE, next_request, my)
+                              : coil_map_unordered(AT_ONCE, next_request, my)) {
             AWAIT_TO(my->number, my->done);
             if (my->ordered)
                 CHECK_INT(my->number, my->n);
@@ -234,7 +234,7 @@ static void piled(struct coil_coro *co)
         CHECK_INT(my->origin.accepted, AT_ONCE);
 
     FINALLY;
-        AWAIT(coil_session_close(my->session));
+        AWAIT(coil_http_session_close(my->session));
         AWAIT(origin_close(&my->origin));
     }
 }
@@ -260,10 +260,10 @@ struct listed {
 static void listed(struct coil_coro *co)
 {
     ASYNC(listed, my) {
-        struct coil_session_options o = COIL_SESSION_INIT;
+        struct coil_http_session_options o = COIL_HTTP_SESSION_OPTIONS_INIT;
         o.limit = AT_ONCE;
         CHECK_INT(origin_open(&my->origin, NULL), 0);
-        my->session = coil_session_new(&o);
+        my->session = coil_http_session_new(&o);
         for (int i = 0; i < REQUESTS; i++)
             my->tasks[i] = SPAWN(numbered, .session = my->session,
                                  .origin = &my->origin, .i = i);
@@ -279,7 +279,7 @@ static void listed(struct coil_coro *co)
         RETURN(my->n);
 
     FINALLY;
-        AWAIT(coil_session_close(my->session));
+        AWAIT(coil_http_session_close(my->session));
         AWAIT(origin_close(&my->origin));
     }
 }
@@ -295,7 +295,7 @@ TEST(programs_a_list_of_fetches_gives_results_in_argument_order)
 /* ---- Deferreds with callbacks and errbacks, in a list (Twisted) --------- */
 
 struct fetched {
-    struct coil_response *response;
+    struct coil_http_response *response;
     char steps[64]; /* what was called, in order, and with what */
 };
 
@@ -310,26 +310,26 @@ static struct coil_future *handle_response(struct coil_future *done, void *arg)
 {
     struct fetched *it = arg;
     it->response = coil_future_pointer(done);
-    note(it, "handle", coil_response_status(it->response));
-    return coil_response_read(it->response); /* the chain pauses for it */
+    note(it, "handle", coil_http_response_status(it->response));
+    return coil_http_response_read(it->response); /* the chain pauses for it */
 }
 
 static struct coil_future *process_body(struct coil_future *done, void *arg)
 {
     note(arg, "process", coil_future_int(done));
-    return coil_future_done_with(0, 10 * coil_future_int(done));
+    return coil_future_from_int(10 * coil_future_int(done));
 }
 
 static struct coil_future *handle_error(struct coil_future *done, void *arg)
 {
     note(arg, "error", coil_future_error(done) < 0);
-    return coil_future_done_with(0, -1);
+    return coil_future_from_int(-1);
 }
 
 static struct coil_future *free_response(void *arg)
 {
     struct fetched *it = arg;
-    coil_response_free(it->response);
+    coil_http_response_free(it->response);
     it->response = NULL;
     return NULL;
 }
@@ -350,12 +350,12 @@ static void chained(struct coil_coro *co)
 {
     ASYNC(chained, my) {
         CHECK_INT(origin_open(&my->origin, chained_routes), 0);
-        my->session = coil_session_new(NULL);
+        my->session = coil_http_session_new(NULL);
         for (int i = 0; i < 3; i++) {
             static const char *const paths[] = { "/delay/5/late", "/broken",
                                                  "/delay/1/early" };
             struct fetched *it = &my->fetched[i];
-            struct coil_future *f = coil_get(
+            struct coil_future *f = coil_http_get(
                 my->session, origin_url(&my->origin, paths[i]));
             f = coil_then(f, handle_response, it);
             f = coil_then(f, process_body, it);
@@ -373,7 +373,7 @@ static void chained(struct coil_coro *co)
         CHECK_INT(my->results[2], 140);
 
     FINALLY;
-        AWAIT(coil_session_close(my->session));
+        AWAIT(coil_http_session_close(my->session));
         AWAIT(origin_close(&my->origin));
     }
 }

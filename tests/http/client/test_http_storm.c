@@ -63,9 +63,9 @@ static unsigned dice(unsigned sides)
 
 struct client {
     struct coil_coro coro;
-    struct coil_session *const *session; /* NULL once it is closed */
+    struct coil_http_session *const *session; /* NULL once it is closed */
     const struct origin *origin;
-    struct coil_response *response;
+    struct coil_http_response *response;
     size_t n;
     int err, i;
     unsigned how;
@@ -88,11 +88,11 @@ static struct coil_http_request any_request(const struct client *my)
         q.body_size = dice(2) ? 10 : sizeof upload;
     }
     if (dice(3) == 0)
-        q.timeouts.total = COIL_US(dice(8000));
+        q.timeouts.total_ns = COIL_US(dice(8000));
     if (dice(4) == 0)
-        q.timeouts.read = COIL_US(dice(4000));
+        q.timeouts.read_ns = COIL_US(dice(4000));
     if (dice(6) == 0)
-        q.timeouts.pool = COIL_US(dice(4000));
+        q.timeouts.pool_ns = COIL_US(dice(4000));
     return q;
 }
 
@@ -114,10 +114,10 @@ static bool is_expected(int err)
 }
 
 /* The small answers say "abc"; any other three bytes are somebody else's. */
-static bool is_whole(const struct coil_response *response)
+static bool is_whole(const struct coil_http_response *response)
 {
-    return coil_response_size(response) != 3 ||
-           strcmp(coil_response_body(response), "abc") == 0;
+    return coil_http_response_size(response) != 3 ||
+           strcmp(coil_http_response_body(response), "abc") == 0;
 }
 
 static void client(struct coil_coro *co)
@@ -126,19 +126,21 @@ static void client(struct coil_coro *co)
         for (; my->i < 30 && *my->session; my->i++) {
             struct coil_http_request q = any_request(my);
             TRY_AWAIT_TO(my->err, my->response,
-                         coil_request(*my->session, &q));
+                         coil_http_send(*my->session, &q));
             CHECK(is_expected(my->err));
             my->how = dice(5);
             if (my->response && my->how == 0)
-                TRY_AWAIT(my->err, coil_response_read(my->response));
+                TRY_AWAIT(my->err, coil_http_response_read(my->response));
             if (my->response && my->how == 1)
-                TRY_AWAIT(my->err, coil_response_skip(my->response));
+                TRY_AWAIT(my->err, coil_http_response_skip(my->response));
             for (my->n = 1; my->response && my->how == 2 && my->n && !my->err;)
-                TRY_AWAIT_TO(my->err, my->n, coil_response_next(my->response));
-            for (my->n = 1; my->response && my->how == 3 && my->n;) {
                 TRY_AWAIT_TO(my->err, my->n,
-                             coil_wait_for(coil_response_next(my->response),
-                                           COIL_US(dice(300))));
+                             coil_http_response_next(my->response));
+            for (my->n = 1; my->response && my->how == 3 && my->n;) {
+                TRY_AWAIT_TO(
+                    my->err, my->n,
+                    coil_wait_for(coil_http_response_next(my->response),
+                                  COIL_US(dice(300))));
                 if (my->err < 0 && dice(4) == 0)
                     break;
             }
@@ -147,12 +149,12 @@ static void client(struct coil_coro *co)
                 CHECK(is_whole(my->response));
             if (dice(3) == 0)
                 AWAIT(coil_sleep(COIL_US(dice(500))));
-            coil_response_free(my->response);
+            coil_http_response_free(my->response);
             my->response = NULL;
         }
 
     FINALLY;
-        coil_response_free(my->response);
+        coil_http_response_free(my->response);
     }
 }
 
@@ -161,8 +163,8 @@ static void client(struct coil_coro *co)
 struct storm {
     struct coil_coro coro;
     struct origin origin;
-    struct coil_session *session;
-    struct coil_response *held[LIMIT];
+    struct coil_http_session *session;
+    struct coil_http_response *held[LIMIT];
     struct coil_task *clients[CLIENTS];
     int i, err, slots;
     bool close;
@@ -171,14 +173,14 @@ struct storm {
 static void storm(struct coil_coro *co)
 {
     ASYNC(storm, my) {
-        struct coil_session_options o = COIL_SESSION_INIT;
+        struct coil_http_session_options o = COIL_HTTP_SESSION_OPTIONS_INIT;
         o.limit = LIMIT;
         o.limit_per_host = dice(2) ? 5 : 0;
         my->slots = o.limit_per_host ? 5 : LIMIT;
         o.keepalive_ns = dice(2) ? COIL_MS(2) : 0;
-        o.timeouts.total = COIL_MS(30);
+        o.timeouts.total_ns = COIL_MS(30);
         CHECK_INT(origin_open(&my->origin, routes), 0);
-        my->session = coil_session_new(&o);
+        my->session = coil_http_session_new(&o);
         for (int i = 0; i < CLIENTS; i++)
             my->clients[i] = SPAWN(client, .session = &my->session,
                                    .origin = &my->origin);
@@ -187,9 +189,9 @@ static void storm(struct coil_coro *co)
             coil_task_cancel(my->clients[dice(CLIENTS)]);
         }
         if (my->close) {
-            struct coil_session *session = my->session;
+            struct coil_http_session *session = my->session;
             my->session = NULL;
-            AWAIT(coil_session_close(session));
+            AWAIT(coil_http_session_close(session));
         }
         for (my->i = 0; my->i < CLIENTS; my->i++) {
             if (my->i % 2)
@@ -202,16 +204,16 @@ static void storm(struct coil_coro *co)
         CHECK(my->origin.most_open > 0);
         for (my->i = 0; my->session && my->i < my->slots; my->i++)
             AWAIT_TO(my->held[my->i],
-                     coil_request(my->session,
-                                  &(struct coil_http_request){
-                                      .url = origin_url(&my->origin, "/half"),
-                                      .timeouts.total = COIL_SECONDS(20),
-                                      .timeouts.pool = 1 }));
+                     coil_http_send(my->session,
+                                    &(struct coil_http_request){
+                                        .url = origin_url(&my->origin, "/half"),
+                                        .timeouts.total_ns = COIL_SECONDS(20),
+                                        .timeouts.pool_ns = 1 }));
 
     FINALLY;
         for (int i = 0; i < LIMIT; i++)
-            coil_response_free(my->held[i]);
-        AWAIT(coil_session_close(my->session));
+            coil_http_response_free(my->held[i]);
+        AWAIT(coil_http_session_close(my->session));
         AWAIT(origin_close(&my->origin));
     }
 }

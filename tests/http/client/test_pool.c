@@ -285,14 +285,14 @@ TEST(pool_finds_each_of_many_hosts)
 #define STAGE \
     struct coil_coro coro; \
     struct origin origin; \
-    struct coil_session *session; \
-    struct coil_response *response; \
+    struct coil_http_session *session; \
+    struct coil_http_response *response; \
     size_t n; \
     int err, i
 
 #define CLEAN_UP \
-    coil_response_free(my->response); \
-    AWAIT(coil_session_close(my->session))
+    coil_http_response_free(my->response); \
+    AWAIT(coil_http_session_close(my->session))
 
 static const struct route routes[] = {
     { "/hang", { THEN(HANG) } },
@@ -310,20 +310,20 @@ static const struct route routes[] = {
     { 0 },
 };
 
-static struct coil_session *session_of(unsigned limit, unsigned per_host,
-                                       int64_t keepalive_ns)
+static struct coil_http_session *session_of(unsigned limit, unsigned per_host,
+                                            int64_t keepalive_ns)
 {
-    struct coil_session_options o = COIL_SESSION_INIT;
+    struct coil_http_session_options o = COIL_HTTP_SESSION_OPTIONS_INIT;
     o.limit = limit;
     o.limit_per_host = per_host;
     o.keepalive_ns = keepalive_ns;
-    return coil_session_new(&o);
+    return coil_http_session_new(&o);
 }
 
 #define GET(path) \
     CALL(fetch, .session = my->session, \
          .request = { .url = origin_url(&my->origin, (path)), \
-                      .timeouts.pool = COIL_MS(1) })
+                      .timeouts.pool_ns = COIL_MS(1) })
 
 struct reuses {
     STAGE;
@@ -417,9 +417,9 @@ static void two_hosts(struct coil_coro *co)
             AWAIT(coil_sleep(COIL_MS(1)));
         CHECK_INT(my->origin.open, 1);
         for (; my->i < 5; my->i++)
-            AWAIT(CALL(fetch, .session = my->session,
-                       .request = { .url = my->url,
-                                    .timeouts.pool = COIL_MS(1) }));
+            AWAIT(CALL(
+                fetch, .session = my->session,
+                .request = { .url = my->url, .timeouts.pool_ns = COIL_MS(1) }));
         CHECK_INT(my->origin.accepted, 2);
 
     FINALLY;
@@ -446,9 +446,9 @@ static void evicts(struct coil_coro *co)
         for (; my->i < 200; my->i++) {
             snprintf(my->url, sizeof my->url, "http://127.0.0.%d:%u/",
                      my->i % 100 + 1, my->origin.port);
-            AWAIT(CALL(fetch, .session = my->session,
-                       .request = { .url = my->url,
-                                    .timeouts.pool = COIL_MS(1) }));
+            AWAIT(CALL(
+                fetch, .session = my->session,
+                .request = { .url = my->url, .timeouts.pool_ns = COIL_MS(1) }));
         }
         CHECK_INT(my->origin.accepted, 200);
         while (my->origin.open > 4)
@@ -540,7 +540,7 @@ static void listen_here(struct handed_on *my)
     struct coil_addr addr;
     my->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
                           0);
-    CHECK_INT(coil_addr_ip(&addr, "127.0.0.1", 0), 0);
+    CHECK_INT(coil_addr_from_ip(&addr, "127.0.0.1", 0), 0);
     CHECK_INT(bind(my->listener, &addr.u.sa, addr.len), 0);
     CHECK_INT(listen(my->listener, 5), 0);
     CHECK_INT(coil_addr_local(&addr, my->listener), 0);
@@ -571,17 +571,17 @@ static void handed_on(struct coil_coro *co)
     ASYNC(handed_on, my) {
         listen_here(my);
         my->session = session_of(1, 0, 0);
-        my->first = coil_spawn(coil_get(my->session, my->url));
+        my->first = coil_spawn(coil_http_get(my->session, my->url));
         AWAIT_TO(my->fds[0], CALL(answer_here, .listener = my->listener,
                                   .text = "HTTP/1.1 200 OK\r\n"
                                           "Content-Length: 1\r\n\r\n."));
         AWAIT_TO(my->response, my->first);
-        AWAIT_TO(my->n, coil_response_next(my->response));
+        AWAIT_TO(my->n, coil_http_response_next(my->response));
         my->second = SPAWN(fetch, .session = my->session,
                            .request = { .url = my->url, .method = "POST" });
         AWAIT(coil_sleep(0));
         AWAIT(coil_sleep(0));
-        coil_response_free(my->response);
+        coil_http_response_free(my->response);
         my->response = NULL;
         shutdown(my->fds[0], SHUT_WR);
         AWAIT_TO(my->fds[1], CALL(answer_here, .listener = my->listener,
@@ -645,7 +645,7 @@ static void waits(struct coil_coro *co)
         TRY_AWAIT(my->err,
                   CALL(fetch, .session = my->session,
                        .request = { .url = my->origin.url,
-                                    .timeouts.total = COIL_MS(1) }));
+                                    .timeouts.total_ns = COIL_MS(1) }));
         CHECK_ERR(my->err, -ETIMEDOUT, COIL_PHASE_POOL);
         coil_task_cancel(my->first);
         AWAIT(CALL(fetch, .session = my->session,
@@ -675,9 +675,9 @@ static void granted(struct coil_coro *co)
         CHECK_INT(origin_open(&my->origin, routes), 0);
         my->session = session_of(1, 0, 0);
         AWAIT_TO(my->response,
-                 coil_get(my->session, origin_url(&my->origin, "/first")));
+                 coil_http_get(my->session, origin_url(&my->origin, "/first")));
         if (my->read)
-            AWAIT(coil_response_next(my->response));
+            AWAIT(coil_http_response_next(my->response));
         my->second = SPAWN(fetch, .session = my->session,
                            .request = { .url = origin_url(&my->origin,
                                                           "/second") });
@@ -687,7 +687,7 @@ static void granted(struct coil_coro *co)
         AWAIT(coil_sleep(0));
         AWAIT(coil_sleep(0));
         /* Granted, then cancelled before it ran. */
-        coil_response_free(my->response);
+        coil_http_response_free(my->response);
         my->response = NULL;
         coil_task_cancel(my->second);
         AWAIT(my->third);
@@ -731,11 +731,12 @@ static void failures(struct coil_coro *co)
         my->session = session_of(1, 0, 0);
         for (my->round = 0; my->round < 3; my->round++)
             for (my->i = 0; failing[my->i]; my->i++) {
-                TRY_AWAIT(my->err,
-                          CALL(fetch, .session = my->session,
-                               .request = { .url = origin_url(&my->origin,
-                                                              failing[my->i]),
-                                            .timeouts.total = COIL_MS(20) }));
+                TRY_AWAIT(
+                    my->err,
+                    CALL(fetch, .session = my->session,
+                         .request = {
+                             .url = origin_url(&my->origin, failing[my->i]),
+                             .timeouts.total_ns = COIL_MS(20) }));
                 CHECK(my->err < 0);
                 AWAIT(GET("/good"));
             }
@@ -783,10 +784,10 @@ static void holds(struct coil_coro *co)
     ASYNC(holds, my) {
         CHECK_INT(origin_open(&my->origin, routes), 0);
         my->session = session_of(1, 0, 0);
-        AWAIT_TO(my->response, coil_get(my->session, my->origin.url));
-        AWAIT(coil_response_read(my->response));
+        AWAIT_TO(my->response, coil_http_get(my->session, my->origin.url));
+        AWAIT(coil_http_response_read(my->response));
         AWAIT(GET("/while-it-is-held"));
-        CHECK_STR(coil_response_body(my->response), "/");
+        CHECK_STR(coil_http_response_body(my->response), "/");
         CHECK_INT(my->origin.accepted, 1);
 
     FINALLY;
