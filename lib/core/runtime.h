@@ -32,7 +32,7 @@
 #include "base/check.h"
 #include "base/heap.h"
 #include "base/list.h"
-#include "backend/ring.h"
+#include "backend/backend.h"
 
 /* ---- A future's words ------------------------------------------------- */
 

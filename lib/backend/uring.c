@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * ring.c: io_uring. The only file that names liburing.
+ * uring.c: io_uring. The only file that names liburing.
  *
  * An operation is known to the kernel by a slot and a generation, never by its
  * address: a completion that comes for a slot's former user is recognised. The
@@ -33,7 +33,7 @@
  * enter, in one batch; TASKRUN_FLAG tells when that is worth it. There is a
  * ladder down for kernels that lack them. No SQPOLL: it burns a core.
  */
-#include "ring.h"
+#include "backend.h"
 
 #include <errno.h>
 #include <fcntl.h>

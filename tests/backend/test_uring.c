@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // labels: core threads
 /*
- * test_ring.c: the kernel below the table.
+ * test_uring.c: the kernel below the table.
  *
  * io_uring_enter2() and io_uring_queue_init_params() are this file's own: the
  * linker takes them before liburing's. They look at what is passed, and can
@@ -29,7 +29,7 @@
 #include <coil/coroutine.h>
 
 #include "base/alloc.h"
-#include "backend/ring.h"
+#include "backend/backend.h"
 #include "core/runtime.h"
 
 #if defined(__SANITIZE_ADDRESS__)

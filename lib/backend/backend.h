@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
-#ifndef COILI_RING_H
-#define COILI_RING_H
+#ifndef COILI_BACKEND_H
+#define COILI_BACKEND_H
 
 /*
- * ring.h: the narrow table between the loop and the kernel.
+ * backend.h: the narrow table between the loop and the kernel.
  *
  * Submit an operation, harvest completions, cancel. Behind it stands io_uring
- * (ring.c); another backend fills in the same table. Operations are shaped like
+ * (uring.c); another backend fills in the same table. Operations are shaped like
  * completions: a buffer is lent when it is submitted and given back with the
  * final completion, never before.
  */
@@ -33,7 +33,7 @@ enum coili_opcode {
     COILI_OP_RECV_MULTI    /* completes once per buffer of the shared ring */
 };
 
-/* How an operation stands; the table is in ring.c. */
+/* How an operation stands; the table is in uring.c. */
 enum coili_op_state {
     COILI_OP_IDLE,
     COILI_OP_QUEUED, /* waits for room in the submission queue, or (a close)
