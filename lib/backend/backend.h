@@ -3,12 +3,37 @@
 #define COILI_BACKEND_H
 
 /*
- * backend.h: the narrow table between the loop and the kernel.
+ * backend.h: the narrow table of functions between the loop and the kernel.
  *
- * Submit an operation, harvest completions, cancel. Behind it stands io_uring
- * (uring.c); another backend fills in the same table. Operations are shaped like
- * completions: a buffer is lent when it is submitted and given back with the
- * final completion, never before.
+ * An operation is one request to the kernel: read, accept, close... The loop
+ * submits operations, may cancel them, and waits for their completions. A
+ * backend is one way to do that: a file beside this one, which fills in the
+ * table. Nothing above the table knows which backend stands behind it.
+ *
+ * Who calls: lib/io submits and cancels, and uses the shared receive buffers;
+ * core/loop.c opens, waits and closes. Every call comes from the loop's thread,
+ * except wake().
+ *
+ * Every backend promises:
+ *
+ * - Buffers. From a submit() that returned 0 until the final completion the
+ *   caller lends the operation, the memory at `addr` and the descriptor. The
+ *   backend lets go of all three before it calls complete() for the last time,
+ *   also if the operation was cancelled.
+ * - Completions. Each operation completes for the last time exactly once, with
+ *   a count or -errno. A "multi" operation also completes before that, once per
+ *   arrival, each time with COILI_COMPLETION_MORE.
+ * - Where complete() is called. In wait() and in eager(). In submit() never for
+ *   the operation that is submitted. In the four calls that cancel (cancel(),
+ *   cancel_fd(), end() and submit() of a close) only for operations that the
+ *   kernel has not seen yet: they complete with -ECANCELED.
+ * - What complete() may do. Submit and cancel any operation, also its own. It
+ *   must not run a coroutine.
+ * - Generations. The backend may use its record of an operation, its number or
+ *   its descriptor again. An event that comes late for the former user never
+ *   reaches the next one.
+ * - Cancel. It is a request, allocates nothing and cannot fail. An operation
+ *   that succeeds all the same completes with its own result.
  */
 
 #include <stdbool.h>
@@ -18,115 +43,154 @@
 struct coili_alloc;
 struct coili_backend;
 
+/*
+ * What an operation does, and the fields that say how. `fd` is the descriptor
+ * in each.
+ */
 enum coili_opcode {
-    COILI_OP_READ,
-    COILI_OP_WRITE,
-    COILI_OP_RECV,
-    COILI_OP_SEND,
-    COILI_OP_ACCEPT,
-    COILI_OP_CONNECT,
-    COILI_OP_CLOSE, /* of the others on the descriptor: see submit() */
-    COILI_OP_SHUTDOWN,
-    COILI_OP_POLL,
-    COILI_OP_POLL_MULTI,   /* completes once per arrival */
-    COILI_OP_ACCEPT_MULTI, /* completes once per connection */
-    COILI_OP_RECV_MULTI    /* completes once per buffer of the shared ring */
+    COILI_OP_READ,         /* addr, len, offset in the file; UINT64_MAX: at the
+                              file's own position */
+    COILI_OP_WRITE,        /* the same */
+    COILI_OP_RECV,         /* addr, len; arg: message flags */
+    COILI_OP_SEND,         /* addr, len; arg: message flags */
+    COILI_OP_ACCEPT,       /* arg: flags of accept4(2); addr, offset: where
+                              the peer's address and its length go, or 0 */
+    COILI_OP_CONNECT,      /* addr, len: the socket address */
+    COILI_OP_CLOSE,        /* see submit() */
+    COILI_OP_SHUTDOWN,     /* arg: how, as for shutdown(2) */
+    COILI_OP_POLL,         /* arg: mask of poll(2); completes with the events */
+    COILI_OP_POLL_MULTI,   /* the same, once per arrival */
+    COILI_OP_ACCEPT_MULTI, /* the same as ACCEPT, once per connection */
+    COILI_OP_RECV_MULTI    /* once per shared receive buffer that is filled;
+                              -ENOBUFS, final, when all of them are in use */
 };
 
-/* How an operation stands; the table is in uring.c. */
-enum coili_op_state {
-    COILI_OP_IDLE,
-    COILI_OP_QUEUED, /* waits for room in the submission queue, or (a close)
-                        for other operations to end */
-    COILI_OP_FLYING  /* the kernel has it */
+enum coili_operation_state {
+    COILI_OPERATION_IDLE,     /* not submitted, or completed */
+    COILI_OPERATION_QUEUED,   /* the backend has it, the kernel not yet: no
+                                 room, or a close that waits for others */
+    COILI_OPERATION_IN_FLIGHT /* the kernel has it */
 };
 
-/* Flags of a completion; the buffer's number stands in the upper 16 bits. */
-#define COILI_CQE_BUFFER 1u
-#define COILI_CQE_MORE 2u
-#define COILI_CQE_BUFFER_ID(flags) ((flags) >> 16)
+/* Flags of a completion; a shared buffer's number is in the upper 16 bits. */
+#define COILI_COMPLETION_BUFFER 1u /* the bytes are in a shared buffer */
+#define COILI_COMPLETION_MORE 2u   /* it is not the last one */
+#define COILI_COMPLETION_BUFFER_ID(flags) ((flags) >> 16)
 
-struct coili_op {
-    struct coili_op *next; /* in the queue for room */
-    void *addr;            /* buffer or socket address */
-    uint64_t offset;       /* of a file; or where an address length stands */
+struct coili_operation {
+    struct coili_operation *next; /* the backend's, while it is queued */
+    void *addr;
+    uint64_t offset;
     int fd;
     uint32_t len;
-    uint32_t arg; /* message flags, poll mask, how to shut down */
-    uint32_t slot;
-    uint8_t opcode, state, cancelling;
+    uint32_t arg;
+    uint32_t slot;      /* the backend's */
+    uint8_t opcode;     /* enum coili_opcode */
+    uint8_t state;      /* enum coili_operation_state; the backend's */
+    uint8_t cancelling; /* not 0 from cancel() to the next submit(); the
+                           backend's */
     /*
-     * Called from the harvest, for each completion; the last one comes
-     * without COILI_CQE_MORE and gives `addr` back. It may submit, it must not
-     * run a coroutine. The last field, so that it lies beside the owner's.
+     * Called for each completion; see above. The operation may be gone when it
+     * returns. The last field, so that it lies beside the owner's fields.
      */
-    void (*complete)(struct coili_op *op, int res, unsigned flags);
+    void (*complete)(struct coili_operation *op, int res, unsigned flags);
 };
 
 struct coili_backend_options {
-    unsigned sq_entries, cq_entries, operations_limit;
+    /* Lengths of its queues to and from the kernel, where it has such. */
+    unsigned submission_entries, completion_entries;
+    unsigned operations_limit; /* of operations in flight */
     unsigned recv_buffers, recv_buffer_bytes;
 };
 
 struct coili_backend_stats {
-    uint64_t enters, submitted, overflows, no_buffers;
-    unsigned in_flight;
+    uint64_t enters;     /* system calls that submit or wait */
+    uint64_t submitted;  /* operations and cancel requests */
+    uint64_t overflows;  /* times that the completion queue was too short */
+    uint64_t no_buffers; /* completions with -ENOBUFS */
+    unsigned in_flight;  /* operations, queued ones too */
 };
 
 struct coili_backend_table {
     const char *name;
 
-    /* 0, or -errno after one line on stderr that says what to change. */
+    /*
+     * coil_loop_new() calls it once. 0, or -errno after one line on stderr that
+     * says what to change.
+     */
     int (*open)(struct coili_backend **out, struct coili_alloc *alloc,
                 const struct coili_backend_options *options);
+
+    /* The loop calls it last, when no operation is in flight. */
     void (*close)(struct coili_backend *b);
 
     /*
      * Begin an operation. COILI_OP_CLOSE first cancels all others on the
-     * descriptor and waits for their final completions; nothing else can be
-     * begun there meanwhile. Errors: -ENOBUFS at operations_limit, -ENOMEM,
-     * -EBADF a close has begun; then complete() is not called.
+     * descriptor and waits for their final completions; no other operation can
+     * begin on it meanwhile. With an error complete() is not called.
+     *
+     * Errors   -ENOBUFS at operations_limit, -ENOMEM, -EBADF a close of the
+     *          descriptor has begun, -ECANCELED after end()
      */
-    int (*submit)(struct coili_backend *b, struct coili_op *op);
+    int (*submit)(struct coili_backend *b, struct coili_operation *op);
 
-    /* Ask it to end; its own completion tells. Allocates nothing. */
-    void (*cancel)(struct coili_backend *b, struct coili_op *op);
+    /* Ask the operation to end. Its own final completion says how it ended. */
+    void (*cancel)(struct coili_backend *b, struct coili_operation *op);
 
-    /* The same for all operations on a descriptor, which may be closed then. */
+    /*
+     * cancel() for all operations on a descriptor. The caller may close(2) it
+     * when the call has returned.
+     */
     void (*cancel_fd)(struct coili_backend *b, int fd);
 
     /*
-     * The loop closes, and nobody is left who waits: begin nothing but closes,
-     * and cancel what does not end by itself, or all, telling the descriptors.
+     * The loop closes, and no task is left that waits. From now on submit()
+     * accepts closes only. Cancel the multi operations, which do not end by
+     * themselves, or with `all` every operation but closes; tell() is called
+     * for each of them with its descriptor. May be called again.
      */
     void (*end)(struct coili_backend *b, bool all, void (*tell)(int fd));
 
     /*
-     * While tasks are ready, without a system call: true if wait() has to be
-     * called all the same; else complete() was called for what is there.
+     * The loop calls it in each pass in which tasks are ready, instead of
+     * wait(). Makes no system call, calls complete() for completions that are
+     * there.
+     *
+     * Result   true if wait() must be called in this pass all the same
      */
     bool (*eager)(struct coili_backend *b);
 
     /*
-     * Submit, sleep until a completion or for `timeout_ns` (0: not at all,
-     * negative: for ever), call complete() for a bounded batch.
+     * Submit what is queued, sleep until a completion or for `timeout_ns` (0:
+     * not at all, negative: without end), call complete() for a bounded number
+     * of completions.
      *
      * Result   true if it made a system call
      */
     bool (*wait)(struct coili_backend *b, int64_t timeout_ns);
 
-    /* From another thread: make wait() return. */
+    /*
+     * Make wait() return, now or the next time. From any thread and from signal
+     * handlers.
+     */
     void (*wake)(struct coili_backend *b);
 
     /*
-     * For who sleeps elsewhere: a descriptor that becomes readable when wait()
-     * has something to harvest, or -errno. And, before each sleep, how long it
-     * may be: 0 if there is something to submit, say; negative: for ever.
+     * For a loop inside another event loop, which sleeps instead of wait().
+     *
+     * fd(): a descriptor that becomes readable when wait() has something to
+     * do, or -errno. patience(): called before each such sleep; how long it may
+     * take, 0 if wait() has something to do already, negative: without end.
      */
     int (*fd)(struct coili_backend *b);
     int64_t (*patience)(struct coili_backend *b);
 
-    /* The shared receive buffers: set up at first use; -errno. */
+    /*
+     * The shared receive buffers, for COILI_OP_RECV_MULTI. buffers_open() sets
+     * them up at first use: 0 or -errno. buffer() is the memory of one. The
+     * caller owns a buffer from the completion that brought it to
+     * buffer_return().
+     */
     int (*buffers_open)(struct coili_backend *b);
     char *(*buffer)(struct coili_backend *b, unsigned id);
     void (*buffer_return)(struct coili_backend *b, unsigned id);
@@ -135,10 +199,11 @@ struct coili_backend_table {
     void (*stats)(const struct coili_backend *b,
                   struct coili_backend_stats *out);
 
-    /* In a forked child: forget the kernel objects, touch nothing shared. */
+    /*
+     * Called in a forked child: close the copies of the descriptors, touch
+     * nothing that parent and child share.
+     */
     void (*forked)(struct coili_backend *b);
 };
-
-extern const struct coili_backend_table coili_ring;
 
 #endif

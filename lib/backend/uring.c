@@ -33,7 +33,7 @@
  * enter, in one batch; TASKRUN_FLAG tells when that is worth it. There is a
  * ladder down for kernels that lack them. No SQPOLL: it burns a core.
  */
-#include "backend.h"
+#include "uring.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -97,7 +97,7 @@ enum { CANCEL_QUEUED = 1, CANCEL_FLYING, CANCEL_MISSED };
 #define PATIENCE_MS 64
 
 struct slot {
-    struct coili_op *op; /* NULL when free, or only cancel's is to come */
+    struct coili_operation *op; /* NULL: free, or only cancel's is to come */
     uint32_t generation;
     uint32_t next_free;
     int fd;          /* that of op, to be found without touching it */
@@ -111,16 +111,16 @@ struct coili_backend {
     struct slot *chunks[(1u << 16) / SLOTS_PER_CHUNK + 1];
     unsigned slots_n;
     uint32_t free_slot; /* index + 1 of the first; 0 none */
-    struct coili_op *queue, **queue_end;
-    struct coili_op *closing; /* op.len others are to land before each */
+    struct coili_operation *queue, **queue_end;
+    struct coili_operation *closing; /* op.len others are to land before each */
     bool ending;              /* nothing but a close is begun any more */
     bool woken;               /* and the loop has not been told by wait() */
-    struct coili_op *missed; /* their cancel requests are to be repeated */
-    int64_t missed_at;       /* when they may be */
+    struct coili_operation *missed; /* whose cancel requests to repeat */
+    int64_t missed_at;              /* when they may be */
     unsigned enter_flags;
     int wake_fd;
-    int event_fd; /* of ring_fd(); -1 */
-    struct coili_op wake_op;
+    int event_fd; /* of uring_fd(); -1 */
+    struct coili_operation wake_op;
     struct io_uring_buf_ring *buf_ring;
     char *buf_memory;
     unsigned buf_free;
@@ -152,7 +152,7 @@ static int more_slots(struct coili_backend *b)
     return 0;
 }
 
-static int take_slot(struct coili_backend *b, struct coili_op *op)
+static int take_slot(struct coili_backend *b, struct coili_operation *op)
 {
     if (b->stats.in_flight >= b->options.operations_limit)
         return -ENOBUFS;
@@ -198,7 +198,7 @@ static unsigned unsubmitted(const struct coili_backend *b)
 
 /*
  * One io_uring_enter. liburing's wrapper cannot pass NO_IOWAIT, so the tail is
- * published here; the index array was made the identity by ring_open().
+ * published here; the index array was made the identity by uring_open().
  */
 static int enter(struct coili_backend *b, unsigned wait_for, int64_t timeout_ns)
 {
@@ -238,7 +238,7 @@ static struct io_uring_sqe *get_sqe(struct coili_backend *b)
 
 /* ---- Submitting ------------------------------------------------------- */
 
-static void prepare(struct io_uring_sqe *sqe, const struct coili_op *op)
+static void prepare(struct io_uring_sqe *sqe, const struct coili_operation *op)
 {
     switch ((enum coili_opcode)op->opcode) {
     case COILI_OP_READ:
@@ -307,13 +307,13 @@ static void show(const void *p, size_t n)
 #endif
 }
 
-static void lend_buffer(const struct coili_op *op)
+static void lend_buffer(const struct coili_operation *op)
 {
     if (op->opcode == COILI_OP_READ || op->opcode == COILI_OP_RECV)
         hide(op->addr, op->len);
 }
 
-static void take_buffer_back(const struct coili_op *op, int res)
+static void take_buffer_back(const struct coili_operation *op, int res)
 {
     if (op->opcode != COILI_OP_READ && op->opcode != COILI_OP_RECV)
         return;
@@ -322,49 +322,49 @@ static void take_buffer_back(const struct coili_op *op, int res)
         VALGRIND_MAKE_MEM_DEFINED(op->addr, (size_t)res);
 }
 
-static bool fly(struct coili_backend *b, struct coili_op *op)
+static bool fly(struct coili_backend *b, struct coili_operation *op)
 {
     struct io_uring_sqe *sqe = get_sqe(b);
     if (!sqe)
         return false;
     prepare(sqe, op);
     sqe->user_data = user_data(b, op->slot);
-    op->state = COILI_OP_FLYING;
+    op->state = COILI_OPERATION_IN_FLIGHT;
     return true;
 }
 
-static void enqueue(struct coili_backend *b, struct coili_op *op)
+static void enqueue(struct coili_backend *b, struct coili_operation *op)
 {
     op->next = NULL;
     *b->queue_end = op;
     b->queue_end = &op->next;
 }
 
-static int begin(struct coili_backend *b, struct coili_op *op)
+static int begin(struct coili_backend *b, struct coili_operation *op)
 {
     int err = take_slot(b, op);
     if (err < 0)
         return err;
     lend_buffer(op);
     if (b->queue || !fly(b, op)) {
-        op->state = COILI_OP_QUEUED;
+        op->state = COILI_OPERATION_QUEUED;
         enqueue(b, op);
     }
     return 0;
 }
 
 /* The close of a descriptor that waits for others to land; or NULL. */
-static struct coili_op *close_of(const struct coili_backend *b, int fd)
+static struct coili_operation *close_of(const struct coili_backend *b, int fd)
 {
-    struct coili_op *op = b->closing;
+    struct coili_operation *op = b->closing;
     while (op && op->fd != fd)
         op = op->next;
     return op;
 }
 
-static int submit_close(struct coili_backend *b, struct coili_op *op);
+static int submit_close(struct coili_backend *b, struct coili_operation *op);
 
-static int ring_submit(struct coili_backend *b, struct coili_op *op)
+static int uring_submit(struct coili_backend *b, struct coili_operation *op)
 {
     op->cancelling = 0;
     if (b->closing && close_of(b, op->fd))
@@ -374,7 +374,7 @@ static int ring_submit(struct coili_backend *b, struct coili_op *op)
     return b->ending ? -ECANCELED : begin(b, op);
 }
 
-static bool fly_cancel(struct coili_backend *b, struct coili_op *op)
+static bool fly_cancel(struct coili_backend *b, struct coili_operation *op)
 {
     struct io_uring_sqe *sqe = get_sqe(b);
     if (!sqe)
@@ -386,8 +386,8 @@ static bool fly_cancel(struct coili_backend *b, struct coili_op *op)
     return true;
 }
 
-static struct coili_op **unlink_op(struct coili_op **p,
-                                   const struct coili_op *op)
+static struct coili_operation **unlink_op(struct coili_operation **p,
+                                          const struct coili_operation *op)
 {
     while (*p != op)
         p = &(*p)->next;
@@ -395,27 +395,27 @@ static struct coili_op **unlink_op(struct coili_op **p,
     return p;
 }
 
-static void unqueue(struct coili_backend *b, struct coili_op *op)
+static void unqueue(struct coili_backend *b, struct coili_operation *op)
 {
-    struct coili_op **p = unlink_op(&b->queue, op);
+    struct coili_operation **p = unlink_op(&b->queue, op);
     if (!*p)
         b->queue_end = p;
 }
 
-static void land(struct coili_op *op, int res, unsigned flags)
+static void land(struct coili_operation *op, int res, unsigned flags)
 {
     take_buffer_back(op, res);
-    op->state = COILI_OP_IDLE;
+    op->state = COILI_OPERATION_IDLE;
     op->complete(op, res, flags);
 }
 
-static void ring_cancel(struct coili_backend *b, struct coili_op *op)
+static void uring_cancel(struct coili_backend *b, struct coili_operation *op)
 {
-    if (op->state == COILI_OP_QUEUED) {
+    if (op->state == COILI_OPERATION_QUEUED) {
         unqueue(b, op);
         slot_done(b, op->slot);
         land(op, -ECANCELED, 0);
-    } else if (op->state == COILI_OP_FLYING && !op->cancelling &&
+    } else if (op->state == COILI_OPERATION_IN_FLIGHT && !op->cancelling &&
                (b->queue || !fly_cancel(b, op))) {
         op->cancelling = CANCEL_QUEUED;
         enqueue(b, op);
@@ -428,10 +428,10 @@ static uint32_t cancel_on(struct coili_backend *b, int fd)
     uint32_t n = 0;
     for (uint32_t i = 0; i < b->slots_n; i++) {
         struct slot *s = slot_at(b, i);
-        struct coili_op *op = s->op;
+        struct coili_operation *op = s->op;
         if (!op || s->fd != fd || op->opcode == COILI_OP_CLOSE)
             continue;
-        ring_cancel(b, op);
+        uring_cancel(b, op);
         n += s->op == op && s->fd == fd;
     }
     return n;
@@ -441,50 +441,50 @@ static uint32_t cancel_on(struct coili_backend *b, int fd)
  * It is closed next: what the kernel has not seen yet must not meet the next
  * file of that number.
  */
-static void ring_cancel_fd(struct coili_backend *b, int fd)
+static void uring_cancel_fd(struct coili_backend *b, int fd)
 {
     cancel_on(b, fd);
     for (int tries = 0; unsubmitted(b) && tries < 4; tries++)
         enter(b, 0, 0);
 }
 
-static bool is_endless(const struct coili_op *op)
+static bool is_endless(const struct coili_operation *op)
 {
     return op->opcode == COILI_OP_RECV_MULTI ||
            op->opcode == COILI_OP_ACCEPT_MULTI;
 }
 
-static void ring_end(struct coili_backend *b, bool all, void (*tell)(int fd))
+static void uring_end(struct coili_backend *b, bool all, void (*tell)(int fd))
 {
     b->ending = true;
     for (uint32_t i = 0; i < b->slots_n; i++) {
-        struct coili_op *op = slot_at(b, i)->op;
+        struct coili_operation *op = slot_at(b, i)->op;
         if (!op || op == &b->wake_op || op->opcode == COILI_OP_CLOSE ||
             op->cancelling || !(all || is_endless(op)))
             continue;
         tell(op->fd);
-        ring_cancel(b, op);
+        uring_cancel(b, op);
     }
 }
 
-static int submit_close(struct coili_backend *b, struct coili_op *op)
+static int submit_close(struct coili_backend *b, struct coili_operation *op)
 {
     /* In the list first: who is told of his end may want to begin again. */
-    op->state = COILI_OP_QUEUED;
+    op->state = COILI_OPERATION_QUEUED;
     op->next = b->closing;
     b->closing = op;
     op->len = cancel_on(b, op->fd);
     if (op->len > 0)
         return 0;
     unlink_op(&b->closing, op);
-    op->state = COILI_OP_IDLE;
+    op->state = COILI_OPERATION_IDLE;
     return begin(b, op);
 }
 
 /* One of those that a close may wait for has landed. */
 static void landed_on(struct coili_backend *b, int fd)
 {
-    struct coili_op *op = close_of(b, fd);
+    struct coili_operation *op = close_of(b, fd);
     if (!op || --op->len > 0)
         return;
     unlink_op(&b->closing, op);
@@ -506,7 +506,7 @@ static int64_t retry_missed(struct coili_backend *b)
     if (left > 0)
         return left;
     while (b->missed) {
-        struct coili_op *op = b->missed;
+        struct coili_operation *op = b->missed;
         b->missed = op->next;
         op->cancelling = CANCEL_QUEUED;
         enqueue(b, op);
@@ -519,8 +519,9 @@ static int64_t retry_missed(struct coili_backend *b)
 static void retry_queue(struct coili_backend *b)
 {
     while (b->queue && io_uring_sq_space_left(&b->ring) > 0) {
-        struct coili_op *op = b->queue;
-        if (op->state == COILI_OP_QUEUED ? !fly(b, op) : !fly_cancel(b, op))
+        struct coili_operation *op = b->queue;
+        if (op->state == COILI_OPERATION_QUEUED ? !fly(b, op)
+                                                : !fly_cancel(b, op))
             return;
         unqueue(b, op);
     }
@@ -528,7 +529,7 @@ static void retry_queue(struct coili_backend *b)
 
 /* ---- Completions ------------------------------------------------------ */
 
-static char *ring_buffer(struct coili_backend *b, unsigned id)
+static char *uring_buffer(struct coili_backend *b, unsigned id)
 {
     return b->buf_memory + (size_t)id * b->options.recv_buffer_bytes;
 }
@@ -538,13 +539,13 @@ static unsigned translate(struct coili_backend *b,
 {
     unsigned flags = 0;
     if (cqe->flags & IORING_CQE_F_MORE)
-        flags |= COILI_CQE_MORE;
+        flags |= COILI_COMPLETION_MORE;
     if (cqe->flags & IORING_CQE_F_BUFFER) {
-        flags |= COILI_CQE_BUFFER | (cqe->flags >> IORING_CQE_BUFFER_SHIFT)
-                                        << 16;
+        flags |= COILI_COMPLETION_BUFFER |
+                 (cqe->flags >> IORING_CQE_BUFFER_SHIFT) << 16;
         b->buf_free--;
         if (cqe->res > 0) {
-            char *data = ring_buffer(b, COILI_CQE_BUFFER_ID(flags));
+            char *data = uring_buffer(b, COILI_COMPLETION_BUFFER_ID(flags));
             show(data, (size_t)cqe->res);
             VALGRIND_MAKE_MEM_DEFINED(data, (size_t)cqe->res);
         }
@@ -562,7 +563,7 @@ static void complete(struct coili_backend *b, const struct io_uring_cqe *cqe)
     struct slot *s = slot_at(b, i);
     coili_check(s->generation == (uint32_t)(id >> 32),
                 "a completion came for an operation that is over");
-    struct coili_op *op = s->op;
+    struct coili_operation *op = s->op;
     if (cqe->user_data & CANCEL_TAG) {
         slot_done(b, i);
         if (op && cqe->res == -ENOENT) {
@@ -574,7 +575,7 @@ static void complete(struct coili_backend *b, const struct io_uring_cqe *cqe)
     }
 
     unsigned flags = translate(b, cqe);
-    if (flags & COILI_CQE_MORE) {
+    if (flags & COILI_COMPLETION_MORE) {
         op->complete(op, cqe->res, flags);
         return;
     }
@@ -604,14 +605,14 @@ static void prefetch_next(struct coili_backend *b, unsigned head)
     uint32_t i = (uint32_t)(next->user_data & 0xffffffffu) - 1;
     if (i >= b->slots_n)
         return;
-    const struct coili_op *op = slot_at(b, i)->op;
+    const struct coili_operation *op = slot_at(b, i)->op;
     if (!op) /* only the completion of its cancel is to come */
         return;
     __builtin_prefetch(op);
     __builtin_prefetch((const char *)op + 64);
 }
 
-static void ring_harvest(struct coili_backend *b)
+static void uring_harvest(struct coili_backend *b)
 {
     struct io_uring_cqe *cqe;
     unsigned head, n = 0;
@@ -627,14 +628,14 @@ static void ring_harvest(struct coili_backend *b)
         io_uring_cq_advance(&b->ring, n);
 }
 
-static bool ring_eager(struct coili_backend *b)
+static bool uring_eager(struct coili_backend *b)
 {
     unsigned flags = IO_URING_READ_ONCE(*b->ring.sq.kflags);
     if (unsubmitted(b) || b->queue || b->woken ||
         flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW))
         return true;
     if (io_uring_cq_ready(&b->ring))
-        ring_harvest(b);
+        uring_harvest(b);
     /* What that has begun, and who has woken us, must not wait for luck. */
     return unsubmitted(b) || b->queue || b->woken;
 }
@@ -659,7 +660,7 @@ static int enter_patiently(struct coili_backend *b, int64_t timeout_ns)
     }
 }
 
-static bool ring_wait(struct coili_backend *b, int64_t timeout_ns)
+static bool uring_wait(struct coili_backend *b, int64_t timeout_ns)
 {
     if (b->missed) {
         int64_t pause = retry_missed(b);
@@ -673,7 +674,7 @@ static bool ring_wait(struct coili_backend *b, int64_t timeout_ns)
     if (io_uring_cq_ready(&b->ring) || b->queue || b->woken)
         timeout_ns = 0;
     b->woken = false; /* whoever waits looks next what it was woken for */
-    if (timeout_ns == 0 && b->stats.in_flight == 1 && !ring_eager(b))
+    if (timeout_ns == 0 && b->stats.in_flight == 1 && !uring_eager(b))
         return false; /* nothing flies but the poll for wake() */
     int err = RUNNING_ON_VALGRIND ? enter_patiently(b, timeout_ns)
                                   : enter(b, timeout_ns != 0, timeout_ns);
@@ -681,7 +682,7 @@ static bool ring_wait(struct coili_backend *b, int64_t timeout_ns)
                     err == -EBUSY || err == -ENOMEM,
                 "io_uring_enter failed: the loop is in the wrong thread, or "
                 "its ring was closed");
-    ring_harvest(b);
+    uring_harvest(b);
     b->woken = false;
     return true;
 }
@@ -710,14 +711,15 @@ static void empty(int eventfd)
         ;
 }
 
-static void woken(struct coili_op *op, int res, unsigned flags)
+static void woken(struct coili_operation *op, int res, unsigned flags)
 {
     struct coili_backend *b = COILI_CONTAINER(op, struct coili_backend,
                                               wake_op);
     (void)res;
     b->woken = true;
     empty(b->wake_fd);
-    if (!(flags & COILI_CQE_MORE)) /* the completion queue had overflowed */
+    /* The poll ends when the completion queue overflows. */
+    if (!(flags & COILI_COMPLETION_MORE))
         wake_arm(b); /* Cannot fail: it takes the slot it has just left. */
 }
 
@@ -735,7 +737,7 @@ static void fill(int eventfd)
  * Who sleeps elsewhere is woken by ourselves: from within the write to one
  * eventfd the kernel signals another one only after a grace period of RCU.
  */
-static void ring_wake(struct coili_backend *b)
+static void uring_wake(struct coili_backend *b)
 {
     fill(b->wake_fd);
     int event_fd = __atomic_load_n(&b->event_fd, __ATOMIC_ACQUIRE);
@@ -751,7 +753,7 @@ static void ring_wake(struct coili_backend *b)
  * registered; also for what was harvested long ago. So it is emptied before
  * each sleep, and what has come by then shows in the ring.
  */
-static int ring_fd(struct coili_backend *b)
+static int uring_fd(struct coili_backend *b)
 {
     if (b->event_fd >= 0)
         return b->event_fd;
@@ -763,11 +765,11 @@ static int ring_fd(struct coili_backend *b)
         close(fd);
         return err;
     }
-    __atomic_store_n(&b->event_fd, fd, __ATOMIC_RELEASE); /* for ring_wake() */
+    __atomic_store_n(&b->event_fd, fd, __ATOMIC_RELEASE); /* for uring_wake() */
     return fd;
 }
 
-static int64_t ring_patience(struct coili_backend *b)
+static int64_t uring_patience(struct coili_backend *b)
 {
     if (b->event_fd >= 0)
         empty(b->event_fd);
@@ -783,23 +785,23 @@ static int64_t ring_patience(struct coili_backend *b)
 
 /* ---- Shared receive buffers ------------------------------------------- */
 
-static void ring_buffer_return(struct coili_backend *b, unsigned id)
+static void uring_buffer_return(struct coili_backend *b, unsigned id)
 {
     unsigned n = b->options.recv_buffers;
-    hide(ring_buffer(b, id), b->options.recv_buffer_bytes);
-    io_uring_buf_ring_add(b->buf_ring, ring_buffer(b, id),
+    hide(uring_buffer(b, id), b->options.recv_buffer_bytes);
+    io_uring_buf_ring_add(b->buf_ring, uring_buffer(b, id),
                           b->options.recv_buffer_bytes, (unsigned short)id,
                           io_uring_buf_ring_mask(n), 0);
     io_uring_buf_ring_advance(b->buf_ring, 1);
     b->buf_free++;
 }
 
-static unsigned ring_buffers_free(const struct coili_backend *b)
+static unsigned uring_buffers_free(const struct coili_backend *b)
 {
     return b->buf_free;
 }
 
-static int ring_buffers_open(struct coili_backend *b)
+static int uring_buffers_open(struct coili_backend *b)
 {
     if (b->buf_ring)
         return 0;
@@ -826,7 +828,7 @@ static int ring_buffers_open(struct coili_backend *b)
     b->pages = bytes;
     io_uring_buf_ring_init(b->buf_ring);
     for (unsigned i = 0; i < n; i++)
-        ring_buffer_return(b, i);
+        uring_buffer_return(b, i);
     return 0;
 }
 
@@ -952,7 +954,7 @@ static int setup_patiently(struct io_uring *ring, unsigned entries,
     return err;
 }
 
-static void ring_close(struct coili_backend *b)
+static void uring_close(struct coili_backend *b)
 {
     if (b->buf_ring) {
         show(b->buf_ring, b->pages);
@@ -969,8 +971,8 @@ static void ring_close(struct coili_backend *b)
     coili_put(b->alloc, b, sizeof *b);
 }
 
-static int ring_open(struct coili_backend **out, struct coili_alloc *alloc,
-                     const struct coili_backend_options *options)
+static int uring_open(struct coili_backend **out, struct coili_alloc *alloc,
+                      const struct coili_backend_options *options)
 {
     struct coili_backend *b = coili_get(alloc, sizeof *b);
     if (!b)
@@ -980,8 +982,8 @@ static int ring_open(struct coili_backend **out, struct coili_alloc *alloc,
     b->options.operations_limit++; /* the one that waits for wake() */
 
     struct io_uring_params p;
-    int err = setup_patiently(&b->ring, options->sq_entries,
-                              options->cq_entries, &p);
+    int err = setup_patiently(&b->ring, options->submission_entries,
+                              options->completion_entries, &p);
     if (err < 0) {
         explain_refusal(err);
         coili_put(alloc, b, sizeof *b);
@@ -991,7 +993,7 @@ static int ring_open(struct coili_backend **out, struct coili_alloc *alloc,
     if (!has_operations(&b->ring)) {
         fprintf(stderr, "coil: this kernel's io_uring is too old: Linux 6.1 or "
                         "newer is needed\n");
-        ring_close(b);
+        uring_close(b);
         return -ENOSYS;
     }
     if (p.features & FEAT_NO_IOWAIT)
@@ -1012,21 +1014,21 @@ static int ring_open(struct coili_backend **out, struct coili_alloc *alloc,
     if (err < 0) {
         if (b->wake_fd < 0)
             explain_refusal(err);
-        ring_close(b);
+        uring_close(b);
         return err;
     }
     *out = b;
     return 0;
 }
 
-static void ring_stats(const struct coili_backend *b,
-                       struct coili_backend_stats *out)
+static void uring_stats(const struct coili_backend *b,
+                        struct coili_backend_stats *out)
 {
     *out = b->stats;
     out->in_flight--; /* the one that waits for wake() */
 }
 
-static void ring_forked(struct coili_backend *b)
+static void uring_forked(struct coili_backend *b)
 {
     /* Copies, to which no kernel writes. */
     if (b->buf_ring)
@@ -1043,23 +1045,23 @@ static void ring_forked(struct coili_backend *b)
     __atomic_store_n(&b->event_fd, -1, __ATOMIC_RELEASE);
 }
 
-const struct coili_backend_table coili_ring = {
+const struct coili_backend_table coili_uring = {
     .name = "io_uring",
-    .open = ring_open,
-    .close = ring_close,
-    .submit = ring_submit,
-    .cancel = ring_cancel,
-    .cancel_fd = ring_cancel_fd,
-    .end = ring_end,
-    .eager = ring_eager,
-    .wait = ring_wait,
-    .wake = ring_wake,
-    .fd = ring_fd,
-    .patience = ring_patience,
-    .buffers_open = ring_buffers_open,
-    .buffer = ring_buffer,
-    .buffer_return = ring_buffer_return,
-    .buffers_free = ring_buffers_free,
-    .stats = ring_stats,
-    .forked = ring_forked,
+    .open = uring_open,
+    .close = uring_close,
+    .submit = uring_submit,
+    .cancel = uring_cancel,
+    .cancel_fd = uring_cancel_fd,
+    .end = uring_end,
+    .eager = uring_eager,
+    .wait = uring_wait,
+    .wake = uring_wake,
+    .fd = uring_fd,
+    .patience = uring_patience,
+    .buffers_open = uring_buffers_open,
+    .buffer = uring_buffer,
+    .buffer_return = uring_buffer_return,
+    .buffers_free = uring_buffers_free,
+    .stats = uring_stats,
+    .forked = uring_forked,
 };

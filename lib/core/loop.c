@@ -32,6 +32,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "backend/uring.h"
 #include "runtime.h"
 
 #define ALWAYS_INLINE inline __attribute__((always_inline))
@@ -343,7 +344,7 @@ static void due_timers(struct coil_loop *loop)
         fire(loop, first->owner);
 }
 
-/* How long the ring may sleep: until the first timer, `most` at the most. */
+/* How long wait() may sleep: until the first timer, `most` at the most. */
 static int64_t patience(const struct coil_loop *loop, int64_t most)
 {
     const struct coili_heap_entry *first = coili_heap_first(&loop->timers);
@@ -445,7 +446,7 @@ static void forked(void)
     struct coil_loop *loop = coili_loop;
     if (!loop)
         return;
-    /* The ring is the parent's; this process has no loop until it makes one. */
+    /* The kernel objects are the parent's; this process has no loop. */
     loop->table->forked(loop->backend);
     coili_loop = NULL;
 }
@@ -530,15 +531,15 @@ int coil_loop_new(struct coil_loop **out,
     loop->options = filled;
     loop->debug = filled.debug;
     loop->timers.alloc = &loop->alloc;
-    loop->table = &coili_ring;
+    loop->table = &coili_uring;
     ready_init(&loop->ready);
     ready_init(&loop->remote);
     coili_list_init(&loop->root.tasks);
     coili_list_init(&loop->unstarted);
 
     struct coili_backend_options b = {
-        .sq_entries = loop->options.sq_entries,
-        .cq_entries = loop->options.cq_entries,
+        .submission_entries = loop->options.sq_entries,
+        .completion_entries = loop->options.cq_entries,
         .operations_limit = loop->options.operations_limit,
         .recv_buffers = loop->options.recv_buffers,
         .recv_buffer_bytes = loop->options.recv_buffer_bytes,

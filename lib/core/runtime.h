@@ -326,7 +326,7 @@ struct coil_loop {
     struct coil_coro *ended;  /* a task whose last step returns just now */
     struct coil_coro *releasing; /* what it held, at its end; or NULL */
     int budget;               /* awaits that need not suspend */
-    int idle_passes;          /* since the ring was entered */
+    int idle_passes;          /* since the last wait() */
     int64_t now;              /* as of the last look at the clock */
     uint32_t now_ms;          /* the same, for coro.since */
     uintptr_t stack_base;     /* of the current step */

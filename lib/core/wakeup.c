@@ -9,7 +9,7 @@
  * is for one more call.
  *
  * The chain is taken where the loop takes the calls of other threads: whenever
- * it has looked at the ring, in which the descriptor for waking is polled.
+ * wait() has returned, which wake() makes it do.
  */
 #include <coil/wakeup.h>
 

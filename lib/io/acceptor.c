@@ -38,7 +38,7 @@ enum state { IDLE, ARMED, STOPPING, RESTING };
 
 struct coil_acceptor {
     struct coil_custom closing; /* done when the kernel has let go */
-    struct coili_op op;
+    struct coili_operation op;
     struct coili_list line; /* of those who wait */
     int *store;
     unsigned size, first, n;
@@ -154,10 +154,10 @@ static void arrived(struct coil_acceptor *a, int fd)
         put(a, fd);
 }
 
-static void landed(struct coili_op *op, int res, unsigned flags)
+static void landed(struct coili_operation *op, int res, unsigned flags)
 {
     struct coil_acceptor *a = COILI_CONTAINER(op, struct coil_acceptor, op);
-    bool more = flags & COILI_CQE_MORE;
+    bool more = flags & COILI_COMPLETION_MORE;
     if (res >= 0)
         arrived(a, res);
     if (!more)

@@ -25,7 +25,7 @@
 
 struct io {
     struct coil_custom custom;
-    struct coili_op op;
+    struct coili_operation op;
 };
 
 static struct io *io_of(struct coil_future *f)
@@ -33,7 +33,7 @@ static struct io *io_of(struct coil_future *f)
     return COILI_CONTAINER(f, struct io, custom.future);
 }
 
-static void landed(struct coili_op *op, int res, unsigned flags)
+static void landed(struct coili_operation *op, int res, unsigned flags)
 {
     (void)flags;
     struct coil_future *f = &COILI_CONTAINER(op, struct io, op)->custom.future;

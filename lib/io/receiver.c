@@ -38,7 +38,7 @@ enum receiver_state { MULTI, WAIT, POLL, OWN, PAUSED, FAILING, OVER };
 /* What a completion touches lies together: op.complete and what follows. */
 struct coil_receiver {
     struct coil_custom closing; /* done when the kernel has let go */
-    struct coili_op op;
+    struct coili_operation op;
     coil_received_fn *received;
     void *arg;
     unsigned held, quota;
@@ -174,14 +174,14 @@ static void receiver_next(struct coil_receiver *r, int res)
         receiver_arm(r, MULTI);
 }
 
-static void receiver_landed(struct coili_op *op, int res, unsigned flags)
+static void receiver_landed(struct coili_operation *op, int res, unsigned flags)
 {
     struct coil_loop *loop = coili_loop;
     struct coil_receiver *r = COILI_CONTAINER(op, struct coil_receiver, op);
-    unsigned buffer = COILI_CQE_BUFFER_ID(flags);
-    bool shared = flags & COILI_CQE_BUFFER;
+    unsigned buffer = COILI_COMPLETION_BUFFER_ID(flags);
+    bool shared = flags & COILI_COMPLETION_BUFFER;
     bool data = res > 0 && (shared || r->state == OWN);
-    bool more = flags & COILI_CQE_MORE;
+    bool more = flags & COILI_COMPLETION_MORE;
 
     if (data && !r->closed)
         deliver(r, res, buffer);

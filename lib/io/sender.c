@@ -25,7 +25,7 @@ struct coil_sending {
     struct coil_sending *next;
     const char *buf;
     size_t len, sent;
-    struct coili_op op;
+    struct coili_operation op;
 };
 
 static struct coil_sending *sending_of(struct coil_future *f)
@@ -91,7 +91,7 @@ static void send_next(struct coil_sender *s)
         coil_call_soon(&s->idle, s->idle.fn, s->idle.arg);
 }
 
-static void sent(struct coili_op *op, int res, unsigned flags)
+static void sent(struct coili_operation *op, int res, unsigned flags)
 {
     (void)flags;
     struct coil_sending *it = COILI_CONTAINER(op, struct coil_sending, op);

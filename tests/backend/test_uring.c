@@ -28,8 +28,8 @@
 
 #include <coil/coroutine.h>
 
+#include "backend/uring.h"
 #include "base/alloc.h"
-#include "backend/backend.h"
 #include "core/runtime.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -158,7 +158,7 @@ static const unsigned rungs[] = {
 
 /* ---- The table alone -------------------------------------------------- */
 
-static const struct coili_backend_table *const table = &coili_ring;
+static const struct coili_backend_table *const table = &coili_uring;
 
 struct bare {
     struct coili_alloc alloc;
@@ -167,10 +167,10 @@ struct bare {
 
 static void bare_open(struct bare *bare, struct coili_backend_options options)
 {
-    if (!options.sq_entries)
-        options.sq_entries = 64;
-    if (!options.cq_entries)
-        options.cq_entries = 512;
+    if (!options.submission_entries)
+        options.submission_entries = 64;
+    if (!options.completion_entries)
+        options.completion_entries = 512;
     if (!options.operations_limit)
         options.operations_limit = 65536;
     if (!options.recv_buffers)
@@ -201,16 +201,16 @@ static void bare_drain(struct bare *bare)
 }
 
 struct noted {
-    struct coili_op op;
+    struct coili_operation op;
     int times, res, order;
 };
 
 static int noted_so_far;
 
-static void note(struct coili_op *op, int res, unsigned flags)
+static void note(struct coili_operation *op, int res, unsigned flags)
 {
     struct noted *it = (struct noted *)(void *)op;
-    CHECK(!(flags & COILI_CQE_MORE));
+    CHECK(!(flags & COILI_COMPLETION_MORE));
     it->times++;
     it->res = res;
     it->order = noted_so_far++;
@@ -244,7 +244,8 @@ static void swamp(unsigned entries, unsigned cq_entries)
     static char bytes[N];
     struct bare ring;
     bare_open(&ring, (struct coili_backend_options){
-                         .sq_entries = entries, .cq_entries = cq_entries });
+                         .submission_entries = entries,
+                         .completion_entries = cq_entries });
     int zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
     memset(bytes, 'x', N);
     for (int i = 0; i < N; i++) {
@@ -265,18 +266,18 @@ static void swamp(unsigned entries, unsigned cq_entries)
 }
 
 // The kernel keeps what the completion queue cannot hold; none is lost.
-TEST(ring_of_8_takes_ten_thousand_operations)
+TEST(uring_of_8_takes_ten_thousand_operations)
 {
     swamp(8, 16);
 }
 
-TEST(ring_of_8_with_8_completions_takes_ten_thousand_operations)
+TEST(uring_of_8_with_8_completions_takes_ten_thousand_operations)
 {
     swamp(8, 8);
 }
 
 // The same while the kernel completes when it likes: no DEFER_TASKRUN.
-TEST(ring_of_8_takes_ten_thousand_operations_on_an_older_kernel)
+TEST(uring_of_8_takes_ten_thousand_operations_on_an_older_kernel)
 {
     kernel.forbidden_flags = IORING_SETUP_DEFER_TASKRUN |
                              IORING_SETUP_COOP_TASKRUN;
@@ -284,13 +285,14 @@ TEST(ring_of_8_takes_ten_thousand_operations_on_an_older_kernel)
 }
 
 // Whoever is woken by the first of them need not wait for the last.
-TEST(ring_takes_completions_in_batches)
+TEST(uring_takes_completions_in_batches)
 {
     enum { N = 1000 };
     static struct noted ops[N];
     static char bytes[N];
     struct bare ring;
-    bare_open(&ring, (struct coili_backend_options){ .cq_entries = 2048 });
+    bare_open(&ring,
+              (struct coili_backend_options){ .completion_entries = 2048 });
     int zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
     for (int i = 0; i < N; i++) {
         ops[i] = op_read(zero, &bytes[i], 1);
@@ -308,7 +310,7 @@ TEST(ring_takes_completions_in_batches)
 }
 
 // With DEFER_TASKRUN a call without GETEVENTS would complete nothing.
-TEST(ring_asks_for_completions_whenever_it_enters)
+TEST(uring_asks_for_completions_whenever_it_enters)
 {
     stage_open();
     struct pair pair = unix_pair();
@@ -324,7 +326,7 @@ TEST(ring_asks_for_completions_whenever_it_enters)
 }
 
 // A thousand sleepers are one number in one call, not a thousand operations.
-TEST(ring_knows_nothing_of_timers)
+TEST(uring_knows_nothing_of_timers)
 {
     static struct coil_task *tasks[1000];
     stage_open();
@@ -339,14 +341,14 @@ TEST(ring_knows_nothing_of_timers)
 }
 
 // What is unread, or was not even in the queue yet, goes with the ring.
-TEST(ring_closes_with_completions_unread)
+TEST(uring_closes_with_completions_unread)
 {
     enum { N = 300 };
     static struct noted ops[N];
     static char bytes[N];
     struct bare ring;
-    bare_open(&ring, (struct coili_backend_options){ .sq_entries = 8,
-                                                     .cq_entries = 8 });
+    bare_open(&ring, (struct coili_backend_options){ .submission_entries = 8,
+                                                     .completion_entries = 8 });
     int zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
     for (int i = 0; i < N; i++) {
         ops[i] = op_read(zero, &bytes[i], 1);
@@ -381,7 +383,7 @@ static void reads_bytes(struct coil_coro *co)
 }
 
 // Operations begun by completions: the queue is full in the harvest too.
-TEST(ring_of_8_serves_a_thousand_tasks)
+TEST(uring_of_8_serves_a_thousand_tasks)
 {
     enum { TASKS = 1000, ROUNDS = 10 };
     static struct coil_task *tasks[TASKS];
@@ -399,17 +401,17 @@ TEST(ring_of_8_serves_a_thousand_tasks)
 }
 
 // What wait() would do later is done at once when the queue is full.
-TEST(ring_submits_a_full_queue_and_goes_on)
+TEST(uring_submits_a_full_queue_and_goes_on)
 {
     struct bare ring;
-    bare_open(&ring, (struct coili_backend_options){ .sq_entries = 8 });
+    bare_open(&ring, (struct coili_backend_options){ .submission_entries = 8 });
     struct pair pipe = pipe_pair();
     struct noted ops[40];
     unsigned enters = kernel.enters;
     for (int i = 0; i < 40; i++) {
         ops[i] = op_poll(pipe.a);
         CHECK_INT(table->submit(ring.b, &ops[i].op), 0);
-        CHECK_INT(ops[i].op.state, COILI_OP_FLYING);
+        CHECK_INT(ops[i].op.state, COILI_OPERATION_IN_FLIGHT);
     }
     CHECK(kernel.enters - enters >= 4);
     CHECK(kernel.to_submit_most <= 8);
@@ -422,10 +424,10 @@ TEST(ring_submits_a_full_queue_and_goes_on)
 }
 
 // A kernel that is swamped says -EBUSY and takes nothing. Nobody sees that.
-TEST(ring_queues_what_the_kernel_refuses_for_now)
+TEST(uring_queues_what_the_kernel_refuses_for_now)
 {
     struct bare ring;
-    bare_open(&ring, (struct coili_backend_options){ .sq_entries = 8 });
+    bare_open(&ring, (struct coili_backend_options){ .submission_entries = 8 });
     struct pair pipe = pipe_pair();
     struct noted ops[64];
     char bytes[64];
@@ -441,9 +443,9 @@ TEST(ring_queues_what_the_kernel_refuses_for_now)
                                          .offset = UINT64_MAX } };
         CHECK_INT(table->submit(ring.b, &ops[i].op), 0);
     }
-    CHECK_INT(ops[7].op.state, COILI_OP_FLYING);
-    CHECK_INT(ops[8].op.state, COILI_OP_QUEUED);
-    CHECK_INT(ops[63].op.state, COILI_OP_QUEUED);
+    CHECK_INT(ops[7].op.state, COILI_OPERATION_IN_FLIGHT);
+    CHECK_INT(ops[8].op.state, COILI_OPERATION_QUEUED);
+    CHECK_INT(ops[63].op.state, COILI_OPERATION_QUEUED);
     CHECK(table->eager(ring.b));
     bare_drain(&ring);
     CHECK_INT(kernel.refuse_submits, 0);
@@ -459,7 +461,7 @@ TEST(ring_queues_what_the_kernel_refuses_for_now)
 /* A ring of 8 with 8 polls in a full queue, and the kernel refuses. */
 static void fill_up(struct bare *ring, struct noted ops[8], int fd)
 {
-    bare_open(ring, (struct coili_backend_options){ .sq_entries = 8 });
+    bare_open(ring, (struct coili_backend_options){ .submission_entries = 8 });
     table->wait(ring->b, 0); /* the wake-up poll has gone */
     for (int i = 0; i < 8; i++) {
         ops[i] = op_poll(fd);
@@ -477,7 +479,7 @@ static void received_nothing(void *arg, int res, struct coil_piece *piece)
 
 // A receive that stands in line, a close that has to stand behind it, a
 // receive that flies while its cancel request stands in line.
-TEST(ring_closes_receivers_that_stand_in_line)
+TEST(uring_closes_receivers_that_stand_in_line)
 {
     stage_open_with((struct coil_loop_options){ .sq_entries = 8 });
     struct pair flying = unix_pair(), queued = unix_pair(), full = pipe_pair();
@@ -510,7 +512,7 @@ TEST(ring_closes_receivers_that_stand_in_line)
 }
 
 // It never was the kernel's: it ends at once, and those around it go on.
-TEST(ring_cancels_what_is_queued_at_once)
+TEST(uring_cancels_what_is_queued_at_once)
 {
     struct bare ring;
     struct pair pipe = pipe_pair();
@@ -519,7 +521,7 @@ TEST(ring_cancels_what_is_queued_at_once)
     for (int i = 0; i < 3; i++) {
         queued[i] = op_poll(pipe.a);
         CHECK_INT(table->submit(ring.b, &queued[i].op), 0);
-        CHECK_INT(queued[i].op.state, COILI_OP_QUEUED);
+        CHECK_INT(queued[i].op.state, COILI_OPERATION_QUEUED);
     }
     table->cancel(ring.b, &queued[2].op); /* the last, then the first */
     table->cancel(ring.b, &queued[0].op);
@@ -539,12 +541,12 @@ TEST(ring_cancels_what_is_queued_at_once)
 }
 
 // The request waits its turn; compio loses it there.
-TEST(ring_cancels_although_the_queue_is_full)
+TEST(uring_cancels_although_the_queue_is_full)
 {
     struct bare ring;
     struct pair pipe = pipe_pair(), quiet = pipe_pair();
     struct noted full[8], target = op_poll(quiet.a);
-    bare_open(&ring, (struct coili_backend_options){ .sq_entries = 8 });
+    bare_open(&ring, (struct coili_backend_options){ .submission_entries = 8 });
     CHECK_INT(table->submit(ring.b, &target.op), 0);
     table->wait(ring.b, 0);
     for (int i = 0; i < 8; i++) {
@@ -554,7 +556,7 @@ TEST(ring_cancels_although_the_queue_is_full)
     kernel.refuse_submits = 1000000;
     table->cancel(ring.b, &target.op);
     table->cancel(ring.b, &target.op); /* once is enough */
-    CHECK_INT(target.op.state, COILI_OP_FLYING);
+    CHECK_INT(target.op.state, COILI_OPERATION_IN_FLIGHT);
     table->wait(ring.b, 0);
     CHECK_INT(target.times, 0);
     kernel.refuse_submits = 0;
@@ -569,12 +571,12 @@ TEST(ring_cancels_although_the_queue_is_full)
 }
 
 // The operation ends before its cancel request was sent: no one misses it.
-TEST(ring_forgets_a_queued_cancel_of_what_has_landed)
+TEST(uring_forgets_a_queued_cancel_of_what_has_landed)
 {
     struct bare ring;
     struct pair pipe = pipe_pair(), other = pipe_pair();
     struct noted full[8], target = op_poll(other.a);
-    bare_open(&ring, (struct coili_backend_options){ .sq_entries = 8 });
+    bare_open(&ring, (struct coili_backend_options){ .submission_entries = 8 });
     CHECK_INT(table->submit(ring.b, &target.op), 0);
     table->wait(ring.b, 0);
     for (int i = 0; i < 8; i++) {
@@ -618,11 +620,12 @@ static void land_before_cancel(struct bare *ring, struct noted *a, int fd)
 }
 
 // Two completions, in any order: the second must not hit the slot's next user.
-TEST(ring_reuses_a_slot_after_both_completions_only)
+TEST(uring_reuses_a_slot_after_both_completions_only)
 {
     struct bare ring;
-    bare_open(&ring, (struct coili_backend_options){ .sq_entries = 512,
-                                                     .cq_entries = 1024 });
+    bare_open(&ring,
+              (struct coili_backend_options){ .submission_entries = 512,
+                                              .completion_entries = 1024 });
     struct pair pipe = pipe_pair(), quiet = pipe_pair();
     struct noted a, b = op_poll(quiet.a), c = op_poll(quiet.a);
     table->wait(ring.b, 0);
@@ -654,7 +657,7 @@ TEST(ring_reuses_a_slot_after_both_completions_only)
 }
 
 // Ten thousand users of one slot: none gets what was meant for another.
-TEST(ring_slot_survives_many_users)
+TEST(uring_slot_survives_many_users)
 {
     struct bare ring;
     bare_open(&ring, (struct coili_backend_options){ 0 });
@@ -676,7 +679,7 @@ TEST(ring_slot_survives_many_users)
 }
 
 // Above it there is an error and no growth; below it all is as before.
-TEST(ring_refuses_above_operations_max_and_recovers)
+TEST(uring_refuses_above_operations_max_and_recovers)
 {
     struct bare ring;
     bare_open(&ring, (struct coili_backend_options){ .operations_limit = 4 });
@@ -699,7 +702,7 @@ TEST(ring_refuses_above_operations_max_and_recovers)
     bare_close(&ring);
 }
 
-TEST(ring_takes_all_of_65536_operations)
+TEST(uring_takes_all_of_65536_operations)
 {
     enum { MOST = 65536 };
     struct noted *ops = calloc(MOST + 1, sizeof *ops);
@@ -721,7 +724,7 @@ TEST(ring_takes_all_of_65536_operations)
     free(ops);
 }
 
-TEST(ring_tells_when_there_is_no_memory_for_a_slot)
+TEST(uring_tells_when_there_is_no_memory_for_a_slot)
 {
     struct bare ring;
     bare_open(&ring, (struct coili_backend_options){ 0 });
@@ -761,7 +764,7 @@ static bool is_poisoned(char *buf, size_t len)
 #endif
 
 // Cancelled is not over: until its own completion the kernel may write there.
-TEST(ring_keeps_the_buffer_of_a_cancelled_read_until_it_completes)
+TEST(uring_keeps_the_buffer_of_a_cancelled_read_until_it_completes)
 {
     struct bare ring;
     bare_open(&ring, (struct coili_backend_options){ 0 });
@@ -783,7 +786,7 @@ TEST(ring_keeps_the_buffer_of_a_cancelled_read_until_it_completes)
     bare_close(&ring);
 }
 
-TEST(ring_gives_the_buffer_of_a_queued_read_back_when_it_is_cancelled)
+TEST(uring_gives_the_buffer_of_a_queued_read_back_when_it_is_cancelled)
 {
     struct bare ring;
     struct pair pipe = pipe_pair();
@@ -816,7 +819,7 @@ static void keep_piece(void *arg, int res, struct coil_piece *piece)
 
 // What arrived may be read, and nothing beyond; after its return nothing at
 // all.
-TEST(ring_shared_buffer_is_the_kernels_until_bytes_arrive_and_once_returned)
+TEST(uring_shared_buffer_is_the_kernels_until_bytes_arrive_and_once_returned)
 {
     CHECK(!is_poisoned((char[1]){ 0 }, 1));
     stage_open();
@@ -836,7 +839,7 @@ TEST(ring_shared_buffer_is_the_kernels_until_bytes_arrive_and_once_returned)
 }
 
 // Who looks at a lent buffer reads what the kernel may be writing.
-DEATH_TEST(ring_lent_buffer_that_is_read_aborts, "use-after-poison")
+DEATH_TEST(uring_lent_buffer_that_is_read_aborts, "use-after-poison")
 {
 #ifdef HAVE_ASAN
     __asan_set_death_callback(abort);
@@ -892,7 +895,7 @@ static void cancels(struct coil_coro *co)
 }
 
 // Bytes that have left the pipe are the reader's; the request strikes later.
-TEST(ring_read_that_succeeds_as_it_is_cancelled_gives_its_bytes)
+TEST(uring_read_that_succeeds_as_it_is_cancelled_gives_its_bytes)
 {
     stage_open();
     struct pair pipe = pipe_pair();
@@ -908,7 +911,7 @@ TEST(ring_read_that_succeeds_as_it_is_cancelled_gives_its_bytes)
 }
 
 // The same when the completion is in, and only the task has not run yet.
-TEST(ring_read_that_is_cancelled_after_it_completed_gives_its_bytes)
+TEST(uring_read_that_is_cancelled_after_it_completed_gives_its_bytes)
 {
     stage_open();
     struct pair pipe = pipe_pair();
@@ -944,7 +947,7 @@ static void accepts_twice(struct coil_coro *co)
 }
 
 // A connection that was accepted as the cancel came is not lost.
-TEST(ring_accept_that_succeeds_as_it_is_cancelled_gives_its_descriptor)
+TEST(uring_accept_that_succeeds_as_it_is_cancelled_gives_its_descriptor)
 {
     stage_open();
     struct sockaddr_in addr;
@@ -977,7 +980,7 @@ static void accepts_for_nobody(struct coil_coro *co)
 }
 
 // The harness counts descriptors; the client sees the end.
-TEST(ring_accept_that_nobody_takes_is_closed)
+TEST(uring_accept_that_nobody_takes_is_closed)
 {
     stage_open();
     struct sockaddr_in addr;
@@ -991,7 +994,7 @@ TEST(ring_accept_that_nobody_takes_is_closed)
 }
 
 // Begun, and nobody waits any more: its last act is to close what it got.
-TEST(ring_accept_that_is_given_up_in_flight_is_closed)
+TEST(uring_accept_that_is_given_up_in_flight_is_closed)
 {
     stage_open();
     struct sockaddr_in addr;
@@ -1036,7 +1039,7 @@ static void talks(struct coil_coro *co)
 }
 
 // Each rung of the ladder carries all that stands on it.
-TEST(ring_works_on_kernels_without_the_newer_flags)
+TEST(uring_works_on_kernels_without_the_newer_flags)
 {
     for (size_t i = 0; i < RUNGS; i++) {
         kernel.forbidden_flags = rungs[i];
@@ -1049,7 +1052,7 @@ TEST(ring_works_on_kernels_without_the_newer_flags)
 
 // The counters of a failed enter tell nothing: what was not taken is offered
 // again, and nothing is awaited for ever.
-TEST(ring_survives_calls_that_fail_for_now)
+TEST(uring_survives_calls_that_fail_for_now)
 {
     static const int errors[] = { -EINTR, -EAGAIN, -EBUSY, -ENOMEM, -ETIME };
     struct bare ring;
@@ -1071,7 +1074,8 @@ TEST(ring_survives_calls_that_fail_for_now)
     bare_close(&ring);
 }
 
-DEATH_TEST(ring_that_cannot_be_entered_any_more_aborts, "io_uring_enter failed")
+DEATH_TEST(uring_that_cannot_be_entered_any_more_aborts,
+           "io_uring_enter failed")
 {
     struct bare ring;
     bare_open(&ring, (struct coili_backend_options){ 0 });
@@ -1080,7 +1084,7 @@ DEATH_TEST(ring_that_cannot_be_entered_any_more_aborts, "io_uring_enter failed")
 }
 
 // Idle means asleep, and not "waiting for a disk" in everybody's statistics.
-TEST(ring_waits_without_iowait_where_the_kernel_can)
+TEST(uring_waits_without_iowait_where_the_kernel_can)
 {
     struct bare ring;
     bare_open(&ring, (struct coili_backend_options){ 0 });
@@ -1091,7 +1095,7 @@ TEST(ring_waits_without_iowait_where_the_kernel_can)
     bare_close(&ring);
 }
 
-TEST(ring_does_not_ask_an_older_kernel_for_no_iowait)
+TEST(uring_does_not_ask_an_older_kernel_for_no_iowait)
 {
     kernel.hidden_features = FEAT_NO_IOWAIT;
     struct bare ring;
@@ -1109,7 +1113,7 @@ static int64_t cpu_now(void)
 }
 
 // One timer, nothing else: one sleep in the kernel, not thousands.
-TEST(ring_idle_does_not_spin)
+TEST(uring_idle_does_not_spin)
 {
     stage_open();
     stage_passes(2);
@@ -1204,21 +1208,21 @@ static void check_refusal(int err, const char *about)
 }
 
 // Docker's default profile. The line says who forbids it and what to change.
-TEST(ring_says_that_a_seccomp_filter_forbids_it)
+TEST(uring_says_that_a_seccomp_filter_forbids_it)
 {
     forbid_io_uring(EPERM);
     check_refusal(-EPERM, "seccomp");
 }
 
 // Old kernels, gVisor, rr.
-TEST(ring_says_that_the_kernel_lacks_it)
+TEST(uring_says_that_the_kernel_lacks_it)
 {
     forbid_io_uring(ENOSYS);
     check_refusal(-ENOSYS, "Linux 6.1");
 }
 
 // Better one line at the start than an error for each operation.
-TEST(ring_says_that_the_kernel_is_too_old)
+TEST(uring_says_that_the_kernel_is_too_old)
 {
     kernel.without = IORING_OP_SEND_ZC;
     check_refusal(-ENOSYS, "Linux 6.1");
@@ -1231,7 +1235,7 @@ TEST(ring_says_that_the_kernel_is_too_old)
 
 // The charge of a ring that was closed comes back late: a program that is
 // started again must not fail for that.
-TEST(ring_waits_a_little_for_locked_memory)
+TEST(uring_waits_a_little_for_locked_memory)
 {
     struct coil_loop *loop;
     kernel.init_failures = 10; /* each size more than once */
@@ -1241,21 +1245,21 @@ TEST(ring_waits_a_little_for_locked_memory)
 }
 
 // Read as "no RAM" by everybody who met it.
-TEST(ring_says_that_locked_memory_is_limited)
+TEST(uring_says_that_locked_memory_is_limited)
 {
     kernel.init_error = -ENOMEM;
     check_refusal(-ENOMEM, "RLIMIT_MEMLOCK");
     CHECK_INT(kernel.init_entries, 8); /* the smallest was tried */
 }
 
-TEST(ring_says_what_else_went_wrong)
+TEST(uring_says_what_else_went_wrong)
 {
     kernel.init_error = -EMFILE;
     check_refusal(-EMFILE, "Too many open files");
 }
 
 // The ring is there and the eventfd is not: the ring is closed again.
-TEST(ring_without_a_descriptor_for_waking_is_refused)
+TEST(uring_without_a_descriptor_for_waking_is_refused)
 {
     struct coil_loop *loop = NULL;
     listen_to_stderr();
@@ -1269,7 +1273,7 @@ TEST(ring_without_a_descriptor_for_waking_is_refused)
 }
 
 // The charge of a ring just closed comes back late: a smaller one is tried.
-TEST(ring_is_made_smaller_when_locked_memory_is_short)
+TEST(uring_is_made_smaller_when_locked_memory_is_short)
 {
     kernel.init_error = -ENOMEM;
     kernel.init_entries_most = 16;
@@ -1293,13 +1297,13 @@ static int open_and_close(void)
     return err;
 }
 
-TEST(ring_survives_every_failed_allocation)
+TEST(uring_survives_every_failed_allocation)
 {
     test_every_allocation(open_and_close);
 }
 
 // They count as locked memory too. The stream can be asked again.
-TEST(ring_without_shared_buffers_fails_who_receives)
+TEST(uring_without_shared_buffers_fails_who_receives)
 {
     stage_open();
     struct pair pair = unix_pair();
@@ -1335,7 +1339,7 @@ static int ring_fd(void)
 }
 
 // 311 threads for 8 operations have been seen elsewhere.
-TEST(ring_caps_the_kernels_worker_threads)
+TEST(uring_caps_the_kernels_worker_threads)
 {
     stage_open();
     unsigned most[2] = { 0, 0 }; /* zeroes ask */
@@ -1368,7 +1372,7 @@ static void ring_the_alarm(int64_t interval)
 }
 
 // A call that is interrupted for ever must not put timers off for ever.
-TEST(ring_fires_timers_while_signals_interrupt_it)
+TEST(uring_fires_timers_while_signals_interrupt_it)
 {
     stage_open();
     ring_the_alarm(test_is_slow() ? COIL_MS(10) : COIL_MS(1));
@@ -1381,7 +1385,7 @@ TEST(ring_fires_timers_while_signals_interrupt_it)
     stage_close();
 }
 
-TEST(ring_loses_nothing_while_signals_interrupt_it)
+TEST(uring_loses_nothing_while_signals_interrupt_it)
 {
     ring_the_alarm(test_is_slow() ? COIL_MS(10) : COIL_MS(1));
     kernel.interrupt_every = 3; /* and more than a timer can */
@@ -1393,7 +1397,7 @@ TEST(ring_loses_nothing_while_signals_interrupt_it)
 }
 
 // The default action kills the process: this case would not end well.
-TEST(ring_send_to_a_peer_that_is_gone_raises_no_signal)
+TEST(uring_send_to_a_peer_that_is_gone_raises_no_signal)
 {
     stage_open();
     signal(SIGPIPE, SIG_DFL);
@@ -1414,7 +1418,7 @@ TEST(ring_send_to_a_peer_that_is_gone_raises_no_signal)
 }
 
 // Blocked in the kernel when the peer goes, not refused when it begins.
-TEST(ring_send_that_waits_while_the_peer_goes_raises_no_signal)
+TEST(uring_send_that_waits_while_the_peer_goes_raises_no_signal)
 {
     stage_open();
     signal(SIGPIPE, SIG_DFL);
@@ -1462,7 +1466,7 @@ static void has_no_loop_but_may_make_one(void *arg)
 }
 
 // A child that touches the shared ring corrupts it.
-TEST(ring_belongs_to_the_parent_after_fork)
+TEST(uring_belongs_to_the_parent_after_fork)
 {
     stage_open();
     struct pair pair = unix_pair(), other = unix_pair();
@@ -1486,7 +1490,7 @@ static void writes_all_over(void *arg)
 }
 
 // Copy on write must not part the kernel's pages from the parent's.
-TEST(ring_receives_into_shared_buffers_after_fork)
+TEST(uring_receives_into_shared_buffers_after_fork)
 {
     stage_open();
     struct pair pair = tcp_pair(0);
@@ -1511,7 +1515,7 @@ TEST(ring_receives_into_shared_buffers_after_fork)
 static char lent[4096];
 
 // Lent to the parent's kernel: the child's copy is the child's.
-TEST(ring_lends_nothing_of_a_child)
+TEST(uring_lends_nothing_of_a_child)
 {
     stage_open();
     struct pair pair = unix_pair();
@@ -1567,7 +1571,7 @@ static void check_wakes(void)
 }
 
 // The poll that hears it is not one of the operations that are counted.
-TEST(ring_hears_other_threads_while_no_operation_may_begin)
+TEST(uring_hears_other_threads_while_no_operation_may_begin)
 {
     static char buf[8];
     pthread_t thread;
@@ -1588,12 +1592,12 @@ TEST(ring_hears_other_threads_while_no_operation_may_begin)
 }
 
 // A wake-up that is lost once hangs a program once a week.
-TEST(ring_hears_every_call_of_another_thread)
+TEST(uring_hears_every_call_of_another_thread)
 {
     check_wakes();
 }
 
-TEST(ring_hears_every_call_of_another_thread_on_older_kernels)
+TEST(uring_hears_every_call_of_another_thread_on_older_kernels)
 {
     for (size_t i = 1; i < RUNGS; i++) {
         kernel.forbidden_flags = rungs[i];
@@ -1603,7 +1607,7 @@ TEST(ring_hears_every_call_of_another_thread_on_older_kernels)
 
 // The kernel ends the poll that hears all calls when it finds no room for one
 // of its completions.
-TEST(ring_hears_other_threads_after_an_overflow)
+TEST(uring_hears_other_threads_after_an_overflow)
 {
     struct coil_task *tasks[64];
     stage_open_with(
@@ -1644,7 +1648,7 @@ TEST(ring_hears_other_threads_after_an_overflow)
 
 // On an older kernel the completion of a wake-up shows while tasks are ready.
 // Taken then, it must not be forgotten when they are not ready any more.
-TEST(ring_wake_up_that_comes_while_tasks_are_ready_is_not_lost)
+TEST(uring_wake_up_that_comes_while_tasks_are_ready_is_not_lost)
 {
     kernel.forbidden_flags = rungs[RUNGS - 1];
     stage_open();
