@@ -27,6 +27,7 @@
 
 #include <errno.h>
 
+#include "base/time.h"
 #include "runtime.h"
 
 /* ---- Striking --------------------------------------------------------- */
@@ -161,8 +162,7 @@ static bool fails_for_memory(struct coil_coro *co)
 
 void coili_within(struct coil_coro *co, int32_t id, int64_t duration)
 {
-    int64_t now = coil_now();
-    int64_t deadline = duration > INT64_MAX - now ? INT64_MAX : now + duration;
+    int64_t deadline = coili_deadline(coil_now(), duration);
     if (!enter(co, id, deadline) && !fails_for_memory(co))
         co->line = LINE_BARE;
 }

@@ -37,6 +37,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/time.h"
 #include "runtime.h"
 
 #define NOINLINE __attribute__((noinline))
@@ -187,8 +188,7 @@ static bool await_sleep(struct coil_loop *loop, struct coil_coro *co,
     future_unref(f);
     if (struck(co))
         return false;
-    int64_t now = coil_now();
-    int64_t deadline = delay > INT64_MAX - now ? INT64_MAX : now + delay;
+    int64_t deadline = coili_deadline(coil_now(), delay);
     if (coili_heap_push(&loop->timers, deadline, (uintptr_t)&co->awaiting)) {
         co->awaiting = (uintptr_t)coil_future_from_nomem();
         return false;

@@ -33,6 +33,7 @@
 #include <time.h>
 
 #include "backend/uring.h"
+#include "base/time.h"
 #include "runtime.h"
 
 #define ALWAYS_INLINE inline __attribute__((always_inline))
@@ -83,9 +84,7 @@ int coil_call_at(struct coil_handle *h, int64_t deadline, coil_call_fn *fn,
 int coil_call_later(struct coil_handle *h, int64_t delay, coil_call_fn *fn,
                     void *arg)
 {
-    int64_t now = coil_now();
-    return coil_call_at(h, delay > INT64_MAX - now ? INT64_MAX : now + delay,
-                        fn, arg);
+    return coil_call_at(h, coili_deadline(coil_now(), delay), fn, arg);
 }
 
 static bool unlink_from(struct ready_list *list, uintptr_t waiter)
@@ -644,8 +643,8 @@ void coil_loop_close(struct coil_loop *loop)
                 "a loop is closed by its own thread, when it does not run");
     loop->closing = true;
     loop->stopping = false;
-    int64_t now = coil_now(), most = loop->options.close_ns;
-    int64_t deadline = most > INT64_MAX - now ? INT64_MAX : now + most;
+    int64_t most = loop->options.close_ns;
+    int64_t deadline = coili_deadline(coil_now(), most);
     coili_nursery_cancel(&loop->root, COIL_CANCEL_USER);
     take_remote(loop);
     while (!is_over(loop, deadline - coil_now() < most / 2)) {

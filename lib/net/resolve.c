@@ -41,6 +41,7 @@
 #include <coil/io.h>
 #include <coil/semaphore.h>
 
+#include "base/time.h"
 #include "core/runtime.h"
 
 #define STACK_BYTES (256 * 1024)
@@ -289,10 +290,10 @@ static void entry_unused(struct coili_resolver *r, struct entry *e)
 
 static void answer(struct entry *e, int err, int code)
 {
-    int64_t now = coil_now(), keep = coili_loop->options.resolver_keep_ns;
+    int64_t keep = coili_loop->options.resolver_keep_ns;
     e->err = err;
     e->code = code;
-    e->expires = keep > INT64_MAX - now ? INT64_MAX : now + keep;
+    e->expires = coili_deadline(coil_now(), keep);
     if (err < 0 || keep < 0)
         coili_list_remove(&e->bucket);
     coil_event_set(&e->answered);

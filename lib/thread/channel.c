@@ -35,6 +35,7 @@
 
 #include "base/check.h"
 #include "base/list.h"
+#include "base/time.h"
 
 struct coil_channel {
     atomic_size_t refs;
@@ -430,8 +431,7 @@ static int wait_granted(struct wait *w, int64_t timeout)
 {
     struct place *place = &w->place;
     struct coil_channel *ch = w->channel;
-    int64_t now = coil_now();
-    int64_t at = timeout > INT64_MAX - now ? INT64_MAX : now + timeout;
+    int64_t at = coili_deadline(coil_now(), timeout);
     struct timespec deadline = { .tv_sec = at / 1000000000,
                                  .tv_nsec = at % 1000000000 };
     while (!place->granted) {

@@ -28,6 +28,7 @@
 
 #include "base/check.h"
 #include "base/list.h"
+#include "base/time.h"
 
 struct coil_remote_task {
     atomic_size_t refs;
@@ -166,8 +167,7 @@ static int wait_until(struct coil_remote_task *t, int64_t timeout)
             pthread_cond_wait(&t->finished, &t->lock);
         return 0;
     }
-    int64_t now = coil_now();
-    int64_t at = timeout > INT64_MAX - now ? INT64_MAX : now + timeout;
+    int64_t at = coili_deadline(coil_now(), timeout);
     struct timespec deadline = { .tv_sec = at / 1000000000,
                                  .tv_nsec = at % 1000000000 };
     while (!t->done)

@@ -21,9 +21,10 @@
 #include <coil/loop.h>
 #include <coil/wait_for.h>
 
-#include "finishers.h"
 #include "base/check.h"
 #include "base/list.h"
+#include "base/time.h"
+#include "finishers.h"
 
 /* ---- Tasks ------------------------------------------------------------ */
 
@@ -249,9 +250,7 @@ static int begin_next(struct staggered_race *my)
     my->end = &it->next;
     my->running++;
     coili_finisher_watch(&it->finisher, &my->list, coil_spawn(call));
-    int64_t now = coil_now();
-    my->due = my->delay_ns > INT64_MAX - now ? COIL_NEVER
-                                             : now + my->delay_ns;
+    my->due = coili_deadline(coil_now(), my->delay_ns);
     return 0;
 }
 

@@ -22,8 +22,9 @@
 #include <coil/task.h>
 #include <coil/time.h>
 
-#include "http/message.h"
 #include "base/list.h"
+#include "base/time.h"
+#include "http/message.h"
 
 struct coili_conn;
 struct coili_origin;
@@ -63,10 +64,7 @@ struct coili_conn {
 /* When `duration` is over that begins now; one below 0 is over. */
 static inline int64_t coili_after(int64_t duration)
 {
-    int64_t now = coil_now();
-    if (duration > INT64_MAX - now)
-        return COIL_NEVER;
-    return duration > 0 ? now + duration : now;
+    return coili_deadline(coil_now(), duration > 0 ? duration : 0);
 }
 
 /*
