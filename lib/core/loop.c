@@ -403,9 +403,8 @@ int64_t coil_loop_timeout(struct coil_loop *loop)
     const struct coili_heap_entry *first = coili_heap_first(&loop->timers);
     if (left == 0 || !first)
         return left < 0 ? COIL_NEVER : left;
-    int64_t timer = first->deadline - coil_now();
-    if (timer < 0)
-        timer = 0;
+    int64_t now = coil_now();
+    int64_t timer = first->deadline > now ? first->deadline - now : 0;
     return left < 0 || timer < left ? timer : left;
 }
 

@@ -323,6 +323,9 @@ TEST(embed_tells_when_the_next_pass_is_due)
     CHECK_INT(coil_call_later(&later, -5, nothing, NULL), 0);
     CHECK_INT(coil_loop_timeout(stage_loop), 0);
     stage_passes(1);
+    CHECK_INT(coil_call_at(&later, INT64_MIN, nothing, NULL), 0);
+    CHECK_INT(coil_loop_timeout(stage_loop), 0);
+    stage_passes(1);
 
     // An operation that is not submitted yet, one that flies, one that is done.
     CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
