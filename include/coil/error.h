@@ -18,18 +18,18 @@
 COIL_BEGIN_DECLS
 
 enum {
-    COIL_EEND = -4096,        /* the source has no more items */
-    COIL_EINCOMPLETE = -4097, /* the peer ended before all bytes were there */
-    COIL_ELIMIT = -4098,      /* more bytes than the limit allows */
-    COIL_ECLOSED = -4099,     /* the object was closed meanwhile */
-    COIL_ESTOPPED = -4100,    /* the loop was stopped before the end */
-    COIL_ERESOLVE = -4101,    /* the name does not resolve; code: EAI_* */
-    COIL_EURL = -4102,        /* not a URL that coil can fetch */
-    COIL_EPROTOCOL = -4103,   /* the peer broke the protocol; code: reason */
+    COIL_EEND = -4096,          /* the source has no more items */
+    COIL_EINCOMPLETE = -4097,   /* the peer ended before all bytes were there */
+    COIL_ELIMIT = -4098,        /* more bytes than the limit allows */
+    COIL_ECLOSED = -4099,       /* the object was closed meanwhile */
+    COIL_ESTOPPED = -4100,      /* the loop was stopped before the end */
+    COIL_ERESOLVE = -4101,      /* the name does not resolve; code: EAI_* */
+    COIL_EURL = -4102,          /* not a URL that coil can fetch */
+    COIL_EPROTOCOL = -4103,     /* the peer broke the protocol; code: reason */
     COIL_EDISCONNECTED = -4104, /* the peer closed before it answered */
-    COIL_EBROKEN = -4105,     /* one who is needed for it has gone */
-    COIL_ENOTREADY = -4106,   /* the task ended before it was ready */
-    COIL_ENOTHREAD = -4107    /* no thread can be started */
+    COIL_EBROKEN = -4105,       /* a party that it needs has gone */
+    COIL_ENOTREADY = -4106,     /* the task ended before it was ready */
+    COIL_ENOTHREAD = -4107      /* no thread can be started */
 };
 
 /* Where a request was when it failed; upper 8 bits of a detail. */

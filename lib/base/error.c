@@ -37,7 +37,7 @@ const char *coil_strerror(int err)
     case COIL_EDISCONNECTED:
         return "The peer closed the connection before it answered";
     case COIL_EBROKEN:
-        return "Broken: one who is needed for it has gone";
+        return "Broken: a party that it needs has gone";
     case COIL_ENOTREADY:
         return "The task ended before it was ready";
     case COIL_ENOTHREAD:
