@@ -56,6 +56,7 @@
 enum {
     TIMEOUT_SECONDS = 30,
     SLOW_FACTOR = 10,
+    SLOW_STORMS = 20, // one of so many
     SKIPPED = 77,
     CALLERS_MAX = 8,
     DESCRIPTORS_MAX = 65536,
@@ -72,6 +73,7 @@ struct report {
 };
 
 static struct report *report;
+static const struct test_case *running;
 
 void test_register(struct test_case *test)
 {
@@ -602,6 +604,25 @@ void test_timeout(int seconds)
     report->timeout_seconds = seconds;
 }
 
+int test_seeds(int n)
+{
+    const char *given = getenv("TEST_SEEDS");
+    if (given)
+        return atoi(given);
+    int few = n / SLOW_STORMS > 4 ? n / SLOW_STORMS : 4;
+    return test_is_slow() && few < n ? few : n;
+}
+
+uint64_t test_seed(int i)
+{
+    const char *given = getenv("TEST_SEED");
+    unsigned long long seed = given ? strtoull(given, NULL, 10) : 1;
+    seed += (unsigned)i;
+    test_note("TEST_SEED=%llu TEST_SEEDS=1 %s --run %s", seed,
+              program_invocation_name, running->name);
+    return seed;
+}
+
 /* " (-ECANCELED)" for a number that can be meant so, else nothing. */
 static const char *errno_word(long long number, char word[32])
 {
@@ -687,6 +708,7 @@ void test_every_allocation(int (*scenario)(void))
 __attribute__((noreturn)) static void run_here(const struct test_case *test)
 {
     static struct holdings before;
+    running = test;
     heap.whole_stacks = getenv("TEST_BACKTRACE") != NULL;
     take_stock(&before);
     test->run();

@@ -27,6 +27,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 
 /* A case. The name is the claim: `semaphore_wakes_in_arrival_order`. */
@@ -71,6 +72,21 @@ bool test_is_slow(void);
 
 /* Printed if the case fails, crashes or hangs after this: where a loop was. */
 __attribute__((format(printf, 1, 2))) void test_note(const char *format, ...);
+
+/*
+ * Seeds of a storm, a case that makes random choices:
+ *
+ *     int n = test_seeds(400);
+ *     for (int i = 0; i < n; i++)
+ *         storm(test_seed(i));
+ *
+ * `n` of them, fewer if test_is_slow(), or as many as the environment's
+ * TEST_SEEDS says. They count up from TEST_SEED, or from 1. If the case fails
+ * while it uses a seed the command that repeats it is printed; so what a storm
+ * does may depend on its seed alone.
+ */
+int test_seeds(int n);
+uint64_t test_seed(int i);
 
 /*
  * The heap, as seen by this file and the library under test: malloc, calloc,

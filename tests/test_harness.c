@@ -97,6 +97,22 @@ TEST(harness_catches_a_hang_and_says_where)
     expect("hangs", 1, "took too long\n# last note: at step 7\n");
 }
 
+TEST(harness_says_how_to_repeat_a_storm)
+{
+    unsetenv("TEST_SEED");
+    unsetenv("TEST_SEEDS");
+    expect("fails_with_a_seed", 1, "note: TEST_SEED=3 TEST_SEEDS=1 ");
+    expect("fails_with_a_seed", 1, "victims --run fails_with_a_seed\n");
+    setenv("TEST_SEED", "3", 1);
+    setenv("TEST_SEEDS", "1", 1);
+    expect("fails_with_a_seed", 1, "note: TEST_SEED=3 TEST_SEEDS=1 ");
+    setenv("TEST_SEED", "4", 1);
+    expect("fails_with_a_seed", 0, "ok 1");
+    setenv("TEST_SEED", "1", 1);
+    setenv("TEST_SEEDS", "2", 1);
+    expect("fails_with_a_seed", 0, "ok 1");
+}
+
 TEST(harness_catches_a_bad_end)
 {
     expect("exits_early", 1, "ended with status 3");

@@ -11,7 +11,7 @@
  * get it out. At the end every permit is back, every FINALLY ran exactly once,
  * nothing is in flight.
  *
- *     STORM_SEED=12345 build/tests/test_storm --run storm_loses_nothing
+ *     TEST_SEED=77 TEST_SEEDS=1 build/tests/test_storm
  */
 #include "stage.h"
 
@@ -609,10 +609,9 @@ static void check_nothing_is_lost(void)
     CHECK(coil_waiters_empty(&world.event.line));
 }
 
-static void storm(uint64_t seed, int tasks, int depth, bool close_in_the_midst)
+static void storm(uint64_t seed, bool close_in_the_midst)
 {
-    test_note("STORM_SEED=%llu depth %d%s", (unsigned long long)seed, depth,
-              close_in_the_midst ? ", closed in the midst of it" : "");
+    int tasks = test_is_slow() ? 150 : 3000, depth = (int)(seed % 4);
     begin(seed);
     size_t blocks = test_heap_blocks();
     stage_open();
@@ -628,26 +627,13 @@ static void storm(uint64_t seed, int tasks, int depth, bool close_in_the_midst)
     check_nothing_is_lost();
 }
 
-static uint64_t first_seed(void)
-{
-    const char *seed = getenv("STORM_SEED");
-    return seed ? strtoull(seed, NULL, 10) : 1;
-}
-
-static const int tasks_of_a_storm = 3000;
-
-static int scaled(int n)
-{
-    return test_is_slow() ? n / 20 : n;
-}
-
 // Several seeds, shallow and deep: no permit, no FINALLY, no buffer is lost.
 TEST(storm_loses_nothing)
 {
     test_timeout(60);
-    uint64_t seed = first_seed();
-    for (int i = 0; i < scaled(20) + 2; i++)
-        storm(seed + (uint64_t)i, scaled(tasks_of_a_storm), i % 4, false);
+    int n = test_seeds(22);
+    for (int i = 0; i < n; i++)
+        storm(test_seed(i), false);
     CHECK(world.cancelled > 0 && world.late > 0);
 }
 
@@ -655,9 +641,9 @@ TEST(storm_loses_nothing)
 TEST(storm_can_be_closed_in_the_midst_of_it)
 {
     test_timeout(60);
-    uint64_t seed = first_seed();
-    for (int i = 0; i < scaled(20) + 2; i++)
-        storm(seed + (uint64_t)i, scaled(tasks_of_a_storm), i % 4, true);
+    int n = test_seeds(22);
+    for (int i = 0; i < n; i++)
+        storm(test_seed(i), true);
 }
 
 /* ---- Buffers in flight ------------------------------------------------ */

@@ -100,6 +100,13 @@ TEST(hangs)
         pause();
 }
 
+TEST(fails_with_a_seed)
+{
+    int n = test_seeds(5);
+    for (int i = 0; i < n; i++)
+        CHECK(test_seed(i) != 3);
+}
+
 TEST(crashes)
 {
     raise(SIGSEGV);

@@ -1148,18 +1148,6 @@ static void check_plan(struct plan plan)
 
 /* ---- Seeds ------------------------------------------------------------ */
 
-static uint64_t first_seed(void)
-{
-    const char *seed = getenv("TEST_SEED");
-    return seed ? strtoull(seed, NULL, 10) : 1;
-}
-
-static int seeds(int n)
-{
-    const char *text = getenv("TEST_SEEDS");
-    return text ? atoi(text) : test_is_slow() ? n / 20 : n;
-}
-
 /* That it was a storm: each statement was done, each kind of end was met. */
 static void check_counted(int n)
 {
@@ -1182,7 +1170,6 @@ static void check_counted(int n)
 /* Not cancelled; in each pass; and again one and two passes later. */
 static void check_program(uint64_t seed)
 {
-    test_note("TEST_SEED=%llu", (unsigned long long)seed);
     make_program(seed, false);
     check_plan((struct plan){ -1, -1 });
     int passes = model.story.pass;
@@ -1195,9 +1182,9 @@ TEST(block_storm_does_what_the_model_does)
 {
     test_timeout(60);
     stage_open();
-    int n = seeds(2500);
+    int n = test_seeds(2500);
     for (int i = 0; i < n; i++)
-        check_program(first_seed() + (uint64_t)i);
+        check_program(test_seed(i));
     stage_close();
     check_counted(n);
     CHECK(counted.unsure * 10 < counted.runs || n < 100);
@@ -1271,9 +1258,7 @@ static void storm(enum weather weather, int n, int runs)
 {
     test_timeout(60);
     for (int i = 0; i < n; i++) {
-        uint64_t seed = first_seed() + (uint64_t)i;
-        test_note("TEST_SEED=%llu", (unsigned long long)seed);
-        make_program(seed, true);
+        make_program(test_seed(i), true);
         if (getenv("TEST_WHOLE"))
             print_program();
         for (int run = 0; run < runs; run++)
@@ -1287,18 +1272,18 @@ static void storm(enum weather weather, int n, int runs)
 // all of it, but what must hold at each brace and in each FINALLY is checked.
 TEST(block_storm_closes_every_block_once)
 {
-    storm(WILD, seeds(400), 5);
+    storm(WILD, test_seeds(400), 5);
 }
 
 // The loop cancels all of it.
 TEST(block_storm_can_be_closed_in_the_midst_of_it)
 {
-    storm(CLOSED_IN_IT, seeds(200), 5);
+    storm(CLOSED_IN_IT, test_seeds(200), 5);
 }
 
 TEST(block_storm_without_memory)
 {
-    storm(WITHOUT_MEMORY, seeds(200), 5);
+    storm(WITHOUT_MEMORY, test_seeds(200), 5);
 }
 
 /* ---- Without memory, one allocation after the other ------------------- */

@@ -23,7 +23,7 @@
  *
  * There is no clock in it: a deadline is due in the next pass, or never.
  *
- *     GROUP_STORM_SEED=77 build/tests/test_group_storm
+ *     TEST_SEED=77 TEST_SEEDS=1 build/tests/test_group_storm
  */
 #include "stage.h"
 
@@ -883,8 +883,6 @@ static bool any_root(void)
 
 static void storm(uint64_t seed, int passes, bool closed)
 {
-    test_note("GROUP_STORM_SEED=%llu%s", (unsigned long long)seed,
-              closed ? ", closed in the midst of it" : "");
     memset(&world, 0, sizeof world);
     random_state = seed * 0x9e3779b97f4a7c15ull + 1;
     world.catches = one_in(2);
@@ -919,25 +917,14 @@ static void storm(uint64_t seed, int passes, bool closed)
     CHECK(!bells);
 }
 
-static uint64_t first_seed(void)
-{
-    const char *seed = getenv("GROUP_STORM_SEED");
-    return seed ? strtoull(seed, NULL, 10) : 1;
-}
-
-static int seeds(void)
-{
-    const char *n = getenv("GROUP_STORM_SEEDS");
-    return n ? atoi(n) : test_is_slow() ? 20 : 400;
-}
-
 // Whatever is cancelled, in whatever order: the model holds.
 TEST(group_storm_keeps_what_groups_and_scopes_promise)
 {
     test_timeout(60);
-    uint64_t seed = first_seed(), failed = 0, refused = 0, struck = 0;
-    for (int i = 0; i < seeds(); i++) {
-        storm(seed + (uint64_t)i, 60, false);
+    uint64_t failed = 0, refused = 0, struck = 0;
+    int n = test_seeds(400);
+    for (int i = 0; i < n; i++) {
+        storm(test_seed(i), 60, false);
         failed += world.failed;
         refused += world.refused;
         struck += world.struck;
@@ -945,16 +932,16 @@ TEST(group_storm_keeps_what_groups_and_scopes_promise)
     test_note("%llu failed, %llu refused, %llu struck again",
               (unsigned long long)failed, (unsigned long long)refused,
               (unsigned long long)struck);
-    CHECK(failed > 0 && refused > 0 && struck > 0);
+    CHECK((failed > 0 && refused > 0 && struck > 0) || n < 20);
 }
 
 // The loop cancels all of it once.
 TEST(group_storm_can_be_closed_in_the_midst_of_it)
 {
     test_timeout(60);
-    uint64_t seed = first_seed();
-    for (int i = 0; i < seeds(); i++)
-        storm(seed + (uint64_t)i, 30, true);
+    int n = test_seeds(400);
+    for (int i = 0; i < n; i++)
+        storm(test_seed(i), 30, true);
 }
 
 /* ---- Depth ------------------------------------------------------------ */
