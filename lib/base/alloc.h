@@ -29,8 +29,9 @@
 #endif
 
 /*
- * The first word of a freed block: kind "dead" (runtime.h), and one reference,
- * so that to give it back again is noticed.
+ * The first word of a freed block, which overlays that of a future: kind 7,
+ * which no future has (core/future.h), and one reference. So a future that is
+ * given back twice is noticed.
  */
 #define COILI_DEAD ((uint64_t)7 << 32 | 1)
 

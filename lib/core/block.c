@@ -35,9 +35,18 @@
  */
 #include <coil/block.h>
 
+#include "block.h"
+
 #include <errno.h>
 
-#include "runtime.h"
+#include "base/check.h"
+#include "cancel_scope.h"
+#include "coroutine.h"
+#include "future.h"
+#include "generator.h"
+#include "group.h"
+#include "loop.h"
+#include "scope.h"
 
 static bool in_finally(const struct coil_coro *co)
 {

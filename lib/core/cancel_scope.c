@@ -25,10 +25,18 @@
  */
 #include <coil/cancel_scope.h>
 
+#include "cancel_scope.h"
+
 #include <errno.h>
 
+#include "base/check.h"
+#include "base/list.h"
 #include "base/time.h"
-#include "runtime.h"
+#include "coroutine.h"
+#include "future.h"
+#include "group.h"
+#include "loop.h"
+#include "task.h"
 
 /* ---- Striking --------------------------------------------------------- */
 

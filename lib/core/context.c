@@ -16,9 +16,13 @@
  */
 #include <coil/context.h>
 
+#include "context.h"
+
 #include <errno.h>
 
-#include "runtime.h"
+#include "base/check.h"
+#include "loop.h"
+#include "task.h"
 
 struct binding {
     struct binding *next; /* one reference */

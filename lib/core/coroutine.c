@@ -29,16 +29,30 @@
  */
 #include <coil/coroutine.h>
 
+#include "coroutine.h"
+
 #include <errno.h>
 #include <float.h>
-#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/alloc.h"
+#include "base/check.h"
+#include "base/heap.h"
+#include "base/list.h"
 #include "base/time.h"
-#include "runtime.h"
+#include "block.h"
+#include "cancel_scope.h"
+#include "debug.h"
+#include "dump.h"
+#include "exception.h"
+#include "future.h"
+#include "generator.h"
+#include "loop.h"
+#include "scope.h"
+#include "task.h"
 
 #define NOINLINE __attribute__((noinline))
 

@@ -15,12 +15,19 @@
  * lies in its loop's memory. Frames in place may lie anywhere; they are not
  * asked for.
  */
-#include <errno.h>
+#include "debug.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "runtime.h"
+#include "base/alloc.h"
+#include "coroutine.h"
+#include "dump.h"
+#include "exception.h"
+#include "future.h"
+#include "loop.h"
+#include "task.h"
 
 bool coili_debug_wanted(void)
 {

@@ -17,12 +17,18 @@
  * It writes to a descriptor and allocates nothing: it runs when memory is out
  * and the loop cannot be closed.
  */
+#include "dump.h"
+
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
-#include "runtime.h"
+#include "block.h"
+#include "coroutine.h"
+#include "future.h"
+#include "loop.h"
+#include "scope.h"
+#include "task.h"
 
 static __attribute__((format(printf, 2, 3))) void say(int fd,
                                                       const char *format, ...)

@@ -7,11 +7,15 @@
  */
 #include <coil/exception.h>
 
+#include "exception.h"
+
 #include <stdio.h>
 
 #include <coil/error.h>
 
-#include "runtime.h"
+#include "coroutine.h"
+#include "loop.h"
+#include "task.h"
 
 void coil_loop_set_exception_handler(struct coil_loop *loop,
                                      coil_exception_fn *fn, void *arg)

@@ -11,11 +11,19 @@
  */
 #include <coil/future.h>
 
+#include "future.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "runtime.h"
+#include "base/alloc.h"
+#include "base/check.h"
+#include "coroutine.h"
+#include "debug.h"
+#include "exception.h"
+#include "loop.h"
+#include "task.h"
 
 /* Static futures: never counted, never written. */
 struct coil_future coili_zero = { .refs = REFS_MOST, .state = S_INT };

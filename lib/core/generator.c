@@ -36,9 +36,20 @@
  */
 #include <coil/coroutine.h>
 
+#include "generator.h"
+
 #include <errno.h>
 
-#include "runtime.h"
+#include "base/check.h"
+#include "base/list.h"
+#include "block.h"
+#include "cancel_scope.h"
+#include "coroutine.h"
+#include "exception.h"
+#include "future.h"
+#include "loop.h"
+#include "scope.h"
+#include "task.h"
 
 /* ---- Generator and consumer ------------------------------------------- */
 

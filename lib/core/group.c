@@ -25,9 +25,20 @@
  */
 #include <coil/group.h>
 
+#include "group.h"
+
 #include <errno.h>
 
-#include "runtime.h"
+#include "base/list.h"
+#include "block.h"
+#include "cancel_scope.h"
+#include "coroutine.h"
+#include "exception.h"
+#include "future.h"
+#include "generator.h"
+#include "loop.h"
+#include "scope.h"
+#include "task.h"
 
 static struct coil_task closed_task = {
     .coro.future = { .refs = REFS_MOST,

@@ -23,18 +23,30 @@
  * Only this file runs code of the user's: coroutines and calls, from the batch.
  */
 #include <coil/loop.h>
-#include <coil/wait.h>
+
+#include "loop.h"
 
 #include <errno.h>
 #include <sched.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include <coil/wait.h>
+
 #include "backend/uring.h"
+#include "base/alloc.h"
+#include "base/check.h"
+#include "base/heap.h"
+#include "base/list.h"
 #include "base/time.h"
-#include "runtime.h"
+#include "coroutine.h"
+#include "debug.h"
+#include "exception.h"
+#include "future.h"
+#include "scope.h"
+#include "task.h"
+#include "wakeup.h"
 
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 

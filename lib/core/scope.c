@@ -10,10 +10,22 @@
  * the record stays in the list, with an id of 0, until the group is entered
  * again or the coroutine is over.
  */
-#include <errno.h>
+#include "scope.h"
+
 #include <string.h>
 
-#include "runtime.h"
+#include "base/alloc.h"
+#include "base/check.h"
+#include "base/list.h"
+#include "block.h"
+#include "cancel_scope.h"
+#include "context.h"
+#include "coroutine.h"
+#include "future.h"
+#include "generator.h"
+#include "group.h"
+#include "loop.h"
+#include "task.h"
 
 static const size_t scope_size[] = {
     [SCOPE_CHILDREN] = sizeof(struct children_scope),

@@ -45,12 +45,23 @@
  */
 #include <coil/task.h>
 
-#include <errno.h>
-#include <limits.h>
-#include <stdio.h>
-#include <string.h>
+#include "task.h"
 
-#include "runtime.h"
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/check.h"
+#include "base/heap.h"
+#include "base/list.h"
+#include "cancel_scope.h"
+#include "context.h"
+#include "coroutine.h"
+#include "debug.h"
+#include "future.h"
+#include "generator.h"
+#include "group.h"
+#include "loop.h"
+#include "scope.h"
 
 /* ---- Spawning --------------------------------------------------------- */
 

@@ -13,11 +13,14 @@
  */
 #include <coil/wakeup.h>
 
+#include "wakeup.h"
+
 #include <errno.h>
 
 #include <coil/loop.h>
 
-#include "runtime.h"
+#include "backend/backend.h"
+#include "loop.h"
 
 void coil_wakeup_init(struct coil_wakeup *wakeup, coil_call_fn *fn, void *arg)
 {

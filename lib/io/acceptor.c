@@ -28,7 +28,9 @@
 #include <coil/error.h>
 #include <coil/loop.h>
 
-#include "core/runtime.h"
+#include "backend/backend.h"
+#include "base/list.h"
+#include "core/loop.h"
 
 /* Connections in store, and how long to rest. */
 #define QUOTA 64u

@@ -18,7 +18,10 @@
 
 #include <coil/net.h>
 
-#include "core/runtime.h"
+#include "backend/backend.h"
+#include "base/list.h"
+#include "core/coroutine.h"
+#include "core/loop.h"
 
 /* The most that one read or write moves (MAX_RW_COUNT). */
 #define LEN_MOST 0x7ffff000u

@@ -28,7 +28,9 @@
 
 #include <coil/loop.h>
 
-#include "core/runtime.h"
+#include "backend/backend.h"
+#include "base/list.h"
+#include "core/loop.h"
 
 enum receiver_state { MULTI, WAIT, POLL, OWN, PAUSED, FAILING, OVER };
 

@@ -14,7 +14,9 @@
 
 #include <coil/io.h>
 
-#include "core/runtime.h"
+#include "backend/backend.h"
+#include "base/list.h"
+#include "core/loop.h"
 
 /* The most that one send moves (MAX_RW_COUNT). */
 #define LEN_MOST 0x7ffff000u

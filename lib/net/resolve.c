@@ -41,8 +41,9 @@
 #include <coil/io.h>
 #include <coil/semaphore.h>
 
+#include "base/list.h"
 #include "base/time.h"
-#include "core/runtime.h"
+#include "core/loop.h"
 
 #define STACK_BYTES (256 * 1024)
 #define HOST_MOST 255

@@ -20,8 +20,11 @@
 
 #include <coil/signal.h>
 
+#include "base/check.h"
+#include "core/coroutine.h"
+#include "core/future.h"
+#include "core/loop.h"
 #include "interrupt.h"
-#include "core/runtime.h"
 
 /* ---- SIGINT ----------------------------------------------------------- */
 

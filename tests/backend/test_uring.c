@@ -30,7 +30,6 @@
 
 #include "backend/uring.h"
 #include "base/alloc.h"
-#include "core/runtime.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define HAVE_ASAN 1

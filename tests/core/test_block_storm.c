@@ -41,7 +41,8 @@
 
 #include <stdlib.h>
 
-#include "core/runtime.h"
+#include "core/scope.h"
+#include "core/task.h"
 
 /* ---- The world -------------------------------------------------------- */
 

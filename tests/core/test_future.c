@@ -20,7 +20,7 @@
 #include <coil/wait.h>
 #include <coil/wait_for.h>
 
-#include "core/runtime.h"
+#include "core/future.h"
 
 /* --- Around a case ---------------------------------------------------------*/
 

@@ -9,7 +9,9 @@
 
 #include <coil/error.h>
 
-#include "core/runtime.h"
+#include "backend/backend.h"
+#include "base/alloc.h"
+#include "core/loop.h"
 
 static unsigned buffers_free(void)
 {

@@ -17,7 +17,9 @@
 #include <sys/syscall.h>
 #include <sys/un.h>
 
-#include "core/runtime.h"
+#include "backend/backend.h"
+#include "base/list.h"
+#include "core/loop.h"
 
 /* ---- A kernel that is swamped ----------------------------------------- */
 

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: MIT
+#ifndef COILI_LOOP_H
+#define COILI_LOOP_H
+
+/*
+ * loop.h: the loop of a thread, and its ready list.
+ *
+ * struct coil_loop holds what there is once per thread. loop.c writes its
+ * fields, but for these:
+ *
+ *     ready          all files of the core, by wake() and coili_wake_waiters()
+ *     timers, alloc  all files of the core, by the functions of heap.h, alloc.h
+ *     current,       when a coroutine suspends or ends: suspend(), coroutine.c,
+ *     resume,        scope.c (JOIN), generator.c
+ *     budget
+ *     ended, asked,  coroutine.c; loop.c takes `ended`
+ *     releasing
+ *     unstarted      coroutine.c appends a frame; the file that starts or frees
+ *                    the frame removes it
+ *     last_detail    coroutine.c, block.c; os/run.c at the end of a run
+ *     try_error,     block.c
+ *     bare
+ *     cancelled_scopes, strike_again      cancel_scope.c
+ *     contexts       context.c
+ *     reporting      exception.c
+ *     wakeups        wakeup.c, in any thread and in signal handlers
+ *     pieces         io/receiver.c
+ *     resolver       net/resolve.c
+ *
+ * The rooms io, net and os read `table`, `backend`, `options`, `running` and
+ * `stack_base`, and no other field but their own. Other rooms do not include
+ * this header.
+ */
+
+#include <pthread.h>
+
+#include <coil/loop.h>
+#include <coil/wakeup.h>
+
+#include "base/alloc.h"
+#include "base/check.h"
+#include "base/heap.h"
+#include "base/list.h"
+#include "future.h"
+#include "scope.h"
+
+/* Waiters (future.h) whose turn comes in this order. */
+struct ready_list {
+    uintptr_t head; /* a waiter; 0 when empty */
+    uintptr_t *end; /* where the next one is written; &head when empty */
+};
+
+struct coil_loop {
+    struct ready_list ready; /* runs in the next pass */
+    struct ready_list batch; /* what this pass still has to run */
+    struct coil_coro *current;
+    struct coil_coro *resume;    /* the trampoline's next */
+    struct coil_coro *ended;     /* a task whose last step returns just now */
+    struct coil_coro *releasing; /* what it held, at its end; or NULL */
+    int budget;                  /* awaits that need not suspend */
+    int idle_passes;          /* since the last wait() */
+    int64_t now;                 /* as of the last look at the clock */
+    uint32_t now_ms;             /* the same, for coro.since */
+    uintptr_t stack_base;        /* of the current step */
+    uint32_t last_detail;
+    int try_error; /* of the TRY that is over just now */
+    unsigned bare; /* blocks in FINALLY that run without a record */
+    struct coili_heap timers;
+    struct coili_alloc alloc;
+    const struct coili_backend_table *table;
+    struct coili_backend *backend;
+    struct coili_nursery root;
+    struct coili_list unstarted; /* frames that were not awaited yet */
+    struct coil_piece *pieces;   /* one per shared receive buffer */
+    unsigned cancelled_scopes;   /* that still stand in a coroutine's list */
+    /*
+     * A cancellation was caught: scopes that were cancelled strike again. Set
+     * with the first CANCEL_SCOPE; a program that has none does not link it.
+     */
+    void (*strike_again)(struct coil_coro *co, unsigned reason);
+    struct coili_resolver *resolver;
+    struct coil_handle *at_close;  /* the last to be made first; or NULL */
+    struct coil_wakeup *wakeups;   /* sent, and not taken yet */
+    const struct coil_site *asked; /* the answer to coili_site() */
+    struct coil_loop_options options;
+    uint64_t passes;
+    unsigned contexts; /* tasks with bindings of context variables */
+    bool stopping, running, closing, reporting, debug;
+
+    pthread_mutex_t lock; /* guards what other threads touch: */
+    struct ready_list remote;
+    unsigned wakers; /* threads that have let go of the lock, and wake the
+                        loop */
+};
+
+extern _Thread_local struct coil_loop *coili_loop;
+
+/* This thread's loop; aborts if there is none. */
+static inline struct coil_loop *coili_need_loop(void)
+{
+    struct coil_loop *loop = coili_loop;
+    coili_check(loop, "this thread has no loop: RUN() makes one");
+    return loop;
+}
+
+/* ---- Waking ----------------------------------------------------------- */
+
+static inline void ready_init(struct ready_list *list)
+{
+    list->head = 0;
+    list->end = &list->head;
+}
+
+/* Append a chain of waiters, whose last one's `next` is 0. */
+static inline void ready_append(struct ready_list *list, uintptr_t first,
+                                uintptr_t last)
+{
+    *list->end = first;
+    list->end = next_of(last);
+}
+
+static inline void ready_push(struct ready_list *list, uintptr_t waiter)
+{
+    uintptr_t *next = next_of(waiter);
+    *next = 0;
+    *list->end = waiter;
+    list->end = next;
+}
+
+static inline void wake(struct coil_loop *loop, struct coil_coro *co)
+{
+    co->next = 0;
+    *loop->ready.end = (uintptr_t)co;
+    loop->ready.end = &co->next;
+}
+
+/*
+ * Where a handle is: handle.where. Written by loop.c and future.c. Other values
+ * are a place in the heap of timers (heap.h), or a future and the tag.
+ */
+#define WHERE_NOWHERE ((uintptr_t)0)
+#define WHERE_READY ((uintptr_t)2)
+#define WHERE_REMOTE ((uintptr_t)6)
+#define WHERE_CLOSE ((uintptr_t)10)
+#define WHERE_FUTURE_TAG ((uintptr_t)3)
+
+#endif
