@@ -3,23 +3,58 @@
 #define COIL_H
 
 /*
- * coil.h: the front page. COroutines on an Io_uring Loop: asyncio in C.
+ * coil.h: all of coil's core in one include. coil is asyncio in C11: coroutines
+ * and an event loop on io_uring (COroutines on an Io_uring Loop).
  *
- * Conventions, the same everywhere:
+ *     struct hello {
+ *         struct coil_coro coro;               // first: where to resume
+ *     };
  *
- *   Results    one int says how it went: 0 or a count, or -errno, or COIL_E*
- *              (error.h). Out-parameters change only on success.
- *   Futures    functions that may wait return a struct coil_future *. Nothing
- *              has begun: that is the await's (or spawn's) doing.
- *   Ownership  copies, lends, takes, gives, shares, views: the row "Lifetime"
- *              of each function says which. A buffer that is lent to an
- *              operation is the kernel's until the await of it has ended,
- *              cancelled or not.
- *   Time       int64_t nanoseconds, monotonic: COIL_SECONDS(1.5), COIL_MS(20).
- *   Misuse     by the programmer aborts with a line that names coroutine, file
- *              and line. Bad input never does.
- *   Names      _init/_fini work on your memory, _new/_free on coil's,
- *              _open/_close hold a kernel object (close is awaited).
+ *     static void hello(struct coil_coro *co)
+ *     {
+ *         ASYNC(hello, my) {
+ *             AWAIT(coil_sleep(COIL_SECONDS(1)));
+ *             puts("hello");
+ *         }
+ *     }
+ *
+ *     int main(void)
+ *     {
+ *         return RUN(hello) < 0;
+ *     }
+ *
+ * Conventions, the same in every header:
+ *
+ *   Results    a function that can fail returns an int: 0 or a count on
+ *              success, else -errno or a COIL_E* code (error.h). It changes
+ *              its out-parameters only on success.
+ *   Futures    a function that may wait returns a struct coil_future *. Its
+ *              operation begins when the future is awaited or spawned, not
+ *              before.
+ *   Time       int64_t nanoseconds of the monotonic clock: COIL_SECONDS(1.5),
+ *              COIL_MS(20). COIL_NEVER: without a time-out.
+ *   Bounds     a bound on a number is called `limit`, one on bytes
+ *              `..._bytes_max`, a duration `..._ns`.
+ *   Misuse     by the programmer aborts, in release builds too, with a message
+ *              that names the coroutine, file and line. Bad input never aborts:
+ *              it is an error.
+ *   Names      _init/_fini work on memory of yours, _new/_free on memory of
+ *              coil's, _open/_close on a kernel object; a close is awaited,
+ *              except coil_loop_close(). A name with coili_ or COILI_ is
+ *              private.
+ *
+ * The row "Lifetime" of a function says who frees what, in six words:
+ *
+ *   copies     you may change or free the argument when the call returns
+ *   lends      you keep the argument alive and unchanged until the moment that
+ *              is named. A buffer that you lend to an operation belongs to the
+ *              kernel until the await of the operation has ended, cancelled or
+ *              not
+ *   takes      coil frees the argument, also on error: forget the pointer
+ *   gives      you free the result, with the function named there
+ *   shares     the object is counted: _ref adds a reference, _unref drops one
+ *   views      the result points into another object and is valid as long as
+ *              that one
  *
  * The headers, in reading order:
  *
@@ -31,7 +66,7 @@
  *   task.h        tasks: spawn, cancel, results, names
  *   wait.h        sleep, gather, wait
  *   wait_for.h    a time-out for one future or task
- *   ready.h       wait until a task reports that it is ready
+ *   ready.h       start a task and wait until it reports that it is ready
  *   shield.h      protects an operation from its awaiter's cancellation
  *   as_completed.h  tasks in the order in which they end
  *   map.h         many calls, a limited number at once
@@ -42,14 +77,14 @@
  *   semaphore.h   lock.h  event.h  condition.h  barrier.h  limiter.h
  *   queue.h       bounded FIFO, LIFO and priority queues
  *   select.h      the first of several gets, puts and tasks
- *   task_pool.h   a pool that limits how many tasks exist
+ *   task_pool.h   limits how many tasks exist at once
  *   waiters.h     the queue of waiters in all of these; for your primitives
  *   executor.h    blocking functions in a thread pool
  *   process_pool.h  functions in child processes
- *   channel.h     a queue between loops and threads
+ *   channel.h     a bounded queue between loops and threads
  *   promise.h     a future that another thread completes
  *   remote.h      calls into a loop from other threads
- *   remote_task.h  tasks that another thread starts, and joins
+ *   remote_task.h  run a coroutine in the loop of another thread
  *   result.h      a value or an error, outside of a loop
  *   io.h          one operation on a descriptor
  *   net.h         addresses, name resolution, listeners

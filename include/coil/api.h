@@ -3,9 +3,10 @@
 #define COIL_API_H
 
 /*
- * api.h: what every public header needs and nobody reads twice.
+ * api.h: the version, symbol visibility and C++ linkage of the public headers.
  *
- * COIL_API marks the functions a shared library exports; all else is hidden.
+ * Every other header includes it; a program does not need to. A shared library
+ * exports the functions that are marked COIL_API and hides all others.
  */
 
 #include <stdbool.h>
@@ -28,10 +29,10 @@
 #endif
 
 /*
- * The beginning of an options struct: its first field is its own size, the
- * others are 0, which means the default. Private: COIL_LOOP_OPTIONS_INIT and
- * its like are made of it. C++ gets a function: g++ -Wextra warns of a list
- * that leaves out fields.
+ * Private: the initialiser behind COIL_LOOP_OPTIONS_INIT and the other
+ * COIL_..._OPTIONS_INIT. It sets the first field, `size`, to the size of the
+ * struct, and every other field to 0, which means its default. In C++ it is a
+ * function, since g++ -Wextra warns of an initialiser that leaves out fields.
  */
 #ifdef __cplusplus
 template <typename Options> inline Options coili_options_init()
