@@ -3,25 +3,36 @@
 #define COIL_LOOP_H
 
 /*
- * loop.h: one thread, one loop, one pass after the other.
- *
- * A pass submits what was prepared, waits (not if something is ready), takes
- * the completions, then the timers that are due, and then runs exactly what
- * was ready at that moment. It is asyncio's order.
+ * loop.h: the event loop: its options, callbacks and timers, running and
+ * closing it, statistics.
  *
  * Most programs never name the loop: RUN() in coroutine.h makes it, runs a
- * coroutine and closes it. A program with a main loop of its own uses
- * coil_loop_new, coil_loop_run_until_complete and coil_loop_close.
+ * coroutine and closes it. A program that makes the loop itself:
  *
- * A loop belongs to the thread that made it; only coil_call_soon_threadsafe and
- * coil_wakeup_send (wakeup.h) may come from others.
+ *     struct coil_loop *loop;
+ *     int err = coil_loop_new(&loop, NULL);
+ *     if (err < 0)
+ *         return err;
+ *     struct coil_task *task = SPAWN(serve);
+ *     coil_loop_run_until_complete(loop, task);
+ *     coil_loop_close(loop);
  *
- * After fork() the child has no loop: what it has copies of, loop, tasks and
- * futures, is the parent's and is not to be touched. It may make a loop of its
- * own; if it was forked in a coroutine or a call it must not return from there:
- * it ends, or executes. The parent's loop goes on untouched. What is executed,
- * after fork() or by posix_spawn(), inherits no descriptor of coil's and no
- * signal handler, and no signal is blocked for it.
+ * One turn of the loop is a pass, in asyncio's order: submit the operations
+ * that were prepared; wait, unless something is ready; take the completions;
+ * take the timers that are due; then run the tasks and calls that are ready at
+ * that moment. What becomes ready while they run is for the next pass.
+ *
+ * A loop belongs to the thread that made it. Other threads may call
+ * coil_call_soon_threadsafe(), coil_wakeup_send() (wakeup.h), and the functions
+ * whose manual says so (remote.h, promise.h, channel.h, executor.h).
+ *
+ * After fork() the child process has no loop. Its copies of the loop, of tasks
+ * and of futures belong to the parent: the child must not touch them. The child
+ * may make a loop of its own. A child that was forked in a coroutine or in a
+ * callback must not return from it: it must exit or execute another program.
+ * The parent's loop is not affected. A program that is executed, after fork()
+ * or by posix_spawn(), inherits no descriptor and no signal handler of coil's,
+ * and coil blocks no signal in it.
  */
 
 #include <coil/api.h>
@@ -35,127 +46,220 @@ struct coil_loop;
 struct coil_task;
 
 /*
- * How a loop is made. Start with COIL_LOOP_OPTIONS_INIT; 0 means the default.
+ * How a loop is made. Start with COIL_LOOP_OPTIONS_INIT; a field that is 0 has
+ * its default.
  *
- * In debug mode, which COIL_DEBUG=1 in the environment switches on as well,
- * these are told to the exception handler: a step or call that took longer than
- * slow_step_ns, with the line it was resumed at; a future that is dropped while
- * it is pending; by whom a coroutine was made that was never awaited. And these
- * abort: to complete, cancel, await or drop a future or a task of another
- * thread's loop, where that can be known (of those in place, and of those that
- * are done, it cannot); to stop another thread's loop. Each step and call costs
- * two looks at the clock.
+ *   field               default  unit, meaning; what happens at the bound
+ *   ------------------  -------  --------------------------------------------
+ *   size                -        sizeof(struct coil_loop_options)
+ *   sq_entries          64       entries of the submission queue. Full: it is
+ *                                submitted early, no operation fails. Halved,
+ *                                to 8 at the least, if the kernel has no
+ *                                memory for the rings (RLIMIT_MEMLOCK)
+ *   cq_entries          512      entries of the completion queue, rounded up to
+ *                                a power of two; at least sq_entries, at most
+ *                                65536. Full: the kernel keeps the completions
+ *                                that follow; none is lost, and stats.overflows
+ *                                counts
+ *   operations_limit    65536    operations in flight; 65536 is also the
+ *                                maximum. More fail with -ENOBUFS
+ *   recv_buffers        128      receive buffers that all streams share: a
+ *                                power of two, at most 32768, else
+ *                                coil_loop_new() aborts. All in use: a stream
+ *                                receives into a block of its own;
+ *                                stats.no_buffers counts
+ *   recv_buffer_bytes   16384    bytes of one of them
+ *   close_ns            10 s     nanoseconds that coil_loop_close() may take;
+ *                                COIL_NEVER: no bound. Over: it prints the
+ *                                tasks that have not ended, and aborts
+ *   arena               NULL     memory for all that coil allocates, see below;
+ *                                NULL: malloc()
+ *   arena_bytes         0        bytes of it. Full: -ENOMEM
+ *   on_exception        NULL     callback for unhandled errors (exception.h);
+ *                                NULL: a line on stderr
+ *   on_exception_arg    NULL     its argument
+ *   resolver_threads_
+ *     limit             4        names that are looked up at once, each in a
+ *                                thread of its own. More wait in line
+ *   resolver_names_
+ *     limit             64       names that are being looked up, waited for or
+ *                                kept. Full: the answer that was used longest
+ *                                ago is forgotten; if none is only kept, new
+ *                                names wait in line
+ *   resolver_keep_ns    10 s     nanoseconds for which an answer is kept;
+ *                                COIL_NEVER: until its place is needed;
+ *                                negative: not at all
+ *   leave_sigint        false    true: RUN does not handle SIGINT; see
+ *                                coroutine.h
+ *   debug               false    true: debug mode, see below
+ *   slow_step_ns        100 ms   nanoseconds; in debug mode a longer step or
+ *                                call is reported
  *
- * An arena is for what coil allocates. What is not in it: the rings, which are
- * the kernel's; the shared receive buffers, recv_buffers * recv_buffer_bytes
- * mapped at first need; for each name that is looked up (net.h), until there
- * is an answer, a malloc of some 200 bytes, a thread with a stack of 256 KiB,
- * and what it and getaddrinfo() allocate; and what other threads share: ports,
- * executors, promises, tickets, channels.
+ * A negative close_ns or slow_step_ns aborts.
+ *
+ * Arena. The following is allocated elsewhere:
+ *   - the rings, by the kernel;
+ *   - the shared receive buffers, recv_buffers * recv_buffer_bytes, which are
+ *     mapped when a stream first receives;
+ *   - for each name that is looked up (net.h), until the answer has come: some
+ *     200 bytes from malloc(), a thread with a stack of 256 KiB, and what the
+ *     thread and getaddrinfo() allocate;
+ *   - objects that several threads share, by malloc(): remotes, remote tasks,
+ *     promises, channels and executors.
+ *
+ * Debug mode is switched on by options.debug, or by COIL_DEBUG=1 in the
+ * environment (any value but "" and "0"; a program with raised privileges
+ * ignores it). It is not the CMake option COIL_DEBUG, which changes how coil is
+ * built: one malloc() per block, and the dead part of the stack is overwritten
+ * after each step. In debug mode the following is reported to the exception
+ * handler:
+ *   - a step of a coroutine, or a call, that took longer than slow_step_ns,
+ *     with the line at which the step was resumed;
+ *   - a plain future whose last reference was dropped while it was pending and
+ *     nothing waited for it;
+ *   - with a coroutine that was never awaited: which coroutine made it.
+ * The following aborts:
+ *   - to complete, cancel, await or drop a future or task of another thread's
+ *     loop. A future that is done already and a coroutine made in place
+ *     (CALL_IN) are not checked;
+ *   - to stop the loop of another thread.
+ * It costs two readings of the clock for each step and call.
  */
 struct coil_loop_options {
-    size_t size;         /* sizeof(struct coil_loop_options) */
-    unsigned sq_entries; /* of the submission queue; 64 */
-    unsigned cq_entries; /* of the completion queue, a power of two; 512 */
-    unsigned operations_limit; /* in flight, then -ENOBUFS; 65536 */
-    unsigned recv_buffers;   /* shared by all streams, power of two; 128 */
-    unsigned recv_buffer_bytes; /* of one of them; 16384 */
-    int64_t close_ns;        /* to drain when closing; 10 s */
-    void *arena;             /* memory comes from here, if given; see above */
+    size_t size;
+    unsigned sq_entries;
+    unsigned cq_entries;
+    unsigned operations_limit;
+    unsigned recv_buffers;
+    unsigned recv_buffer_bytes;
+    int64_t close_ns;
+    void *arena;
     size_t arena_bytes;
-    coil_exception_fn *on_exception; /* see exception.h */
+    coil_exception_fn *on_exception;
     void *on_exception_arg;
-    unsigned resolver_threads_limit; /* so many names looked up at once; 4 */
-    unsigned resolver_names_limit; /* kept or asked for, then others wait; 64 */
-    int64_t resolver_keep_ns; /* the age of an answer at the most; 10 s;
-                                 COIL_NEVER: any; negative: none is kept */
-    bool leave_sigint;        /* RUN does not touch it; see coroutine.h */
-    bool debug;               /* look for mistakes; see above */
-    int64_t slow_step_ns;    /* debug: a step that takes longer is reported;
-                                100 ms */
+    unsigned resolver_threads_limit;
+    unsigned resolver_names_limit;
+    int64_t resolver_keep_ns;
+    bool leave_sigint;
+    bool debug;
+    int64_t slow_step_ns;
 };
 
 #define COIL_LOOP_OPTIONS_INIT COILI_OPTIONS_INIT(struct coil_loop_options)
 
 /*
- * Make this thread's loop.
+ * Make the loop of this thread. `options` may be NULL: all defaults.
  *
- * Result    0
- * Errors    -EBUSY this thread has one; -EPERM, -ENOSYS, -ENOMEM io_uring is
- *           refused: one line on stderr says by whom and what to change
- * Lifetime  gives; closed by coil_loop_close. Lends options->arena until then;
- *           copies the rest
+ * Result    0, and *out is the loop
+ * Errors    -EBUSY   this thread has a loop
+ *           -ENOMEM  no memory; for the rings: RLIMIT_MEMLOCK is too low
+ *           -EPERM   io_uring is forbidden, by sysctl or a seccomp filter
+ *           -ENOSYS  the kernel is older than Linux 6.1
+ *           -errno   another one of io_uring_setup(2) or eventfd(2)
+ *           If the kernel refuses io_uring, a line on stderr says what to
+ *           change
+ * Lifetime  gives the loop: coil_loop_close() frees it. The caller lends
+ *           options->arena until then; the other options are copied
  */
 COIL_API COIL_NODISCARD int
 coil_loop_new(struct coil_loop **out, const struct coil_loop_options *options);
 
-/* This thread's loop, or NULL. */
+/*
+ * The loop of this thread, or NULL.
+ *
+ * Source    asyncio.get_running_loop()
+ */
 COIL_API struct coil_loop *coil_loop_current(void);
 
 /*
- * Cancel all tasks, wait for them and for the kernel, free the loop. Streams
- * and listeners that nobody closed are reported with their descriptors, which
- * stay open. What does not end within options.close_ns is dumped and aborts:
- * coil never gives back memory that the kernel still holds.
+ * Cancel all tasks, wait until they have ended and the kernel has completed all
+ * operations, then free the loop. In its own thread, while the loop does not
+ * run; else it aborts. A stream or listener that was left open is reported with
+ * its descriptor, which stays open. What does not end within options.close_ns
+ * is printed (coil_dump) and aborts: coil never frees memory to which the
+ * kernel may still write.
+ *
+ * Lifetime  takes `loop`
  */
 COIL_API void coil_loop_close(struct coil_loop *loop);
 
-/* True once coil_loop_close has begun: what is begun now has no future. */
+/*
+ * True once coil_loop_close() has begun. Begin nothing new then: a task that is
+ * spawned outside of a coroutine is cancelled before its first step.
+ */
 COIL_API bool coil_loop_closing(const struct coil_loop *loop);
 
 /*
- * Run passes until the task is done.
+ * Run passes until `task` has ended.
  *
- * Result    0; then fetch its result
- * Errors    COIL_ESTOPPED if coil_loop_stop came first
+ * Result    0: fetch the task's result (task.h)
+ * Errors    COIL_ESTOPPED  coil_loop_stop() was called before the task ended
  * Source    asyncio loop.run_until_complete()
  */
 COIL_API int coil_loop_run_until_complete(struct coil_loop *loop,
                                           struct coil_task *task);
 
 /*
- * Run one pass; wait at most `timeout_ns` (0 or less: not at all; COIL_NEVER).
+ * Run one pass. If nothing is ready it waits for at most `timeout_ns`.
  *
- * Result    true if anything is ready for the next pass
+ * Units     nanoseconds; 0 or less: do not wait; COIL_NEVER: no time-out
+ * Result    true if something is ready for the next pass
  */
 COIL_API bool coil_loop_pass(struct coil_loop *loop, int64_t timeout_ns);
 
 /*
- * To drive this loop from another one, of GLib or your own epoll: a descriptor
- * that is readable when the loop has something to do, and how long to wait for
- * it at the most. Do not read it; ask for the time before each sleep, which is
- * also what makes the descriptor unreadable again.
+ * A descriptor that is readable when the loop has something to do: to drive
+ * this loop from another one, of GLib or your own epoll.
  *
  *     struct pollfd p = { .fd = coil_loop_fd(loop), .events = POLLIN };
  *     int64_t ns = coil_loop_timeout(loop);
  *     poll(&p, 1, ns == COIL_NEVER ? -1 : (int)((ns + 999999) / 1000000));
  *     coil_loop_pass(loop, 0);
  *
- * Nobody runs: no RUN() is around it, the first coroutine is spawned before the
- * other loop begins. A pass before its time does no harm.
+ * Do not read from the descriptor. Call coil_loop_timeout() before each sleep:
+ * it also makes the descriptor unreadable again. There is no RUN() in such a
+ * program: spawn the first coroutine before the other loop begins. A pass that
+ * comes too early does no harm.
  *
- * Result    the descriptor, which is the loop's; nanoseconds until a pass is
- *           due: 0 now, COIL_NEVER only if the descriptor says so
- * Errors    -EMFILE, -ENFILE, -ENOMEM at the first call for the descriptor
- * Source    uv_backend_fd(), uv_backend_timeout()
+ * Result    the descriptor; it belongs to the loop
+ * Errors    -EMFILE, -ENFILE, -ENOMEM, at the first call only
+ * Source    uv_backend_fd()
  */
 COIL_API int coil_loop_fd(struct coil_loop *loop);
+
+/*
+ * How long another loop may sleep, at most, before it has to run a pass.
+ *
+ * Result    nanoseconds; 0: run a pass now; COIL_NEVER: not before the
+ *           descriptor of coil_loop_fd() is readable
+ * Source    uv_backend_timeout()
+ */
 COIL_API int64_t coil_loop_timeout(struct coil_loop *loop);
 
 /*
- * Let the current pass finish and make coil_loop_run_until_complete return.
- * Called before coil_loop_run_until_complete, that one runs a single pass.
+ * Make coil_loop_run_until_complete() return after the current pass. If the
+ * loop does not run yet, the next coil_loop_run_until_complete() runs a single
+ * pass.
  *
  * Source    asyncio loop.stop()
  */
 COIL_API void coil_loop_stop(struct coil_loop *loop);
 
 /*
- * Call `fn(arg)` in the next pass, after `delay_ns`, or at a time of
- * coil_now(). Calls are made in order. A handle that is in use already aborts.
+ * Have the loop call `fn(arg)`, once. The three functions differ in when:
  *
- * Errors    -ENOMEM for the two with a time
- * Lifetime  lends `handle` until it was called or cancelled
+ *     coil_call_soon     in the next pass, in the order in which calls were
+ *                        asked for
+ *     coil_call_later    when `delay_ns` has passed; 0 or less: when the loop
+ *                        next looks at its timers
+ *     coil_call_at       when coil_now() has reached `deadline_ns`
+ *
+ * A handle that still waits for a call aborts. A timed call that is not due
+ * when the loop closes is not made.
+ *
+ * Units     nanoseconds of the monotonic clock
+ * Errors    -ENOMEM  coil_call_later and coil_call_at only
+ * Lifetime  the caller lends `handle` until it was called or cancelled
  * Source    asyncio loop.call_soon, call_later, call_at
  */
 COIL_API void coil_call_soon(struct coil_handle *handle, coil_call_fn *fn,
@@ -166,30 +270,32 @@ COIL_API int coil_call_at(struct coil_handle *handle, int64_t deadline_ns,
                           coil_call_fn *fn, void *arg);
 
 /*
- * Call `fn(arg)` when this thread's loop closes: all tasks have ended, and
- * nothing is in flight. The last to ask for it is called first. It may free
- * what it has in the loop, and must begin nothing.
+ * Have `fn(arg)` called when the loop of this thread closes: after all tasks
+ * have ended, when no operation is in flight. The call that was asked for last
+ * is made first. `fn` may free what it has in the loop; it must begin nothing.
  *
- * Lifetime  lends `handle` until it was called or cancelled
+ * Lifetime  the caller lends `handle` until it was called or cancelled
  * Source    contextlib.ExitStack.callback()
  */
 COIL_API void coil_call_at_close(struct coil_handle *handle, coil_call_fn *fn,
                                  void *arg);
 
 /*
- * Withdraw a call.
+ * Withdraw a call. In the loop's thread, whichever function asked for it.
  *
- * Result    false if it was made already or never asked for
+ * Result    true if the call was still to be made; false if it was made
+ *           already, or was never asked for
  * Source    asyncio Handle.cancel()
  */
 COIL_API bool coil_handle_cancel(struct coil_handle *handle);
 
 /*
- * The same from any thread: queues the call and wakes the loop. Withdraw it
- * from the loop's thread only.
+ * As coil_call_soon(), from any thread: queues the call and wakes `loop`. If
+ * the loop may be closed meanwhile, use remote.h.
  *
- * Lifetime  lends `handle` until it was called; lends `loop`: stop calling
- *           before it is closed
+ * Lifetime  the caller lends `handle` until it was called, or was cancelled in
+ *           the loop's thread; and `loop` until the function returns: no other
+ *           thread may call this function once the loop is closed
  * Source    asyncio loop.call_soon_threadsafe()
  */
 COIL_API void coil_call_soon_threadsafe(struct coil_loop *loop,
@@ -197,33 +303,37 @@ COIL_API void coil_call_soon_threadsafe(struct coil_loop *loop,
                                         coil_call_fn *fn, void *arg);
 
 /*
- * Memory from the loop's allocator: the arena, if there is one. `size` must be
- * the same in both calls.
+ * Memory from the allocator of this thread's loop: from options.arena, if there
+ * is one.
  *
  * Result    uninitialised memory, aligned to 16 bytes; NULL without memory
- * Lifetime  gives; all of it is gone when the loop closes
+ * Lifetime  gives: coil_free() frees it, and so does coil_loop_close()
  */
 COIL_API void *coil_alloc(size_t size);
+
+/* Free memory of coil_alloc(); `size` must be what was asked for there. */
 COIL_API void coil_free(void *memory, size_t size);
 
-/* Counters since the loop was made. Asked for by its own thread. */
+/* Counters since the loop was made, then numbers of this moment. */
 struct coil_loop_stats {
-    uint64_t passes;
+    uint64_t passes;      /* turns of the loop */
     uint64_t enters;      /* system calls into the ring */
     uint64_t submitted;   /* operations given to the kernel */
-    uint64_t overflows;   /* times the completion queue had overflowed */
+    uint64_t overflows;   /* times that the completion queue had overflowed */
     uint64_t no_buffers;  /* receives that found no shared buffer */
-    unsigned in_flight;   /* operations the kernel holds now */
+    unsigned in_flight;   /* operations that the kernel holds now */
     unsigned timers;      /* armed now */
-    unsigned tasks;       /* not done now; they are counted for this */
+    unsigned tasks;       /* not done now; counted one by one for this call */
     size_t memory;        /* bytes taken from the system or the arena */
 };
+
+/* Read the statistics of this thread's loop. */
 COIL_API void coil_loop_get_stats(const struct coil_loop *loop,
                                   struct coil_loop_stats *out);
 
 /*
- * Print the await tree of every task of this thread's loop: its name, the line
- * where each frame waits, on what, and for how long.
+ * Print the await tree of every task of this thread's loop to `fd`: its name,
+ * and for each frame the line at which it waits, for what, and for how long.
  *
  * Source    asyncio.print_call_graph(), python -m asyncio pstree
  */
