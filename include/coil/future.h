@@ -3,24 +3,29 @@
 #define COIL_FUTURE_H
 
 /*
- * future.h: a result that is not there yet.
- *
- * A future is pending, then it holds one word (an integer, a pointer or a
- * double) or an error; once, for ever. Whoever waits for it is woken through
- * the loop's ready list, in the order in which they came.
+ * future.h: futures: the result of something that may not have ended yet.
  *
  *     struct coil_future *answer = coil_future_new();
- *     ask(coil_future_ref(answer));        // the producer keeps its own
- *     AWAIT_TO(my->n, answer);             // the await takes the other
+ *     ask(coil_future_ref(answer));        // the producer's reference
+ *     AWAIT_TO(my->n, answer);             // the await takes the other one
  *
- * A future is counted. coil_future_new() gives one reference, and an await or
- * a combinator takes one; who needs it longer takes one of his own with
- * coil_future_ref().
+ * A future is pending until it is completed, once, with a value or an error. A
+ * value is one word: an integer, a pointer or a double. Completing a future
+ * wakes its waiters through the loop's ready list, in the order in which they
+ * began to wait.
  *
- * Three kinds meet in one type: a plain future, completed by your code; a
- * coroutine, completed by its end (coroutine.h); and a future with a class,
- * whose functions start and cancel something (an operation, a place in a
- * queue).
+ * A future is counted. coil_future_new() gives one reference; an await or a
+ * combinator (wait.h) takes one. Code that needs the future longer takes a
+ * reference of its own with coil_future_ref().
+ *
+ * There are three kinds of futures, of one type:
+ *   - a plain future is completed by your code;
+ *   - a coroutine is completed by its end (coroutine.h);
+ *   - a future with a class starts and cancels something when it is told to:
+ *     an operation, a place in a queue (struct coil_future_class).
+ *
+ * A future belongs to the loop of the thread that made it. For a future that
+ * another thread completes see promise.h.
  */
 
 #include <coil/api.h>
@@ -49,12 +54,15 @@ struct coil_future {
     uintptr_t waiters;
 };
 
+/* A callback. The caller lends `arg` until it was called. */
 typedef void coil_call_fn(void *arg);
 
 /*
- * A call that the loop will make: soon, later, or when a future is done. It
- * lives in your memory; nothing is allocated and nothing can fail. Zero it
- * before its first use. The fields are private.
+ * A call that the loop is to make: soon, at a time (loop.h), or when a future
+ * is done. The handle is in your memory: to register it allocates nothing. Zero
+ * it before its first use. The fields are private.
+ *
+ * Source    asyncio.Handle
  */
 struct coil_handle {
     uintptr_t next;
@@ -64,28 +72,39 @@ struct coil_handle {
 };
 
 /*
- * Make a pending future that your code completes.
+ * Make a pending plain future, which your code completes.
  *
- * Result    the future; without memory one that already failed with -ENOMEM
- * Lifetime  gives one reference: an await takes it, coil_future_unref drops it
+ * Result    the future; without memory one that has failed with -ENOMEM
+ * Lifetime  gives one reference: an await takes it, coil_future_unref() drops
+ *           it
  * Source    asyncio loop.create_future()
  */
 COIL_API COIL_NODISCARD struct coil_future *coil_future_new(void);
 
 /*
- * One more reference, one less. The last one to go frees the future; one that
- * is pending is cancelled first and freed when it has ended.
+ * Add a reference.
  *
- * Lifetime  shares
+ * Result    `future`
+ * Lifetime  shares: coil_future_unref() drops the reference
  */
 COIL_API struct coil_future *coil_future_ref(struct coil_future *future);
+
+/*
+ * Drop a reference. Dropping the last one frees the future. If the future is
+ * pending then: one with a class is cancelled first, and freed when it has
+ * ended; of a plain future the callbacks are called.
+ *
+ * Lifetime  takes the reference
+ */
 COIL_API void coil_future_unref(struct coil_future *future);
 
 /*
- * Complete a plain future with a value or an error. On one that was cancelled
- * meanwhile nothing happens; on one that is done already coil aborts.
+ * Complete a pending future, plain or with a class, with a value or an error.
+ * A future that was cancelled meanwhile is left as it is, and so is one that
+ * coil_future_new() had no memory for. One that is done otherwise aborts, and
+ * so does a coroutine. `err` is negative; `detail` is described in error.h.
  *
- * Result    true if it was pending
+ * Result    true if the future was pending
  * Source    asyncio Future.set_result, set_exception
  */
 COIL_API bool coil_future_set_int(struct coil_future *future, int64_t value);
@@ -98,30 +117,32 @@ COIL_API bool coil_future_set_result(struct coil_future *future,
                                      struct coil_result result);
 
 /*
- * The same with what another future, which is done, has ended with; whatever
- * its kind. Its error counts as fetched.
+ * Complete a pending future with the value or error of `done`, a future of any
+ * kind that is done. If `future` was pending, the error of `done` counts as
+ * fetched.
  *
- * Lifetime  a pointer that `done` would free is taken: the plain future does
- *           not free it
+ * Result    true if `future` was pending
+ * Lifetime  a pointer that `done` would free is freed by neither of the two:
+ *           who reads it from `future` owns it
  * Source    asyncio's _copy_future_state()
  */
 COIL_API bool coil_future_set_as(struct coil_future *future,
                                  struct coil_future *done);
 
 /*
- * Ask a pending future to end. A plain future ends with -ECANCELED at once;
- * an operation ends when the kernel has let go of its buffer, and may still
- * succeed.
+ * Ask a pending future to end. A plain future ends with -ECANCELED at once. An
+ * operation ends when the kernel no longer uses its buffer, and may still
+ * succeed. A coroutine that has not begun aborts: see coil_discard().
  *
- * Result    false if it was done already
+ * Result    false if the future was done already
  * Source    asyncio Future.cancel()
  */
 COIL_API bool coil_future_cancel(struct coil_future *future);
 
 /*
  * True once the future has begun. A plain future of coil_future_new() has
- * always begun, and so has a task. False for a future that a call returns to be
- * awaited: a coroutine made by CALL, an operation such as coil_recv(), a
+ * always begun, and so has a task. False for a future that a function returns
+ * to be awaited: a coroutine made by CALL, an operation such as coil_recv(), a
  * coil_sleep(), and a result that was ready at once (coil_future_from_int()).
  * An operation that was made a task begins in the task's first step.
  */
@@ -141,33 +162,37 @@ COIL_API bool coil_future_done(const struct coil_future *future);
  */
 COIL_API bool coil_future_peek(struct coil_future *future, int *err);
 
-/* True if the future failed; does not mark its error as fetched. */
+/* True if the future failed. Does not mark its error as fetched. */
 COIL_API bool coil_future_failed(const struct coil_future *future);
 
 /* True if the future ended with -ECANCELED. */
 COIL_API bool coil_future_cancelled(const struct coil_future *future);
 
 /*
- * The error of a future that is done; asking marks it as fetched.
+ * The error of a future that is done. Marks it as fetched. A pending future
+ * aborts.
  *
- * Result    0 if it holds a value, the error otherwise; pending: aborts
+ * Result    0 if the future holds a value, its error otherwise
  * Source    asyncio Future.exception()
  */
 COIL_API int coil_future_error(struct coil_future *future);
+
+/* The detail of that error (error.h); 0 if the future has not failed. */
 COIL_API uint32_t coil_future_detail(const struct coil_future *future);
 
 /*
- * Do not report the future's error if it is never fetched. May be called at any
- * time, before the future is done or after.
+ * Do not report the future's error if it is never fetched. May be called before
+ * the future is done, or after.
  */
 COIL_API void coil_future_quiet(struct coil_future *future);
 
 /*
  * The value of a future that is done. A value of another kind, an error and a
- * pending future abort; but the integer 0 is NULL and 0.0 as well, since a
- * coroutine gives it that ends without a RETURN.
+ * pending future abort. The integer 0 may also be read as NULL or as 0.0: it is
+ * the value of a coroutine that ends without a RETURN.
  *
- * Lifetime  a pointer that the future would free is taken: yours from now on
+ * Lifetime  a pointer that the future would have freed is the caller's from now
+ *           on
  * Source    asyncio Future.result()
  */
 COIL_API int64_t coil_future_int(struct coil_future *future);
@@ -175,19 +200,21 @@ COIL_API void *coil_future_pointer(struct coil_future *future);
 COIL_API double coil_future_double(struct coil_future *future);
 
 /*
- * Value or error of a future that is done, whatever it is; pending: aborts.
+ * The value, of any kind, or the error of a future that is done. Marks an error
+ * as fetched. A pending future aborts.
  *
- * Lifetime  as the two above: an error is fetched, a pointer taken
+ * Lifetime  a pointer that the future would have freed is the caller's from now
+ *           on
  */
 COIL_API struct coil_result coil_future_result(struct coil_future *future);
 
 /*
- * Have `fn(arg)` called by the loop once the future is done; at once (that is,
- * soon) if it is done already. Calls are made in the order of registration. On
- * a coroutine that has begun and is no task coil aborts: only its caller waits
- * for it.
+ * Have the loop call `fn(arg)` when the future is done; in the next pass if it
+ * is done already. Callbacks are called in the order in which they were added.
+ * A coroutine that has begun and is not a task aborts, since only its caller
+ * waits for it. A handle that still waits for a call aborts.
  *
- * Lifetime  lends `handle` until it was called or removed
+ * Lifetime  the caller lends `handle` until it was called or removed
  * Source    asyncio Future.add_done_callback()
  */
 COIL_API void coil_future_add_done_callback(struct coil_future *future,
@@ -195,81 +222,98 @@ COIL_API void coil_future_add_done_callback(struct coil_future *future,
                                             coil_call_fn *fn, void *arg);
 
 /*
- * Withdraw a callback, also one whose call is already on its way. If you hold
- * no reference to the future it may be gone: coil_handle_cancel(handle) does
- * the same without naming it.
+ * Remove a callback, also one whose call is in the ready list already. If you
+ * hold no reference to the future, it may have been freed: then use
+ * coil_handle_cancel(handle), which does the same without the future.
  *
- * Result    true if it was still to be called
- * Source    asyncio Future.remove_done_callback(); that one cannot withdraw a
- *           call that is queued
+ * Result    true if the callback was still to be called
+ * Source    asyncio Future.remove_done_callback(), which cannot withdraw a call
+ *           that is in the ready list
  */
 COIL_API bool coil_future_remove_done_callback(struct coil_future *future,
                                                struct coil_handle *handle);
 
 /*
- * A kind of future: what starts, cancels and disposes of it. Every primitive
- * of coil (semaphore, gather, stream) is made from this, and so can yours be.
+ * The functions of a kind of future: what starts, cancels and frees it. coil's
+ * semaphore, gather and streams are made with classes; yours can be, too.
  */
 struct coil_future_class {
-    /* In await trees: "semaphore", "recv". */
+    /* Its name in await trees: "semaphore", "recv". */
     const char *name;
     /*
-     * The first await. Begin; completing at once is fine. Not called for a
-     * future that is dropped or cancelled before it was awaited, unless it
-     * cannot be cancelled.
+     * Begin. Called at the first await; may complete the future at once. Not
+     * called if the future is dropped or cancelled before it was awaited,
+     * unless `cancel` is NULL.
      */
     void (*start)(struct coil_future *future);
     /*
-     * Somebody wants it to end. Complete it, now or later; with the value if
-     * it has succeeded meanwhile, with -ECANCELED if not. Allocates nothing.
-     * NULL: it cannot be cancelled, as closing something; it is begun even if
-     * its task is cancelled, or it is dropped.
+     * End the future, now or later: complete it with its value if it has
+     * succeeded meanwhile, else with -ECANCELED. Must allocate nothing. NULL:
+     * the future cannot be cancelled, as for example closing a descriptor. Such
+     * a future is started even if its task is cancelled, or if it is dropped.
      */
     void (*cancel)(struct coil_future *future);
     /*
-     * The last reference is gone: let go of what it holds and free the memory,
-     * coil_custom_free(). Called exactly once. NULL: it holds nothing.
+     * The last reference was dropped: release what the future holds, then free
+     * its memory with coil_custom_free(). Called exactly once. NULL: the future
+     * holds nothing; coil frees its memory.
      */
     void (*free)(struct coil_future *future);
     /*
-     * Nobody took the value that `done` holds, be it from a task that handed it
-     * on: a descriptor to be closed, an item to be put back. Called before
+     * Dispose of the value of `done`, a future of this class, because it was
+     * never taken: neither from the future nor from a task that has handed it
+     * on. Close the descriptor, say, or put the item back. Called before
      * free(). NULL: nothing is to be done.
      */
     void (*dispose)(struct coil_future *done);
     /*
-     * What it waits for, for the await tree: text into `buf`. May be NULL.
+     * Write into `buf` what the future waits for: await trees show it in place
+     * of `name`. NULL: they show `name`.
      */
     void (*describe)(const struct coil_future *future, char *buf, size_t size);
 };
 
-/* The head of a future with a class; your fields follow. */
+/* The beginning of a future with a class; your fields follow it. */
 struct coil_custom {
     struct coil_future future;
     const struct coil_future_class *cls;
 };
 
 /*
- * Make a future of a class, in memory of `size` bytes that begins with a
- * struct coil_custom; the rest is zero.
+ * Make a future with a class. `size` is the size of your struct, which begins
+ * with a struct coil_custom; the fields after that are zero. More than 4 MiB
+ * abort.
  *
- * Result    the future's memory; NULL without memory: return
- *           coil_future_from_nomem() in its place
- * Lifetime  gives; its class's free() returns it with coil_custom_free()
+ *     struct timer_wait { struct coil_custom custom; int fd; };
+ *
+ *     struct timer_wait *t = coil_custom_new(&timer_class, sizeof *t);
+ *     if (!t)
+ *         return coil_future_from_nomem();
+ *     t->fd = fd;
+ *     return &t->custom.future;
+ *
+ * Result    your struct; NULL without memory
+ * Lifetime  gives one reference to its future. The caller lends `cls` until the
+ *           future is freed
  */
 COIL_API void *coil_custom_new(const struct coil_future_class *cls,
                                size_t size);
+
+/* Free the memory of a future with a class, in its class's free(). */
 COIL_API void coil_custom_free(void *custom);
 
-/* A future that has failed with -ENOMEM; it is static and never freed. */
+/*
+ * A future that has failed with -ENOMEM. It is static: it needs no memory and
+ * no unref.
+ */
 COIL_API struct coil_future *coil_future_from_nomem(void);
 
 /*
- * A future that is done: it holds an integer, a pointer (which stays the
- * caller's), or an error and its detail.
+ * Make a future that is done: it holds an integer, a pointer, or an error and
+ * its detail.
  *
- * Result    the future; without memory one that failed with -ENOMEM
- * Lifetime  gives one reference
+ * Result    the future; without memory one that has failed with -ENOMEM
+ * Lifetime  gives one reference. The future does not free a pointer
  */
 COIL_API struct coil_future *coil_future_from_int(int64_t value);
 COIL_API struct coil_future *coil_future_from_pointer(void *value);

@@ -3,17 +3,24 @@
 #define COIL_TASK_H
 
 /*
- * task.h: a coroutine that the loop drives.
+ * task.h: tasks: coroutines that run concurrently, driven by the loop.
  *
- * SPAWN makes one and gives a handle that everybody may borrow: await it any
- * number of times, cancel it, ask for its result. The handle is valid until
- * the coroutine that spawned it is over. A task is a child of that coroutine,
- * which does not end before it.
+ *     struct coil_task *a = SPAWN(fetch, .url = my->first);
+ *     my->b = SPAWN(fetch, .url = my->second);
+ *     ...
+ *     coil_task_cancel(my->b);
+ *     TRY_AWAIT(my->err, my->b);           // -ECANCELED
  *
- * Cancelling is a request, counted as in asyncio: the innermost operation is
- * asked to end, the await there fails with -ECANCELED, and the closing braces
- * of blocks and FINALLY run on the way out. What succeeded all the same is not
- * lost: the await returns its value and the request strikes at the next await.
+ * SPAWN gives a handle that any code may use: to await the task, any number of
+ * times, to cancel it, to ask for its result. The handle is valid until the
+ * coroutine that spawned the task has ended. A task is a child of that
+ * coroutine, which does not end before it.
+ *
+ * Cancelling is a request, and requests are counted, as in asyncio. The
+ * innermost operation is asked to end, the await of it fails with -ECANCELED,
+ * and the closing braces of blocks and FINALLY run on the way out. If the
+ * operation has succeeded all the same, its value is not lost: the await
+ * returns it, and the request fails the next await.
  */
 
 #include <coil/api.h>
@@ -25,34 +32,42 @@ COIL_BEGIN_DECLS
 struct coil_task;
 
 /*
- * Run a coroutine or any future concurrently, as a child of the running
- * coroutine; of the loop if none runs. SPAWN(f, ...) is coil_spawn(CALL(...)).
+ * Run a coroutine, or any future, concurrently: as a child of the coroutine
+ * that runs now, or of the loop if none does. SPAWN(f, ...) is
+ * coil_spawn(CALL(f, ...)).
  *
- * Result    its handle; without memory one that has failed with -ENOMEM
- * Lifetime  takes `future`. The handle views: until the spawner is over
+ * Result    the task's handle; without memory that of a task that has failed
+ *           with -ENOMEM
+ * Lifetime  takes `future`, also on error. The handle is valid until the
+ *           spawner has ended or coil_task_drop() was called
  * Source    asyncio.create_task(), ensure_future()
  */
 COIL_API struct coil_task *coil_spawn(struct coil_future *future);
 
 /*
- * The same without a handle. An error nobody can fetch is reported.
+ * As coil_spawn(), without a handle: the task is freed when it ends, and its
+ * error is reported to the exception handler.
  *
- * Result    0 or -ENOMEM
+ * Result    0
+ * Errors    -ENOMEM
+ * Lifetime  takes `future`, also on error
  */
 COIL_API int coil_start(struct coil_future *future);
 
 /*
- * Hand a task, or a future of a class (future.h) that only the caller refers
- * to, to the loop: it ends by itself, and no coroutine waits for it. A task may
- * outlive its spawner then, and is cancelled when the loop closes; its handle
- * is void afterwards. A future is begun, if it has not begun; this is for
- * operations such as closing. Allocates nothing. What a detached task or future
- * borrows must outlive it.
+ * Give a task or a future to the loop: no coroutine waits for it any more.
  *
- *     coil_detach(task)      struct coil_task *
- *     coil_detach(future)    struct coil_future *
+ *     coil_detach(task)      struct coil_task *: the task may outlive its
+ *                            spawner, and is cancelled when the loop closes
+ *     coil_detach(future)    struct coil_future * with a class (future.h), to
+ *                            which the caller has the only reference; others
+ *                            abort. It is started if it has not begun: for
+ *                            operations such as closing
  *
- * Lifetime  takes
+ * Allocates nothing. C++ has the two functions.
+ *
+ * Lifetime  takes the handle or the reference. What the task or future has been
+ *           lent must live until it has ended
  */
 #ifndef __cplusplus
 #define coil_detach(x) \
@@ -64,16 +79,20 @@ COIL_API void coil_detach_task(struct coil_task *task);
 COIL_API void coil_detach_future(struct coil_future *future);
 
 /*
- * Give the handle back before the spawner is over. The task goes on; its error
- * is reported if nobody fetched it. Sets *task to NULL. Who awaits the task
- * gets its result all the same. A task without a handle (START) aborts.
+ * Give the handle back before the spawner has ended; sets *task to NULL. The
+ * task goes on. An await of the task that has begun gets its result all the
+ * same; an error that is never fetched is reported. A task without a handle
+ * (START) aborts. *task may be NULL.
+ *
+ * Lifetime  takes the handle
  */
 COIL_API void coil_task_drop(struct coil_task **task);
 
 /*
- * Ask the task to end with -ECANCELED. The reason is the code of its detail.
+ * Ask the task to end with -ECANCELED. `reason` is the code in the detail of
+ * that error (error.h); coil_task_cancel() gives COIL_CANCEL_USER.
  *
- * Result    false if it is done
+ * Result    false if the task has ended already
  * Source    asyncio Task.cancel(msg)
  */
 COIL_API bool coil_task_cancel(struct coil_task *task);
@@ -81,22 +100,28 @@ COIL_API bool coil_task_cancel_with(struct coil_task *task,
                                     enum coil_cancel_reason reason);
 
 /*
- * Take one request back, after it was handled. At 0 a request that has not
- * struck yet is forgotten. A coroutine that was called counts the requests
- * since its call: one that comes and is taken back in it strikes nothing.
+ * Take one cancel request back, after it was handled. When none is left, a
+ * request that has not failed an await yet is forgotten. A called coroutine
+ * counts the requests since it was called: a request that comes and is taken
+ * back during the call fails no await in it.
  *
- * Result    the requests that remain
+ * Result    the number of requests that remain
  * Source    asyncio Task.uncancel()
  */
 COIL_API unsigned coil_task_uncancel(struct coil_task *task);
 
-/* The number of requests. Source: asyncio Task.cancelling() */
+/*
+ * The number of cancel requests that were not taken back.
+ *
+ * Source    asyncio Task.cancelling()
+ */
 COIL_API unsigned coil_task_cancelling(const struct coil_task *task);
 
 /*
- * The task as a future: done, result, error, callbacks.
+ * The task as a future: for the functions of future.h, such as those for its
+ * result and its callbacks.
  *
- * Lifetime  views
+ * Lifetime  views the task
  */
 COIL_API struct coil_future *coil_task_future(struct coil_task *task);
 
@@ -105,14 +130,14 @@ COIL_API struct coil_future *coil_task_future(struct coil_task *task);
  * word.
  *
  * Result    the coroutine's struct; NULL for the handle of a failed SPAWN
- * Lifetime  views
+ * Lifetime  views the task
  */
 COIL_API void *coil_task_frame(struct coil_task *task);
 
-/* Do not report its error if nobody fetches it. */
+/* Do not report the task's error if it is never fetched. */
 COIL_API void coil_task_quiet(struct coil_task *task);
 
-/* True once it has ended. */
+/* True once the task has ended. Source: asyncio Task.done() */
 COIL_API bool coil_task_done(const struct coil_task *task);
 
 /*
@@ -127,27 +152,42 @@ COIL_API bool coil_task_done(const struct coil_task *task);
 COIL_API bool coil_task_peek(struct coil_task *task, int *err);
 
 /*
- * Its name in messages and await trees: that of its function unless set.
+ * Set the task's name in messages and await trees. A name longer than 63 bytes
+ * is cut.
  *
+ * Result    0
  * Errors    -ENOMEM
- * Lifetime  copies, at most 63 bytes; the result views the task
+ * Lifetime  copies `name`
+ * Source    asyncio Task.set_name()
  */
 COIL_API int coil_task_set_name(struct coil_task *task, const char *name);
+
+/*
+ * The task's name: that of its function, unless another one was set.
+ *
+ * Lifetime  views the task
+ * Source    asyncio Task.get_name()
+ */
 COIL_API const char *coil_task_name(const struct coil_task *task);
 
 /*
- * The task that runs now; NULL in a plain callback and outside. In a release
- * function of USING and HOLD_WITH it is the task that held.
+ * The task that runs now; NULL in a callback of the loop and outside. In a
+ * release function of USING or HOLD_WITH it is the task that held the object.
  *
  * Source    asyncio.current_task()
  */
 COIL_API struct coil_task *coil_task_current(void);
 
 /*
- * All tasks that are not done: the first with NULL, then the one after `task`,
- * NULL at the end. Children follow the task that spawned them.
+ * Iterate over all tasks of this thread's loop that have not ended. The
+ * children of a task follow it.
  *
- * Lifetime  views; nothing may be spawned or end in between
+ *     struct coil_task *task = NULL;
+ *     while ((task = coil_task_next(task)))
+ *         puts(coil_task_name(task));
+ *
+ * Result    the first task for NULL, else the one after `task`; NULL at the end
+ * Lifetime  views; no task may be spawned and none may end between two calls
  * Source    asyncio.all_tasks()
  */
 COIL_API struct coil_task *coil_task_next(struct coil_task *task);
