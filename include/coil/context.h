@@ -3,25 +3,27 @@
 #define COIL_CONTEXT_H
 
 /*
- * context.h: what a task knows without being told: a request's number for the
- * log, a deadline, a user.
+ * context.h: context variables: values that belong to a task and that the tasks
+ * it spawns inherit, such as the number of a request for the log, or a user.
  *
  *     static const struct coil_context_var request = { "request", NULL };
  *
- *     err = coil_context_set(&request, my->id);      // in the server
- *     log("%s", (char *)coil_context_get(&request)); // anywhere below it
+ *     my->err = coil_context_set(&request, my->id);   // in a server's task
+ *     log("%s", (char *)coil_context_get(&request));  // in tasks it spawns
  *
- * A binding belongs to a task: the coroutines that it calls and the generators
- * that it runs share it. A task that it spawns begins with what was bound at
- * that moment; what either binds later is not seen by the other. One that was
- * detached keeps its own.
+ * To set a variable binds a value to it in the running task. The coroutines
+ * that the task calls and the generators that it runs share its bindings. A
+ * task that it spawns begins with the bindings of that moment; what either of
+ * the two binds later the other does not see. A task that was detached keeps
+ * its bindings.
  *
- * Plain calls of the loop (coil_call_soon, callbacks, releases) belong to no
- * task: they find the fallback. Nor do threads inherit any of it: hand over
- * what they need.
+ * Callbacks of the loop (coil_call_soon(), done callbacks, release functions)
+ * belong to no task: they get the fallback. Threads inherit no bindings either:
+ * hand over what they need.
  *
- * Who uses none of this pays nothing for it. While a task has bindings, a spawn
- * from it takes 32 bytes more, and is -ENOMEM if they are not there.
+ * A program that uses no context variables pays nothing for them. While a task
+ * has bindings, spawning from it takes 32 bytes more, and fails with -ENOMEM
+ * without them.
  */
 
 #include <coil/api.h>
@@ -29,30 +31,31 @@
 COIL_BEGIN_DECLS
 
 /*
- * A variable is its address: a static object.
+ * A variable is identified by its address: define it as a static object.
  *
  * Source    contextvars.ContextVar
  */
 struct coil_context_var {
-    const char *name; /* for whoever reads a core */
-    void *fallback;   /* where nothing is bound */
+    const char *name; /* for debuggers; coil does not use it */
+    void *fallback;   /* the value in a task that has bound none */
 };
 
 /*
- * Bind a value in the running task. To undo it later bind the value that
- * coil_context_get() gave before. Outside a task it aborts.
+ * Bind a value in the running task. To undo it later, bind the value that
+ * coil_context_get() returned before. Outside of a task it aborts.
  *
  * Result    0
- * Errors    -ENOMEM; then nothing has changed
- * Lifetime  lends `var` and what `value` points to, until the task and all that
- *           it has spawned meanwhile are over
+ * Errors    -ENOMEM: the old binding holds
+ * Lifetime  the caller lends `var` and what `value` points to until the task,
+ *           and all tasks that it has spawned meanwhile, have ended
  * Source    ContextVar.set(), ContextVar.reset()
  */
 COIL_API COIL_NODISCARD int
 coil_context_set(const struct coil_context_var *var, void *value);
 
 /*
- * The value bound in the running task; the fallback where there is none.
+ * The value that is bound in the running task; var->fallback if none is, and
+ * outside of a task.
  *
  * Source    ContextVar.get()
  */
