@@ -3,7 +3,8 @@
 #define COIL_PROMISE_H
 
 /*
- * promise.h: a loop's future that another thread completes.
+ * promise.h: a future of a loop that another thread completes: for libraries
+ * that call back in a thread of their own.
  *
  *     my->promise = coil_promise_new(free);       // in the loop
  *     library_begin(..., done, my->promise);
@@ -15,9 +16,9 @@
  *         coil_promise_unref(promise);
  *     }
  *
- * A promise is counted and outlives its loop, so whoever comes late does no
- * harm. One that nobody can set any more is broken: its future fails, and does
- * not wait for ever.
+ * A promise is counted and outlives its loop, so to set it late does no harm.
+ * When the last reference is dropped before it was set, the promise is broken:
+ * its future fails, instead of pending for ever.
  */
 
 #include <coil/api.h>
@@ -29,53 +30,66 @@ COIL_BEGIN_DECLS
 struct coil_promise;
 
 /*
- * Make a promise, in the thread of the loop that waits for it, with malloc().
+ * Make a promise, by malloc(), in the thread of the loop that is going to await
+ * it. In a thread without a loop it aborts.
  *
- * Result    NULL without memory
- * Lifetime  gives one reference. `free_value` is for a pointer that nobody
- *           takes, and may be called in any thread; NULL: nothing is to be done
+ * Result    the promise; NULL without memory
+ * Lifetime  gives one reference, to the code that sets the promise:
+ *           coil_promise_unref() drops it. `free_value` is called, in any
+ *           thread, with a pointer that was set and never taken; it may be NULL
  */
 COIL_API COIL_NODISCARD struct coil_promise *
 coil_promise_new(coil_call_fn *free_value);
 
 /*
- * The future of it, for its loop: once, before or after it is set. A second
- * time aborts. To cancel it does not stop whoever is going to set it.
+ * The promise's future, for the loop that made it: once, before the promise is
+ * set or after. A second call aborts. To cancel the future does not stop the
+ * code that is going to set the promise; see coil_promise_abandoned().
  *
- * Result    what it is set to; a pointer that nobody takes is freed
- * Errors    COIL_EBROKEN the last reference was given back before; -ECANCELED,
- *           -ENOMEM, also for a NULL promise
- * Lifetime  shares the promise
+ * Result    what the promise is set to
+ * Errors    COIL_EBROKEN  the last reference was dropped before it was set
+ *           -ECANCELED; -ENOMEM, also if `promise` is NULL; the error that the
+ *           promise is set to
+ * Lifetime  gives the future, which shares the promise. A pointer that is never
+ *           taken from it is given to `free_value`
  * Source    asyncio.wrap_future(), loop.create_future()
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_promise_future(struct coil_promise *promise);
 
 /*
- * Set it, in any thread, exactly once. A second time aborts.
+ * Set the promise to a value or an error, exactly once: a second time aborts.
+ * In any thread.
  *
- * Result    false if nobody waits any more: its future was cancelled or
+ * Result    true; false if the value cannot arrive: the future was cancelled or
  *           dropped, or the loop has closed
- * Lifetime  takes a pointer: one that nobody waits for is freed at once
+ * Lifetime  takes a pointer in `result`; if the result is false it is given to
+ *           `free_value` at once
  * Source    concurrent.futures Future.set_result, set_exception
  */
 COIL_API bool coil_promise_set(struct coil_promise *promise,
                                struct coil_result result);
 
 /*
- * True if nobody waits any more, so that work on it may stop.
+ * True if the future was cancelled or dropped, so that the work for the promise
+ * may stop. In any thread.
  *
  * Source    concurrent.futures Future.cancelled()
  */
 COIL_API bool coil_promise_abandoned(struct coil_promise *promise);
 
 /*
- * One more reference for who is going to set it, one less. The last to go
- * breaks a promise that was not set. In any thread.
+ * Add a reference, for more code that may set the promise. In any thread.
  *
- * Lifetime  shares
+ * Result    `promise`
+ * Lifetime  shares: coil_promise_unref() drops the reference
  */
 COIL_API struct coil_promise *coil_promise_ref(struct coil_promise *promise);
+
+/*
+ * Drop a reference. In any thread. Dropping the last one breaks a promise that
+ * was not set.
+ */
 COIL_API void coil_promise_unref(struct coil_promise *promise);
 
 COIL_END_DECLS

@@ -3,11 +3,22 @@
 #define COIL_WAKEUP_H
 
 /*
- * wakeup.h: a call that a signal handler may ask for.
+ * wakeup.h: a callback that a signal handler or another thread may request, as
+ * libuv's uv_async_t.
  *
- * coil_call_soon_threadsafe() takes a lock, which a signal handler must not. An
- * wakeup is made beforehand in the loop's thread; to raise it takes no lock,
- * allocates nothing, keeps errno and wakes the loop. signal.h stands on it.
+ *     static struct coil_wakeup wakeup;
+ *
+ *     coil_wakeup_init(&wakeup, reload, NULL);     // in the loop's thread
+ *
+ *     static void on_hangup(int signo)             // a signal handler
+ *     {
+ *         coil_wakeup_send(&wakeup);
+ *     }
+ *
+ * coil_call_soon_threadsafe() takes a lock, which a signal handler must not do.
+ * To send a wakeup takes no lock, allocates nothing and keeps errno; it wakes
+ * the loop, which then makes the call. For signals that a coroutine waits for
+ * see signal.h, which is made with wakeups.
  */
 
 #include <coil/api.h>
@@ -26,27 +37,31 @@ struct coil_wakeup {
 };
 
 /*
- * Prepare a wakeup of this thread's loop: `fn(arg)` is called by the loop after
- * it was sent; once for several times that it was sent before the call.
+ * Prepare a wakeup of this thread's loop: after coil_wakeup_send() the loop
+ * calls `fn(arg)`. If it is sent several times before the call, that is one
+ * call.
  *
- * Lifetime  lends `wakeup` until coil_wakeup_fini()
+ * Lifetime  the caller lends `wakeup` until coil_wakeup_fini(), or until the
+ *           loop has closed
  * Source    uv_async_init()
  */
 COIL_API void coil_wakeup_init(struct coil_wakeup *wakeup, coil_call_fn *fn,
                                void *arg);
 
 /*
- * Have the loop make the call. From any thread, and from a signal handler.
- *
- * What was written before it is seen by the call that follows.
+ * Have the loop make the call. From any thread, and from a signal handler. The
+ * call sees what this thread has written before it sent the wakeup.
  *
  * Source    uv_async_send()
  */
 COIL_API void coil_wakeup_send(struct coil_wakeup *wakeup);
 
 /*
- * Withdraw what was sent and not yet called. Nobody raises it any more: to
- * see to that is the caller's duty, and before the loop is closed.
+ * End a wakeup, in the loop's thread: a call that was sent and not made yet is
+ * withdrawn. From now on, and once the loop is closed, no signal handler and no
+ * thread may send the wakeup: the caller makes sure of that.
+ *
+ * Source    uv_close()
  */
 COIL_API void coil_wakeup_fini(struct coil_wakeup *wakeup);
 
