@@ -3,25 +3,28 @@
 #define COIL_CHANNEL_H
 
 /*
- * channel.h: a bounded queue between loops, and between a loop and threads.
+ * channel.h: a bounded FIFO queue between threads: between loops, and between a
+ * loop and plain threads.
  *
  *     struct coil_channel *pages = coil_channel_new(16, free);
  *
- *     coil_channel_put_blocking(pages, page, COIL_NEVER);      // a thread
- *     AWAIT(coil_channel_put(my->pages, page));            // a coroutine
- *     FOR_AWAIT(my->page, coil_channel_items(my->pages)) {  // another one
+ *     coil_channel_put_blocking(pages, page, COIL_NEVER);    // a thread
+ *     AWAIT(coil_channel_put(my->pages, page));              // a coroutine
+ *     FOR_AWAIT(my->page, coil_channel_items(my->pages)) {   // another one
  *         ...
  *     }
- *     coil_channel_shutdown(pages);                            // no more
+ *     coil_channel_shutdown(pages);                          // no more items
  *
- * An item is a pointer, and belongs to one side at a time: to the sender until
- * it was sent, to the receiver once it was received, to the channel between.
- * Senders stand in line when it is full, receivers when it is empty; first
- * come, first served, whether thread or coroutine. What was granted to an await
- * that is cancelled in the same moment is not lost: the await returns it.
+ * An item is a pointer. It belongs to the producer until it was put, to the
+ * consumer once it was got, and to the channel in between.
  *
- * A channel is counted: every side has a reference of its own and may be the
- * last to go.
+ * When the channel is full producers wait, when it is empty consumers do: first
+ * come, first served, threads and coroutines in one line. An await that is
+ * cancelled in the moment in which its turn has come is not lost: a put has put
+ * its item, a get returns one.
+ *
+ * A channel is counted: each side has a reference of its own, and may be the
+ * last to drop it.
  */
 
 #include <coil/api.h>
@@ -33,71 +36,85 @@ COIL_BEGIN_DECLS
 struct coil_channel;
 
 /*
- * Make a channel for at most `limit` items, 1 or more; its memory is all
- * there from the beginning and comes from malloc(). In any thread.
+ * Make a channel for at most `limit` items; 0 aborts. All of its memory is
+ * allocated now, by malloc(). In any thread.
  *
- * Result    NULL without memory
- * Lifetime  gives one reference. `free_item` is for items that are still in it
- *           when the last one goes; NULL: nothing is to be done
+ * Result    the channel; NULL without memory
+ * Lifetime  gives one reference: coil_channel_unref() drops it. `free_item` is
+ *           called with each item that is in the channel when it is freed; it
+ *           may be NULL
  * Source    queue.Queue(maxsize); trio.open_memory_channel()
  */
 COIL_API COIL_NODISCARD struct coil_channel *
 coil_channel_new(size_t limit, coil_call_fn *free_item);
 
 /*
- * One more reference, one less. In any thread.
+ * Add a reference. In any thread.
  *
- * Lifetime  shares; NULL is harmless for unref
+ * Result    `channel`
+ * Lifetime  shares: coil_channel_unref() drops the reference
  */
 COIL_API struct coil_channel *coil_channel_ref(struct coil_channel *channel);
+
+/*
+ * Drop a reference. In any thread. Dropping the last one frees the channel.
+ * NULL is ignored.
+ */
 COIL_API void coil_channel_unref(struct coil_channel *channel);
 
 /*
- * Send from a coroutine, waiting for room.
+ * Put an item from a coroutine: waits while the channel is full.
  *
  * Result    0
- * Errors    COIL_ECLOSED; -ECANCELED, -ENOMEM: the item is still yours
- * Lifetime  takes `item`, if it ends well; shares the channel until then. That
- *           of one that was detached goes to `free_item` if the loop closes
+ * Errors    COIL_ECLOSED  the channel was shut down
+ *           -ECANCELED, -ENOMEM
+ * Lifetime  takes `item` on success; on an error it is still the caller's. The
+ *           item of a put that was detached goes to `free_item` if the loop
+ *           closes first. The future shares the channel
  * Source    asyncio Queue.put()
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_channel_put(struct coil_channel *channel, void *item);
 
 /*
- * Receive in a coroutine, waiting for an item.
+ * Get an item in a coroutine: waits while the channel is empty.
  *
  * Result    the item
- * Errors    COIL_EEND closed, and nothing is in it any more; -ECANCELED,
- *           -ENOMEM
- * Lifetime  gives the item. One that nobody takes is the first in the channel
- *           again, and goes to `free_item` if that has filled up meanwhile
+ * Errors    COIL_EEND  the channel was shut down, and no item is left
+ *           -ECANCELED, -ENOMEM
+ * Lifetime  gives the item. One that is never taken from the future becomes the
+ *           first in the channel again; if the channel is full it goes to
+ *           `free_item`. The future shares the channel
  * Source    asyncio Queue.get()
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_channel_get(struct coil_channel *channel);
 
 /*
- * All items until it is closed: a source for FOR_AWAIT. Several loops may take
- * turns; each item goes to one of them.
+ * All items until the channel is shut down: a source for FOR_AWAIT. Several
+ * iterations, also in several loops, may run at once: each item goes to one of
+ * them.
  *
  * Result    yields items
- * Errors    -ECANCELED: no item is lost; -ENOMEM
- * Lifetime  shares `channel` while the loop runs
+ * Errors    -ECANCELED, and no item is lost; -ENOMEM
+ * Lifetime  gives the items; shares the channel until the iteration ends
  * Source    trio: async for item in receive_channel
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_channel_items(struct coil_channel *channel);
 
 /*
- * The same in a plain thread, which blocks. In a coroutine, whose loop it would
- * stop, each of the two aborts. A thread that is cancelled meanwhile leaves the
- * line, and its item is still its own.
+ * Put or get an item in a plain thread, which blocks while the channel is full
+ * or empty. In a coroutine, whose loop would be blocked, both abort. Both are
+ * cancellation points (pthread_cancel(3)): a thread that is cancelled leaves
+ * the line, and the item that it wanted to put is still its own.
  *
- * Units     nanoseconds; 0 or less: not at all; COIL_NEVER
- * Result    0, and *item is set
- * Errors    COIL_ECLOSED, COIL_EEND as above; -ETIMEDOUT
- * Lifetime  as above
+ * Units     nanoseconds; 0 or less: do not wait; COIL_NEVER: no time-out
+ * Result    0; get: *item is set
+ * Errors    COIL_ECLOSED  put: the channel was shut down
+ *           COIL_EEND     get: the channel was shut down, and no item is left
+ *           -ETIMEDOUT
+ * Lifetime  put takes `item` on success; get gives the item
  * Source    queue.Queue put(timeout), get(timeout)
  */
 COIL_API int coil_channel_put_blocking(struct coil_channel *channel, void *item,
@@ -106,24 +123,31 @@ COIL_API int coil_channel_get_blocking(struct coil_channel *channel,
                                        int64_t timeout_ns, void **item);
 
 /*
- * The same now or not at all, anywhere.
+ * Put or get an item without waiting, in any thread or coroutine.
  *
- * Result    0
- * Errors    -EAGAIN full, or empty; COIL_ECLOSED, COIL_EEND
+ * Result    0; get: *item is set
+ * Errors    -EAGAIN       put: the channel is full; get: it is empty
+ *           COIL_ECLOSED  put: the channel was shut down
+ *           COIL_EEND     get: the channel was shut down, and no item is left
+ * Lifetime  put takes `item` on success; get gives the item
  * Source    asyncio Queue.put_nowait(), get_nowait()
  */
 COIL_API int coil_channel_put_nowait(struct coil_channel *channel, void *item);
 COIL_API int coil_channel_get_nowait(struct coil_channel *channel, void **item);
 
 /*
- * No more is sent: who waits to send fails, who receives gets what is still in
- * it, then COIL_EEND. Anywhere, any number of times.
+ * Refuse further items: producers, also those that wait, get COIL_ECLOSED.
+ * Consumers get the items that are left, then COIL_EEND. In any thread or
+ * coroutine, any number of times.
  *
  * Source    asyncio Queue.shutdown()
  */
 COIL_API void coil_channel_shutdown(struct coil_channel *channel);
 
-/* Items in it now; others may send and receive meanwhile. */
+/*
+ * The number of items in the channel now. Other threads may change it at any
+ * time.
+ */
 COIL_API size_t coil_channel_count(struct coil_channel *channel);
 
 COIL_END_DECLS

@@ -3,7 +3,8 @@
 #define COIL_EXECUTOR_H
 
 /*
- * executor.h: work that blocks, or that keeps a processor busy, in threads.
+ * executor.h: a thread pool for functions that block, or that keep a processor
+ * busy.
  *
  *     static struct coil_result load(void *arg)      // in a thread
  *     {
@@ -13,17 +14,17 @@
  *
  *     AWAIT_TO(my->image, coil_to_thread(load, my->path));
  *
- * A thread is made when there is a job and no thread is idle, up to a bound;
- * then jobs wait in line, first come, first served. A job in line is the
- * future that awaits it: the line takes no memory of its own.
+ * An executor makes a thread when there is a job and no thread is idle, up to a
+ * limit. Beyond it jobs wait in line, first come, first served. A waiting job
+ * is kept in the future that awaits it, so the line takes no memory.
  *
- * What is cancelled in line is never begun. A job that has begun cannot be
- * stopped, and its argument is lent by whoever awaits it: so the await of a
- * cancelled one ends when the job does, with its result. Do not want to wait
- * for that? coil_run_in_executor_take() hands the argument over, and its await
- * ends at once.
+ * Cancelling a job that waits in line withdraws it. A job that runs cannot be
+ * stopped, and its argument is lent by the awaiter: so the await ends when the
+ * job does, with its result, cancelled or not. If that is too late for you, use
+ * coil_run_in_executor_take(): it takes the argument, and a cancelled await of
+ * it ends at once.
  *
- * So a job that never ends keeps its loop from closing, which aborts after
+ * So a job that never ends keeps its loop from closing, which then aborts after
  * options.close_ns (loop.h): give blocking calls a time-out of their own.
  */
 
@@ -35,122 +36,144 @@ COIL_BEGIN_DECLS
 
 struct coil_executor;
 
-/* Start with COIL_EXECUTOR_OPTIONS_INIT; 0 means the default. */
+/*
+ * How an executor is made. Start with COIL_EXECUTOR_OPTIONS_INIT; a field that
+ * is 0 has its default.
+ *
+ *   field          default     unit, meaning; what happens at the bound
+ *   -------------  ----------  -----------------------------------------------
+ *   size           -           sizeof(struct coil_executor_options)
+ *   threads_limit  processors  threads at once; the default is 32 at most. More
+ *                  + 4         jobs wait in line
+ *   stack_bytes    that of     bytes of each thread's stack
+ *                  pthreads    (usually 8 MiB)
+ *   name           "coil"      the threads are called "NAME-1", "NAME-2"; cut
+ *                              to 15 bytes
+ */
 struct coil_executor_options {
-    size_t size;         /* sizeof(struct coil_executor_options) */
-    unsigned
-        threads_limit;   /* at the most; 4 more than processors, at most 32 */
-    size_t stack_bytes;  /* of each; the system's default, mostly 8 MiB */
-    const char *name;    /* threads are "NAME-1", "NAME-2", cut to 15; "coil" */
+    size_t size;
+    unsigned threads_limit;
+    size_t stack_bytes;
+    const char *name;
 };
 
 #define COIL_EXECUTOR_OPTIONS_INIT \
     COILI_OPTIONS_INIT(struct coil_executor_options)
 
 /*
- * Make an executor; it has no thread yet. Any thread may make one and several
+ * Make an executor. It has no thread yet. Any thread may make one, and several
  * loops may use it. What it allocates comes from malloc(). Its threads block
- * all signals. A child process of fork() has none of them: it must not use it.
+ * all signals. A child process of fork() has none of its threads and must not
+ * use it. `options` may be NULL: all defaults.
  *
- * Result    NULL without memory
- * Lifetime  gives; coil_executor_free() takes it back. Copies the options
+ * Result    the executor; NULL without memory
+ * Lifetime  gives: coil_executor_free() frees it. Copies `options`
  * Source    concurrent.futures.ThreadPoolExecutor
  */
 COIL_API COIL_NODISCARD struct coil_executor *
 coil_executor_new(const struct coil_executor_options *options);
 
 /*
- * Take no more jobs, wait until all that were given have ended, and their
- * threads too. Cannot be cancelled; in one of its own threads it aborts. NULL:
+ * Refuse further jobs, and wait until all jobs and all threads have ended.
+ * Cannot be cancelled. In one of the executor's own threads it aborts. NULL:
  * the loop's default executor.
  *
  *     AWAIT(coil_executor_shutdown(my->executor));
  *     coil_executor_free(my->executor);
  *
  * Result    0
- * Errors    -ENOMEM: nothing was begun; coil_executor_free() needs none
- * Lifetime  lends `executor` until it is done
+ * Errors    -ENOMEM  nothing was shut down; coil_executor_free() needs no
+ *           memory
+ * Lifetime  the caller lends `executor` until the future is done
  * Source    asyncio loop.shutdown_default_executor(), Executor.shutdown()
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_executor_shutdown(struct coil_executor *executor);
 
 /*
- * Free it. Blocks until its threads have ended; they are idle, unless there are
- * jobs that own their argument (coil_run_in_executor_take), of which nobody may
- * know any more: those are run. Jobs whose argument is lent abort: somebody
- * still awaits them, so shut it down first. So does one of its own threads,
- * which would wait for itself.
+ * Free an executor. Blocks this thread until the executor's threads have ended.
+ * Jobs that own their argument (coil_run_in_executor_take) are run first: they
+ * may be left, since their awaits may have been cancelled. A job whose argument
+ * is lent is still awaited, and aborts: use coil_executor_shutdown() first. One
+ * of the executor's own threads would wait for itself, and aborts. NULL is
+ * ignored.
  *
- * Lifetime  takes; NULL is harmless
+ * Lifetime  takes `executor`
  */
 COIL_API void coil_executor_free(struct coil_executor *executor);
 
-/* What runs in a thread. */
+/* A job: a function that runs in a thread. */
 typedef struct coil_result coil_job_fn(void *arg);
 
 /*
- * Have `run(arg)` called in a thread. A NULL executor is the loop's own: made
- * at first use, ended when the loop closes.
+ * Have `fn(arg)` called in a thread. NULL: the loop's default executor, which
+ * is made at its first use and freed when the loop closes.
  *
- * Result    what `run` returned. A pointer that nobody takes is lost; see
- *           coil_run_in_executor_take(), and ASYNC_GIVES
- * Errors    what `run` returned, with its detail; COIL_ECLOSED after a
- *           shutdown; COIL_ENOTHREAD; -ENOMEM; -ECANCELED it was
- *           not begun
- * Lifetime  lends `arg` until it is done, which is after `run` has returned
+ * Result    what `fn` returned. A pointer that is never taken is lost: see
+ *           coil_run_in_executor_take(), or ASYNC_GIVES in coroutine.h
+ * Errors    the error and the detail that `fn` returned
+ *           COIL_ECLOSED    the executor was shut down
+ *           COIL_ENOTHREAD  the executor has no thread and none can be started
+ *           -ECANCELED      the job was withdrawn before it ran
+ *           -ENOMEM
+ * Lifetime  the caller lends `arg` until the future is done, cancelled or not:
+ *           that is after `fn` has returned
  * Source    asyncio loop.run_in_executor()
  */
 COIL_API COIL_NODISCARD struct coil_future *
-coil_run_in_executor(struct coil_executor *executor, coil_job_fn *run,
+coil_run_in_executor(struct coil_executor *executor, coil_job_fn *fn,
                      void *arg);
 
-/* coil_run_in_executor(NULL, run, arg). Source: asyncio.to_thread() */
-COIL_API COIL_NODISCARD struct coil_future *coil_to_thread(coil_job_fn *run,
+/* coil_run_in_executor(NULL, fn, arg). Source: asyncio.to_thread() */
+COIL_API COIL_NODISCARD struct coil_future *coil_to_thread(coil_job_fn *fn,
                                                            void *arg);
 
-/* A job that owns its argument. */
+/* A job that owns its argument. free_arg and free_result may be NULL. */
 struct coil_job {
     coil_job_fn *run;
-    void *arg;
-    coil_call_fn *free_arg;    /* NULL: nothing is to be freed */
-    coil_call_fn *free_result; /* of a pointer that nobody took; or NULL */
+    void *arg;                 /* of `run` */
+    coil_call_fn *free_arg;    /* called with `arg`, exactly once */
+    coil_call_fn *free_result; /* called with a pointer that was not taken */
 };
 
 /*
- * The same, for an argument that is handed over: `free_arg(arg)` is called
- * exactly once, when `run` has returned or is not going to be called, in
- * whichever thread that is. When the await is cancelled it ends at once; a job
- * that had begun goes on, if need be when the loop has closed. A pointer that
- * it returns and that nobody takes goes to `free_result`, in the thread or in
- * the loop.
+ * As coil_run_in_executor(), with an argument that the job owns: a cancelled
+ * await ends at once with -ECANCELED. A job that runs at that time goes on, if
+ * need be after the loop has closed.
  *
  *     AWAIT(coil_run_in_executor_take(NULL, &(struct coil_job){
  *         .run = load, .arg = strdup(path), .free_arg = free }));
  *
- * Result    as above
- * Lifetime  takes job->arg, also on error; copies the rest
+ * Result    what `run` returned
+ * Errors    as coil_run_in_executor()
+ * Lifetime  takes job->arg, also on error: free_arg(arg) is called when `run`
+ *           has returned or will not be called, in any thread. A pointer that
+ *           `run` returns and that is never taken is given to free_result, in
+ *           the job's thread or the loop's. Copies the rest of `job`
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_run_in_executor_take(struct coil_executor *executor,
                           const struct coil_job *job);
 
 /*
- * The executor for NULL in this thread's loop, from now on. Once, before the
- * first use of the default one; later aborts.
+ * Make `executor` the default executor of this thread's loop. Once, before the
+ * first use of the default executor; later it aborts.
  *
- * Result    0 or -ENOMEM
- * Lifetime  lends `executor` until the loop has closed
+ * Result    0
+ * Errors    -ENOMEM
+ * Lifetime  the caller lends `executor` until the loop has closed
  * Source    asyncio loop.set_default_executor()
  */
 COIL_API int coil_set_default_executor(struct coil_executor *executor);
 
-/* Counters, asked for by any thread. */
+/* Numbers of this moment. */
 struct coil_executor_stats {
-    unsigned threads; /* there are */
-    unsigned idle;    /* of them */
+    unsigned threads; /* that exist */
+    unsigned idle;    /* threads without a job */
     unsigned waiting; /* jobs in line */
 };
+
+/* Read the statistics of an executor. In any thread. */
 COIL_API void coil_executor_get_stats(struct coil_executor *executor,
                                       struct coil_executor_stats *out);
 
