@@ -548,9 +548,9 @@ static int contention(void)
     int err = run(make_contest);
     CHECK_INT(coil_semaphore_value(&permits), 2);
     CHECK(!coil_lock_locked(&mutex));
-    CHECK(coil_waiters_empty(&permits.line));
-    CHECK(coil_waiters_empty(&mutex.line));
-    CHECK(coil_waiters_empty(&event.line));
+    CHECK(coil_waiters_empty(&permits.waiters));
+    CHECK(coil_waiters_empty(&mutex.waiters));
+    CHECK(coil_waiters_empty(&event.waiters));
     return err;
 }
 

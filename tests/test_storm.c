@@ -600,13 +600,13 @@ static void check_nothing_is_lost(void)
     CHECK_INT(world.pairs, 0);
     for (int i = 0; i < SEMAPHORES; i++) {
         CHECK_INT(coil_semaphore_value(&world.sems[i]), i * 4 + 1);
-        CHECK(coil_waiters_empty(&world.sems[i].line));
+        CHECK(coil_waiters_empty(&world.sems[i].waiters));
     }
     for (int i = 0; i < LOCKS; i++) {
         CHECK(!coil_lock_locked(&world.locks[i]));
-        CHECK(coil_waiters_empty(&world.locks[i].line));
+        CHECK(coil_waiters_empty(&world.locks[i].waiters));
     }
-    CHECK(coil_waiters_empty(&world.event.line));
+    CHECK(coil_waiters_empty(&world.event.waiters));
 }
 
 static void storm(uint64_t seed, bool close_in_the_midst)

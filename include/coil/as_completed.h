@@ -47,7 +47,7 @@ struct coili_completion;
 
 /* In your memory. The fields are private. */
 struct coil_completions {
-    struct coil_waiters line;
+    struct coil_waiters waiters;
     struct coil_handle timer;
     struct coili_completion *all, *first, *last;
     size_t n, given;

@@ -16,7 +16,7 @@ COIL_BEGIN_DECLS
  * are private.
  */
 struct coil_barrier {
-    struct coil_waiters line;
+    struct coil_waiters waiters;
     size_t parties, waiting;
     bool broken;
 };

@@ -32,7 +32,7 @@ COIL_BEGIN_DECLS
  */
 struct coil_condition {
     struct coil_lock *lock;
-    struct coil_waiters line;
+    struct coil_waiters waiters;
     struct coil_lock own;
 };
 

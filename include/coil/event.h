@@ -16,7 +16,7 @@ COIL_BEGIN_DECLS
  * are private.
  */
 struct coil_event {
-    struct coil_waiters line;
+    struct coil_waiters waiters;
     bool set;
 };
 

@@ -29,9 +29,9 @@ struct coili_borrower;
  * The fields are private.
  */
 struct coil_limiter {
-    struct coil_waiters line;
+    struct coil_waiters waiters;
     struct coili_borrower *table; /* who has a token or waits for one */
-    size_t room, n;
+    size_t capacity, n;
     size_t limit, borrowed;
 };
 

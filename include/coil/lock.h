@@ -24,7 +24,7 @@ COIL_BEGIN_DECLS
  * locked: to be granted is to have the lock.
  */
 struct coil_lock {
-    struct coil_waiters line;
+    struct coil_waiters waiters;
     bool locked;
 };
 

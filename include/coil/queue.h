@@ -39,14 +39,14 @@ struct coili_queued;
 struct coil_queue {
     struct coil_waiters getters, putters, joiners;
     struct coili_queued *ring;
-    size_t room, head, n; /* of the ring */
+    size_t capacity, head, n; /* of the ring */
     size_t reserved;      /* places in it for what is under way */
     size_t limit;
     size_t unfinished;
-    uint64_t tickets;
+    uint64_t sequence;
     coil_compare_fn *compare;
     uint8_t order;
-    bool closed;
+    bool is_shutdown;
 };
 
 /* As a limit: as many as there is memory for. */
@@ -169,10 +169,10 @@ COIL_API bool coil_queue_is_shutdown(const struct coil_queue *queue);
  * something else if the item is got, or put.
  */
 struct coil_queue_waiter {
-    struct coil_waiter place;
+    struct coil_waiter base;
     struct coil_queue *queue;
     void *item;
-    uint64_t ticket; /* this and the rest are private */
+    uint64_t sequence; /* this and the rest are private */
     bool puts, holds;
 };
 
@@ -184,9 +184,9 @@ struct coil_queue_waiter {
  * Lifetime  lends `queue` and, of a get, `turn` until the item was taken or put
  *           back
  */
-COIL_API int coil_queue_waiter_get(struct coil_queue_waiter *turn,
+COIL_API int coil_queue_waiter_get(struct coil_queue_waiter *waiter,
                                    struct coil_queue *queue);
-COIL_API int coil_queue_waiter_put(struct coil_queue_waiter *turn,
+COIL_API int coil_queue_waiter_put(struct coil_queue_waiter *waiter,
                                    struct coil_queue *queue);
 
 /*
@@ -195,19 +195,19 @@ COIL_API int coil_queue_waiter_put(struct coil_queue_waiter *turn,
  * Errors    -ENOMEM, of a put
  * Lifetime  lends `turn` until it was granted or given up
  */
-COIL_API int coil_queue_waiter_enter(struct coil_queue_waiter *turn,
+COIL_API int coil_queue_waiter_enter(struct coil_queue_waiter *waiter,
                                      coil_granted_fn *granted);
 
 /* Leave the line, if it stands in one. */
-COIL_API void coil_queue_waiter_leave(struct coil_queue_waiter *turn);
+COIL_API void coil_queue_waiter_leave(struct coil_queue_waiter *waiter);
 
 /*
  * The end of a get that was granted: the item is somebody's, or nobody took it
  * and it goes back to its old place. Only the first call counts, and none if
  * there is no item.
  */
-COIL_API void coil_queue_waiter_taken(struct coil_queue_waiter *turn);
-COIL_API void coil_queue_waiter_put_back(struct coil_queue_waiter *turn);
+COIL_API void coil_queue_waiter_taken(struct coil_queue_waiter *waiter);
+COIL_API void coil_queue_waiter_put_back(struct coil_queue_waiter *waiter);
 
 COIL_END_DECLS
 

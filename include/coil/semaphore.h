@@ -23,9 +23,9 @@ COIL_BEGIN_DECLS
  * are private.
  */
 struct coil_semaphore {
-    struct coil_waiters line;
+    struct coil_waiters waiters;
     size_t value;
-    size_t bound;
+    size_t limit;
 };
 
 /*

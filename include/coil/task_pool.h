@@ -26,7 +26,7 @@ struct coili_pooled;
  * are private.
  */
 struct coil_task_pool {
-    struct coil_waiters line, joiners;
+    struct coil_waiters waiters, joiners;
     struct coili_pooled *members;
     size_t limit, running, waiting, failed;
 };

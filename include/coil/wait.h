@@ -52,10 +52,10 @@ COIL_API COIL_NODISCARD struct coil_future *coil_sleep(int64_t duration_ns);
 
 #ifndef __cplusplus
 /* Private. */
-#define COILI_OF_TASKS_OR_FUTURES(name, things) \
-    _Generic(*(things), \
-             struct coil_task *: name##_tasks, \
-             struct coil_future *: name##_futures)
+#define COILI_OF_TASKS_OR_FUTURES(name, array) \
+    _Generic(*(array), struct coil_task * \
+             : name##_tasks, struct coil_future * \
+             : name##_futures)
 #endif
 
 /*
@@ -76,8 +76,8 @@ COIL_API COIL_NODISCARD struct coil_future *coil_sleep(int64_t duration_ns);
  * Source    asyncio.gather()
  */
 #ifndef __cplusplus
-#define coil_gather(things, n) \
-    COILI_OF_TASKS_OR_FUTURES(coil_gather, things)((things), (n))
+#define coil_gather(array, n) \
+    COILI_OF_TASKS_OR_FUTURES(coil_gather, array)((array), (n))
 #endif
 COIL_API COIL_NODISCARD struct coil_future *
 coil_gather_tasks(struct coil_task *const *tasks, size_t n);
@@ -95,8 +95,8 @@ coil_gather_futures(struct coil_future *const *futures, size_t n);
  * Source    asyncio.gather(return_exceptions=True)
  */
 #ifndef __cplusplus
-#define coil_gather_settled(things, n) \
-    COILI_OF_TASKS_OR_FUTURES(coil_gather_settled, things)((things), (n))
+#define coil_gather_settled(array, n) \
+    COILI_OF_TASKS_OR_FUTURES(coil_gather_settled, array)((array), (n))
 #endif
 COIL_API COIL_NODISCARD struct coil_future *
 coil_gather_settled_tasks(struct coil_task *const *tasks, size_t n);
@@ -124,9 +124,9 @@ enum coil_wait_mode {
  *           fireOnOneCallback (FIRST_SUCCESS), fireOnOneErrback
  */
 #ifndef __cplusplus
-#define coil_wait(things, n, mode, timeout_ns) \
-    COILI_OF_TASKS_OR_FUTURES(coil_wait, things) \
-    ((things), (n), (mode), (timeout_ns))
+#define coil_wait(array, n, mode, timeout_ns) \
+    COILI_OF_TASKS_OR_FUTURES(coil_wait, array) \
+    ((array), (n), (mode), (timeout_ns))
 #endif
 COIL_API COIL_NODISCARD struct coil_future *
 coil_wait_tasks(struct coil_task *const *tasks, size_t n,
@@ -146,8 +146,8 @@ coil_wait_futures(struct coil_future *const *futures, size_t n,
  * Source    gevent.killall(); the cancel-and-gather of asyncio.run()
  */
 #ifndef __cplusplus
-#define coil_cancel_and_wait(things, n) \
-    COILI_OF_TASKS_OR_FUTURES(coil_cancel_and_wait, things)((things), (n))
+#define coil_cancel_and_wait(array, n) \
+    COILI_OF_TASKS_OR_FUTURES(coil_cancel_and_wait, array)((array), (n))
 #endif
 COIL_API COIL_NODISCARD struct coil_future *
 coil_cancel_and_wait_tasks(struct coil_task *const *tasks, size_t n);

@@ -25,15 +25,15 @@ COIL_BEGIN_DECLS
  * Source    asyncio.wait_for()
  */
 #ifndef __cplusplus
-#define coil_wait_for(x, duration_ns) \
-    _Generic((x), \
-             struct coil_task *: coil_wait_for_task, \
-             struct coil_future *: coil_wait_for_future)((x), (duration_ns))
+#define coil_wait_for(x, timeout_ns) \
+    _Generic((x), struct coil_task * \
+             : coil_wait_for_task, struct coil_future * \
+             : coil_wait_for_future)((x), (timeout_ns))
 #endif
 COIL_API COIL_NODISCARD struct coil_future *
-coil_wait_for_task(struct coil_task *task, int64_t duration_ns);
+coil_wait_for_task(struct coil_task *task, int64_t timeout_ns);
 COIL_API COIL_NODISCARD struct coil_future *
-coil_wait_for_future(struct coil_future *future, int64_t duration_ns);
+coil_wait_for_future(struct coil_future *future, int64_t timeout_ns);
 
 COIL_END_DECLS
 

@@ -27,16 +27,16 @@ struct coil_waiters {
 };
 
 /* Nobody waits. */
-COIL_API void coil_waiters_init(struct coil_waiters *line);
+COIL_API void coil_waiters_init(struct coil_waiters *waiters);
 
 /* True if nobody waits. */
-COIL_API bool coil_waiters_empty(const struct coil_waiters *line);
+COIL_API bool coil_waiters_empty(const struct coil_waiters *waiters);
 
 /* How many wait. Counts them. */
-COIL_API size_t coil_waiters_count(const struct coil_waiters *line);
+COIL_API size_t coil_waiters_count(const struct coil_waiters *waiters);
 
 /* Take what is free, if it is: true, and it is taken. */
-typedef bool coil_try_fn(void *object);
+typedef bool coil_try_fn(void *arg);
 
 /*
  * Wait in line. If nobody is before us and `try_now(object)` says true the
@@ -49,8 +49,8 @@ typedef bool coil_try_fn(void *object);
  * Source    trio ParkingLot.park()
  */
 COIL_API COIL_NODISCARD struct coil_future *
-coil_waiters_wait(struct coil_waiters *line, const char *name,
-                  coil_try_fn *try_now, void *object);
+coil_waiters_wait(struct coil_waiters *waiters, const char *name,
+                  coil_try_fn *try_now, void *arg);
 
 /*
  * Let the first in line go; coil_waiters_wake_with() hands `value` to it.
@@ -58,8 +58,8 @@ coil_waiters_wait(struct coil_waiters *line, const char *name,
  * Result    false if nobody waits: then nobody has `value`
  * Source    trio ParkingLot.unpark()
  */
-COIL_API bool coil_waiters_wake(struct coil_waiters *line);
-COIL_API bool coil_waiters_wake_with(struct coil_waiters *line, void *value);
+COIL_API bool coil_waiters_wake(struct coil_waiters *waiters);
+COIL_API bool coil_waiters_wake_with(struct coil_waiters *waiters, void *value);
 
 /* ---- Places ------------------------------------------------------------- */
 
@@ -70,7 +70,7 @@ struct coil_waiter;
  * over or NULL. The place has left its line. Complete your future, leave the
  * other lines; what it calls must not wait and cannot fail.
  */
-typedef void coil_granted_fn(struct coil_waiter *place, void *value);
+typedef void coil_granted_fn(struct coil_waiter *waiter, void *value);
 
 /* A waiter, a field of yours; zero: in no line. The fields are private. */
 struct coil_waiter {
@@ -83,16 +83,16 @@ struct coil_waiter {
  *
  * Lifetime  lends both until it was granted or has left
  */
-COIL_API void coil_waiters_enter(struct coil_waiters *line,
-                                 struct coil_waiter *place,
+COIL_API void coil_waiters_enter(struct coil_waiters *waiters,
+                                 struct coil_waiter *waiter,
                                  coil_granted_fn *granted);
 
 /* Leave the line. False if it is in none. */
-COIL_API bool coil_waiters_leave(struct coil_waiter *place);
+COIL_API bool coil_waiters_leave(struct coil_waiter *waiter);
 
 /* The first in line, who stays there; or NULL. */
 COIL_API struct coil_waiter *
-coil_waiters_first(const struct coil_waiters *line);
+coil_waiters_first(const struct coil_waiters *waiters);
 
 COIL_END_DECLS
 

@@ -27,97 +27,98 @@
 
 /* ---- The line --------------------------------------------------------- */
 
-void coil_waiters_init(struct coil_waiters *line)
+void coil_waiters_init(struct coil_waiters *waiters)
 {
-    line->next = line->prev = line;
+    waiters->next = waiters->prev = waiters;
 }
 
-bool coil_waiters_empty(const struct coil_waiters *line)
+bool coil_waiters_empty(const struct coil_waiters *waiters)
 {
-    return line->next == line;
+    return waiters->next == waiters;
 }
 
-size_t coil_waiters_count(const struct coil_waiters *line)
+size_t coil_waiters_count(const struct coil_waiters *waiters)
 {
     size_t n = 0;
-    for (const struct coil_waiters *l = line->next; l != line; l = l->next)
+    for (const struct coil_waiters *l = waiters->next; l != waiters;
+         l = l->next)
         n++;
     return n;
 }
 
-void coil_waiters_enter(struct coil_waiters *line, struct coil_waiter *place,
-                        coil_granted_fn *granted)
+void coil_waiters_enter(struct coil_waiters *waiters,
+                        struct coil_waiter *waiter, coil_granted_fn *granted)
 {
-    coili_check(line->prev, NOT_INIT);
-    place->granted = granted;
-    place->link.next = line;
-    place->link.prev = line->prev;
-    line->prev->next = &place->link;
-    line->prev = &place->link;
+    coili_check(waiters->prev, NOT_INIT);
+    waiter->granted = granted;
+    waiter->link.next = waiters;
+    waiter->link.prev = waiters->prev;
+    waiters->prev->next = &waiter->link;
+    waiters->prev = &waiter->link;
 }
 
-static void unlink_place(struct coil_waiter *place)
+static void unlink_waiter(struct coil_waiter *waiter)
 {
-    place->link.next->prev = place->link.prev;
-    place->link.prev->next = place->link.next;
-    place->link.next = place->link.prev = NULL;
+    waiter->link.next->prev = waiter->link.prev;
+    waiter->link.prev->next = waiter->link.next;
+    waiter->link.next = waiter->link.prev = NULL;
 }
 
-bool coil_waiters_leave(struct coil_waiter *place)
+bool coil_waiters_leave(struct coil_waiter *waiter)
 {
-    if (!place->link.prev)
+    if (!waiter->link.prev)
         return false;
-    unlink_place(place);
+    unlink_waiter(waiter);
     return true;
 }
 
-static struct coil_waiter *place_of(struct coil_waiters *link)
+static struct coil_waiter *waiter_of(struct coil_waiters *link)
 {
     return COILI_CONTAINER(link, struct coil_waiter, link);
 }
 
-struct coil_waiter *coil_waiters_first(const struct coil_waiters *line)
+struct coil_waiter *coil_waiters_first(const struct coil_waiters *waiters)
 {
-    if (coil_waiters_empty(line))
+    if (coil_waiters_empty(waiters))
         return NULL;
-    coili_check(line->next, NOT_INIT);
-    return place_of(line->next);
+    coili_check(waiters->next, NOT_INIT);
+    return waiter_of(waiters->next);
 }
 
-bool coil_waiters_wake_with(struct coil_waiters *line, void *value)
+bool coil_waiters_wake_with(struct coil_waiters *waiters, void *value)
 {
-    if (coil_waiters_empty(line))
+    if (coil_waiters_empty(waiters))
         return false;
-    coili_check(line->next, NOT_INIT);
-    struct coil_waiter *place = place_of(line->next);
-    unlink_place(place);
-    place->granted(place, value);
+    coili_check(waiters->next, NOT_INIT);
+    struct coil_waiter *waiter = waiter_of(waiters->next);
+    unlink_waiter(waiter);
+    waiter->granted(waiter, value);
     return true;
 }
 
-bool coil_waiters_wake(struct coil_waiters *line)
+bool coil_waiters_wake(struct coil_waiters *waiters)
 {
-    return coil_waiters_wake_with(line, NULL);
+    return coil_waiters_wake_with(waiters, NULL);
 }
 
 /* ---- A future in one line ----------------------------------------------- */
 
-struct waiter {
+struct wait {
     struct coil_custom custom;
-    struct coil_waiter place; /* before start() its link names the line */
+    struct coil_waiter waiter; /* before start() its link names the line */
     const char *name;
     coil_try_fn *try_now;
-    void *object;
+    void *arg;
 };
 
-static struct waiter *waiter_of(struct coil_future *f)
+static struct wait *wait_of(struct coil_future *f)
 {
-    return COILI_CONTAINER(f, struct waiter, custom.future);
+    return COILI_CONTAINER(f, struct wait, custom.future);
 }
 
-static void granted(struct coil_waiter *place, void *value)
+static void granted(struct coil_waiter *waiter, void *value)
 {
-    struct waiter *w = COILI_CONTAINER(place, struct waiter, place);
+    struct wait *w = COILI_CONTAINER(waiter, struct wait, waiter);
     if (value)
         coil_future_set_pointer(&w->custom.future, value);
     else
@@ -126,44 +127,43 @@ static void granted(struct coil_waiter *place, void *value)
 
 static void start(struct coil_future *f)
 {
-    struct waiter *w = waiter_of(f);
-    struct coil_waiters *line = w->place.link.next;
-    if (coil_waiters_empty(line) && w->try_now(w->object))
+    struct wait *w = wait_of(f);
+    struct coil_waiters *waiters = w->waiter.link.next;
+    if (coil_waiters_empty(waiters) && w->try_now(w->arg))
         coil_future_set_int(f, 0);
     else
-        coil_waiters_enter(line, &w->place, granted);
+        coil_waiters_enter(waiters, &w->waiter, granted);
 }
 
 static void cancel(struct coil_future *f)
 {
-    unlink_place(&waiter_of(f)->place);
+    unlink_waiter(&wait_of(f)->waiter);
     coil_future_set_error(f, -ECANCELED);
 }
 
 static void describe(const struct coil_future *f, char *buf, size_t size)
 {
-    const struct waiter *w = COILI_CONTAINER(f, const struct waiter,
-                                             custom.future);
+    const struct wait *w = COILI_CONTAINER(f, const struct wait, custom.future);
     snprintf(buf, size, "%s", w->name);
 }
 
-static const struct coil_future_class waiter_class = {
+static const struct coil_future_class wait_class = {
     .name = "waiters",
     .start = start,
     .cancel = cancel,
     .describe = describe,
 };
 
-struct coil_future *coil_waiters_wait(struct coil_waiters *line,
+struct coil_future *coil_waiters_wait(struct coil_waiters *waiters,
                                       const char *name, coil_try_fn *try_now,
-                                      void *object)
+                                      void *arg)
 {
-    struct waiter *w = coil_custom_new(&waiter_class, sizeof *w);
+    struct wait *w = coil_custom_new(&wait_class, sizeof *w);
     if (!w)
         return coil_future_from_nomem();
-    w->place.link.next = line;
+    w->waiter.link.next = waiters;
     w->name = name;
     w->try_now = try_now;
-    w->object = object;
+    w->arg = arg;
     return &w->custom.future;
 }

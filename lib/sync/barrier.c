@@ -20,7 +20,7 @@
 
 struct wait {
     struct coil_custom custom;
-    struct coil_waiter place;
+    struct coil_waiter waiter;
     struct coil_barrier *barrier;
 };
 
@@ -28,7 +28,7 @@ void coil_barrier_init(struct coil_barrier *b, size_t parties)
 {
     coili_check(parties > 0, "a barrier of no parties");
     *b = (struct coil_barrier){ .parties = parties };
-    coil_waiters_init(&b->line);
+    coil_waiters_init(&b->waiters);
 }
 
 static struct wait *wait_of(struct coil_future *f)
@@ -36,9 +36,9 @@ static struct wait *wait_of(struct coil_future *f)
     return COILI_CONTAINER(f, struct wait, custom.future);
 }
 
-static void let_go(struct coil_waiter *place, void *index)
+static void granted(struct coil_waiter *waiter, void *index)
 {
-    struct wait *w = COILI_CONTAINER(place, struct wait, place);
+    struct wait *w = COILI_CONTAINER(waiter, struct wait, waiter);
     if (index)
         coil_future_set_int(&w->custom.future, (*(int64_t *)index)++);
     else
@@ -55,12 +55,12 @@ static void start(struct coil_future *f)
     }
     if (b->waiting + 1 < b->parties) {
         b->waiting++;
-        coil_waiters_enter(&b->line, &w->place, let_go);
+        coil_waiters_enter(&b->waiters, &w->waiter, granted);
         return;
     }
     int64_t index = 0;
     b->waiting = 0;
-    while (coil_waiters_wake_with(&b->line, &index))
+    while (coil_waiters_wake_with(&b->waiters, &index))
         ;
     coil_future_set_int(f, index);
 }
@@ -68,7 +68,7 @@ static void start(struct coil_future *f)
 static void cancel(struct coil_future *f)
 {
     struct wait *w = wait_of(f);
-    coil_waiters_leave(&w->place);
+    coil_waiters_leave(&w->waiter);
     w->barrier->waiting--;
     coil_future_set_error(f, -ECANCELED);
 }
@@ -88,23 +88,23 @@ struct coil_future *coil_barrier_wait(struct coil_barrier *b)
     return &w->custom.future;
 }
 
-static void send_home(struct coil_barrier *b)
+static void fail_waiters(struct coil_barrier *b)
 {
     b->waiting = 0;
-    while (coil_waiters_wake(&b->line))
+    while (coil_waiters_wake(&b->waiters))
         ;
 }
 
 void coil_barrier_reset(struct coil_barrier *b)
 {
     b->broken = false;
-    send_home(b);
+    fail_waiters(b);
 }
 
 void coil_barrier_abort(struct coil_barrier *b)
 {
     b->broken = true;
-    send_home(b);
+    fail_waiters(b);
 }
 
 bool coil_barrier_broken(const struct coil_barrier *b)

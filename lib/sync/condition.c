@@ -29,7 +29,7 @@
 
 struct wait {
     struct coil_custom custom;
-    struct coil_waiter place;
+    struct coil_waiter waiter;
     struct coil_condition *cond;
     bool notified, cancelled;
 };
@@ -37,7 +37,7 @@ struct wait {
 void coil_condition_init(struct coil_condition *cond, struct coil_lock *lock)
 {
     coil_lock_init(&cond->own);
-    coil_waiters_init(&cond->line);
+    coil_waiters_init(&cond->waiters);
     cond->lock = lock ? lock : &cond->own;
 }
 
@@ -46,7 +46,7 @@ static struct wait *wait_of(struct coil_future *f)
     return COILI_CONTAINER(f, struct wait, custom.future);
 }
 
-static void has_lock(struct wait *w)
+static void finish(struct wait *w)
 {
     if (w->cancelled)
         coil_future_set_error(&w->custom.future, -ECANCELED);
@@ -54,27 +54,27 @@ static void has_lock(struct wait *w)
         coil_future_set_int(&w->custom.future, 0);
 }
 
-static void locked(struct coil_waiter *place, void *value)
+static void lock_granted(struct coil_waiter *waiter, void *value)
 {
     (void)value;
-    has_lock(COILI_CONTAINER(place, struct wait, place));
+    finish(COILI_CONTAINER(waiter, struct wait, waiter));
 }
 
-static void lock_again(struct wait *w)
+static void reacquire_lock(struct wait *w)
 {
     struct coil_lock *lock = w->cond->lock;
     if (coil_lock_acquire_nowait(lock) == 0)
-        has_lock(w);
+        finish(w);
     else
-        coil_waiters_enter(&lock->line, &w->place, locked);
+        coil_waiters_enter(&lock->waiters, &w->waiter, lock_granted);
 }
 
-static void notified(struct coil_waiter *place, void *value)
+static void notified(struct coil_waiter *waiter, void *value)
 {
-    struct wait *w = COILI_CONTAINER(place, struct wait, place);
+    struct wait *w = COILI_CONTAINER(waiter, struct wait, waiter);
     (void)value;
     w->notified = true;
-    lock_again(w);
+    reacquire_lock(w);
 }
 
 static void start(struct coil_future *f)
@@ -82,7 +82,7 @@ static void start(struct coil_future *f)
     struct wait *w = wait_of(f);
     coili_check(coil_lock_locked(w->cond->lock),
                 "a condition is waited for without its lock");
-    coil_waiters_enter(&w->cond->line, &w->place, notified);
+    coil_waiters_enter(&w->cond->waiters, &w->waiter, notified);
     coil_lock_release(w->cond->lock);
 }
 
@@ -93,11 +93,11 @@ static void cancel(struct coil_future *f)
         return;
     w->cancelled = true;
     if (w->notified) {
-        coil_waiters_wake(&w->cond->line);
+        coil_waiters_wake(&w->cond->waiters);
         return;
     }
-    coil_waiters_leave(&w->place);
-    lock_again(w);
+    coil_waiters_leave(&w->waiter);
+    reacquire_lock(w);
 }
 
 static const struct coil_future_class wait_class = {
@@ -140,7 +140,7 @@ struct coil_future *coil_condition_wait_for(struct coil_condition *cond,
                      .arg = arg);
 }
 
-static void need_lock(const struct coil_condition *cond)
+static void check_locked(const struct coil_condition *cond)
 {
     coili_check(coil_lock_locked(cond->lock),
                 "a condition is notified without its lock");
@@ -148,8 +148,8 @@ static void need_lock(const struct coil_condition *cond)
 
 void coil_condition_notify(struct coil_condition *cond, size_t n)
 {
-    need_lock(cond);
-    while (n-- > 0 && coil_waiters_wake(&cond->line))
+    check_locked(cond);
+    while (n-- > 0 && coil_waiters_wake(&cond->waiters))
         ;
 }
 

@@ -9,24 +9,24 @@
 
 void coil_event_init(struct coil_event *event)
 {
-    coil_waiters_init(&event->line);
+    coil_waiters_init(&event->waiters);
     event->set = false;
 }
 
-static bool is_set(void *object)
+static bool is_set(void *arg)
 {
-    return ((struct coil_event *)object)->set;
+    return ((struct coil_event *)arg)->set;
 }
 
 struct coil_future *coil_event_wait(struct coil_event *event)
 {
-    return coil_waiters_wait(&event->line, "event", is_set, event);
+    return coil_waiters_wait(&event->waiters, "event", is_set, event);
 }
 
 void coil_event_set(struct coil_event *event)
 {
     event->set = true;
-    while (coil_waiters_wake(&event->line))
+    while (coil_waiters_wake(&event->waiters))
         ;
 }
 

@@ -22,81 +22,83 @@
 #include "base/list.h"
 
 struct coili_borrower {
-    const void *who; /* NULL: free */
-    bool has;
+    const void *borrower; /* NULL: free */
+    bool has_token;
 };
 
 void coil_limiter_init(struct coil_limiter *l, size_t limit)
 {
     *l = (struct coil_limiter){ .limit = limit };
-    coil_waiters_init(&l->line);
+    coil_waiters_init(&l->waiters);
 }
 
 /* ---- The table: open addressing, at most half full ---------------------- */
 
-static size_t home(const struct coil_limiter *l, const void *who)
+static size_t home_slot(const struct coil_limiter *l, const void *borrower)
 {
-    uint64_t hash = (uintptr_t)who * 0x9e3779b97f4a7c15u;
-    return (size_t)(hash >> 32) & (l->room - 1);
+    uint64_t hash = (uintptr_t)borrower * 0x9e3779b97f4a7c15u;
+    return (size_t)(hash >> 32) & (l->capacity - 1);
 }
 
 /* Where it stands, or would. */
 static struct coili_borrower *find(const struct coil_limiter *l,
-                                   const void *who)
+                                   const void *borrower)
 {
-    size_t i = home(l, who);
-    while (l->table[i].who && l->table[i].who != who)
-        i = (i + 1) & (l->room - 1);
+    size_t i = home_slot(l, borrower);
+    while (l->table[i].borrower && l->table[i].borrower != borrower)
+        i = (i + 1) & (l->capacity - 1);
     return &l->table[i];
 }
 
 static int grow(struct coil_limiter *l)
 {
-    struct coil_limiter to = { .room = l->room ? l->room * 2 : 8 };
-    if (to.room > SIZE_MAX / sizeof *to.table)
+    struct coil_limiter to = { .capacity = l->capacity ? l->capacity * 2 : 8 };
+    if (to.capacity > SIZE_MAX / sizeof *to.table)
         return -ENOMEM;
-    to.table = coil_alloc(to.room * sizeof *to.table);
+    to.table = coil_alloc(to.capacity * sizeof *to.table);
     if (!to.table)
         return -ENOMEM;
-    memset(to.table, 0, to.room * sizeof *to.table);
-    for (size_t i = 0; i < l->room; i++)
-        if (l->table[i].who)
-            *find(&to, l->table[i].who) = l->table[i];
+    memset(to.table, 0, to.capacity * sizeof *to.table);
+    for (size_t i = 0; i < l->capacity; i++)
+        if (l->table[i].borrower)
+            *find(&to, l->table[i].borrower) = l->table[i];
     if (l->table)
-        coil_free(l->table, l->room * sizeof *l->table);
+        coil_free(l->table, l->capacity * sizeof *l->table);
     l->table = to.table;
-    l->room = to.room;
+    l->capacity = to.capacity;
     return 0;
 }
 
-static int enter(struct coil_limiter *l, const void *who, bool has)
+static int table_add(struct coil_limiter *l, const void *borrower,
+                     bool has_token)
 {
-    if (l->n * 2 >= l->room && grow(l) < 0)
+    if (l->n * 2 >= l->capacity && grow(l) < 0)
         return -ENOMEM;
-    struct coili_borrower *b = find(l, who);
-    coili_check(!b->who, "a token of a limiter is borrowed twice by one "
-                         "borrower");
-    *b = (struct coili_borrower){ who, has };
+    struct coili_borrower *b = find(l, borrower);
+    coili_check(!b->borrower, "a token of a limiter is borrowed twice by one "
+                              "borrower");
+    *b = (struct coili_borrower){ borrower, has_token };
     l->n++;
     return 0;
 }
 
 /* What stands behind it, and away from home because of it, moves up. */
-static void leave(struct coil_limiter *l, struct coili_borrower *b)
+static void table_remove(struct coil_limiter *l, struct coili_borrower *b)
 {
-    size_t mask = l->room - 1, hole = (size_t)(b - l->table);
-    for (size_t i = (hole + 1) & mask; l->table[i].who; i = (i + 1) & mask) {
-        size_t way = (i - home(l, l->table[i].who)) & mask;
-        if (way >= ((i - hole) & mask)) {
+    size_t mask = l->capacity - 1, hole = (size_t)(b - l->table);
+    for (size_t i = (hole + 1) & mask; l->table[i].borrower;
+         i = (i + 1) & mask) {
+        size_t distance = (i - home_slot(l, l->table[i].borrower)) & mask;
+        if (distance >= ((i - hole) & mask)) {
             l->table[hole] = l->table[i];
             hole = i;
         }
     }
-    l->table[hole].who = NULL;
+    l->table[hole].borrower = NULL;
     if (--l->n == 0) {
-        coil_free(l->table, l->room * sizeof *l->table);
+        coil_free(l->table, l->capacity * sizeof *l->table);
         l->table = NULL;
-        l->room = 0;
+        l->capacity = 0;
     }
 }
 
@@ -104,7 +106,7 @@ static void leave(struct coil_limiter *l, struct coili_borrower *b)
 
 struct borrow {
     struct coil_custom custom;
-    struct coil_waiter place;
+    struct coil_waiter waiter;
     struct coil_limiter *limiter;
     const void *borrower;
 };
@@ -119,18 +121,18 @@ static bool available(const struct coil_limiter *l)
     return l->borrowed < l->limit;
 }
 
-static void granted(struct coil_waiter *place, void *value)
+static void granted(struct coil_waiter *waiter, void *value)
 {
-    struct borrow *w = COILI_CONTAINER(place, struct borrow, place);
+    struct borrow *w = COILI_CONTAINER(waiter, struct borrow, waiter);
     (void)value;
-    find(w->limiter, w->borrower)->has = true;
+    find(w->limiter, w->borrower)->has_token = true;
     w->limiter->borrowed++;
     coil_future_set_int(&w->custom.future, 0);
 }
 
-static void serve(struct coil_limiter *l)
+static void grant_tokens(struct coil_limiter *l)
 {
-    while (available(l) && coil_waiters_wake(&l->line))
+    while (available(l) && coil_waiters_wake(&l->waiters))
         ;
 }
 
@@ -139,21 +141,21 @@ static void start(struct coil_future *f)
     struct borrow *w = borrow_of(f);
     struct coil_limiter *l = w->limiter;
     bool now = available(l);
-    if (enter(l, w->borrower, now) < 0) {
+    if (table_add(l, w->borrower, now) < 0) {
         coil_future_set_error(f, -ENOMEM);
     } else if (now) {
         l->borrowed++;
         coil_future_set_int(f, 0);
     } else {
-        coil_waiters_enter(&l->line, &w->place, granted);
+        coil_waiters_enter(&l->waiters, &w->waiter, granted);
     }
 }
 
 static void cancel(struct coil_future *f)
 {
     struct borrow *w = borrow_of(f);
-    coil_waiters_leave(&w->place);
-    leave(w->limiter, find(w->limiter, w->borrower));
+    coil_waiters_leave(&w->waiter);
+    table_remove(w->limiter, find(w->limiter, w->borrower));
     coil_future_set_error(f, -ECANCELED);
 }
 
@@ -193,7 +195,7 @@ int coil_limiter_acquire_for_nowait(struct coil_limiter *l,
     coili_check(borrower, "a limiter is to lend to nobody");
     if (!available(l))
         return -EAGAIN;
-    int err = enter(l, borrower, true);
+    int err = table_add(l, borrower, true);
     if (err == 0)
         l->borrowed++;
     return err;
@@ -207,11 +209,12 @@ int coil_limiter_acquire_nowait(struct coil_limiter *l)
 void coil_limiter_release_for(struct coil_limiter *l, const void *borrower)
 {
     struct coili_borrower *b = l->table ? find(l, borrower) : NULL;
-    coili_check(b && b->who && b->has, "a token of a limiter is returned by "
-                                       "one who has none");
-    leave(l, b);
+    coili_check(b && b->borrower && b->has_token,
+                "a token of a limiter is returned by "
+                "one who has none");
+    table_remove(l, b);
     l->borrowed--;
-    serve(l);
+    grant_tokens(l);
 }
 
 void coil_limiter_release(struct coil_limiter *l)
@@ -222,7 +225,7 @@ void coil_limiter_release(struct coil_limiter *l)
 void coil_limiter_resize(struct coil_limiter *l, size_t limit)
 {
     l->limit = limit;
-    serve(l);
+    grant_tokens(l);
 }
 
 void coil_limiter_get_stats(const struct coil_limiter *l,

@@ -15,13 +15,13 @@
 
 void coil_lock_init(struct coil_lock *lock)
 {
-    coil_waiters_init(&lock->line);
+    coil_waiters_init(&lock->waiters);
     lock->locked = false;
 }
 
-static bool take(void *object)
+static bool try_acquire(void *arg)
 {
-    struct coil_lock *lock = object;
+    struct coil_lock *lock = arg;
     if (lock->locked)
         return false;
     lock->locked = true;
@@ -30,18 +30,18 @@ static bool take(void *object)
 
 struct coil_future *coil_lock_acquire(struct coil_lock *lock)
 {
-    return coil_waiters_wait(&lock->line, "lock", take, lock);
+    return coil_waiters_wait(&lock->waiters, "lock", try_acquire, lock);
 }
 
 int coil_lock_acquire_nowait(struct coil_lock *lock)
 {
-    return take(lock) ? 0 : -EAGAIN;
+    return try_acquire(lock) ? 0 : -EAGAIN;
 }
 
 void coil_lock_release(struct coil_lock *lock)
 {
     coili_check(lock->locked, "a lock is released that nobody holds");
-    if (!coil_waiters_wake(&lock->line))
+    if (!coil_waiters_wake(&lock->waiters))
         lock->locked = false;
 }
 
@@ -50,9 +50,9 @@ bool coil_lock_locked(const struct coil_lock *lock)
     return lock->locked;
 }
 
-static void release(void *object)
+static void release(void *arg)
 {
-    coil_lock_release(object);
+    coil_lock_release(arg);
 }
 
 struct coil_future *coili_hold_lock(struct coil_coro *co,

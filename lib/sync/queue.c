@@ -34,7 +34,7 @@
 
 struct coili_queued {
     void *item;
-    uint64_t ticket;
+    uint64_t sequence;
 };
 
 enum order { FIFO, LIFO, PRIORITY };
@@ -71,10 +71,10 @@ void coil_queue_fini(struct coil_queue *q)
                     coil_waiters_empty(&q->joiners),
                 "a queue is freed while somebody waits at it");
     if (q->ring)
-        coil_free(q->ring, q->room * sizeof *q->ring);
+        coil_free(q->ring, q->capacity * sizeof *q->ring);
     q->ring = NULL;
-    q->room = q->head = q->n = 0;
-    q->closed = true;
+    q->capacity = q->head = q->n = 0;
+    q->is_shutdown = true;
 }
 
 /* ---- The ring ----------------------------------------------------------- */
@@ -82,23 +82,23 @@ void coil_queue_fini(struct coil_queue *q)
 /* The i-th from the head. The room is a power of two. */
 static struct coili_queued *at(const struct coil_queue *q, size_t i)
 {
-    return &q->ring[(q->head + i) & (q->room - 1)];
+    return &q->ring[(q->head + i) & (q->capacity - 1)];
 }
 
 static int grow(struct coil_queue *q)
 {
-    size_t room = q->room ? q->room * 2 : 8;
-    if (room > SIZE_MAX / sizeof *q->ring)
+    size_t capacity = q->capacity ? q->capacity * 2 : 8;
+    if (capacity > SIZE_MAX / sizeof *q->ring)
         return -ENOMEM;
-    struct coili_queued *ring = coil_alloc(room * sizeof *ring);
+    struct coili_queued *ring = coil_alloc(capacity * sizeof *ring);
     if (!ring)
         return -ENOMEM;
     for (size_t i = 0; i < q->n; i++)
         ring[i] = *at(q, i);
     if (q->ring)
-        coil_free(q->ring, q->room * sizeof *ring);
+        coil_free(q->ring, q->capacity * sizeof *ring);
     q->ring = ring;
-    q->room = room;
+    q->capacity = capacity;
     q->head = 0;
     return 0;
 }
@@ -107,7 +107,7 @@ static bool before(const struct coil_queue *q, const struct coili_queued *a,
                    const struct coili_queued *b)
 {
     int order = q->compare(a->item, b->item);
-    return order ? order < 0 : a->ticket < b->ticket;
+    return order ? order < 0 : a->sequence < b->sequence;
 }
 
 /* Of a heap the head is always 0. */
@@ -157,19 +157,19 @@ static struct coili_queued pop(struct coil_queue *q)
         return it;
     default:
         it = *at(q, 0);
-        q->head = (q->head + 1) & (q->room - 1);
+        q->head = (q->head + 1) & (q->capacity - 1);
         q->n--;
         return it;
     }
 }
 
 /* One that was in the ring before: by its ticket. */
-static void push_back(struct coil_queue *q, struct coili_queued it)
+static void reinsert(struct coil_queue *q, struct coili_queued it)
 {
     size_t i = 0;
     switch (q->order) {
     case LIFO:
-        for (i = q->n++; i > 0 && at(q, i - 1)->ticket > it.ticket; i--)
+        for (i = q->n++; i > 0 && at(q, i - 1)->sequence > it.sequence; i--)
             *at(q, i) = *at(q, i - 1);
         *at(q, i) = it;
         break;
@@ -177,9 +177,9 @@ static void push_back(struct coil_queue *q, struct coili_queued it)
         sift_up(q, it);
         break;
     default:
-        q->head = (q->head - 1) & (q->room - 1);
+        q->head = (q->head - 1) & (q->capacity - 1);
         q->n++;
-        for (; i + 1 < q->n && at(q, i + 1)->ticket < it.ticket; i++)
+        for (; i + 1 < q->n && at(q, i + 1)->sequence < it.sequence; i++)
             *at(q, i) = *at(q, i + 1);
         *at(q, i) = it;
     }
@@ -187,150 +187,153 @@ static void push_back(struct coil_queue *q, struct coili_queued it)
 
 /* ---- From hand to hand -------------------------------------------------- */
 
-static struct coil_queue_waiter *turn_of(struct coil_waiter *place)
+static struct coil_queue_waiter *queue_waiter_of(struct coil_waiter *waiter)
 {
-    return COILI_CONTAINER(place, struct coil_queue_waiter, place);
+    return COILI_CONTAINER(waiter, struct coil_queue_waiter, base);
 }
 
 /* The item is under way to who got it. */
-static void receive(struct coil_queue_waiter *turn, struct coili_queued it)
+static void deliver(struct coil_queue_waiter *waiter, struct coili_queued it)
 {
-    turn->item = it.item;
-    turn->ticket = it.ticket;
-    turn->holds = true;
-    turn->queue->reserved++;
+    waiter->item = it.item;
+    waiter->sequence = it.sequence;
+    waiter->holds = true;
+    waiter->queue->reserved++;
 }
 
 /* To the first who waits for it; false: nobody does. */
-static bool hand_over(struct coil_queue *q, struct coili_queued it)
+static bool give_to_getter(struct coil_queue *q, struct coili_queued it)
 {
     struct coil_waiter *getter = coil_waiters_first(&q->getters);
     if (!getter)
         return false;
-    receive(turn_of(getter), it);
+    deliver(queue_waiter_of(getter), it);
     return coil_waiters_wake_with(&q->getters, q);
 }
 
 /* The item is in; it was new. */
-static struct coili_queued accept(struct coil_queue *q, void *item)
+static struct coili_queued new_entry(struct coil_queue *q, void *item)
 {
     q->unfinished++;
-    return (struct coili_queued){ item, ++q->tickets };
+    return (struct coili_queued){ item, ++q->sequence };
 }
 
 /* The first putter's item; he goes. */
 static struct coili_queued take_from_putter(struct coil_queue *q)
 {
-    struct coil_queue_waiter *putter = turn_of(coil_waiters_first(&q->putters));
-    struct coili_queued it = accept(q, putter->item);
+    struct coil_queue_waiter *putter = queue_waiter_of(
+        coil_waiters_first(&q->putters));
+    struct coili_queued it = new_entry(q, putter->item);
     q->reserved--;
     coil_waiters_wake_with(&q->putters, q);
     return it;
 }
 
-static void fill(struct coil_queue *q)
+static void admit_putters(struct coil_queue *q)
 {
     while (q->n < q->limit && !coil_waiters_empty(&q->putters))
         push(q, take_from_putter(q));
 }
 
 /* The next item, if there is one. */
-static int take(struct coil_queue *q, struct coili_queued *it)
+static int take_item(struct coil_queue *q, struct coili_queued *it)
 {
     if (q->n > 0) {
         *it = pop(q);
-        fill(q);
+        admit_putters(q);
         return 0;
     }
     if (!coil_waiters_empty(&q->putters)) { /* a queue with no room at all */
         *it = take_from_putter(q);
         return 0;
     }
-    return q->closed ? COIL_EEND : -EAGAIN;
+    return q->is_shutdown ? COIL_EEND : -EAGAIN;
 }
 
 /* Give `item` to a getter or the ring, if that can be now. */
-static int give(struct coil_queue *q, void *item)
+static int give_item(struct coil_queue *q, void *item)
 {
-    if (q->closed)
+    if (q->is_shutdown)
         return COIL_ECLOSED;
     bool wanted = !coil_waiters_empty(&q->getters);
     if (!wanted && q->n >= q->limit)
         return -EAGAIN;
-    if (q->n + q->reserved >= q->room && grow(q) < 0)
+    if (q->n + q->reserved >= q->capacity && grow(q) < 0)
         return -ENOMEM;
     if (wanted)
-        hand_over(q, accept(q, item));
+        give_to_getter(q, new_entry(q, item));
     else
-        push(q, accept(q, item));
+        push(q, new_entry(q, item));
     return 0;
 }
 
-int coil_queue_waiter_get(struct coil_queue_waiter *turn, struct coil_queue *q)
+int coil_queue_waiter_get(struct coil_queue_waiter *waiter,
+                          struct coil_queue *q)
 {
     struct coili_queued it;
-    turn->queue = q;
-    turn->puts = turn->holds = false;
-    int err = take(q, &it);
+    waiter->queue = q;
+    waiter->puts = waiter->holds = false;
+    int err = take_item(q, &it);
     if (err == 0)
-        receive(turn, it);
+        deliver(waiter, it);
     return err;
 }
 
-int coil_queue_waiter_put(struct coil_queue_waiter *turn, struct coil_queue *q)
+int coil_queue_waiter_put(struct coil_queue_waiter *waiter,
+                          struct coil_queue *q)
 {
-    turn->queue = q;
-    turn->puts = true;
-    turn->holds = false;
-    return give(q, turn->item);
+    waiter->queue = q;
+    waiter->puts = true;
+    waiter->holds = false;
+    return give_item(q, waiter->item);
 }
 
-int coil_queue_waiter_enter(struct coil_queue_waiter *turn,
+int coil_queue_waiter_enter(struct coil_queue_waiter *waiter,
                             coil_granted_fn *granted)
 {
-    struct coil_queue *q = turn->queue;
-    if (turn->puts) {
-        if (q->n + q->reserved >= q->room && grow(q) < 0)
+    struct coil_queue *q = waiter->queue;
+    if (waiter->puts) {
+        if (q->n + q->reserved >= q->capacity && grow(q) < 0)
             return -ENOMEM;
         q->reserved++;
     }
-    coil_waiters_enter(turn->puts ? &q->putters : &q->getters, &turn->place,
+    coil_waiters_enter(waiter->puts ? &q->putters : &q->getters, &waiter->base,
                        granted);
     return 0;
 }
 
-void coil_queue_waiter_leave(struct coil_queue_waiter *turn)
+void coil_queue_waiter_leave(struct coil_queue_waiter *waiter)
 {
-    if (coil_waiters_leave(&turn->place) && turn->puts)
-        turn->queue->reserved--;
+    if (coil_waiters_leave(&waiter->base) && waiter->puts)
+        waiter->queue->reserved--;
 }
 
-void coil_queue_waiter_taken(struct coil_queue_waiter *turn)
+void coil_queue_waiter_taken(struct coil_queue_waiter *waiter)
 {
-    if (!turn->holds)
+    if (!waiter->holds)
         return;
-    turn->holds = false;
-    turn->queue->reserved--;
+    waiter->holds = false;
+    waiter->queue->reserved--;
 }
 
-void coil_queue_waiter_put_back(struct coil_queue_waiter *turn)
+void coil_queue_waiter_put_back(struct coil_queue_waiter *waiter)
 {
-    struct coil_queue *q = turn->queue;
-    if (!turn->holds)
+    struct coil_queue *q = waiter->queue;
+    if (!waiter->holds)
         return;
-    coil_queue_waiter_taken(turn);
+    coil_queue_waiter_taken(waiter);
     if (!q->ring) /* freed meanwhile */
         return;
-    struct coili_queued it = { turn->item, turn->ticket };
-    if (!hand_over(q, it))
-        push_back(q, it);
+    struct coili_queued it = { waiter->item, waiter->sequence };
+    if (!give_to_getter(q, it))
+        reinsert(q, it);
 }
 
 /* ---- Futures ------------------------------------------------------------ */
 
 struct op {
     struct coil_custom custom;
-    struct coil_queue_waiter turn;
+    struct coil_queue_waiter waiter;
 };
 
 static struct op *op_of(struct coil_future *f)
@@ -338,35 +341,37 @@ static struct op *op_of(struct coil_future *f)
     return COILI_CONTAINER(f, struct op, custom.future);
 }
 
-static struct coil_future *future_of(struct coil_waiter *place)
+static struct coil_future *future_of(struct coil_waiter *waiter)
 {
-    return &COILI_CONTAINER(place, struct op, turn.place)->custom.future;
+    return &COILI_CONTAINER(waiter, struct op, waiter.base)->custom.future;
 }
 
-static void got(struct coil_waiter *place, void *queue)
+static void get_granted(struct coil_waiter *waiter, void *queue)
 {
     if (queue)
-        coil_future_set_pointer(future_of(place), turn_of(place)->item);
+        coil_future_set_pointer(future_of(waiter),
+                                queue_waiter_of(waiter)->item);
     else
-        coil_future_set_error(future_of(place), COIL_EEND);
+        coil_future_set_error(future_of(waiter), COIL_EEND);
 }
 
-static void put(struct coil_waiter *place, void *queue)
+static void put_granted(struct coil_waiter *waiter, void *queue)
 {
     if (queue)
-        coil_future_set_int(future_of(place), 0);
+        coil_future_set_int(future_of(waiter), 0);
     else
-        coil_future_set_error(future_of(place), COIL_ECLOSED);
+        coil_future_set_error(future_of(waiter), COIL_ECLOSED);
 }
 
 static void get_start(struct coil_future *f)
 {
     struct op *op = op_of(f);
-    int err = coil_queue_waiter_get(&op->turn, op->turn.queue);
+    int err = coil_queue_waiter_get(&op->waiter, op->waiter.queue);
     if (err == 0)
-        coil_future_set_pointer(f, op->turn.item);
+        coil_future_set_pointer(f, op->waiter.item);
     else if (err == -EAGAIN)
-        coil_queue_waiter_enter(&op->turn, got); /* of a get: cannot fail */
+        coil_queue_waiter_enter(&op->waiter,
+                                get_granted); /* of a get: cannot fail */
     else
         coil_future_set_error(f, err);
 }
@@ -374,31 +379,31 @@ static void get_start(struct coil_future *f)
 static void put_start(struct coil_future *f)
 {
     struct op *op = op_of(f);
-    int err = coil_queue_waiter_put(&op->turn, op->turn.queue);
+    int err = coil_queue_waiter_put(&op->waiter, op->waiter.queue);
     if (err == 0) {
         coil_future_set_int(f, 0);
         return;
     }
     if (err == -EAGAIN)
-        err = coil_queue_waiter_enter(&op->turn, put);
+        err = coil_queue_waiter_enter(&op->waiter, put_granted);
     if (err < 0)
         coil_future_set_error(f, err);
 }
 
 static void op_cancel(struct coil_future *f)
 {
-    coil_queue_waiter_leave(&op_of(f)->turn);
+    coil_queue_waiter_leave(&op_of(f)->waiter);
     coil_future_set_error(f, -ECANCELED);
 }
 
 static void get_dispose(struct coil_future *f)
 {
-    coil_queue_waiter_put_back(&op_of(f)->turn);
+    coil_queue_waiter_put_back(&op_of(f)->waiter);
 }
 
 static void get_free(struct coil_future *f)
 {
-    coil_queue_waiter_taken(&op_of(f)->turn);
+    coil_queue_waiter_taken(&op_of(f)->waiter);
     coil_custom_free(f);
 }
 
@@ -422,8 +427,8 @@ static struct coil_future *op_new(const struct coil_future_class *cls,
     struct op *op = coil_custom_new(cls, sizeof *op);
     if (!op)
         return coil_future_from_nomem();
-    op->turn.queue = q;
-    op->turn.item = item;
+    op->waiter.queue = q;
+    op->waiter.item = item;
     return &op->custom.future;
 }
 
@@ -439,13 +444,13 @@ struct coil_future *coil_queue_get(struct coil_queue *q)
 
 int coil_queue_put_nowait(struct coil_queue *q, void *item)
 {
-    return give(q, item);
+    return give_item(q, item);
 }
 
 int coil_queue_get_nowait(struct coil_queue *q, void **item)
 {
     struct coili_queued it;
-    int err = take(q, &it);
+    int err = take_item(q, &it);
     if (err == 0)
         *item = it.item;
     return err;
@@ -497,12 +502,12 @@ bool coil_queue_full(const struct coil_queue *q)
 
 bool coil_queue_is_shutdown(const struct coil_queue *q)
 {
-    return q->closed;
+    return q->is_shutdown;
 }
 
 /* ---- join, close -------------------------------------------------------- */
 
-static void finished(struct coil_queue *q)
+static void finish_item(struct coil_queue *q)
 {
     if (--q->unfinished == 0)
         while (coil_waiters_wake(&q->joiners))
@@ -514,22 +519,22 @@ void coil_queue_task_done(struct coil_queue *q)
     coili_check(q->unfinished > 0,
                 "task_done of a queue is called more often than items were "
                 "put");
-    finished(q);
+    finish_item(q);
 }
 
-static bool all_done(void *queue)
+static bool all_finished(void *queue)
 {
     return ((struct coil_queue *)queue)->unfinished == 0;
 }
 
 struct coil_future *coil_queue_join(struct coil_queue *q)
 {
-    return coil_waiters_wait(&q->joiners, "queue join", all_done, q);
+    return coil_waiters_wait(&q->joiners, "queue join", all_finished, q);
 }
 
 void coil_queue_shutdown(struct coil_queue *q)
 {
-    q->closed = true;
+    q->is_shutdown = true;
     while (!coil_waiters_empty(&q->putters)) {
         q->reserved--;
         coil_waiters_wake(&q->putters);
@@ -543,7 +548,7 @@ void coil_queue_shutdown_now(struct coil_queue *q, coil_call_fn *free_item)
     coil_queue_shutdown(q);
     while (q->n > 0) {
         void *item = pop(q).item;
-        finished(q);
+        finish_item(q);
         if (free_item)
             free_item(item);
     }

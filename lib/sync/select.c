@@ -26,7 +26,7 @@ struct selection;
 struct slot {
     struct selection *selection;
     struct coil_future *future; /* counted */
-    struct coil_queue_waiter turn;
+    struct coil_queue_waiter waiter;
     struct coil_handle handle;
 };
 
@@ -55,56 +55,56 @@ static size_t random_below(size_t n)
 static void leave_all(struct selection *s)
 {
     for (size_t i = 0; i < s->n; i++) {
-        coil_queue_waiter_leave(&s->slots[i].turn);
+        coil_queue_waiter_leave(&s->slots[i].waiter);
         if (s->slots[i].future)
             coil_future_remove_done_callback(s->slots[i].future,
                                              &s->slots[i].handle);
     }
 }
 
-static void happened(struct slot *slot, int err)
+static void finish(struct slot *slot, int err)
 {
     struct selection *s = slot->selection;
     size_t i = (size_t)(slot - s->slots);
     leave_all(s);
     s->cases[i].err = err;
-    if (slot->turn.holds)
-        s->cases[i].item = slot->turn.item;
+    if (slot->waiter.holds)
+        s->cases[i].item = slot->waiter.item;
     coil_future_set_int(&s->custom.future, (int64_t)i);
 }
 
-static void granted(struct coil_waiter *place, void *queue)
+static void granted(struct coil_waiter *waiter, void *queue)
 {
-    struct slot *slot = COILI_CONTAINER(place, struct slot, turn.place);
+    struct slot *slot = COILI_CONTAINER(waiter, struct slot, waiter.base);
     if (queue)
-        happened(slot, 0);
+        finish(slot, 0);
     else
-        happened(slot, slot->turn.puts ? COIL_ECLOSED : COIL_EEND);
+        finish(slot, slot->waiter.puts ? COIL_ECLOSED : COIL_EEND);
 }
 
 static void future_done(void *arg)
 {
-    happened(arg, 0);
+    finish(arg, 0);
 }
 
 /* 0 or an error of a queue: it happened. -EAGAIN, -ENOMEM: it did not. */
-static int try_slot(struct slot *slot, const struct coil_case *it)
+static int try_case(struct slot *slot, const struct coil_case *it)
 {
     if (it->future)
         return coil_future_done(it->future) ? 0 : -EAGAIN;
     if (!it->queue)
         return -EAGAIN;
-    slot->turn.item = it->item;
-    return it->puts ? coil_queue_waiter_put(&slot->turn, it->queue)
-                    : coil_queue_waiter_get(&slot->turn, it->queue);
+    slot->waiter.item = it->item;
+    return it->puts ? coil_queue_waiter_put(&slot->waiter, it->queue)
+                    : coil_queue_waiter_get(&slot->waiter, it->queue);
 }
 
-static int wait_at(struct slot *slot, const struct coil_case *it)
+static int enter_case(struct slot *slot, const struct coil_case *it)
 {
     if (it->future)
         coil_future_add_done_callback(it->future, &slot->handle, future_done,
                                       slot);
-    return it->queue ? coil_queue_waiter_enter(&slot->turn, granted) : 0;
+    return it->queue ? coil_queue_waiter_enter(&slot->waiter, granted) : 0;
 }
 
 static void start(struct coil_future *f)
@@ -113,17 +113,17 @@ static void start(struct coil_future *f)
     size_t first = random_below(s->n);
     for (size_t k = 0; k < s->n; k++) {
         size_t i = (first + k) % s->n;
-        int err = try_slot(&s->slots[i], &s->cases[i]);
+        int err = try_case(&s->slots[i], &s->cases[i]);
         if (err == -EAGAIN)
             continue;
         if (err == -ENOMEM)
             coil_future_set_error(f, err);
         else
-            happened(&s->slots[i], err);
+            finish(&s->slots[i], err);
         return;
     }
     for (size_t i = 0; i < s->n; i++) {
-        int err = wait_at(&s->slots[i], &s->cases[i]);
+        int err = enter_case(&s->slots[i], &s->cases[i]);
         if (err < 0) {
             leave_all(s);
             coil_future_set_error(f, err);
@@ -143,14 +143,14 @@ static void dispose(struct coil_future *f)
 {
     struct selection *s = selection_of(f);
     for (size_t i = 0; i < s->n; i++)
-        coil_queue_waiter_put_back(&s->slots[i].turn);
+        coil_queue_waiter_put_back(&s->slots[i].waiter);
 }
 
 static void free_selection(struct coil_future *f)
 {
     struct selection *s = selection_of(f);
     for (size_t i = 0; i < s->n; i++) {
-        coil_queue_waiter_taken(&s->slots[i].turn);
+        coil_queue_waiter_taken(&s->slots[i].waiter);
         if (s->slots[i].future)
             coil_future_unref(s->slots[i].future);
     }
@@ -209,15 +209,15 @@ int coil_select_nowait(struct coil_case *cases, size_t n)
     for (size_t k = 0; k < n; k++) {
         size_t i = (first + k) % n;
         struct slot slot = { .selection = NULL };
-        int err = try_slot(&slot, &cases[i]);
+        int err = try_case(&slot, &cases[i]);
         if (err == -EAGAIN)
             continue;
         if (err == -ENOMEM)
             return err;
         cases[i].err = err;
-        if (slot.turn.holds)
-            cases[i].item = slot.turn.item;
-        coil_queue_waiter_taken(&slot.turn);
+        if (slot.waiter.holds)
+            cases[i].item = slot.waiter.item;
+        coil_queue_waiter_taken(&slot.waiter);
         return (int)i;
     }
     return -EAGAIN;

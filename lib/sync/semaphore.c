@@ -17,20 +17,20 @@
 
 void coil_semaphore_init(struct coil_semaphore *sem, size_t value)
 {
-    coil_waiters_init(&sem->line);
+    coil_waiters_init(&sem->waiters);
     sem->value = value;
-    sem->bound = SIZE_MAX;
+    sem->limit = SIZE_MAX;
 }
 
 void coil_semaphore_init_bounded(struct coil_semaphore *sem, size_t value)
 {
     coil_semaphore_init(sem, value);
-    sem->bound = value;
+    sem->limit = value;
 }
 
-static bool take(void *object)
+static bool try_acquire(void *arg)
 {
-    struct coil_semaphore *sem = object;
+    struct coil_semaphore *sem = arg;
     if (sem->value == 0)
         return false;
     sem->value--;
@@ -39,19 +39,19 @@ static bool take(void *object)
 
 struct coil_future *coil_semaphore_acquire(struct coil_semaphore *sem)
 {
-    return coil_waiters_wait(&sem->line, "semaphore", take, sem);
+    return coil_waiters_wait(&sem->waiters, "semaphore", try_acquire, sem);
 }
 
 int coil_semaphore_acquire_nowait(struct coil_semaphore *sem)
 {
-    return take(sem) ? 0 : -EAGAIN;
+    return try_acquire(sem) ? 0 : -EAGAIN;
 }
 
 void coil_semaphore_release(struct coil_semaphore *sem)
 {
-    if (coil_waiters_wake(&sem->line))
+    if (coil_waiters_wake(&sem->waiters))
         return;
-    coili_check(sem->value < sem->bound,
+    coili_check(sem->value < sem->limit,
                 "a bounded semaphore is released once too often");
     sem->value++;
 }
@@ -66,9 +66,9 @@ size_t coil_semaphore_value(const struct coil_semaphore *sem)
     return sem->value;
 }
 
-static void release(void *object)
+static void release(void *arg)
 {
-    coil_semaphore_release(object);
+    coil_semaphore_release(arg);
 }
 
 struct coil_future *coili_hold_semaphore(struct coil_coro *co,

@@ -37,35 +37,35 @@ struct entry {
 struct coili_pooled {
     struct coil_coro coro;
     struct coil_task_pool *pool;
-    struct coil_future *call, *turn; /* until they are awaited */
+    struct coil_future *call, *admission; /* until they are awaited */
     struct entry *entry;
     struct coil_task *self, *task;
     struct coili_pooled *next, **at; /* of the pool's members */
-    bool has_place;
+    bool has_slot;
 };
 
 void coil_task_pool_init(struct coil_task_pool *pool, size_t limit)
 {
     *pool = (struct coil_task_pool){ .limit = limit };
-    coil_waiters_init(&pool->line);
+    coil_waiters_init(&pool->waiters);
     coil_waiters_init(&pool->joiners);
 }
 
 /* ---- Places -------------------------------------------------------------- */
 
-static bool take_place(void *object)
+static bool take_slot(void *arg)
 {
-    struct coil_task_pool *pool = object;
+    struct coil_task_pool *pool = arg;
     if (pool->running >= pool->limit)
         return false;
     pool->running++;
     return true;
 }
 
-static void serve(struct coil_task_pool *pool)
+static void admit_waiters(struct coil_task_pool *pool)
 {
-    while (!coil_waiters_empty(&pool->line) && take_place(pool))
-        coil_waiters_wake(&pool->line);
+    while (!coil_waiters_empty(&pool->waiters) && take_slot(pool))
+        coil_waiters_wake(&pool->waiters);
 }
 
 static void join_members(struct coil_task_pool *pool, struct coili_pooled *my)
@@ -84,9 +84,9 @@ static void leave_members(struct coil_task_pool *pool, struct coili_pooled *my)
     *my->at = my->next;
     if (my->next)
         my->next->at = my->at;
-    if (my->has_place) {
+    if (my->has_slot) {
         pool->running--;
-        serve(pool);
+        admit_waiters(pool);
     } else {
         pool->waiting--;
     }
@@ -97,7 +97,7 @@ static void leave_members(struct coil_task_pool *pool, struct coili_pooled *my)
 
 /* ---- The task ------------------------------------------------------------ */
 
-static void tell(struct coili_pooled *my, int err)
+static void complete_entry(struct coili_pooled *my, int err)
 {
     struct entry *entry = my->entry;
     if (!entry)
@@ -110,7 +110,7 @@ static void tell(struct coili_pooled *my, int err)
         coil_future_set_int(&entry->custom.future, 0);
 }
 
-static struct coil_future *move(struct coil_future **from)
+static struct coil_future *move_future(struct coil_future **from)
 {
     struct coil_future *f = *from;
     *from = NULL;
@@ -126,27 +126,27 @@ static bool failed(struct coil_task *task)
 static void coili_pooled(struct coil_coro *co)
 {
     COIL_ASYNC(coili_pooled, my) {
-        if (!my->has_place) {
-            COIL_AWAIT(move(&my->turn));
-            my->has_place = true;
+        if (!my->has_slot) {
+            COIL_AWAIT(move_future(&my->admission));
+            my->has_slot = true;
             my->pool->waiting--;
         }
-        my->task = coil_spawn(move(&my->call));
+        my->task = coil_spawn(move_future(&my->call));
         if (!coil_task_frame(my->task)) {
-            tell(my, -ENOMEM);
+            complete_entry(my, -ENOMEM);
             COIL_FAIL(-ENOMEM); /* reported: it may have been told already */
         }
-        tell(my, 0);
+        complete_entry(my, 0);
         COIL_JOIN();
 
     COIL_FINALLY;
-        if (my->turn)
-            coil_discard(my->turn);
+        if (my->admission)
+            coil_discard(my->admission);
         if (my->call)
             coil_discard(my->call);
         if (my->task && failed(my->task))
             my->pool->failed++;
-        tell(my, -ECANCELED);
+        complete_entry(my, -ECANCELED);
         leave_members(my->pool, my);
     }
 }
@@ -159,14 +159,14 @@ static struct entry *entry_of(struct coil_future *f)
 }
 
 /* It is not to begin any more. */
-static void withdraw(struct entry *entry)
+static void withdraw_call(struct entry *entry)
 {
     struct coili_pooled *pooled = entry->pooled;
     if (!pooled)
         return;
     entry->pooled = NULL;
     pooled->entry = NULL;
-    if (!pooled->has_place)
+    if (!pooled->has_slot)
         coil_task_cancel(pooled->self);
 }
 
@@ -177,13 +177,13 @@ static void entry_start(struct coil_future *f)
 
 static void entry_cancel(struct coil_future *f)
 {
-    withdraw(entry_of(f));
+    withdraw_call(entry_of(f));
     coil_future_set_error(f, -ECANCELED);
 }
 
 static void entry_free(struct coil_future *f)
 {
-    withdraw(entry_of(f));
+    withdraw_call(entry_of(f));
     coil_custom_free(f);
 }
 
@@ -195,20 +195,20 @@ static const struct coil_future_class entry_class = {
 };
 
 /* The task, in line or in its place; NULL without memory. */
-static struct coili_pooled *enlist(struct coil_task_pool *pool,
-                                   struct coil_future *call)
+static struct coili_pooled *pooled_new(struct coil_task_pool *pool,
+                                       struct coil_future *call)
 {
-    struct coil_future *turn = coil_waiters_wait(&pool->line, "task pool",
-                                                 take_place, pool);
-    struct coil_future *f = COIL_CALL(coili_pooled, .pool = pool,
-                                      .call = call, .turn = turn);
+    struct coil_future *admission = coil_waiters_wait(
+        &pool->waiters, "task pool", take_slot, pool);
+    struct coil_future *f = COIL_CALL(coili_pooled, .pool = pool, .call = call,
+                                      .admission = admission);
     if (coil_future_done(f)) {
-        coil_discard(turn);
+        coil_discard(admission);
         coil_discard(call);
         return NULL;
     }
     struct coili_pooled *pooled = (struct coili_pooled *)(void *)f;
-    if (coil_future_done(turn)) {
+    if (coil_future_done(admission)) {
         coil_discard(f); /* which drops the call */
         return NULL;
     }
@@ -218,8 +218,8 @@ static struct coili_pooled *enlist(struct coil_task_pool *pool,
     pooled->self = task;
     coil_task_drop(&task); /* the task lives without: nobody asks for it */
     join_members(pool, pooled);
-    pooled->has_place = pool->waiting == 0 && take_place(pool);
-    pool->waiting += !pooled->has_place;
+    pooled->has_slot = pool->waiting == 0 && take_slot(pool);
+    pool->waiting += !pooled->has_slot;
     return pooled;
 }
 
@@ -233,10 +233,10 @@ struct coil_future *coil_task_pool_spawn(struct coil_task_pool *pool,
         coil_discard(call);
         return coil_future_from_nomem();
     }
-    struct coili_pooled *pooled = enlist(pool, call);
+    struct coili_pooled *pooled = pooled_new(pool, call);
     if (!pooled) {
         coil_future_set_error(&entry->custom.future, -ENOMEM);
-    } else if (pooled->has_place) {
+    } else if (pooled->has_slot) {
         coil_future_set_int(&entry->custom.future, 0);
     } else {
         entry->pooled = pooled;
@@ -250,18 +250,17 @@ struct coil_future *coil_task_pool_spawn(struct coil_task_pool *pool,
 void coil_task_pool_resize(struct coil_task_pool *pool, size_t limit)
 {
     pool->limit = limit;
-    serve(pool);
+    admit_waiters(pool);
 }
 
-static bool nobody_left(void *pool)
+static bool all_ended(void *pool)
 {
     return !((struct coil_task_pool *)pool)->members;
 }
 
 struct coil_future *coil_task_pool_join(struct coil_task_pool *pool)
 {
-    return coil_waiters_wait(&pool->joiners, "task pool join", nobody_left,
-                             pool);
+    return coil_waiters_wait(&pool->joiners, "task pool join", all_ended, pool);
 }
 
 void coil_task_pool_cancel_all(struct coil_task_pool *pool)

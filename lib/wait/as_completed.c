@@ -25,7 +25,7 @@
 struct coili_completion {
     struct coil_handle handle;
     struct coil_completions *c;
-    struct coili_completion *after;
+    struct coili_completion *next;
     struct coil_task *task;
     bool pending;
 };
@@ -35,7 +35,7 @@ struct coili_completion {
 struct next {
     struct coil_custom custom;
     struct coil_completions *c;
-    struct coil_waiter place;
+    struct coil_waiter waiter;
 };
 
 static struct next *next_of(struct coil_future *f)
@@ -54,7 +54,7 @@ static void serve(struct next *next)
     struct coil_future *f = &next->custom.future;
     struct coili_completion *it = c->first;
     if (it) {
-        c->first = it->after;
+        c->first = it->next;
         c->given++;
         coil_future_set_pointer(f, it->task);
     } else if (c->given < c->n) {
@@ -65,15 +65,15 @@ static void serve(struct next *next)
     }
 }
 
-static void granted(struct coil_waiter *place, void *value)
+static void granted(struct coil_waiter *waiter, void *value)
 {
     (void)value;
-    serve(COILI_CONTAINER(place, struct next, place));
+    serve(COILI_CONTAINER(waiter, struct next, waiter));
 }
 
-static void serve_line(struct coil_completions *c)
+static void serve_waiters(struct coil_completions *c)
 {
-    while (can_serve(c) && coil_waiters_wake(&c->line))
+    while (can_serve(c) && coil_waiters_wake(&c->waiters))
         continue;
 }
 
@@ -83,12 +83,12 @@ static void next_start(struct coil_future *f)
     if (can_serve(next->c))
         serve(next);
     else
-        coil_waiters_enter(&next->c->line, &next->place, granted);
+        coil_waiters_enter(&next->c->waiters, &next->waiter, granted);
 }
 
 static void next_cancel(struct coil_future *f)
 {
-    coil_waiters_leave(&next_of(f)->place);
+    coil_waiters_leave(&next_of(f)->waiter);
     coil_future_set_error(f, -ECANCELED);
 }
 
@@ -117,7 +117,7 @@ static void append(struct coili_completion *it)
 {
     struct coil_completions *c = it->c;
     if (c->first)
-        c->last->after = it;
+        c->last->next = it;
     else
         c->first = it;
     c->last = it;
@@ -128,7 +128,7 @@ static void task_done(void *arg)
     struct coili_completion *it = arg;
     it->pending = false;
     append(it);
-    serve_line(it->c);
+    serve_waiters(it->c);
 }
 
 static void unwatch(struct coil_completions *c)
@@ -147,7 +147,7 @@ static void timed_out(void *arg)
     struct coil_completions *c = arg;
     unwatch(c);
     c->late = true;
-    serve_line(c);
+    serve_waiters(c);
 }
 
 /* It may outlive its spawner. */
@@ -169,7 +169,7 @@ int coil_completions_init(struct coil_completions *c,
                           int64_t timeout_ns)
 {
     *c = (struct coil_completions){ .n = n };
-    coil_waiters_init(&c->line);
+    coil_waiters_init(&c->waiters);
     if (n < SIZE_MAX / sizeof *c->all)
         c->all = coil_alloc((n + 1) * sizeof *c->all);
     if (!c->all)
@@ -199,20 +199,20 @@ void coil_completions_fini(struct coil_completions *c)
     coil_free(c->all, (c->n + 1) * sizeof *c->all);
     c->all = c->first = NULL;
     c->given = c->n;
-    serve_line(c);
+    serve_waiters(c);
 }
 
 /* ---- As a loop -------------------------------------------------------- */
 
-struct each {
+struct completions_items {
     struct coil_coro coro;
     struct coil_completions *c;
     struct coil_task *task;
 };
 
-static void each(struct coil_coro *co)
+static void completions_items(struct coil_coro *co)
 {
-    COIL_ASYNC(each, my) {
+    COIL_ASYNC(completions_items, my) {
         for (;;) {
             COIL_AWAIT_TO(my->task, coil_completions_next(my->c));
             if (!my->task)
@@ -224,7 +224,7 @@ static void each(struct coil_coro *co)
 
 struct coil_future *coil_completions_items(struct coil_completions *c)
 {
-    return COIL_CALL(each, .c = c);
+    return COIL_CALL(completions_items, .c = c);
 }
 
 struct as_completed {

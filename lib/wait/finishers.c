@@ -8,14 +8,14 @@
  */
 #include "finishers.h"
 
-void coili_finishers_poke(struct coili_finishers *list)
+void coili_finishers_wake(struct coili_finishers *list)
 {
-    if (!list->next)
+    if (!list->wakeup)
         return;
-    struct coil_future *next = list->next;
-    list->next = NULL;
-    coil_future_set_int(next, 0);
-    coil_future_unref(next);
+    struct coil_future *wakeup = list->wakeup;
+    list->wakeup = NULL;
+    coil_future_set_int(wakeup, 0);
+    coil_future_unref(wakeup);
 }
 
 static void ended(void *arg)
@@ -24,13 +24,13 @@ static void ended(void *arg)
     struct coili_finishers *list = it->list;
     it->pending = false;
     it->ended = true;
-    it->after = NULL;
+    it->next = NULL;
     if (list->last)
-        list->last->after = it;
+        list->last->next = it;
     else
         list->first = it;
     list->last = it;
-    coili_finishers_poke(list);
+    coili_finishers_wake(list);
 }
 
 void coili_finisher_watch(struct coili_finisher *it,
@@ -62,23 +62,23 @@ void coili_finisher_unwatch(struct coili_finisher *it)
 struct coili_finisher *coili_finishers_pop(struct coili_finishers *list)
 {
     struct coili_finisher *it = list->first;
-    list->first = it->after;
+    list->first = it->next;
     if (!list->first)
         list->last = NULL;
     return it;
 }
 
-struct coil_future *coili_finishers_more(struct coili_finishers *list)
+struct coil_future *coili_finishers_wait(struct coili_finishers *list)
 {
-    struct coil_future *next = coil_future_new();
-    if (!coil_future_done(next))
-        list->next = coil_future_ref(next);
-    return next;
+    struct coil_future *wakeup = coil_future_new();
+    if (!coil_future_done(wakeup))
+        list->wakeup = coil_future_ref(wakeup);
+    return wakeup;
 }
 
-void coili_finishers_forget(struct coili_finishers *list)
+void coili_finishers_end_wait(struct coili_finishers *list)
 {
-    if (list->next)
-        coil_future_unref(list->next);
-    list->next = NULL;
+    if (list->wakeup)
+        coil_future_unref(list->wakeup);
+    list->wakeup = NULL;
 }

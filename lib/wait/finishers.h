@@ -14,13 +14,13 @@
 /* Tasks that have ended, in that order; and who waits for the next one. */
 struct coili_finishers {
     struct coili_finisher *first, *last;
-    struct coil_future *next;
+    struct coil_future *wakeup;
 };
 
 struct coili_finisher {
     struct coil_handle handle;
     struct coili_finishers *list;
-    struct coili_finisher *after;
+    struct coili_finisher *next;
     struct coil_task *task;
     bool pending, ended;
 };
@@ -37,12 +37,12 @@ void coili_finisher_unwatch(struct coili_finisher *it);
 struct coili_finisher *coili_finishers_pop(struct coili_finishers *list);
 
 /* Done when the list has grown. One at a time. */
-struct coil_future *coili_finishers_more(struct coili_finishers *list);
+struct coil_future *coili_finishers_wait(struct coili_finishers *list);
 
 /* Wake who waits for that: something else has changed. */
-void coili_finishers_poke(struct coili_finishers *list);
+void coili_finishers_wake(struct coili_finishers *list);
 
 /* Nobody waits for that any more. */
-void coili_finishers_forget(struct coili_finishers *list);
+void coili_finishers_end_wait(struct coili_finishers *list);
 
 #endif

@@ -7,7 +7,7 @@
  */
 #include <coil/link.h>
 
-static void call(void *arg)
+static void call_handler(void *arg)
 {
     struct coil_link *link = arg;
     struct coil_future *done = link->future;
@@ -21,7 +21,7 @@ static void call(void *arg)
 void coil_link_add(struct coil_link *link, struct coil_future *future,
                    coil_link_fn *ok, coil_link_fn *failed, void *arg)
 {
-    coil_future_add_done_callback(future, &link->handle, call, link);
+    coil_future_add_done_callback(future, &link->handle, call_handler, link);
     link->future = coil_future_ref(future);
     link->ok = ok;
     link->failed = failed;

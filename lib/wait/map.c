@@ -33,11 +33,11 @@ struct map {
     size_t limit;
     bool ordered, exhausted;
     int err;                  /* of the generator */
-    struct coil_future *room; /* for which the feeder waits */
+    struct coil_future *slot_freed; /* for which the feeder waits */
     struct coili_finisher *slots; /* of a ring, if ordered */
     struct coili_finisher *unused; /* if not */
     size_t busy, oldest;
-    struct coili_finisher *read; /* what the consumer has now */
+    struct coili_finisher *current; /* what the consumer has now */
     struct coili_finishers list;
 };
 
@@ -50,7 +50,7 @@ static struct coili_finisher *slots_new(struct map *my)
         return NULL;
     memset(slots, 0, my->limit * sizeof *slots);
     for (size_t i = my->limit; !my->ordered && i-- > 0;) {
-        slots[i].after = my->unused;
+        slots[i].next = my->unused;
         my->unused = &slots[i];
     }
     return slots;
@@ -59,10 +59,10 @@ static struct coili_finisher *slots_new(struct map *my)
 static struct coili_finisher *free_slot(struct map *my)
 {
     if (my->ordered) /* the one that is read is busy, and before the oldest */
-        return &my->slots[(my->oldest + my->busy - (my->read != NULL)) %
+        return &my->slots[(my->oldest + my->busy - (my->current != NULL)) %
                           my->limit];
     struct coili_finisher *it = my->unused;
-    my->unused = it->after;
+    my->unused = it->next;
     return it;
 }
 
@@ -84,21 +84,21 @@ static void fill_slots(struct map *my)
 }
 
 /* Done when a slot is free. */
-static struct coil_future *more_room(struct map *my)
+static struct coil_future *wait_for_slot(struct map *my)
 {
-    struct coil_future *room = coil_future_new();
-    if (!coil_future_done(room))
-        my->room = coil_future_ref(room);
-    return room;
+    struct coil_future *freed = coil_future_new();
+    if (!coil_future_done(freed))
+        my->slot_freed = coil_future_ref(freed);
+    return freed;
 }
 
-static void tell_room(struct map *my)
+static void wake_feeder(struct map *my)
 {
-    struct coil_future *room = my->room;
-    my->room = NULL;
-    if (room) {
-        coil_future_set_int(room, 0);
-        coil_future_unref(room);
+    struct coil_future *freed = my->slot_freed;
+    my->slot_freed = NULL;
+    if (freed) {
+        coil_future_set_int(freed, 0);
+        coil_future_unref(freed);
     }
 }
 
@@ -118,7 +118,7 @@ static void feed(struct coil_coro *co)
             my->map->err = -ENOMEM;
         while (my->map->err == 0) {
             if (my->map->busy == my->map->limit) {
-                COIL_TRY_AWAIT(my->map->err, more_room(my->map));
+                COIL_TRY_AWAIT(my->map->err, wait_for_slot(my->map));
                 continue;
             }
             if (my->map->generator) {
@@ -131,7 +131,7 @@ static void feed(struct coil_coro *co)
             begin_call(my->map, my->call);
         }
         my->map->exhausted = true;
-        coili_finishers_poke(&my->map->list);
+        coili_finishers_wake(&my->map->list);
         if (!coil_future_done(my->end))
             COIL_AWAIT(coil_future_ref(my->end));
 
@@ -141,13 +141,13 @@ static void feed(struct coil_coro *co)
     }
 }
 
-static bool readable(const struct map *my)
+static bool can_yield(const struct map *my)
 {
     return my->ordered ? my->slots[my->oldest].ended : my->list.first != NULL;
 }
 
 /* The next task to yield, and its slot's successor in the ring. */
-static struct coili_finisher *read_slot(struct map *my)
+static struct coili_finisher *take_ended(struct map *my)
 {
     if (!my->ordered)
         return coili_finishers_pop(&my->list);
@@ -157,7 +157,7 @@ static struct coili_finisher *read_slot(struct map *my)
 }
 
 /* The list only tells that something has ended; the ring tells what. */
-static void forget_order(struct map *my)
+static void clear_list(struct map *my)
 {
     if (my->ordered)
         my->list.first = my->list.last = NULL;
@@ -165,16 +165,16 @@ static void forget_order(struct map *my)
 
 static void release_slot(struct map *my)
 {
-    struct coil_task *task = my->read->task;
+    struct coil_task *task = my->current->task;
     coil_task_drop(&task);
-    coili_finisher_unwatch(my->read);
+    coili_finisher_unwatch(my->current);
     if (!my->ordered) {
-        my->read->after = my->unused;
-        my->unused = my->read;
+        my->current->next = my->unused;
+        my->unused = my->current;
     }
-    my->read = NULL;
+    my->current = NULL;
     my->busy--;
-    tell_room(my);
+    wake_feeder(my);
 }
 
 static void map(struct coil_coro *co)
@@ -195,13 +195,13 @@ static void map(struct coil_coro *co)
                 fill_slots(my);
             if (my->busy == 0 && my->exhausted)
                 break;
-            if (!readable(my)) {
-                forget_order(my);
-                COIL_AWAIT(coili_finishers_more(&my->list));
+            if (!can_yield(my)) {
+                clear_list(my);
+                COIL_AWAIT(coili_finishers_wait(&my->list));
                 continue;
             }
-            my->read = read_slot(my);
-            COIL_YIELD(my->read->task);
+            my->current = take_ended(my);
+            COIL_YIELD(my->current->task);
             release_slot(my);
         }
         if (my->err)
@@ -210,9 +210,9 @@ static void map(struct coil_coro *co)
     COIL_FINALLY;
         if (my->generator)
             coil_discard(my->generator);
-        if (my->room)
-            coil_future_unref(my->room);
-        coili_finishers_forget(&my->list);
+        if (my->slot_freed)
+            coil_future_unref(my->slot_freed);
+        coili_finishers_end_wait(&my->list);
         for (size_t i = 0; my->slots && i < my->limit; i++)
             coili_finisher_unwatch(&my->slots[i]);
         coil_free(my->slots, my->limit * sizeof *my->slots);

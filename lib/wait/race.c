@@ -28,7 +28,7 @@
 
 /* ---- Tasks ------------------------------------------------------------ */
 
-#define NOBODY SIZE_MAX
+#define NO_WINNER SIZE_MAX
 
 struct race;
 
@@ -42,8 +42,8 @@ struct race {
     struct coil_custom custom;
     size_t n, left, winner;
     bool cancelled;
-    bool asking, at_once;
-    struct coil_handle later; /* asks, if it may not at once */
+    bool cancelling, end_now;
+    struct coil_handle deferred_call; /* asks, if it may not at once */
     bool deferred;
     struct racer *racers; /* n of them */
 };
@@ -54,8 +54,8 @@ static struct race *race_of(struct coil_future *f)
 }
 
 /* Why nobody has won: the first error, but rather one that no cancel made. */
-static struct coil_future *why(struct coil_future *first,
-                               struct coil_future *failed)
+static struct coil_future *better_error(struct coil_future *first,
+                                        struct coil_future *failed)
 {
     return !first || (coil_future_cancelled(first) &&
                       !coil_future_cancelled(failed))
@@ -64,10 +64,10 @@ static struct coil_future *why(struct coil_future *first,
 }
 
 /* The last act: the future may be gone when it returns. */
-static void end(struct race *r)
+static void finish(struct race *r)
 {
     struct coil_future *f = &r->custom.future, *failed = NULL;
-    coil_handle_cancel(&r->later);
+    coil_handle_cancel(&r->deferred_call);
     for (size_t i = 0; i < r->n; i++) {
         struct racer *it = &r->racers[i];
         struct coil_future *task = coil_task_future(it->task);
@@ -75,9 +75,9 @@ static void end(struct race *r)
             coil_future_remove_done_callback(task, &it->handle);
         coil_task_quiet(it->task);
         if (coil_future_failed(task))
-            failed = why(failed, task);
+            failed = better_error(failed, task);
     }
-    if (r->winner != NOBODY)
+    if (r->winner != NO_WINNER)
         coil_future_set_int(f, (int64_t)r->winner);
     else if (r->cancelled)
         coil_future_set_error(f, -ECANCELED);
@@ -90,20 +90,20 @@ static void end(struct race *r)
  * Ask all to end. One of them may await the owner of this race: then a request
  * for that one comes back, and to wait for it would be to wait for ourselves.
  */
-static bool ask(struct race *r)
+static bool cancel_all(struct race *r)
 {
     bool any = false;
-    r->asking = true;
+    r->cancelling = true;
     for (size_t i = 0; i < r->n; i++)
         any |= coil_task_cancel(r->racers[i].task);
-    r->asking = false;
+    r->cancelling = false;
     return any;
 }
 
-static void ended(struct race *r, size_t i)
+static void note_end(struct race *r, size_t i)
 {
     r->left--;
-    if (r->winner == NOBODY &&
+    if (r->winner == NO_WINNER &&
         !coil_future_failed(coil_task_future(r->racers[i].task)))
         r->winner = i;
 }
@@ -112,13 +112,13 @@ static void racer_done(void *arg)
 {
     struct racer *it = arg;
     struct race *r = it->race;
-    bool won_before = r->winner != NOBODY;
+    bool won_before = r->winner != NO_WINNER;
     it->race = NULL;
-    ended(r, (size_t)(it - r->racers));
-    if (r->winner != NOBODY && !won_before && r->left > 0)
-        ask(r);
-    if (r->left == 0 || r->at_once)
-        end(r);
+    note_end(r, (size_t)(it - r->racers));
+    if (r->winner != NO_WINNER && !won_before && r->left > 0)
+        cancel_all(r);
+    if (r->left == 0 || r->end_now)
+        finish(r);
 }
 
 static void race_start(struct coil_future *f)
@@ -126,11 +126,11 @@ static void race_start(struct coil_future *f)
     struct race *r = race_of(f);
     for (size_t i = 0; i < r->n; i++)
         if (coil_task_done(r->racers[i].task))
-            ended(r, i);
-    if (r->winner != NOBODY && r->left > 0)
-        ask(r);
+            note_end(r, i);
+    if (r->winner != NO_WINNER && r->left > 0)
+        cancel_all(r);
     if (r->left == 0) {
-        end(r);
+        finish(r);
         return;
     }
     for (size_t i = 0; i < r->n; i++) {
@@ -150,23 +150,23 @@ static void cancel_racers(void *arg)
 {
     struct race *r = arg;
     r->deferred = false;
-    r->at_once |= r->cancelled;
+    r->end_now |= r->cancelled;
     depth++;
     /* None is left to ask: then it ends as if nothing had been asked. */
-    r->cancelled |= ask(r);
+    r->cancelled |= cancel_all(r);
     depth--;
-    if (r->at_once)
-        end(r);
+    if (r->end_now)
+        finish(r);
 }
 
 static void race_cancel(struct coil_future *f)
 {
     struct race *r = race_of(f);
-    if (r->asking || r->deferred) {
-        r->at_once = true;
+    if (r->cancelling || r->deferred) {
+        r->end_now = true;
     } else if (depth == COILI_DEPTH_MOST) {
         r->deferred = true;
-        coil_call_soon(&r->later, cancel_racers, r);
+        coil_call_soon(&r->deferred_call, cancel_racers, r);
     } else {
         cancel_racers(r);
     }
@@ -202,7 +202,7 @@ struct coil_future *coil_race(struct coil_task *const *tasks, size_t n)
     }
     memset(r->racers, 0, n * sizeof *r->racers);
     r->n = r->left = n;
-    r->winner = NOBODY;
+    r->winner = NO_WINNER;
     for (size_t i = 0; i < n; i++) { /* they may outlive their spawner */
         r->racers[i].task = tasks[i];
         coil_future_ref(coil_task_future(tasks[i]));
@@ -280,19 +280,19 @@ static struct attempt *find_winner(struct staggered_race *my)
 }
 
 /* Something has ended, or the next one is due (-ETIMEDOUT). */
-static struct coil_future *something(struct staggered_race *my)
+static struct coil_future *next_event(struct staggered_race *my)
 {
-    struct coil_future *more = coili_finishers_more(&my->list);
+    struct coil_future *more = coili_finishers_wait(&my->list);
     if (my->exhausted || my->due == COIL_NEVER)
         return more;
     return coil_wait_for(more, my->due - coil_now());
 }
 
-static struct coil_future *why_nobody(struct staggered_race *my)
+static struct coil_future *final_error(struct staggered_race *my)
 {
     struct coil_future *failed = NULL;
     for (struct attempt *it = my->first; it; it = it->next)
-        failed = why(failed, future_of(it));
+        failed = better_error(failed, future_of(it));
     return failed;
 }
 
@@ -300,7 +300,7 @@ static void write_log(struct staggered_race *my)
 {
     struct coil_race_log *log = my->log;
     log->begun = my->begun;
-    log->winner = my->winner ? my->winner->number : NOBODY;
+    log->winner = my->winner ? my->winner->number : NO_WINNER;
     for (struct attempt *it = my->first; log->errors && it; it = it->next)
         if (it->number < log->errors_n)
             log->errors[it->number] = coil_future_error(future_of(it));
@@ -334,18 +334,18 @@ static void staggered_race(struct coil_coro *co)
             }
             if (my->exhausted && my->running == 0)
                 break;
-            COIL_TRY_AWAIT(my->err, something(my));
-            coili_finishers_forget(&my->list);
+            COIL_TRY_AWAIT(my->err, next_event(my));
+            coili_finishers_end_wait(&my->list);
             if (my->err && my->err != -ETIMEDOUT)
                 COIL_FAIL(my->err);
         }
-        struct coil_future *failed = why_nobody(my);
+        struct coil_future *failed = final_error(my);
         if (!failed)
             COIL_FAIL(-EINVAL);
         COIL_FAIL_WITH(coil_future_error(failed), coil_future_detail(failed));
 
     COIL_FINALLY;
-        coili_finishers_forget(&my->list);
+        coili_finishers_end_wait(&my->list);
         if (my->log)
             write_log(my);
         free_attempts(my);

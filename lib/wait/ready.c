@@ -9,7 +9,7 @@
 
 #include <coil/coroutine.h>
 
-struct until_ready {
+struct wait_ready {
     struct coil_coro coro;
     struct coil_task *task;
     struct coil_future *ready;
@@ -19,14 +19,14 @@ struct until_ready {
 
 static void changed(void *arg)
 {
-    struct until_ready *my = arg;
+    struct wait_ready *my = arg;
     if (!coil_future_done(my->changed))
         coil_future_set_int(my->changed, 0);
 }
 
-static void until_ready(struct coil_coro *co)
+static void wait_ready(struct coil_coro *co)
 {
-    COIL_ASYNC(until_ready, my) {
+    COIL_ASYNC(wait_ready, my) {
         struct coil_future *task = coil_task_future(my->task);
         struct coil_future *ready = my->ready;
         if (!coil_future_done(ready) && !coil_future_done(task)) {
@@ -60,8 +60,7 @@ static void until_ready(struct coil_coro *co)
 struct coil_future *coil_wait_ready(struct coil_task *task,
                                     struct coil_future *ready)
 {
-    struct coil_future *f = COIL_CALL(until_ready, .task = task,
-                                      .ready = ready);
+    struct coil_future *f = COIL_CALL(wait_ready, .task = task, .ready = ready);
     if (coil_future_done(f)) /* no memory */
         coil_future_unref(ready);
     else

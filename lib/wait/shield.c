@@ -24,7 +24,7 @@ struct shield {
 };
 
 /* The loop's; ours is one reference. */
-static struct coil_task *begin(struct coil_future *future)
+static struct coil_task *spawn_detached(struct coil_future *future)
 {
     struct coil_task *task = coil_spawn(future);
     coil_future_ref(coil_task_future(task));
@@ -36,7 +36,7 @@ static void shield(struct coil_coro *co)
 {
     COIL_ASYNC(shield, my) {
         if (my->future) {
-            my->task = begin(my->future);
+            my->task = spawn_detached(my->future);
             my->future = NULL;
         }
         COIL_AWAIT(coil_wait(&my->task, 1, COIL_ALL_COMPLETED, COIL_NEVER));

@@ -27,18 +27,18 @@ struct upstream {
 };
 
 /* It may outlive its spawner. */
-static struct upstream borrow(struct coil_task *task)
+static struct upstream upstream_of_task(struct coil_task *task)
 {
     coil_future_ref(coil_task_future(task));
     return (struct upstream){ .task = task, .borrowed = true };
 }
 
-static struct upstream take(struct coil_future *future)
+static struct upstream upstream_of_future(struct coil_future *future)
 {
     return (struct upstream){ .future = future };
 }
 
-static void begin(struct upstream *up)
+static void upstream_begin(struct upstream *up)
 {
     if (!up->future)
         return;
@@ -46,7 +46,7 @@ static void begin(struct upstream *up)
     up->future = NULL;
 }
 
-static void let_go(struct upstream *up)
+static void upstream_fini(struct upstream *up)
 {
     if (up->borrowed)
         coil_future_unref(coil_task_future(up->task));
@@ -56,11 +56,11 @@ static void let_go(struct upstream *up)
 }
 
 /* A link for which there was no memory: what it was to follow is dropped. */
-static struct coil_future *unless_nomem(struct coil_future *link,
-                                        struct upstream up)
+static struct coil_future *fini_if_nomem(struct coil_future *link,
+                                         struct upstream up)
 {
     if (coil_future_done(link))
-        let_go(&up);
+        upstream_fini(&up);
     return link;
 }
 
@@ -88,7 +88,7 @@ static struct coil_future *handle(struct then *my)
 static void then(struct coil_coro *co)
 {
     COIL_ASYNC(then, my) {
-        begin(&my->up);
+        upstream_begin(&my->up);
         COIL_TRY_AWAIT(my->err, my->up.task);
         struct coil_future *next = handle(my);
         if (next)
@@ -96,28 +96,28 @@ static void then(struct coil_coro *co)
         COIL_RETURN_AWAIT(my->up.task);
 
     COIL_FINALLY;
-        let_go(&my->up);
+        upstream_fini(&my->up);
     }
 }
 
 static struct coil_future *link_new(struct upstream up, coil_then_fn *ok,
                                     coil_then_fn *failed, void *arg)
 {
-    return unless_nomem(COIL_CALL(then, .up = up, .ok = ok, .failed = failed,
-                                  .arg = arg), up);
+    return fini_if_nomem(
+        COIL_CALL(then, .up = up, .ok = ok, .failed = failed, .arg = arg), up);
 }
 
 struct coil_future *coil_then_task(struct coil_task *task, coil_then_fn *ok,
                                    coil_then_fn *failed, void *arg)
 {
-    return link_new(borrow(task), ok, failed, arg);
+    return link_new(upstream_of_task(task), ok, failed, arg);
 }
 
 struct coil_future *coil_then_future(struct coil_future *future,
                                      coil_then_fn *ok, coil_then_fn *failed,
                                      void *arg)
 {
-    return link_new(take(future), ok, failed, arg);
+    return link_new(upstream_of_future(future), ok, failed, arg);
 }
 
 /* ---- finally ---------------------------------------------------------- */
@@ -132,34 +132,34 @@ struct finally {
 static void finally(struct coil_coro *co)
 {
     COIL_ASYNC(finally, my) {
-        begin(&my->up);
+        upstream_begin(&my->up);
         COIL_RETURN_AWAIT(my->up.task);
 
     COIL_FINALLY;
         struct coil_future *cleanup = my->fn(my->arg);
         if (cleanup)
             COIL_AWAIT(cleanup);
-        let_go(&my->up);
+        upstream_fini(&my->up);
     }
 }
 
 static struct coil_future *finally_new(struct upstream up, coil_source_fn *fn,
                                        void *arg)
 {
-    return unless_nomem(COIL_CALL(finally, .up = up, .fn = fn, .arg = arg),
-                        up);
+    return fini_if_nomem(COIL_CALL(finally, .up = up, .fn = fn, .arg = arg),
+                         up);
 }
 
 struct coil_future *coil_finally_task(struct coil_task *task,
                                       coil_source_fn *fn, void *arg)
 {
-    return finally_new(borrow(task), fn, arg);
+    return finally_new(upstream_of_task(task), fn, arg);
 }
 
 struct coil_future *coil_finally_future(struct coil_future *future,
                                         coil_source_fn *fn, void *arg)
 {
-    return finally_new(take(future), fn, arg);
+    return finally_new(upstream_of_future(future), fn, arg);
 }
 
 /* ---- chain ------------------------------------------------------------ */
@@ -192,13 +192,13 @@ static void complete(struct chain *my)
 static void chain(struct coil_coro *co)
 {
     COIL_ASYNC(chain, my) {
-        begin(&my->up);
+        upstream_begin(&my->up);
         coil_future_add_done_callback(my->dst, &my->handle, dst_done, my);
         COIL_TRY_AWAIT(my->err, my->up.task);
 
     COIL_FINALLY;
         complete(my);
-        let_go(&my->up);
+        upstream_fini(&my->up);
     }
 }
 
@@ -208,17 +208,17 @@ static struct coil_future *chain_new(struct upstream up,
     struct coil_future *f = COIL_CALL(chain, .up = up, .dst = dst);
     if (!coil_future_done(f))
         coil_future_ref(dst);
-    return unless_nomem(f, up);
+    return fini_if_nomem(f, up);
 }
 
 struct coil_future *coil_chain_task(struct coil_task *task,
                                     struct coil_future *dst)
 {
-    return chain_new(borrow(task), dst);
+    return chain_new(upstream_of_task(task), dst);
 }
 
 struct coil_future *coil_chain_future(struct coil_future *future,
                                       struct coil_future *dst)
 {
-    return chain_new(take(future), dst);
+    return chain_new(upstream_of_future(future), dst);
 }

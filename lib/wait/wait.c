@@ -319,7 +319,7 @@ struct coil_future *coil_gather_tasks(struct coil_task *const *tasks, size_t n)
 }
 
 /* Make the future a child of the caller; keep a reference, but no handle. */
-static struct coil_future *spawned(struct coil_future *future)
+static struct coil_future *spawn_and_ref(struct coil_future *future)
 {
     struct coil_task *task = coil_spawn(future);
     struct coil_future *f = coil_future_ref(coil_task_future(task));
@@ -342,7 +342,7 @@ struct coil_future *coil_gather_futures(struct coil_future *const *futures,
         else if (!w)
             coil_discard(f);
         else if (!coil_future_done(f))
-            f = spawned(f);
+            f = spawn_and_ref(f);
         if (w)
             w->watched[i].future = f;
     }
@@ -375,7 +375,7 @@ static enum watch_kind kind_of_mode(enum coil_wait_mode mode)
     return kinds[mode];
 }
 
-static struct coil_future *within(struct watch *w, int64_t timeout_ns)
+static struct coil_future *with_timeout(struct watch *w, int64_t timeout_ns)
 {
     if (w)
         w->timeout_ns = timeout_ns;
@@ -388,7 +388,7 @@ struct coil_future *coil_wait_tasks(struct coil_task *const *tasks, size_t n,
 {
     if (n == 0)
         return coil_future_from_error(-EINVAL, 0);
-    return within(watch_tasks(kind_of_mode(mode), tasks, n), timeout_ns);
+    return with_timeout(watch_tasks(kind_of_mode(mode), tasks, n), timeout_ns);
 }
 
 struct coil_future *coil_wait_futures(struct coil_future *const *futures,
@@ -398,7 +398,8 @@ struct coil_future *coil_wait_futures(struct coil_future *const *futures,
     if (n == 0)
         return coil_future_from_error(-EINVAL, 0);
     check_all_started("coil_wait", futures, n);
-    return within(watch_futures(kind_of_mode(mode), futures, n), timeout_ns);
+    return with_timeout(watch_futures(kind_of_mode(mode), futures, n),
+                        timeout_ns);
 }
 
 /* ---- cancel_and_wait -------------------------------------------------- */

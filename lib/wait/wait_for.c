@@ -16,7 +16,7 @@ struct wait_for {
     struct coil_coro coro;
     struct coil_task *task;
     struct coil_future *future;
-    int64_t duration_ns;
+    int64_t timeout_ns;
     int err;
 };
 
@@ -25,16 +25,16 @@ static void wait_for(struct coil_coro *co)
     COIL_ASYNC(wait_for, my) {
         if (my->task && coil_task_done(my->task))
             COIL_RETURN_AWAIT(my->task);
-        if (my->task && my->duration_ns <= 0) {
+        if (my->task && my->timeout_ns <= 0) {
             coil_task_cancel_with(my->task, COIL_CANCEL_TIMEOUT);
             COIL_TRY_AWAIT(my->err, my->task);
             if (my->err == -ECANCELED)
                 COIL_FAIL(-ETIMEDOUT);
             COIL_RETURN_AWAIT(my->task);
         }
-        if (my->duration_ns <= 0 && !coil_future_done(my->future))
+        if (my->timeout_ns <= 0 && !coil_future_done(my->future))
             COIL_FAIL(-ETIMEDOUT);
-        COIL_WITHIN(my->duration_ns) {
+        COIL_WITHIN(my->timeout_ns) {
             if (my->task)
                 COIL_RETURN_AWAIT(my->task);
             struct coil_future *future = my->future;
@@ -51,20 +51,20 @@ static void wait_for(struct coil_coro *co)
 }
 
 struct coil_future *coil_wait_for_task(struct coil_task *task,
-                                       int64_t duration_ns)
+                                       int64_t timeout_ns)
 {
     struct coil_future *f = COIL_CALL(wait_for, .task = task,
-                                      .duration_ns = duration_ns);
+                                      .timeout_ns = timeout_ns);
     if (!coil_future_done(f)) /* it may outlive its spawner */
         coil_future_ref(coil_task_future(task));
     return f;
 }
 
 struct coil_future *coil_wait_for_future(struct coil_future *future,
-                                         int64_t duration_ns)
+                                         int64_t timeout_ns)
 {
     struct coil_future *f = COIL_CALL(wait_for, .future = future,
-                                      .duration_ns = duration_ns);
+                                      .timeout_ns = timeout_ns);
     if (coil_future_done(f)) /* no memory */
         coil_discard(future);
     return f;

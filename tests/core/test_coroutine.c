@@ -1430,7 +1430,7 @@ COROUTINE(cancel_and_await, enum await_what what; struct coil_future *plain;
         say("!");
 
     FINALLY;
-        CHECK(coil_waiters_empty(&my->event.line));
+        CHECK(coil_waiters_empty(&my->event.waiters));
         CHECK_INT(coil_semaphore_value(&my->sem), 1);
         CHECK_INT(coil_future_cancelled(my->plain), my->what == PLAIN);
         coil_future_unref(my->plain);

@@ -240,8 +240,8 @@ TEST(hold_survives_a_cancel_at_every_moment)
                 CHECK_INT(finals, TASKS);
                 CHECK(!coil_lock_locked(&lock));
                 CHECK_INT(coil_semaphore_value(&sem), 2);
-                CHECK(coil_waiters_empty(&sem.line));
-                CHECK(coil_waiters_empty(&lock.line));
+                CHECK(coil_waiters_empty(&sem.waiters));
+                CHECK(coil_waiters_empty(&lock.waiters));
             }
     stage_close();
 }

@@ -16,13 +16,13 @@
 #include <coil/waiters.h>
 
 struct gate {
-    struct coil_waiters line;
+    struct coil_waiters waiters;
     int free, tries;
 };
 
-static bool try_gate(void *object)
+static bool try_gate(void *arg)
 {
-    struct gate *gate = object;
+    struct gate *gate = arg;
     gate->tries++;
     if (gate->free == 0)
         return false;
@@ -32,19 +32,19 @@ static bool try_gate(void *object)
 
 static struct coil_future *pass_gate(struct gate *gate)
 {
-    return coil_waiters_wait(&gate->line, "gate", try_gate, gate);
+    return coil_waiters_wait(&gate->waiters, "gate", try_gate, gate);
 }
 
 static void gate_init(struct gate *gate, int n)
 {
     *gate = (struct gate){ .free = n };
-    coil_waiters_init(&gate->line);
+    coil_waiters_init(&gate->waiters);
 }
 
 /* What is handed to nobody is free. */
 static void open_gate(struct gate *gate)
 {
-    if (!coil_waiters_wake(&gate->line))
+    if (!coil_waiters_wake(&gate->waiters))
         gate->free++;
 }
 
@@ -75,15 +75,15 @@ TEST(waiters_go_in_the_order_in_which_they_came)
     stage_open();
     struct gate gate;
     gate_init(&gate, 0);
-    CHECK(coil_waiters_empty(&gate.line));
+    CHECK(coil_waiters_empty(&gate.waiters));
     for (int i = 1; i <= 5; i++)
         pass(&gate, i);
     stage_passes(1);
-    CHECK_INT(coil_waiters_count(&gate.line), 5);
+    CHECK_INT(coil_waiters_count(&gate.waiters), 5);
     for (int i = 0; i < 5; i++)
-        CHECK(coil_waiters_wake(&gate.line));
-    CHECK(!coil_waiters_wake(&gate.line));
-    CHECK(coil_waiters_empty(&gate.line));
+        CHECK(coil_waiters_wake(&gate.waiters));
+    CHECK(!coil_waiters_wake(&gate.waiters));
+    CHECK(coil_waiters_empty(&gate.waiters));
     stage_passes(1);
     CHECK_TRACE("1 2 3 4 5");
     stage_close();
@@ -101,7 +101,7 @@ TEST(waiters_do_not_suspend_when_it_is_free)
     stage_passes(1);
     CHECK_TRACE("1 2");
     CHECK_INT(gate.tries, 3);
-    CHECK_INT(coil_waiters_count(&gate.line), 1);
+    CHECK_INT(coil_waiters_count(&gate.waiters), 1);
     stage_close();
 }
 
@@ -128,12 +128,12 @@ TEST(waiters_stand_in_line_from_their_await_on)
     struct gate gate;
     gate_init(&gate, 0);
     struct coil_future *f = pass_gate(&gate);
-    CHECK(coil_waiters_empty(&gate.line));
+    CHECK(coil_waiters_empty(&gate.waiters));
     coil_future_cancel(f);
     CHECK(coil_future_cancelled(f));
     coil_future_unref(f);
     coil_discard(pass_gate(&gate));
-    CHECK(coil_waiters_empty(&gate.line));
+    CHECK(coil_waiters_empty(&gate.waiters));
     CHECK_INT(gate.tries, 0);
     stage_close();
 }
@@ -150,9 +150,9 @@ TEST(waiters_that_are_cancelled_leave_the_line)
     coil_task_cancel(t[0]); /* the first, one in between, the last */
     coil_task_cancel(t[2]);
     coil_task_cancel(t[4]);
-    CHECK_INT(coil_waiters_count(&gate.line), 2);
-    coil_waiters_wake(&gate.line);
-    coil_waiters_wake(&gate.line);
+    CHECK_INT(coil_waiters_count(&gate.waiters), 2);
+    coil_waiters_wake(&gate.waiters);
+    coil_waiters_wake(&gate.waiters);
     stage_passes(1);
     CHECK_TRACE("1 3");
     for (int i = 0; i < 5; i += 2)
@@ -170,7 +170,7 @@ TEST(waiters_that_were_let_go_are_not_lost_by_a_cancel)
     struct coil_task *t = coil_spawn(
         CALL(passes, .gate = &gate, .id = 1, .then = &then));
     stage_passes(1);
-    coil_waiters_wake(&gate.line);
+    coil_waiters_wake(&gate.waiters);
     coil_task_cancel(t);
     CHECK_INT(stage_run(t), -ECANCELED);
     CHECK_TRACE("1");
@@ -188,7 +188,7 @@ TEST(waiters_future_may_be_awaited_by_many)
     struct coil_task *a = coil_spawn(coil_future_ref(f));
     struct coil_task *b = coil_spawn(f);
     stage_passes(2);
-    CHECK_INT(coil_waiters_count(&gate.line), 1);
+    CHECK_INT(coil_waiters_count(&gate.waiters), 1);
     open_gate(&gate);
     CHECK_INT(stage_run(a), 0);
     CHECK_INT(stage_run(b), 0);
@@ -262,12 +262,12 @@ TEST(waiters_are_handed_a_value)
     stage_open();
     struct gate gate;
     gate_init(&gate, 0);
-    CHECK(!coil_waiters_wake_with(&gate.line, "nobody"));
+    CHECK(!coil_waiters_wake_with(&gate.waiters, "nobody"));
     coil_spawn(CALL(receives, .gate = &gate));
     coil_spawn(CALL(receives, .gate = &gate));
     stage_passes(1);
-    CHECK(coil_waiters_wake_with(&gate.line, "bread"));
-    CHECK(coil_waiters_wake_with(&gate.line, "salt"));
+    CHECK(coil_waiters_wake_with(&gate.waiters, "bread"));
+    CHECK(coil_waiters_wake_with(&gate.waiters, "salt"));
     stage_passes(1);
     CHECK_TRACE("bread salt");
     stage_close();
@@ -276,7 +276,7 @@ TEST(waiters_are_handed_a_value)
 /* One future in two lines at once: what select is made of. */
 struct either {
     struct coil_custom custom;
-    struct coil_waiter place[2];
+    struct coil_waiter waiter[2];
     struct gate *gate[2];
 };
 
@@ -288,22 +288,24 @@ static struct either *either_of(struct coil_future *f)
 static void either_leaves(struct either *e)
 {
     for (int i = 0; i < 2; i++)
-        coil_waiters_leave(&e->place[i]);
+        coil_waiters_leave(&e->waiter[i]);
 }
 
-static void left_granted(struct coil_waiter *place, void *value)
+static void left_granted(struct coil_waiter *waiter, void *value)
 {
-    struct either *e = (struct either *)(void *)
-        ((char *)place - offsetof(struct either, place[0]));
+    struct either *e = (struct either *)(void *)((char *)waiter -
+                                                 offsetof(struct either,
+                                                          waiter[0]));
     CHECK(value == NULL);
     either_leaves(e);
     coil_future_set_int(&e->custom.future, 0);
 }
 
-static void right_granted(struct coil_waiter *place, void *value)
+static void right_granted(struct coil_waiter *waiter, void *value)
 {
-    struct either *e = (struct either *)(void *)
-        ((char *)place - offsetof(struct either, place[1]));
+    struct either *e = (struct either *)(void *)((char *)waiter -
+                                                 offsetof(struct either,
+                                                          waiter[1]));
     CHECK(value == NULL);
     either_leaves(e);
     coil_future_set_int(&e->custom.future, 1);
@@ -312,8 +314,8 @@ static void right_granted(struct coil_waiter *place, void *value)
 static void either_start(struct coil_future *f)
 {
     struct either *e = either_of(f);
-    coil_waiters_enter(&e->gate[0]->line, &e->place[0], left_granted);
-    coil_waiters_enter(&e->gate[1]->line, &e->place[1], right_granted);
+    coil_waiters_enter(&e->gate[0]->waiters, &e->waiter[0], left_granted);
+    coil_waiters_enter(&e->gate[1]->waiters, &e->waiter[1], right_granted);
 }
 
 static void either_cancel(struct coil_future *f)
@@ -347,15 +349,15 @@ TEST(waiters_of_one_future_stand_in_several_lines)
         pass(&gate[0], 10);
         pass(&gate[1], 11);
         stage_passes(2);
-        CHECK_INT(coil_waiters_count(&gate[0].line), 2);
-        CHECK_INT(coil_waiters_count(&gate[1].line), 2);
-        CHECK(coil_waiters_wake(&gate[which].line));
-        CHECK_INT(coil_waiters_count(&gate[0].line), 1);
-        CHECK_INT(coil_waiters_count(&gate[1].line), 1);
+        CHECK_INT(coil_waiters_count(&gate[0].waiters), 2);
+        CHECK_INT(coil_waiters_count(&gate[1].waiters), 2);
+        CHECK(coil_waiters_wake(&gate[which].waiters));
+        CHECK_INT(coil_waiters_count(&gate[0].waiters), 1);
+        CHECK_INT(coil_waiters_count(&gate[1].waiters), 1);
         CHECK_INT(stage_run(both), 0);
         CHECK_INT(coil_future_int(coil_task_future(both)), which);
-        coil_waiters_wake(&gate[0].line);
-        coil_waiters_wake(&gate[1].line);
+        coil_waiters_wake(&gate[0].waiters);
+        coil_waiters_wake(&gate[1].waiters);
         stage_passes(1);
         CHECK_TRACE("10 11");
         stage_close();
@@ -370,25 +372,25 @@ TEST(waiters_of_one_future_leave_all_lines_when_cancelled)
     gate_init(&gate[1], 0);
     struct coil_task *t = coil_spawn(pass_either(&gate[0], &gate[1]));
     stage_passes(2);
-    CHECK(coil_waiters_first(&gate[0].line) != NULL);
+    CHECK(coil_waiters_first(&gate[0].waiters) != NULL);
     coil_task_cancel(t);
-    CHECK(coil_waiters_first(&gate[0].line) == NULL);
-    CHECK(coil_waiters_empty(&gate[1].line));
+    CHECK(coil_waiters_first(&gate[0].waiters) == NULL);
+    CHECK(coil_waiters_empty(&gate[1].waiters));
     CHECK_INT(stage_run(t), -ECANCELED);
     stage_close();
 }
 
 TEST(waiters_place_that_is_in_no_line_leaves_none)
 {
-    struct coil_waiters line;
-    struct coil_waiter place = { 0 };
-    coil_waiters_init(&line);
-    CHECK(!coil_waiters_leave(&place));
-    coil_waiters_enter(&line, &place, left_granted);
-    CHECK(coil_waiters_first(&line) == &place);
-    CHECK(coil_waiters_leave(&place));
-    CHECK(!coil_waiters_leave(&place));
-    CHECK(coil_waiters_empty(&line));
+    struct coil_waiters waiters;
+    struct coil_waiter waiter = { 0 };
+    coil_waiters_init(&waiters);
+    CHECK(!coil_waiters_leave(&waiter));
+    coil_waiters_enter(&waiters, &waiter, left_granted);
+    CHECK(coil_waiters_first(&waiters) == &waiter);
+    CHECK(coil_waiters_leave(&waiter));
+    CHECK(!coil_waiters_leave(&waiter));
+    CHECK(coil_waiters_empty(&waiters));
 }
 
 /* ---- All interleavings ------------------------------------------------- */
@@ -449,7 +451,7 @@ static void end(void)
     for (int i = 0; i < world.started; i++)
         passed += world.passed[i];
     CHECK_INT(passed + world.gate.free, world.opened);
-    CHECK(world.gate.free == 0 || coil_waiters_empty(&world.gate.line));
+    CHECK(world.gate.free == 0 || coil_waiters_empty(&world.gate.waiters));
     for (int i = 0; i < world.started; i++) {
         if (!coil_task_done(world.t[i]))
             for (int j = i + 1; j < world.started; j++)
@@ -457,7 +459,7 @@ static void end(void)
         coil_task_cancel(world.t[i]);
     }
     stage_passes(3);
-    CHECK(coil_waiters_empty(&world.gate.line));
+    CHECK(coil_waiters_empty(&world.gate.waiters));
     for (int i = 0; i < world.started; i++)
         coil_task_drop(&world.t[i]);
 }

@@ -337,7 +337,7 @@ static void end(void)
     CHECK_INT(world.indexes[0], world.indexes[1]);
     CHECK(coil_barrier_waiting(&world.barrier) < PARTIES);
     CHECK_INT(coil_barrier_waiting(&world.barrier),
-              coil_waiters_count(&world.barrier.line));
+              coil_waiters_count(&world.barrier.waiters));
     int left = 0;
     for (int i = 0; i < world.started; i++)
         left += !coil_task_done(world.t[i]);

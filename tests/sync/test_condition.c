@@ -50,7 +50,7 @@ TEST(condition_notifies_so_many_in_the_order_of_arrival)
         wait(&cond, i);
     stage_passes(5);
     CHECK(!coil_lock_locked(cond.lock));
-    CHECK_INT(coil_waiters_count(&cond.line), 5);
+    CHECK_INT(coil_waiters_count(&cond.waiters), 5);
     notify(&cond, 1);
     stage_passes(3);
     CHECK_TRACE("1");
@@ -123,7 +123,7 @@ TEST(condition_wait_cancelled_has_the_lock)
     CHECK_INT(stage_run(t), -ECANCELED);
     CHECK_TRACE("1!");
     CHECK(!coil_lock_locked(cond.lock));
-    CHECK(coil_waiters_empty(&cond.line));
+    CHECK(coil_waiters_empty(&cond.waiters));
     stage_close();
 }
 
@@ -165,7 +165,7 @@ TEST(condition_notification_of_a_cancelled_waiter_goes_to_another)
     coil_condition_notify(&cond, 1);
     coil_task_cancel(t[0]);
     coil_task_cancel(t[0]); /* passed on once */
-    CHECK_INT(coil_waiters_count(&cond.line), 1);
+    CHECK_INT(coil_waiters_count(&cond.waiters), 1);
     coil_lock_release(cond.lock);
     stage_passes(4);
     CHECK_TRACE("0! 1");
@@ -374,7 +374,7 @@ static void begin(void)
     for (int i = 0; i < WAITERS; i++)
         world.t[i] = coil_spawn(CALL(sleeper, .id = i));
     stage_passes(2);
-    CHECK_INT(coil_waiters_count(&world.cond.line), WAITERS);
+    CHECK_INT(coil_waiters_count(&world.cond.waiters), WAITERS);
 }
 
 enum { TAKE = 1, NOTIFY, RELEASE_IT, CANCEL };
@@ -391,7 +391,7 @@ static bool act(int action)
     case NOTIFY:
         if (world.inside != -1)
             return false;
-        world.notified += !coil_waiters_empty(&world.cond.line);
+        world.notified += !coil_waiters_empty(&world.cond.waiters);
         coil_condition_notify(&world.cond, 1);
         return true;
     case RELEASE_IT:
@@ -412,7 +412,7 @@ static void end(void)
     if (world.inside == -1)
         act(RELEASE_IT);
     stage_passes(8);
-    int waiting = (int)coil_waiters_count(&world.cond.line);
+    int waiting = (int)coil_waiters_count(&world.cond.waiters);
     CHECK_INT(world.delivered + world.cancelled + waiting, WAITERS);
     CHECK(world.delivered <= world.notified);
     CHECK(!waiting || world.delivered == world.notified);

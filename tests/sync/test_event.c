@@ -116,7 +116,7 @@ TEST(event_cancelled_waiter_leaves_the_others_alone)
         t[i] = wait(&event, i);
     stage_passes(1);
     coil_task_cancel(t[1]);
-    CHECK_INT(coil_waiters_count(&event.line), 2);
+    CHECK_INT(coil_waiters_count(&event.waiters), 2);
     coil_event_set(&event);
     stage_passes(2);
     CHECK_TRACE("0 2");
@@ -223,7 +223,7 @@ static void end(void)
         CHECK(coil_task_done(world.t[i]));
         coil_task_drop(&world.t[i]);
     }
-    CHECK(coil_waiters_empty(&world.event.line));
+    CHECK(coil_waiters_empty(&world.event.waiters));
 }
 
 TEST(event_is_missed_by_nobody_in_any_interleaving)

@@ -419,7 +419,7 @@ static void end(void)
 {
     struct coil_limiter_stats s = ask(&world.limiter);
     CHECK(s.available == 0 || s.waiting == 0);
-    CHECK_INT(s.waiting, coil_waiters_count(&world.limiter.line));
+    CHECK_INT(s.waiting, coil_waiters_count(&world.limiter.waiters));
     if (world.limit == 0)
         coil_limiter_resize(&world.limiter, 1);
     stage_passes(8);

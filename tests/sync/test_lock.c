@@ -184,7 +184,7 @@ static void end(void)
         CHECK(id[0] < id[2]);
     CHECK_INT(all.w.finals, all.started);
     CHECK(!coil_lock_locked(&all.w.lock));
-    CHECK(coil_waiters_empty(&all.w.lock.line));
+    CHECK(coil_waiters_empty(&all.w.lock.waiters));
     stage_trace[0] = '\0';
 }
 

@@ -377,7 +377,7 @@ static bool act(int action)
 static void end(void)
 {
     CHECK(coil_semaphore_value(&world.sem) == 0 ||
-          coil_waiters_empty(&world.sem.line));
+          coil_waiters_empty(&world.sem.waiters));
     if (!world.permits)
         act(RELEASE_ONE);
     stage_passes(10);
@@ -387,7 +387,7 @@ static void end(void)
     }
     CHECK_INT(world.finals, world.started);
     CHECK_INT(coil_semaphore_value(&world.sem), world.permits);
-    CHECK(coil_waiters_empty(&world.sem.line));
+    CHECK(coil_waiters_empty(&world.sem.waiters));
     CHECK(world.most <= world.permits);
     CHECK_INT(world.inside, 0);
 }

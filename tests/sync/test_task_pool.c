@@ -395,7 +395,7 @@ static void end(void)
     CHECK(world.pool.members == NULL);
     CHECK_INT(world.pool.running, 0);
     CHECK_INT(world.pool.waiting, 0);
-    CHECK(coil_waiters_empty(&world.pool.line));
+    CHECK(coil_waiters_empty(&world.pool.waiters));
     stage_trace[0] = '\0';
 }
 
