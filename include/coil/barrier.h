@@ -3,7 +3,14 @@
 #define COIL_BARRIER_H
 
 /*
- * barrier.h: so many wait for one another, again and again.
+ * barrier.h: a fixed number of tasks wait for one another, round after round.
+ *
+ *     coil_barrier_init(&barrier, 3);
+ *
+ *     for (my->step = 0; my->step < 10; my->step++) {     // in 3 tasks
+ *         compute(my);
+ *         AWAIT(coil_barrier_wait(my->barrier));  // until all 3 are here
+ *     }
  */
 
 #include <coil/api.h>
@@ -12,8 +19,8 @@
 COIL_BEGIN_DECLS
 
 /*
- * In your memory; begun by its _init, and there is nothing to free. The fields
- * are private.
+ * In your memory; coil_barrier_init() prepares it, and there is nothing to
+ * free. The fields are private.
  */
 struct coil_barrier {
     struct coil_waiters waiters;
@@ -21,42 +28,50 @@ struct coil_barrier {
     bool broken;
 };
 
-/* For rounds of `parties` tasks, at least one. */
+/*
+ * Make a barrier for rounds of `parties` tasks. Aborts if `parties` is 0.
+ *
+ * Source    asyncio.Barrier
+ */
 COIL_API void coil_barrier_init(struct coil_barrier *barrier, size_t parties);
 
 /*
- * Wait until as many have come as there are parties; then all go at once, and
- * who comes later is in the next round. Cancelled while it waits one counts as
- * never come.
+ * Wait until `parties` tasks wait. The last one wakes all of them; a task that
+ * arrives later belongs to the next round. A task that is cancelled while it
+ * waits does not count.
  *
- * Result    0 to parties - 1, another one for each of a round, in the order in
- *           which they came
- * Errors    COIL_EBROKEN it was reset or aborted; -ECANCELED, -ENOMEM
- * Lifetime  lends `barrier` until it is done
- * Source    asyncio Barrier.wait(); there who is late waits until all of the
- *           round before have left, and of a cancelled one the index may be
- *           given twice
+ * Result    0 to parties - 1, a different number for each task of a round, in
+ *           the order of arrival
+ * Errors    COIL_EBROKEN: the barrier was reset while the task waited, or is
+ *           aborted; -ECANCELED; -ENOMEM
+ * Lifetime  the caller lends `barrier` until the future is done
+ * Source    asyncio Barrier.wait(). There a late task waits until all tasks of
+ *           the round before have left, and the number of a cancelled task may
+ *           be given twice
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_barrier_wait(struct coil_barrier *barrier);
 
 /*
- * Those who wait fail with COIL_EBROKEN; then the barrier is as new.
+ * All waits fail with COIL_EBROKEN. Then the barrier is as new, also if it was
+ * aborted before.
  *
  * Source    asyncio Barrier.reset()
  */
 COIL_API void coil_barrier_reset(struct coil_barrier *barrier);
 
 /*
- * The same, and whoever comes fails too, until it is reset: for when one who is
- * needed will not come any more.
+ * All waits fail with COIL_EBROKEN, also later ones until the barrier is reset.
+ * Call this when one of the tasks will not arrive any more.
  *
  * Source    asyncio Barrier.abort()
  */
 COIL_API void coil_barrier_abort(struct coil_barrier *barrier);
+
+/* True if the barrier is aborted. Source: asyncio Barrier.broken */
 COIL_API bool coil_barrier_broken(const struct coil_barrier *barrier);
 
-/* How many wait. Source: asyncio Barrier.n_waiting */
+/* Number of tasks that wait. Source: asyncio Barrier.n_waiting */
 COIL_API size_t coil_barrier_waiting(const struct coil_barrier *barrier);
 
 COIL_END_DECLS

@@ -3,7 +3,8 @@
 #define COIL_CONDITION_H
 
 /*
- * condition.h: wait, under a lock, until something is so.
+ * condition.h: a condition variable: wait, under a lock, until a predicate is
+ * true.
  *
  *     WITH(my->cond) {
  *         AWAIT(coil_condition_wait_for(my->cond, has_room, my->buffer));
@@ -11,13 +12,13 @@
  *         coil_condition_notify(my->cond, 1);
  *     }
  *
- * A coroutine must not HOLD a condition until its end while a child of it waits
- * there: children end before holds are released, and the wait of a child that
- * is cancelled needs the lock. WITH releases it at the closing brace, before
- * that.
+ * A condition is for data that must stay consistent across awaits. If there is
+ * no await between the test and the use, an event or a queue is simpler.
  *
- * For what must stay whole across awaits and is waited for: without an await
- * between test and use an event, or a queue, is simpler.
+ * A coroutine must not HOLD a condition while a child of it waits there. HOLD
+ * releases the lock after the children have ended, but the wait of a cancelled
+ * child needs the lock to end: a deadlock. WITH releases the lock at its
+ * closing brace, before that.
  */
 
 #include <coil/api.h>
@@ -27,8 +28,8 @@
 COIL_BEGIN_DECLS
 
 /*
- * In your memory; begun by its _init, and there is nothing to free. The fields
- * but `lock` are private.
+ * In your memory; coil_condition_init() prepares it, and there is nothing to
+ * free. The fields other than `lock` are private.
  */
 struct coil_condition {
     struct coil_lock *lock;
@@ -37,38 +38,43 @@ struct coil_condition {
 };
 
 /*
- * A condition over `lock`, which several may share; NULL: over one of its own.
- * WITH(cond) and HOLD(cond) hold its lock.
+ * Make a condition with `lock`, which several conditions may share, or, if
+ * `lock` is NULL, with a lock of its own. WITH(cond) and HOLD(cond) hold the
+ * lock of the condition.
  *
- * Lifetime  lends `lock` as long as it is used
+ * Lifetime  the caller lends `lock` as long as the condition is used
  * Source    asyncio.Condition
  */
 COIL_API void coil_condition_init(struct coil_condition *cond,
                                   struct coil_lock *lock);
 
 /*
- * Let go of the lock, wait to be notified, have the lock again. Whatever the
- * result, you hold the lock: if you are cancelled you wait for it all the same,
- * and nothing cuts that short. A notification that came to one who was
- * cancelled before it had the lock goes to the next. Without the lock: aborts.
+ * Release the lock, wait for a notification, and acquire the lock again.
+ * Afterwards the caller holds the lock, whatever the result: a wait that is
+ * cancelled waits for the lock all the same, and no further cancellation cuts
+ * that short. If a waiter is notified, and cancelled before it has the lock,
+ * its notification goes to the next waiter. Aborts if the lock is not held.
  *
- * Result    0: notified, also if a cancellation came when the lock was there
- * Errors    -ECANCELED; -ENOMEM: it was not let go of
- * Lifetime  lends `cond` until it is done
+ * Result    0: notified, even if the task was cancelled after the wait had the
+ *           lock again
+ * Errors    -ECANCELED; -ENOMEM: the lock was not released meanwhile
+ * Lifetime  the caller lends `cond` until the future is done
  * Source    asyncio Condition.wait()
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_condition_wait(struct coil_condition *cond);
 
+/* True if what `arg` points to is in the state that the caller waits for. */
 typedef bool coil_predicate_fn(void *arg);
 
 /*
- * Wait until `predicate(arg)` is true. It is asked first, without waiting, and
- * always under the lock.
+ * Wait until `predicate(arg)` is true. It is called first without waiting, then
+ * after each notification, and always while the lock is held. Aborts if the
+ * lock is not held.
  *
  * Result    0
- * Errors    as coil_condition_wait(), the lock held with each
- * Lifetime  lends `cond` and `arg` until it is done
+ * Errors    -ECANCELED, -ENOMEM; the caller holds the lock with each
+ * Lifetime  the caller lends `cond` and `arg` until the future is done
  * Source    asyncio Condition.wait_for()
  */
 COIL_API COIL_NODISCARD struct coil_future *
@@ -76,8 +82,8 @@ coil_condition_wait_for(struct coil_condition *cond,
                         coil_predicate_fn *predicate, void *arg);
 
 /*
- * Let the first `n` go, or all: each as soon as it has the lock. Without the
- * lock: aborts.
+ * Wake the first `n` waiters, or all. Each goes on as soon as it has the lock.
+ * Aborts if the lock is not held.
  *
  * Source    asyncio Condition.notify(n), notify_all()
  */

@@ -3,8 +3,8 @@
 #define COIL_LIMITER_H
 
 /*
- * limiter.h: at most so many at once, each known by name, and the number may
- * change.
+ * limiter.h: limits how many tasks do a thing at the same time, knows which
+ * they are, and the limit can change.
  *
  *     coil_limiter_init(&limit, 40);
  *
@@ -12,9 +12,9 @@
  *         ...
  *     }
  *
- * A semaphore counts; a limiter knows who has what. So it notices a task that
- * borrows a second time, and would wait for itself, and one that returns what
- * it has not borrowed.
+ * A semaphore only counts permits. A limiter knows the borrower of each token,
+ * so it detects a task that acquires a second token, which could wait for
+ * itself, and a task that releases a token which it does not have.
  */
 
 #include <coil/api.h>
@@ -25,27 +25,30 @@ COIL_BEGIN_DECLS
 struct coili_borrower;
 
 /*
- * In your memory; begun by its _init; nothing to free once all tokens are back.
- * The fields are private.
+ * In your memory; coil_limiter_init() prepares it, and there is nothing to free
+ * once no borrower has a token or waits for one. The fields are private.
  */
 struct coil_limiter {
     struct coil_waiters waiters;
-    struct coili_borrower *table; /* who has a token or waits for one */
-    size_t capacity, n;
+    struct coili_borrower *table; /* which have a token or wait for one */
+    size_t capacity, n;           /* of the table */
     size_t limit, borrowed;
 };
 
-/* Source: trio.CapacityLimiter */
+/* Make a limiter with `limit` tokens. Source: trio.CapacityLimiter */
 COIL_API void coil_limiter_init(struct coil_limiter *limiter, size_t limit);
 
 /*
- * Borrow a token, waiting for it in the order of arrival: for the task that
- * runs now, or for whatever `borrower` points to. It has one already, or waits
- * for one: aborts.
+ * Acquire a token, for the running task or for the borrower that the pointer
+ * `borrower` stands for; borrowers wait in the order of arrival. Aborts if this
+ * borrower has a token already or waits for one; coil_limiter_acquire() also
+ * aborts if no task runs.
  *
- * Result    0: it is yours, also if a cancellation came with it
- * Errors    -ECANCELED, -ENOMEM: it is not
- * Lifetime  lends `limiter` until it is done
+ * Result    0: the borrower has a token, even if the task was cancelled after
+ *           the token was handed to it
+ * Errors    -ECANCELED, -ENOMEM: the borrower has no token
+ * Lifetime  the caller lends `limiter` until the future is done; coil compares
+ *           `borrower`, but never reads what it points to
  * Source    trio CapacityLimiter.acquire(), acquire_on_behalf_of()
  */
 COIL_API COIL_NODISCARD struct coil_future *
@@ -54,32 +57,42 @@ COIL_API COIL_NODISCARD struct coil_future *
 coil_limiter_acquire_for(struct coil_limiter *limiter, const void *borrower);
 
 /*
- * The same without waiting, and without overtaking those who wait.
+ * Acquire a token if one is free. While borrowers wait none is free, so this
+ * never overtakes them. Aborts as coil_limiter_acquire() does.
  *
- * Errors    -EAGAIN, -ENOMEM
+ * Result    0: the borrower has a token
+ * Errors    -EAGAIN: none is free; -ENOMEM
  */
 COIL_API int coil_limiter_acquire_nowait(struct coil_limiter *limiter);
 COIL_API int coil_limiter_acquire_for_nowait(struct coil_limiter *limiter,
                                              const void *borrower);
 
-/* Give the token back. One who has none: aborts. Allocates nothing. */
+/*
+ * Release the token of the running task or of `borrower`. Aborts if it has
+ * none. Allocates nothing.
+ *
+ * Source    trio CapacityLimiter.release(), release_on_behalf_of()
+ */
 COIL_API void coil_limiter_release(struct coil_limiter *limiter);
 COIL_API void coil_limiter_release_for(struct coil_limiter *limiter,
                                        const void *borrower);
 
 /*
- * From now on there are `limit` tokens. More: those who wait get them at once.
- * Fewer than are borrowed: nobody gets one until enough are back.
+ * Change the number of tokens to `limit`. Additional tokens go to waiters at
+ * once. If more than `limit` tokens are borrowed, the limiter lends none until
+ * enough are released.
  *
  * Source    trio CapacityLimiter.total_tokens
  */
 COIL_API void coil_limiter_resize(struct coil_limiter *limiter, size_t limit);
 
 struct coil_limiter_stats {
-    size_t limit, borrowed;
-    size_t available; /* to be had without waiting */
-    size_t waiting;
+    size_t limit, borrowed; /* tokens in all, and those that are borrowed */
+    size_t available;       /* tokens that can be acquired without waiting */
+    size_t waiting;         /* borrowers that wait */
 };
+
+/* Get the numbers of a limiter. Source: trio CapacityLimiter.statistics() */
 COIL_API void coil_limiter_get_stats(const struct coil_limiter *limiter,
                                      struct coil_limiter_stats *out);
 

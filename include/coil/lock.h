@@ -3,14 +3,15 @@
 #define COIL_LOCK_H
 
 /*
- * lock.h: one at a time, across awaits.
+ * lock.h: mutual exclusion across awaits.
  *
  *     WITH(&my->lock) {
  *         AWAIT(...);             // no other task is in such a block meanwhile
  *     }
  *
- * Between two awaits no other task runs; a lock is for what must stay whole
- * while its owner waits. HOLD(&lock) takes it until the coroutine ends.
+ * Between two awaits of a task no other task runs. So a lock is needed only for
+ * data that must stay consistent while its owner awaits. WITH holds the lock
+ * until the closing brace, HOLD(&my->lock) until the coroutine ends.
  */
 
 #include <coil/api.h>
@@ -19,41 +20,48 @@
 COIL_BEGIN_DECLS
 
 /*
- * In your memory; begun by its _init, and there is nothing to free. The fields
- * are private, but a place of yours (waiters.h) may stand in `line` while it is
- * locked: to be granted is to have the lock.
+ * In your memory; coil_lock_init() prepares it, and there is nothing to free.
+ * The fields are private, but a waiter of yours (waiters.h) may enter `waiters`
+ * while the lock is held: when it is granted, it holds the lock.
  */
 struct coil_lock {
     struct coil_waiters waiters;
     bool locked;
 };
 
-/* Free. Source: asyncio.Lock */
+/* Make a lock that is free. Source: asyncio.Lock */
 COIL_API void coil_lock_init(struct coil_lock *lock);
 
 /*
- * Wait until it is ours, in the order of arrival.
+ * Acquire the lock; tasks wait for it in the order of arrival.
  *
- * Result    0: it is yours, also if a cancellation came with it
- * Errors    -ECANCELED, -ENOMEM: it is not
- * Lifetime  lends `lock` until it is done
- * Source    asyncio Lock.acquire(); here release() hands it over, so nobody
- *           gets in between
+ * Result    0: the caller holds the lock, even if its task was cancelled
+ *           after the lock was handed to it
+ * Errors    -ECANCELED, -ENOMEM: the caller does not hold the lock
+ * Lifetime  the caller lends `lock` until the future is done
+ * Source    asyncio Lock.acquire(); here a release hands the lock to the first
+ *           waiter, so no other task can take it in between
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_lock_acquire(struct coil_lock *lock);
 
 /*
- * Take it if it is free.
+ * Acquire the lock if it is free.
  *
- * Errors    -EAGAIN
+ * Result    0: the caller holds the lock
+ * Errors    -EAGAIN: it is held
  */
 COIL_API int coil_lock_acquire_nowait(struct coil_lock *lock);
 
-/* Give it to the first who waits, or free it. One that is free aborts. */
+/*
+ * Hand the lock to the first waiter; without one the lock is free. Aborts if
+ * the lock is not held.
+ *
+ * Source    asyncio Lock.release()
+ */
 COIL_API void coil_lock_release(struct coil_lock *lock);
 
-/* True while somebody has it. Source: asyncio Lock.locked() */
+/* True while the lock is held. Source: asyncio Lock.locked() */
 COIL_API bool coil_lock_locked(const struct coil_lock *lock);
 
 COIL_END_DECLS

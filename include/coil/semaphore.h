@@ -3,7 +3,7 @@
 #define COIL_SEMAPHORE_H
 
 /*
- * semaphore.h: at most so many at once.
+ * semaphore.h: limits how many tasks do a thing at the same time.
  *
  *     struct coil_semaphore limit;
  *     coil_semaphore_init(&limit, 100);
@@ -19,8 +19,8 @@
 COIL_BEGIN_DECLS
 
 /*
- * In your memory; begun by its _init, and there is nothing to free. The fields
- * are private.
+ * In your memory; an _init function prepares it, and there is nothing to free.
+ * The fields are private.
  */
 struct coil_semaphore {
     struct coil_waiters waiters;
@@ -29,8 +29,8 @@ struct coil_semaphore {
 };
 
 /*
- * Begin with `value` permits. A bounded one never has more than that: to
- * release one too many aborts.
+ * Make a semaphore with `value` free permits. A bounded semaphore never has
+ * more of them: a release above `value` aborts.
  *
  * Source    asyncio.Semaphore, BoundedSemaphore
  */
@@ -39,35 +39,38 @@ COIL_API void coil_semaphore_init_bounded(struct coil_semaphore *sem,
                                           size_t value);
 
 /*
- * Wait for a permit, in the order of arrival. Mostly written WITH(sem) or
- * HOLD(sem), which also give it back.
+ * Acquire a permit; tasks wait for it in the order of arrival. WITH(sem) and
+ * HOLD(sem) do this, and release the permit, too.
  *
- * Result    0: a permit is yours, also if a cancellation came with it
- * Errors    -ECANCELED, -ENOMEM: you have none
- * Lifetime  lends `sem` until it is done
+ * Result    0: the caller has a permit, even if its task was cancelled after
+ *           the permit was handed to it
+ * Errors    -ECANCELED, -ENOMEM: the caller has no permit
+ * Lifetime  the caller lends `sem` until the future is done
  * Source    asyncio Semaphore.acquire()
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_semaphore_acquire(struct coil_semaphore *sem);
 
 /*
- * Take a permit without waiting, and without overtaking those who wait.
+ * Acquire a permit if one is free. While tasks wait none is free, so this never
+ * overtakes them.
  *
- * Errors    -EAGAIN
+ * Result    0: the caller has a permit
+ * Errors    -EAGAIN: none is free
  */
 COIL_API int coil_semaphore_acquire_nowait(struct coil_semaphore *sem);
 
-/* Give a permit back: to the first who waits, if anybody does. */
+/*
+ * Hand a permit to the first waiter; without one the permit is free.
+ *
+ * Source    asyncio Semaphore.release()
+ */
 COIL_API void coil_semaphore_release(struct coil_semaphore *sem);
 
-/*
- * True if acquire would wait now.
- *
- * Source    asyncio Semaphore.locked()
- */
+/* True if no permit is free. Source: asyncio Semaphore.locked() */
 COIL_API bool coil_semaphore_locked(const struct coil_semaphore *sem);
 
-/* Free permits. */
+/* Number of free permits. */
 COIL_API size_t coil_semaphore_value(const struct coil_semaphore *sem);
 
 COIL_END_DECLS
