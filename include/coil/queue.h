@@ -3,26 +3,28 @@
 #define COIL_QUEUE_H
 
 /*
- * queue.h: items from those who have them to those who want them.
+ * queue.h: bounded FIFO, LIFO and priority queues.
  *
  *     struct coil_queue jobs;
  *     coil_queue_init(&jobs, 100);
  *
  *     AWAIT(coil_queue_put(&my->jobs, job));              // waits while full
  *
- *     FOR_AWAIT(my->job, coil_queue_items(my->jobs)) {    // until it is closed
+ *     FOR_AWAIT(my->job, coil_queue_items(my->jobs)) {    // until shut down
  *         ...
  *         coil_queue_task_done(my->jobs);
  *     }
  *
- * An item is a pointer. An integer travels as one: (void *)(intptr_t)n there,
- * (intptr_t)item back.
+ * An item is a pointer. To put an integer cast it, (void *)(intptr_t)n, and
+ * cast the item that you get back, (intptr_t)item.
  *
- * No item is lost or doubled: a put that failed, or was cancelled, has put
- * nothing; a get that is cancelled has got nothing, or its await returns the
- * item and the cancellation strikes the next one; and an item that was got by a
- * future or a task which nobody asked for it goes back to its old place, also
- * with AWAIT in place of AWAIT_TO.
+ * No item is lost or delivered twice:
+ *   - a put that fails or is cancelled has not put its item;
+ *   - a get that is cancelled has taken no item; or its await returns the item,
+ *     and the cancellation strikes the next await;
+ *   - if no await takes the value of a future or task that has got an item, the
+ *     item goes back to its old position in the queue. An AWAIT, which ignores
+ *     the value, does not take it; AWAIT_TO does.
  */
 
 #include <coil/api.h>
@@ -35,12 +37,12 @@ typedef int coil_compare_fn(const void *a, const void *b);
 
 struct coili_queued;
 
-/* In your memory, until nobody uses it any more. The fields are private. */
+/* In your memory, as long as anything uses it. The fields are private. */
 struct coil_queue {
     struct coil_waiters getters, putters, joiners;
     struct coili_queued *ring;
     size_t capacity, head, n; /* of the ring */
-    size_t reserved;      /* places in it for what is under way */
+    size_t reserved;          /* slots of the ring for items in transit */
     size_t limit;
     size_t unfinished;
     uint64_t sequence;
@@ -49,18 +51,19 @@ struct coil_queue {
     bool is_shutdown;
 };
 
-/* As a limit: as many as there is memory for. */
+/* As `limit`: no limit other than memory. */
 #define COIL_UNBOUNDED SIZE_MAX
 
 /*
- * An empty queue of at most `limit` items. With limit 0 items go from hand to
- * hand: a put ends when a get has it.
+ * Make an empty queue of at most `limit` items. With limit 0 it is a
+ * rendezvous: a put waits until a get takes its item.
  *
- * coil_queue_init gives the oldest first, _lifo the newest; _priority the least
- * by `compare`, and of equal ones the oldest.
+ * coil_queue_init() makes a FIFO queue: a get returns the oldest item.
+ * coil_queue_init_lifo(): the newest. coil_queue_init_priority(): the least by
+ * `compare`, and of equal items the oldest.
  *
  * Source    asyncio.Queue, LifoQueue, PriorityQueue, where a limit of 0 means
- *           none; Go's make(chan, limit)
+ *           no limit; Go's make(chan, limit)
  */
 COIL_API void coil_queue_init(struct coil_queue *queue, size_t limit);
 COIL_API void coil_queue_init_lifo(struct coil_queue *queue, size_t limit);
@@ -68,105 +71,126 @@ COIL_API void coil_queue_init_priority(struct coil_queue *queue, size_t limit,
                                        coil_compare_fn *compare);
 
 /*
- * Free its storage. Items in it are forgotten: get them first, or see
- * coil_queue_shutdown_now(). Somebody waits: aborts.
+ * Free the storage of the queue, but not the items in it: get them before, or
+ * call coil_queue_shutdown_now(). Aborts if a task waits for the queue.
  */
 COIL_API void coil_queue_fini(struct coil_queue *queue);
 
 /*
- * Put an item, waiting while the queue is full, in the order of arrival.
+ * Put an item into the queue. While the queue is full this waits, in the order
+ * of arrival.
  *
- * Result    0: it is in, also if a cancellation came with it
- * Errors    COIL_ECLOSED, -ECANCELED, -ENOMEM: the item is still yours
- * Lifetime  lends `queue` until the future is gone
+ * Result    0: the item was put, even if the task was cancelled afterwards
+ * Errors    COIL_ECLOSED: the queue is shut down; -ECANCELED; -ENOMEM. With
+ *           each the item was not put and is still the caller's
+ * Lifetime  the caller lends `queue` until the future is freed
  * Source    asyncio Queue.put()
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_queue_put(struct coil_queue *queue, void *item);
 
 /*
- * Get an item, waiting until there is one, in the order of arrival.
+ * Get an item from the queue. While the queue is empty this waits, in the order
+ * of arrival.
  *
  * Result    the item, a pointer
- * Errors    COIL_EEND closed and empty; -ECANCELED, -ENOMEM
- * Lifetime  lends `queue` until the future is gone
+ * Errors    COIL_EEND: the queue is shut down and empty; -ECANCELED; -ENOMEM
+ * Lifetime  the caller lends `queue` until the future is freed
  * Source    asyncio Queue.get()
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_queue_get(struct coil_queue *queue);
 
 /*
- * The same without waiting.
+ * Put an item, if that is possible without waiting.
  *
- * Errors    -EAGAIN full, empty; COIL_ECLOSED or -ENOMEM, COIL_EEND
- * Source    asyncio Queue.put_nowait(), get_nowait()
+ * Result    0: the item was put
+ * Errors    -EAGAIN: the queue is full; COIL_ECLOSED: it is shut down; -ENOMEM
+ * Source    asyncio Queue.put_nowait()
  */
 COIL_API int coil_queue_put_nowait(struct coil_queue *queue, void *item);
+
+/*
+ * Get an item, if that is possible without waiting.
+ *
+ * Result    0: *item is the item
+ * Errors    -EAGAIN: the queue is empty; COIL_EEND: it is empty and shut down
+ * Source    asyncio Queue.get_nowait()
+ */
 COIL_API int coil_queue_get_nowait(struct coil_queue *queue, void **item);
 
 /*
- * The items until the queue is closed and empty: a source for FOR_AWAIT. Many
- * may draw from one queue. Cancelled while it waits it loses no item.
+ * The items, until the queue is shut down and empty: a source for FOR_AWAIT.
+ * Any number of loops may read one queue. If a loop is cancelled while it
+ * waits, no item is lost.
  *
  * Result    yields pointers
  * Errors    -ECANCELED, -ENOMEM
- * Lifetime  lends `queue` while the loop runs
+ * Lifetime  the caller lends `queue` until the FOR_AWAIT is over
  * Source    gevent's iteration over a Queue; Go's for range
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_queue_items(struct coil_queue *queue);
 
-/* Items in it; none there; no room for one without waiting. */
+/* Number of items. */
 COIL_API size_t coil_queue_count(const struct coil_queue *queue);
+
+/* True if empty. */
 COIL_API bool coil_queue_empty(const struct coil_queue *queue);
+
+/* True if full: `limit` items or more. Always true if the limit is 0. */
 COIL_API bool coil_queue_full(const struct coil_queue *queue);
 
 /*
- * An item that was got has been dealt with. More often than items were put:
- * aborts.
+ * Report that an item which was got has been processed. Aborts if it is called
+ * more often than items were put.
  *
  * Source    asyncio Queue.task_done()
  */
 COIL_API void coil_queue_task_done(struct coil_queue *queue);
 
 /*
- * Wait until all that was put has been dealt with.
+ * Wait until all items that were put have been processed, that is, until
+ * coil_queue_task_done() was called once for each.
  *
  * Result    0
  * Errors    -ECANCELED, -ENOMEM
- * Lifetime  lends `queue` until it is done
+ * Lifetime  the caller lends `queue` until the future is done
  * Source    asyncio Queue.join()
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_queue_join(struct coil_queue *queue);
 
 /*
- * No more items: a put fails from now on, one that waits too. What is in the
- * queue can still be got; then a get fails with COIL_EEND. Closing twice is
- * closing once. Allocates nothing.
+ * Accept no more items. From now on a put fails with COIL_ECLOSED, and so does
+ * a put that waits. The items in the queue can still be got; then a get fails
+ * with COIL_EEND. A second call changes nothing. Allocates nothing.
  *
  * Source    asyncio Queue.shutdown(); close() of a Go channel
  */
 COIL_API void coil_queue_shutdown(struct coil_queue *queue);
 
 /*
- * The same, and nobody gets what is in it: each item counts as dealt with and
- * goes to `free_item` (NULL: nowhere).
+ * Shut down the queue and empty it. Each item counts as processed and is given
+ * to `free_item`, unless that is NULL.
  *
  * Source    asyncio Queue.shutdown(immediate=True)
  */
 COIL_API void coil_queue_shutdown_now(struct coil_queue *queue,
                                       coil_call_fn *free_item);
+
+/* True if the queue is shut down. */
 COIL_API bool coil_queue_is_shutdown(const struct coil_queue *queue);
 
 /* ---- For your own primitives -------------------------------------------- */
 
 /*
- * A get or a put inside a future of yours, which may have many of them (select
- * has). Zero it, and set `item` to what is to be put.
+ * A get or a put inside a future of a class of yours, which may have many of
+ * them, as coil_select() has. Zero the struct; for a put set `item` to what is
+ * to be put.
  *
- * A `granted` function is called with NULL if the queue was closed, with
- * something else if the item is got, or put.
+ * A `granted` function (waiters.h) is called with NULL if the queue was shut
+ * down, and with another pointer if the item was got or put.
  */
 struct coil_queue_waiter {
     struct coil_waiter base;
@@ -177,12 +201,13 @@ struct coil_queue_waiter {
 };
 
 /*
- * Get or put now.
+ * Get into waiter->item, or put waiter->item, without waiting.
  *
- * Result    0: done, `item` is got or put
- * Errors    -EAGAIN: not now; else as the _nowait functions
- * Lifetime  lends `queue` and, of a get, `turn` until the item was taken or put
- *           back
+ * Result    0: the item was got or put
+ * Errors    -EAGAIN: the queue is empty or full; else as
+ *           coil_queue_get_nowait() and coil_queue_put_nowait()
+ * Lifetime  the caller lends `queue` and, for a get, `waiter` until the item is
+ *           taken or put back (see below)
  */
 COIL_API int coil_queue_waiter_get(struct coil_queue_waiter *waiter,
                                    struct coil_queue *queue);
@@ -190,21 +215,24 @@ COIL_API int coil_queue_waiter_put(struct coil_queue_waiter *waiter,
                                    struct coil_queue *queue);
 
 /*
- * Stand in line, after -EAGAIN and before anything else is done to the queue.
+ * Wait for the same get or put. Call this after -EAGAIN, before anything else
+ * is done to the queue.
  *
- * Errors    -ENOMEM, of a put
- * Lifetime  lends `turn` until it was granted or given up
+ * Result    0: `granted` will be called
+ * Errors    -ENOMEM, for a put only
+ * Lifetime  the caller lends `waiter` until `granted` was called or the waiter
+ *           has left
  */
 COIL_API int coil_queue_waiter_enter(struct coil_queue_waiter *waiter,
                                      coil_granted_fn *granted);
 
-/* Leave the line, if it stands in one. */
+/* Stop waiting. Does nothing if the waiter does not wait. */
 COIL_API void coil_queue_waiter_leave(struct coil_queue_waiter *waiter);
 
 /*
- * The end of a get that was granted: the item is somebody's, or nobody took it
- * and it goes back to its old place. Only the first call counts, and none if
- * there is no item.
+ * End a get that has got an item: the item was taken by its user, or it was not
+ * and goes back to its old position in the queue. Only the first call has an
+ * effect, and none has if there is no item.
  */
 COIL_API void coil_queue_waiter_taken(struct coil_queue_waiter *waiter);
 COIL_API void coil_queue_waiter_put_back(struct coil_queue_waiter *waiter);

@@ -3,7 +3,8 @@
 #define COIL_SELECT_H
 
 /*
- * select.h: whichever can be done first, and only that.
+ * select.h: wait for several queue operations and futures; perform the first
+ * that is possible, and only that one.
  *
  *     my->cases[0] = coil_case_get(my->jobs);
  *     my->cases[1] = coil_case_put(my->log, line);
@@ -12,9 +13,9 @@
  *     if (my->which == 0 && !my->cases[0].err)
  *         work(my->cases[0].item);
  *
- * Exactly one case happens. If several can, chance decides, so that none is
- * starved by another. For a time-out put it into coil_wait_for(), for a default
- * case use coil_select_nowait().
+ * Exactly one case is performed. If several are possible, one of them is chosen
+ * at random, so that no case starves. For a time-out pass the coil_select() to
+ * coil_wait_for(); for a default case call coil_select_nowait().
  */
 
 #include <coil/api.h>
@@ -23,19 +24,20 @@
 
 COIL_BEGIN_DECLS
 
-/* One case. All zero it is one that never happens. */
+/* One case. A case of zero bytes is never possible. */
 struct coil_case {
     struct coil_queue *queue;
     struct coil_future *future;
-    void *item; /* to be put; or, if this case has happened, what was got */
-    int err;    /* if it has happened: 0; COIL_EEND, COIL_ECLOSED */
+    void *item; /* what to put; after the select: what was got */
+    int err;    /* after the select: 0; COIL_EEND, COIL_ECLOSED */
     bool puts;
 };
 
 /*
- * An item can be got from a queue, or put into it. That it is closed (and, to
- * get, empty) is a case that happens too, with COIL_EEND or COIL_ECLOSED as its
- * `err`: take it out then, by making it zero.
+ * Get an item from `queue`, or put `item` into it. A queue that is shut down
+ * (and, for a get, empty) makes the case possible, too: its `err` is then
+ * COIL_EEND for a get, COIL_ECLOSED for a put. Zero the case before the next
+ * select, which would choose it again.
  */
 static inline struct coil_case coil_case_get(struct coil_queue *queue)
 {
@@ -51,11 +53,11 @@ static inline struct coil_case coil_case_put(struct coil_queue *queue,
 }
 
 /*
- * A future or a task is done, whatever it has ended with: its value and its
- * error stay in it. A plain future and a task are alike here. The future is
- * borrowed, so it must have begun (coil_future_started() tells): coil_select()
- * aborts for a call or an operation that has not, since nothing would begin it.
- * Make that a task first, with SPAWN or coil_spawn.
+ * Wait until `future` or `task` is done, with a value or an error. Both stay in
+ * it: `err` of the case is 0. The select does not take the future, so it must
+ * have begun (coil_future_started() tells), as a plain future and a task have.
+ * For a call or an operation that has not begun coil_select() aborts, since
+ * nothing would begin it: make it a task first, with SPAWN or coil_spawn().
  */
 static inline struct coil_case coil_case_future(struct coil_future *future)
 {
@@ -69,24 +71,27 @@ static inline struct coil_case coil_case_task(struct coil_task *task)
 }
 
 /*
- * Wait until one of the cases happens. Cancelled, none has; or its index is
- * returned and the cancellation strikes the next await. If nobody takes the
- * index, an item that was got goes back to its queue; one that was put is put.
+ * Wait until one of the cases is possible, and perform it. If the select is
+ * cancelled, no case was performed; or the await returns the index of the one
+ * that was, and the cancellation strikes the next await. If no await takes the
+ * index, an item that was got goes back to its queue; an item that was put
+ * stays there.
  *
  * Result    the index of the case
- * Errors    -EINVAL for n == 0, -ECANCELED, -ENOMEM
- * Lifetime  lends `cases`, and the queues in it, until the future is gone;
- *           borrows the futures: it holds references of its own until then
+ * Errors    -EINVAL: `n` is 0; -ECANCELED; -ENOMEM
+ * Lifetime  the caller lends `cases` and the queues in it until the future is
+ *           freed. coil shares the futures until then
  * Source    Go's select statement
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_select(struct coil_case *cases, size_t n);
 
 /*
- * One that can happen without waiting. A future that has not begun aborts.
+ * Perform one of the cases that are possible without waiting. Aborts for a
+ * future that has not begun.
  *
- * Result    its index
- * Errors    -EAGAIN, -ENOMEM
+ * Result    the index of the case
+ * Errors    -EAGAIN: no case is possible; -ENOMEM
  * Source    Go's select with a default case
  */
 COIL_API int coil_select_nowait(struct coil_case *cases, size_t n);
