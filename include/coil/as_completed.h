@@ -3,20 +3,19 @@
 #define COIL_AS_COMPLETED_H
 
 /*
- * as_completed.h: tasks as they end.
- *
- * Mostly as a loop:
+ * as_completed.h: tasks in the order in which they end.
  *
  *     FOR_AWAIT(my->done, coil_as_completed(my->tasks, my->n)) { ... }
  *
- * To leave such a loop and come back, to have several readers, or to await the
- * next one by other means, there is an object:
+ * A struct coil_completions does the same without a loop. Use it to leave the
+ * loop and come back, or to have several readers:
  *
  *     AWAIT_TO(my->done, coil_completions_next(&my->completions));
  *
- * Either gives the tasks themselves, so that one knows whose end it is. Their
- * errors stay with them, and nobody is cancelled: neither by a time-out nor by
- * whoever stops to read. A task that stands in the array twice comes twice.
+ * Both give the tasks themselves, so that you know which one has ended. The
+ * error of a task stays in the task. No task is cancelled, neither by a
+ * time-out nor because a reader stops. A task that is in the array twice is
+ * given twice.
  */
 
 #include <coil/api.h>
@@ -28,13 +27,14 @@
 COIL_BEGIN_DECLS
 
 /*
- * The tasks in the order in which they end: a source for FOR_AWAIT. Leaving the
- * loop early leaves the tasks running.
+ * The tasks in the order in which they end: a source for FOR_AWAIT. The tasks
+ * go on if the loop is left early.
  *
- * Units     the time-out in nanoseconds, from the first turn on; COIL_NEVER
+ * Units     timeout_ns is in nanoseconds, from the first iteration on;
+ *           COIL_NEVER: no time-out
  * Result    yields struct coil_task *, n times
- * Errors    -ETIMEDOUT, after those that have ended by then; -ENOMEM
- * Lifetime  lends the array while the loop runs
+ * Errors    -ETIMEDOUT, after all tasks that have ended in time; -ENOMEM
+ * Lifetime  the caller lends the array until the FOR_AWAIT is over
  * Source    asyncio.as_completed()
  */
 COIL_API COIL_NODISCARD struct coil_future *
@@ -55,43 +55,49 @@ struct coil_completions {
 };
 
 /*
- * Begin to note which of the tasks end.
+ * Begin to record the order in which the tasks end.
  *
- * Units     the time-out in nanoseconds, from now on; COIL_NEVER
+ * Units     timeout_ns is in nanoseconds, from this call on; COIL_NEVER: no
+ *           time-out
+ * Result    0
  * Errors    -ENOMEM: nothing was begun
- * Lifetime  lends `c` until coil_completions_fini(); copies the array
+ * Lifetime  copies the array. The caller lends `c`, and coil shares the tasks,
+ *           until coil_completions_fini()
  */
 COIL_API COIL_NODISCARD int
 coil_completions_init(struct coil_completions *c,
                       struct coil_task *const *tasks, size_t n,
                       int64_t timeout_ns);
 
-/* Let go of the tasks. Who still waits for the next one is given NULL. */
+/*
+ * Stop recording and release the tasks. A coil_completions_next() that still
+ * waits gives NULL.
+ */
 COIL_API void coil_completions_fini(struct coil_completions *c);
 
 /*
- * The next task to end. Any number of these may be awaited at once, by anyone:
- * first come, first served.
+ * The next task to end. Any number of these may be awaited at the same time, by
+ * any tasks; they are served in the order of arrival.
  *
- * Result    struct coil_task *; NULL after all n have been given
- * Errors    -ETIMEDOUT, once for each that had not ended in time; -ECANCELED,
- *           -ENOMEM
- * Lifetime  lends `c` until it is done
+ * Result    struct coil_task *; NULL after all n were given
+ * Errors    -ETIMEDOUT, once for each task that has not ended in time;
+ *           -ECANCELED; -ENOMEM
+ * Lifetime  the caller lends `c` until the future is done
  * Source    asyncio.as_completed(), the plain iterator
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_completions_next(struct coil_completions *c);
 
-/* How many are still to be given. */
+/* Number of tasks, or time-outs in place of them, that are still to come. */
 COIL_API size_t coil_completions_count(const struct coil_completions *c);
 
 /*
- * Those that are still to be given, as a source for FOR_AWAIT. It may be left
- * and begun again.
+ * The tasks that are still to come: a source for FOR_AWAIT. After the loop was
+ * left early another one may go on.
  *
  * Result    yields struct coil_task *
  * Errors    -ETIMEDOUT, -ENOMEM
- * Lifetime  lends `c` while the loop runs
+ * Lifetime  the caller lends `c` until the FOR_AWAIT is over
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_completions_items(struct coil_completions *c);

@@ -3,9 +3,15 @@
 #define COIL_MAP_H
 
 /*
- * map.h: many calls, at most so many at once.
+ * map.h: run many calls, at most `limit` at the same time, and read their
+ * results in a loop.
  *
- * Their results come in the order of the calls, or in that of their ends.
+ *     FOR_AWAIT(my->task, coil_map_unordered(100, next_url, my)) {
+ *         TRY_AWAIT_TO(my->err, my->size, my->task);
+ *         ...
+ *     }
+ *
+ * The loop gets the tasks in the order in which they began, or as they end.
  */
 
 #include <coil/api.h>
@@ -14,22 +20,20 @@
 
 COIL_BEGIN_DECLS
 
-/*
- * The next call of a bounded map, or NULL when there are no more.
- */
+/* Make the next call. Result: the call, as CALL() gives it; NULL: no more. */
 typedef struct coil_future *coil_source_fn(void *arg);
 
 /*
- * Run the calls that `source` makes, at most `limit` at once: a source for
- * FOR_AWAIT. coil_map yields the tasks in the order in which they began,
- * coil_map_unordered as they end. `source` is asked for the next call only
- * when there is room: a task that has ended, but was not read yet, counts.
+ * Run the calls that `source` makes, at most `limit` at the same time: a source
+ * for FOR_AWAIT. coil_map() yields the tasks in the order in which they began,
+ * coil_map_unordered() in the order in which they end. A task counts until the
+ * iteration that gets it is over: so a slow loop body slows down `source`,
+ * which is called only while fewer than `limit` tasks count.
  *
- *     FOR_AWAIT(my->task, coil_map_unordered(100, next_url, my)) { ... }
- *
- * Result    yields struct coil_task *, valid until the next turn of the loop
- * Errors    -EINVAL for limit 0
- * Lifetime  lends `arg` while the loop runs; leaving it cancels what runs
+ * Result    yields struct coil_task *, valid until the next iteration
+ * Errors    -EINVAL: `limit` is 0; -ENOMEM
+ * Lifetime  the caller lends `arg` until the FOR_AWAIT is over. If the loop is
+ *           left early, the tasks that still run are cancelled
  * Source    gevent Pool.imap, imap_unordered; eventlet GreenPile
  */
 COIL_API COIL_NODISCARD struct coil_future *
@@ -38,20 +42,21 @@ COIL_API COIL_NODISCARD struct coil_future *
 coil_map_unordered(size_t limit, coil_source_fn *source, void *arg);
 
 /*
- * The same for calls that a generator yields: a source that may await, a queue
- * or the lines of a file, say. It is asked for the next call while there is
- * room, and beside the tasks that run.
+ * The same for calls that a generator yields. So the source may await: a queue,
+ * say, or the lines of a file. The generator is asked for the next call while
+ * fewer than `limit` tasks count, and runs concurrently with the tasks.
  *
  *     FOR_AWAIT(my->call, ...)                // in urls()
  *         YIELD(CALL(fetch, .url = ...));
  *
  *     FOR_AWAIT(my->task, coil_map_over_unordered(CALL(urls), 100)) { ... }
  *
- * Result    yields struct coil_task *, valid until the next turn of the loop
- * Errors    -EINVAL for limit 0; that of the generator, when all the calls that
- *           it gave before were run and yielded
- * Lifetime  takes the generator and each struct coil_future * that it yields;
- *           leaving the loop closes the one and cancels the others
+ * Result    yields struct coil_task *, valid until the next iteration
+ * Errors    -EINVAL: `limit` is 0; -ENOMEM; the error of the generator, after
+ *           all calls that it yielded before were run and their tasks yielded
+ * Lifetime  takes the generator and each struct coil_future * that it yields.
+ *           If the loop is left early, the generator is closed and the tasks
+ *           that still run are cancelled
  * Source    gevent Pool.imap over a generator
  */
 COIL_API COIL_NODISCARD struct coil_future *

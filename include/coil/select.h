@@ -28,8 +28,8 @@ COIL_BEGIN_DECLS
 struct coil_case {
     struct coil_queue *queue;
     struct coil_future *future;
-    void *item; /* what to put; after the select: what was got */
-    int err;    /* after the select: 0; COIL_EEND, COIL_ECLOSED */
+    void *item; /* what to put; what was got, if this get was performed */
+    int err;    /* if this case was performed: 0; COIL_EEND, COIL_ECLOSED */
     bool puts;
 };
 

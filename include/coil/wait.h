@@ -3,29 +3,28 @@
 #define COIL_WAIT_H
 
 /*
- * wait.h: wait for a time, and for several tasks or futures.
+ * wait.h: wait for a duration, and for several tasks or futures.
  *
  *     coil_gather             all of them; fails with the first error
- *     coil_gather_settled     all of them, whatever they end with
+ *     coil_gather_settled     all of them, whether they succeed or fail
  *     coil_wait               all of them, or the first that ends, fails or
  *                             succeeds; never fails with their errors
- *     coil_cancel_and_wait    asks all of them to end, and waits for all
+ *     coil_cancel_and_wait    cancels all of them, and waits for all
  *
- * Each function has an array of tasks or an array of futures as argument. In C
- * one name is for both; C++ has the functions whose names end in _tasks and
- * _futures.
+ * Each takes an array of tasks or an array of futures. In C one name is for
+ * both; in C++ the names end in _tasks and _futures.
  *
  *     AWAIT(coil_gather(my->tasks, 3));       struct coil_task *tasks[3]
  *     AWAIT(coil_gather(my->answers, 3));     struct coil_future *answers[3]
  *
- * These functions borrow. While one of them waits it holds references of its
- * own, so a task may outlive its spawner and you may give your references back.
- * None of your references is taken: afterwards each result is still in its task
+ * These functions share the tasks and futures: while one of them waits it holds
+ * references of its own. So a task may outlive its spawner, and you may give
+ * your references back meanwhile. Afterwards each result is still in its task
  * or future, and your reference to a plain future is still yours to unref.
  *
- * Only a future that has begun is borrowed (coil_future_started() tells): a
+ * Only a future that has begun can be shared (coil_future_started() tells): a
  * plain future of coil_future_new(), a task. A future that CALL() or
- * coil_recv() gives has not begun, and waiting would not begin it:
+ * coil_recv() gives has not begun, and no wait for it would begin it:
  *   - coil_gather takes such an element of an array of futures. The element
  *     becomes a task, a child of the running coroutine. One array may mix both
  *     kinds.
@@ -41,9 +40,9 @@
 COIL_BEGIN_DECLS
 
 /*
- * Sleep.
+ * Wait for a duration.
  *
- * Units     nanoseconds; 0 or less is exactly one pass of the loop
+ * Units     nanoseconds; 0 or less: exactly one pass of the loop
  * Result    0
  * Errors    -ECANCELED, -ENOMEM
  * Source    asyncio.sleep()
@@ -59,10 +58,10 @@ COIL_API COIL_NODISCARD struct coil_future *coil_sleep(int64_t duration_ns);
 #endif
 
 /*
- * Wait until all have succeeded, or one has failed. In that case the others go
+ * Wait until all have succeeded, or one has failed. If one fails, the others go
  * on, and their errors are not reported. Cancelling the wait cancels all of
- * them: a plain future ends with -ECANCELED at once, a task when it has cleaned
- * up.
+ * them and ends the wait: a plain future ends with -ECANCELED at once, a task
+ * when it has cleaned up.
  *
  *     coil_gather(tasks, n)             an array of struct coil_task *
  *     coil_gather(futures, n)           an array of struct coil_future *
@@ -70,9 +69,11 @@ COIL_API COIL_NODISCARD struct coil_future *coil_sleep(int64_t duration_ns);
  * Result    n; read each result from its task or future. The result of an
  *           element that was taken is not kept: spawn the element and gather
  *           the task, or CALL_IN and read your own frame
- * Errors    of the first that failed; -ECANCELED if it was cancelled; -ENOMEM
- * Lifetime  copies the array. Borrows tasks and futures that have begun; takes
- *           the other futures, also on error, and if a call has failed at once
+ * Errors    of the first that failed; -ECANCELED: the wait was cancelled;
+ *           -ENOMEM
+ * Lifetime  copies the array. Shares tasks and futures that have begun until
+ *           the wait is over; takes the other futures, also on error, and also
+ *           those whose call has failed at once
  * Source    asyncio.gather()
  */
 #ifndef __cplusplus
@@ -85,13 +86,13 @@ COIL_API COIL_NODISCARD struct coil_future *
 coil_gather_futures(struct coil_future *const *futures, size_t n);
 
 /*
- * The same, but it waits for all, whatever they end with. A future that has not
- * begun aborts.
+ * Wait until all have ended, whether they succeed or fail. Cancelling the wait
+ * cancels all of them, and goes on to wait until they have ended; cancelling it
+ * a second time ends it at once. A future that has not begun aborts.
  *
  * Result    how many failed; their errors count as fetched
- * Errors    -ECANCELED if the wait was cancelled, after all have ended; at once
- *           if the wait is cancelled a second time; -ENOMEM
- * Lifetime  copies the array; borrows what is in it
+ * Errors    -ECANCELED: the wait was cancelled; -ENOMEM
+ * Lifetime  copies the array; shares what is in it until the wait is over
  * Source    asyncio.gather(return_exceptions=True)
  */
 #ifndef __cplusplus
@@ -103,10 +104,11 @@ coil_gather_settled_tasks(struct coil_task *const *tasks, size_t n);
 COIL_API COIL_NODISCARD struct coil_future *
 coil_gather_settled_futures(struct coil_future *const *futures, size_t n);
 
+/* When coil_wait() ends; at the latest when all tasks or futures are done. */
 enum coil_wait_mode {
     COIL_ALL_COMPLETED,
     COIL_FIRST_COMPLETED,
-    COIL_FIRST_EXCEPTION, /* -ECANCELED does not count */
+    COIL_FIRST_EXCEPTION, /* the first error other than -ECANCELED */
     COIL_FIRST_SUCCESS
 };
 
@@ -116,10 +118,10 @@ enum coil_wait_mode {
  * coil_future_peek() afterwards: an error that is never fetched is reported. A
  * future that has not begun aborts.
  *
- * Units     the time-out in nanoseconds; COIL_NEVER
- * Result    how many are done; fewer than asked for after the time-out
- * Errors    -EINVAL for n == 0; -ECANCELED; -ENOMEM
- * Lifetime  copies the array; borrows what is in it
+ * Units     timeout_ns is in nanoseconds; COIL_NEVER: no time-out
+ * Result    how many are done; after the time-out fewer than `mode` asks for
+ * Errors    -EINVAL: `n` is 0; -ECANCELED; -ENOMEM
+ * Lifetime  copies the array; shares what is in it until the wait is over
  * Source    asyncio.wait(); gevent.joinall(timeout); Twisted DeferredList with
  *           fireOnOneCallback (FIRST_SUCCESS), fireOnOneErrback
  */
@@ -136,13 +138,13 @@ coil_wait_futures(struct coil_future *const *futures, size_t n,
                   enum coil_wait_mode mode, int64_t timeout_ns);
 
 /*
- * Ask all to end, at once, and wait until they have ended. Each error stays in
- * its task or future; one that succeeded all the same keeps its value.
+ * Cancel all, within this call, and wait until they have ended. Each error
+ * stays in its task or future; one that succeeds all the same keeps its value.
  * Cancelling the wait only ends the wait. A future that has not begun aborts.
  *
  * Result    n
- * Errors    -ENOMEM: all were asked, but the call did not wait; -ECANCELED
- * Lifetime  copies the array; borrows what is in it
+ * Errors    -ENOMEM: all were cancelled, but there is no wait; -ECANCELED
+ * Lifetime  copies the array; shares what is in it until the wait is over
  * Source    gevent.killall(); the cancel-and-gather of asyncio.run()
  */
 #ifndef __cplusplus
