@@ -3,10 +3,13 @@
 #define COIL_LINK_H
 
 /*
- * link.h: a call when a future is done, one for a value and one for an error.
+ * link.h: callbacks for the end of a future, one for a value and one for an
+ * error.
  *
- * A plain call of the loop's, without a coroutine: what is to wait for anything
- * is better off with then.h.
+ *     coil_link_add(&c->link, coil_task_future(task), succeeded, failed, c);
+ *
+ * The loop calls them without a coroutine, so they cannot await. To go on with
+ * something that awaits use then.h.
  */
 
 #include <coil/api.h>
@@ -14,6 +17,7 @@
 
 COIL_BEGIN_DECLS
 
+/* A callback of a link. `done` is the future, which has ended. */
 typedef void coil_link_fn(struct coil_future *done, void *arg);
 
 /* In your memory; zero it before its first use. The fields are private. */
@@ -25,21 +29,25 @@ struct coil_link {
 };
 
 /*
- * Have ok(done, arg) or failed(done, arg) called by the loop once the future is
- * done; at once (that is, soon) if it is done already. Either may be NULL.
- * Calls are made in the order of registration. Of a task: its
- * coil_task_future().
+ * Have the loop call `ok(done, arg)` when the future has a value, or
+ * `failed(done, arg)` when it has failed; in the next pass if it is done
+ * already. Either may be NULL: then it is not called. The callbacks of a future
+ * are called in the order of registration. For a task pass its
+ * coil_task_future(). Aborts if `link` is in use.
  *
- * Lifetime  lends `link` until it was called or undone; shares `future`
+ * Lifetime  the caller lends `link` until its callback is called or the link is
+ *           removed; in the callback it may be used again. coil shares `future`
+ *           until then
  * Source    gevent Greenlet.link(), link_value(), link_exception()
  */
 COIL_API void coil_link_add(struct coil_link *link, struct coil_future *future,
                             coil_link_fn *ok, coil_link_fn *failed, void *arg);
 
 /*
- * Withdraw it.
+ * Remove a link whose callback has not been called yet.
  *
- * Result    false if the call was made already, or the link never was
+ * Result    false if there is nothing to remove: the callback was called
+ *           already, or the link was not added
  * Source    gevent Greenlet.unlink()
  */
 COIL_API bool coil_link_remove(struct coil_link *link);

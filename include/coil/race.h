@@ -3,10 +3,13 @@
 #define COIL_RACE_H
 
 /*
- * race.h: several ways to one end; the first that succeeds is taken.
+ * race.h: the first task or call that succeeds wins; the others are cancelled.
  *
- * Who only wants to know which one was first, and leaves the others running,
- * has coil_wait(..., COIL_FIRST_SUCCESS or COIL_FIRST_COMPLETED, ...).
+ *     AWAIT_TO(my->which, coil_race(my->tasks, 3));
+ *     AWAIT_TO(my->fd, coil_staggered_race(COIL_MS(250), NULL, next_addr, my));
+ *
+ * To learn which one is first without cancelling the others, use coil_wait()
+ * with COIL_FIRST_SUCCESS or COIL_FIRST_COMPLETED.
  */
 
 #include <coil/api.h>
@@ -18,42 +21,50 @@
 COIL_BEGIN_DECLS
 
 /*
- * Wait until one of the tasks has ended well; then cancel the others, and wait
- * until they have ended. For calls there is coil_staggered_race().
+ * Wait until one of the tasks has succeeded, cancel the others, and wait until
+ * they have ended. Cancelling the race cancels all tasks and goes on to wait
+ * until they have ended; cancelling it a second time ends it at once. A task
+ * that succeeds although the race was cancelled wins. For calls in place of
+ * tasks use coil_staggered_race().
  *
- * Result    the index of the winner, which has the value; of those done
- *           already the first in the array. One that succeeds although the
- *           race was cancelled has won
- * Errors    all have failed: that of the first in the array that was not
- *           cancelled; each task has its own. -EINVAL for n == 0; -ECANCELED
- *           after all have ended, at once if it is cancelled a second time
- * Lifetime  lends the array until it is done
+ * Result    the index of the winner; the value stays in its task. Of several
+ *           tasks that are done when the race begins, the first in the array
+ *           that has succeeded
+ * Errors    if all have failed: the error of the first task in the array that
+ *           was not cancelled, or -ECANCELED if all were; each task keeps its
+ *           own. -EINVAL: `n` is 0; -ECANCELED: the race was cancelled; -ENOMEM
+ * Lifetime  copies the array; shares the tasks until the race is over
  * Source    Twisted race(); Promise.any()
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_race(struct coil_task *const *tasks, size_t n);
 
-/* What became of a staggered race; zero it, and lend it an array. */
+/* The outcome of each call of a staggered race. Zero it before the race. */
 struct coil_race_log {
-    int *errors;   /* of each call in the order in which they began; 0 for the
-                      winner, -ECANCELED for who lost; may be NULL */
-    size_t errors_n; /* elements of `errors`; calls beyond are not noted */
-    size_t begun;  /* calls that began */
-    size_t winner; /* its number; SIZE_MAX: none */
+    int *errors;     /* an array of yours, or NULL: of each call in the order in
+                        which they began: 0 for the winner, -ECANCELED for a
+                        call that was cancelled, else its error */
+    size_t errors_n; /* elements of `errors`; further calls are not recorded */
+    size_t begun;    /* calls that began */
+    size_t winner;   /* number of the winner, from 0; SIZE_MAX: none */
 };
 
 /*
- * Begin the calls that `source` makes one after the other: the next one when
- * the one before has failed, or was not done within `delay_ns`. The first that
- * ends well wins: the others are cancelled, and have ended when this ends.
+ * Begin the calls that `source` makes, one after the other: the next call when
+ * the one before has failed, or when `delay_ns` has passed since it began. The
+ * first call that succeeds wins. The others are cancelled, and have ended when
+ * the race ends.
  *
- * Units     nanoseconds; 0 or less: all at once; COIL_NEVER: the next one only
- *           when the one before has failed
- * Result    the winner's, and what it owns goes along
- * Errors    all have failed: that of the first one that was not cancelled.
- *           -EINVAL if the source had none; -ECANCELED once all have ended,
- *           where one that succeeds on the way is disposed of
- * Lifetime  lends `arg` and `log` (which may be NULL) until it is done
+ * Units     nanoseconds; 0 or less: all calls begin at once; COIL_NEVER: the
+ *           next call begins only when the one before has failed
+ * Result    the result of the winner; what the winner's future would free is
+ *           handed on with it
+ * Errors    if all have failed: the error of the first call that was not
+ *           cancelled. -EINVAL: `source` made no call; -ENOMEM; -ECANCELED: the
+ *           race was cancelled; all calls have ended, and the value of one that
+ *           succeeded meanwhile is disposed of
+ * Lifetime  the caller lends `arg` and `log` (which may be NULL) until the
+ *           future is done
  * Source    asyncio.staggered.staggered_race(); RFC 8305, happy eyeballs
  */
 COIL_API COIL_NODISCARD struct coil_future *

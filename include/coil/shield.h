@@ -3,7 +3,9 @@
 #define COIL_SHIELD_H
 
 /*
- * shield.h: what goes on although nobody waits for it any more.
+ * shield.h: protects an operation from its awaiter's cancellation.
+ *
+ *     AWAIT(coil_shield(CALL(commit, .db = my->db)));     // runs to its end
  */
 
 #include <coil/api.h>
@@ -13,24 +15,26 @@
 COIL_BEGIN_DECLS
 
 /*
- * Await a task (borrowed) or a future (taken) in such a way that cancelling the
- * await does not cancel it.
+ * Await `x`, a task or a future, without cancelling it when the await is
+ * cancelled: the await ends at once then, and `x` goes on.
  *
- *     coil_shield(task)      whose child it is stays as it is: a task ends with
- *                            its spawner, shielded or not. Spawn it where it is
- *                            to live, and shield the await.
- *     coil_shield(CALL(f))   becomes a task of the loop, which runs until it
- *                            has ended, or the loop is closed.
+ *     coil_shield(task)      The task keeps its parent, and ends with its
+ *                            spawner, shielded or not. Spawn it where it is to
+ *                            live, and shield the await.
+ *     coil_shield(CALL(f))   The future becomes a task of the loop, which runs
+ *                            until it has ended, or the loop is closed.
  *
- * A future is begun when the shield is awaited: a request that came before
- * strikes there, and then nothing has begun.
+ * A future begins when the shield is awaited. If the awaiting task was
+ * cancelled before, that await fails and the future does not begin.
  *
- * Result    that of `x`; a task's value that is not taken here stays with it
- * Errors    those of `x`, -ECANCELED too if somebody else has cancelled it;
- *           -ECANCELED if it was cancelled itself. An error of `x` that comes
- *           after that is reported, once
- * Lifetime  lends nothing: a future outlives its maker, so that whatever its
- *           arguments point to must live as long as it does
+ * Result    the result of `x`. If no await takes it, the value of a task stays
+ *           in the task
+ * Errors    those of `x`, also -ECANCELED if other code has cancelled `x`;
+ *           -ECANCELED: the await was cancelled; -ENOMEM. An error of `x` that
+ *           comes after the await was cancelled is reported, once
+ * Lifetime  takes a future; shares a task until the await is over. A future may
+ *           outlive the coroutine that made it: what its arguments point to
+ *           must live until the future has ended
  * Source    asyncio.shield()
  */
 #ifndef __cplusplus

@@ -3,25 +3,25 @@
 #define COIL_THEN_H
 
 /*
- * then.h: what is to follow, said in advance; for who likes chains better than
- * coroutines.
+ * then.h: chains of handlers that run when a future is done, as promises have
+ * them, without a coroutine of your own.
  *
  *     struct coil_future *page = coil_http_get(session, url);
- *     page = coil_then(page, read_body, my);      // of the response
- *     page = coil_then(page, count_words, my);    // of the body
- *     page = coil_catch(page, say_why, my);       // of whatever failed above
+ *     page = coil_then(page, read_body, my);          // of the response
+ *     page = coil_then(page, count_words, my);        // of the body
+ *     page = coil_catch(page, report_error, my);      // of any step above
  *     my->words = coil_spawn(page);
  *
- * Each link is a future of its own, whose value goes to the next one. An error
- * skips links until one has a handler for it; if that succeeds, the chain goes
- * on with its value. A handler is called from the loop, never within the call
- * that completes what it waits for.
+ * Each step is a future of its own, and its value goes to the next step. An
+ * error skips steps until one has a handler for errors; if that succeeds, the
+ * chain goes on with its value. The loop calls the handlers, never within the
+ * call that completes a future.
  *
- * A chain is lazy, as every coroutine: its source begins when its end is
- * awaited, spawned or combined. What is upstream is a child of what is
- * downstream: cancelling the end cancels what the chain waits for at that
- * moment, dropping the end drops all of it, and an error that no handler took
- * is that of the end: thrown at who awaits it, or reported once.
+ * A chain is lazy, like a coroutine: it begins when its last future is awaited,
+ * spawned or combined. Each step is a child of the one after it. So cancelling
+ * the last future cancels the operation that the chain waits for, discarding it
+ * discards the whole chain, and an error that no handler took is the error of
+ * the last future: an await of it fails, or the error is reported once.
  */
 
 #include <coil/api.h>
@@ -32,29 +32,31 @@
 COIL_BEGIN_DECLS
 
 /*
- * A handler. `done` has a value, or an error: ask it with coil_future_int(),
- * _pointer(), _double() or _error(). To ask for a pointer that is freed with
- * its future is to take it: free it, or hand it on by a coroutine of your own
- * (ASYNC_GIVES). What a handler spawns is a child of its link, and ends with
- * it.
+ * A handler. `done` has a value or an error: get it with coil_future_int(),
+ * _pointer(), _double() or _error(). Getting a pointer that is freed with its
+ * future takes the pointer: free it, or hand it on from a coroutine of your own
+ * (ASYNC_GIVES). Tasks that a handler spawns are children of its step, and end
+ * with it.
  *
- * Result    what the link is to end with: a CALL, a future that is done
- *           (coil_future_from_int(n), coil_future_from_pointer(p)) or one
- *           that is not: the chain pauses until it is. NULL or `done` itself:
- *           the link ends with what it was given
- * Lifetime  views `done`, until the future that it returned is done
+ * Result    what the step ends with. A CALL, or another future: the step waits
+ *           until it is done (coil_future_from_int() and
+ *           coil_future_from_pointer() make one that is done). NULL or `done`:
+ *           the step ends with the value or error of `done`
+ * Lifetime  views `done` until the future that the handler returns is done
  */
 typedef struct coil_future *coil_then_fn(struct coil_future *done, void *arg);
 
 /*
- * Go on after `x`, a future (taken) or a task (borrowed): coil_then() if it
- * ended well, coil_catch() if it failed; coil_then_catch() has a handler for
- * either, of which one is called. Of one task there may be many chains.
+ * Call a handler when `x`, a future or a task, is done: coil_then() calls `ok`
+ * if `x` succeeded, coil_catch() calls `failed` if `x` failed, and
+ * coil_then_catch() calls one of the two. One task may have several chains.
  *
- * Result    that of the handler; without one for it, that of `x`
- * Errors    as in TRY_AWAIT, no handler sees this task's own cancellation; that
- *           of somebody else is an error like any other
- * Lifetime  lends `arg` until it is done
+ * Result    that of the handler; that of `x` if there is no handler for it
+ * Errors    that of the handler, or of `x`. As with TRY_AWAIT, no handler is
+ *           called for a cancellation of the running task itself; a
+ *           cancellation of `x` by other code is an error like any other
+ * Lifetime  takes a future; shares a task until the step is done. The caller
+ *           lends `arg` until the step is done
  * Source    Twisted Deferred.addCallback(), addErrback(), addCallbacks(),
  *           addBoth(); then() and catch() of a JavaScript Promise
  */
@@ -75,12 +77,14 @@ coil_then_future(struct coil_future *future, coil_then_fn *ok,
                  coil_then_fn *failed, void *arg);
 
 /*
- * Call `fn(arg)` however `x` ends: well, badly, cancelled, or dropped before it
- * began. What it returns (NULL: nothing) is awaited.
+ * Call `fn(arg)` when `x`, a future or a task, has ended, whether it succeeded,
+ * failed, was cancelled, or was discarded before it began. The future that `fn`
+ * returns is awaited; NULL: there is none.
  *
  * Result    that of `x`
- * Errors    of `x`; else of what `fn` returned
- * Lifetime  takes a future, borrows a task; lends `arg` until it is done
+ * Errors    that of `x`; if `x` succeeded, that of the future of `fn`
+ * Lifetime  takes a future; shares a task until the step is done. The caller
+ *           lends `arg` until the step is done
  * Source    finally() of a JavaScript Promise; try ... finally
  */
 #ifndef __cplusplus
@@ -95,13 +99,15 @@ COIL_API COIL_NODISCARD struct coil_future *
 coil_finally_future(struct coil_future *future, coil_source_fn *fn, void *arg);
 
 /*
- * Complete the plain future `dst` with what `x` ends with. If `dst` is
- * cancelled meanwhile, `x` is; if this is cancelled, both are.
+ * Complete the plain future `dst` with the value or error of `x`, a future or a
+ * task. If `dst` is cancelled meanwhile, `x` is cancelled. If this step is
+ * cancelled, both are.
  *
- * Result    0 once `dst` is done
- * Errors    -ECANCELED, -ENOMEM: never those of `x`, which `dst` has
- * Lifetime  takes a future, borrows a task; shares `dst`. A pointer that `x`
- *           would free is taken: `dst` frees nothing
+ * Result    0: `dst` is done
+ * Errors    -ECANCELED, -ENOMEM; an error of `x` goes to `dst` only
+ * Lifetime  takes a future; shares a task and `dst` until the step is done. A
+ *           pointer that `x` would free is taken from it, and `dst` does not
+ *           free it
  * Source    Twisted Deferred.chainDeferred(); asyncio's _chain_future()
  */
 #ifndef __cplusplus
