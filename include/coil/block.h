@@ -3,7 +3,8 @@
 #define COIL_BLOCK_H
 
 /*
- * block.h: words that cover a part of a coroutine's body.
+ * block.h: blocks in a coroutine's body that handle errors, limit time, hold
+ * resources and wait for tasks.
  *
  *     TRY(my->err) WITHIN(COIL_SECONDS(2)) WITH(my->limit) {
  *         AWAIT_TO(my->n, coil_stream_read(my->peer, my->buf, sizeof my->buf));
@@ -17,7 +18,7 @@
  *     TRY_ALL(err)                            this task's own cancellation too
  *     WITHIN(duration)    arms a timer        disarms it; late: -ETIMEDOUT
  *     WITH(x)             acquires x          releases it
- *     USING(x, release,   awaits `acquire`    calls release(x)
+ *     USING(x, release,   awaits `acquire`    calls `release(x)`
  *           acquire)
  *     GROUP(&group)                           waits for the tasks spawned in
  *                                             it (group.h)
@@ -148,7 +149,7 @@
  * USING is WITH for any object: await `acquire` (taken, value included); if
  * `acquire` succeeds, `release(object)` is called at the closing brace.
  *
- * Lifetime  lends `object` until it is released
+ * Lifetime  the caller lends `object` until it is released
  * Source    @asynccontextmanager
  */
 #define COIL_USING(object, release, acquire) \

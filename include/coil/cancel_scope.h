@@ -61,6 +61,7 @@ COIL_API bool coil_cancel_scope_cancel(struct coil_cancel_scope *scope);
  * entered yet. A deadline that has passed strikes in the next pass.
  *
  * Units     nanoseconds, as coil_now()
+ * Result    0
  * Errors    -EALREADY: the scope was cancelled or late, or is over; -ENOMEM:
  *           the old deadline stands
  * Source    asyncio Timeout.reschedule()
@@ -68,16 +69,19 @@ COIL_API bool coil_cancel_scope_cancel(struct coil_cancel_scope *scope);
 COIL_API int coil_cancel_scope_set_deadline(struct coil_cancel_scope *scope,
                                             int64_t deadline_ns);
 
-/* Its deadline; COIL_NEVER: none. Source: asyncio Timeout.when() */
+/*
+ * The deadline of the scope; COIL_NEVER: none.
+ *
+ * Source    asyncio Timeout.when()
+ */
 COIL_API int64_t
 coil_cancel_scope_deadline(const struct coil_cancel_scope *scope);
 
-/*
- * True once the scope was cancelled; true once its deadline has struck. Both
- * stay true when the block is over.
- */
+/* True once the scope was cancelled, also when its block is over. */
 COIL_API bool
 coil_cancel_scope_cancelled(const struct coil_cancel_scope *scope);
+
+/* True once the deadline has struck, also when the block is over. */
 COIL_API bool coil_cancel_scope_expired(const struct coil_cancel_scope *scope);
 
 COIL_END_DECLS
@@ -89,8 +93,9 @@ COIL_END_DECLS
  * before: zero the scope to use it again. Without memory the block fails with
  * -ENOMEM.
  *
- * Errors    -ECANCELED, -ETIMEDOUT, -ENOMEM
- * Lifetime  lends `scope` until the block is over
+ * Errors    -ECANCELED: the scope was cancelled; -ETIMEDOUT: its deadline has
+ *           passed; -ENOMEM
+ * Lifetime  the caller lends `scope` until the block is over
  * Source    trio.CancelScope, asyncio.timeout()
  */
 #define COIL_CANCEL_SCOPE(scope) \

@@ -61,8 +61,9 @@ struct coil_group {
  * Result    the handle of the task. If the group accepts no task (it was not
  *           entered yet, was asked to end, or is over): a handle that has
  *           failed with COIL_ECLOSED; without memory: with -ENOMEM
- * Lifetime  takes `future`, which is dropped if the group is closed. The handle
- *           views: until the group is entered again, or its coroutine is over
+ * Lifetime  takes `future`, and discards it if the group accepts no task. The
+ *           handle is valid until the group is entered again, or its coroutine
+ *           is over
  * Source    asyncio TaskGroup.create_task()
  */
 COIL_API struct coil_task *coil_group_spawn(struct coil_group *group,
@@ -72,7 +73,8 @@ COIL_API struct coil_task *coil_group_spawn(struct coil_group *group,
  * The same without a handle: the task leaves the group when it ends.
  *
  * Result    0
- * Errors    COIL_ECLOSED, -ENOMEM
+ * Errors    COIL_ECLOSED: the group accepts no task; -ENOMEM
+ * Lifetime  takes `future`, also on error
  */
 COIL_API int coil_group_start(struct coil_group *group,
                               struct coil_future *future);
@@ -90,8 +92,8 @@ COIL_API int coil_group_start(struct coil_group *group,
 COIL_API void coil_group_cancel(struct coil_group *group);
 
 /*
- * How many tasks of the group have not ended; 0 before and after its block.
- * A generator that is being closed at the group's brace counts, too.
+ * Number of tasks of the group that have not ended; 0 before and after its
+ * block. A generator that is being closed at the group's brace counts, too.
  *
  * Source    trio len(nursery.child_tasks)
  */
@@ -101,7 +103,8 @@ COIL_API size_t coil_group_count(const struct coil_group *group);
  * The tasks of the group that have not ended, in the order in which they were
  * spawned: the first with NULL, then the one after `task`, NULL at the end.
  *
- * Lifetime  views; nothing may be spawned or end in between
+ * Lifetime  the result views the group; between two calls nothing may be
+ *           spawned or end
  * Source    trio nursery.child_tasks
  */
 COIL_API struct coil_task *coil_group_next(const struct coil_group *group,
@@ -116,8 +119,8 @@ COIL_END_DECLS
  * FINALLY, and while the group's block is open. Nothing is allocated.
  *
  * Errors    of the first task that failed, or of the code in the block
- * Lifetime  lends `group` until this coroutine is over: the group keeps the
- *           handles of its tasks
+ * Lifetime  the caller lends `group` until this coroutine is over: the group
+ *           keeps the handles of its tasks
  * Source    asyncio.TaskGroup, trio.open_nursery()
  */
 #define COIL_GROUP(group) \
