@@ -69,7 +69,7 @@ TEST(within_is_disarmed_when_the_coroutine_ends)
     stage_close();
 }
 
-// A3: "even a body with a single yield times out".
+// One coil_sleep(0) in the body is enough for the time-out to strike.
 TEST(within_zero_or_less_strikes_in_the_next_pass)
 {
     static const int64_t durations[] = { 0, -1, -COIL_SECONDS(5), INT64_MIN };
@@ -927,7 +927,8 @@ TEST(cancel_scope_whose_block_swallows_it_returns_its_value)
     CHECK_TRACE("went on");
 }
 
-// A5: somebody else wants the task to end as well, and that goes on up.
+// The task is cancelled from outside as well: the scope does not take that
+// request, and the task ends cancelled.
 TEST(cancel_scope_leaves_the_cancellation_of_somebody_else_alone)
 {
     for (int order = 0; order < 2; order++) {
