@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: MIT
 /*
- * waiters.c: the one waiter list.
+ * waiters.c: the list of waiters of all primitives.
  *
- * "Granted, then cancelled before it ran" is the bug that asyncio, gevent and
- * anyio all shipped in their semaphores. It cannot happen here: to be granted
- * is to be completed, and a completed await delivers its value even if the
- * task was cancelled in between. A waiter cancelled while it is in line leaves
- * the line; it had nothing yet.
+ * A waiter that is granted something and cancelled before its task runs is the
+ * bug that asyncio, gevent and anyio all shipped in their semaphores: the grant
+ * was lost. It cannot be lost here. Granting completes the future, and a
+ * completed await delivers its value even if the task was cancelled in between.
+ * A waiter that is cancelled while it is in the list has been granted nothing:
+ * it leaves the list.
  *
- * What stands in a line is a place, not a future: so that one future can stand
- * in several lines, and nobody but its owner knows what a grant means to it.
+ * The list links struct coil_waiter, not futures. So one future can wait in
+ * several lists, and only the waiter's own function knows what a grant means.
  *
- * Invariant: a place is in its line exactly as long as it can be granted. It is
- * unlinked before its owner is told, and its owner unlinks it to give up.
+ * Invariant: a waiter is in its list exactly as long as it can be granted. It
+ * is unlinked before `granted` is called, or by coil_waiters_leave().
  */
 #include <coil/waiters.h>
 
@@ -22,10 +23,10 @@
 #include "base/check.h"
 #include "base/list.h"
 
-/* A frame begins with zero bytes, so this is the mistake to make. */
-#define NOT_INIT "a lock, a queue or the like is used before its _init"
+/* The fields of a frame are zero at first, so a forgotten _init shows here. */
+#define NOT_INIT "a lock, queue or coil_waiters is zero: call its _init"
 
-/* ---- The line --------------------------------------------------------- */
+/* ---- The list --------------------------------------------------------- */
 
 void coil_waiters_init(struct coil_waiters *waiters)
 {
@@ -101,11 +102,11 @@ bool coil_waiters_wake(struct coil_waiters *waiters)
     return coil_waiters_wake_with(waiters, NULL);
 }
 
-/* ---- A future in one line ----------------------------------------------- */
+/* ---- A future that waits in one list ------------------------------------ */
 
 struct wait {
     struct coil_custom custom;
-    struct coil_waiter waiter; /* before start() its link names the line */
+    struct coil_waiter waiter; /* before start() link.next is the list */
     const char *name;
     coil_try_fn *try_now;
     void *arg;

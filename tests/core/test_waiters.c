@@ -524,7 +524,7 @@ static void use_zero(int what)
         stage_run(coil_spawn(f));
 }
 
-#define BEFORE_INIT "a lock, a queue or the like is used before its _init"
+#define BEFORE_INIT "a lock, queue or coil_waiters is zero: call its _init"
 
 DEATH_TEST(waiters_queue_put_without_init_aborts, BEFORE_INIT)
 {
