@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 /*
- * barrier.c: the last to come lets all go.
+ * barrier.c: the last task of a round to arrive wakes all of them.
  *
- * asyncio's has five states, because those who were let go leave one by one and
- * count down what newcomers would count up: filling, draining, resetting... To
- * be let go is here to be done, index in hand. So a round is over in the moment
- * in which it is full, and there is nothing to drain.
+ * asyncio's Barrier has five states (filling, draining, resetting...), since
+ * woken tasks leave one by one, and each lowers the counter that later arrivals
+ * raise. Here a woken wait is completed at once, with its index as the value.
+ * So a round is over as soon as it is full, and no state of draining is needed.
  *
- * Invariant: `waiting` stand in line, and are fewer than the parties.
+ * Invariant: `waiting` is the number of waiters, and less than `parties`.
  */
 #include <coil/barrier.h>
 
@@ -26,7 +26,8 @@ struct wait {
 
 void coil_barrier_init(struct coil_barrier *b, size_t parties)
 {
-    coili_check(parties > 0, "a barrier of no parties");
+    coili_check(parties > 0,
+                "coil_barrier_init: parties is 0: must be at least 1");
     *b = (struct coil_barrier){ .parties = parties };
     coil_waiters_init(&b->waiters);
 }
@@ -36,6 +37,7 @@ static struct wait *wait_of(struct coil_future *f)
     return COILI_CONTAINER(f, struct wait, custom.future);
 }
 
+/* `index` points to the next index of the round; NULL: the barrier broke. */
 static void granted(struct coil_waiter *waiter, void *index)
 {
     struct wait *w = COILI_CONTAINER(waiter, struct wait, waiter);
@@ -45,6 +47,7 @@ static void granted(struct coil_waiter *waiter, void *index)
         coil_future_set_error(&w->custom.future, COIL_EBROKEN);
 }
 
+/* Wait, or complete the round if this is its last task. */
 static void start(struct coil_future *f)
 {
     struct wait *w = wait_of(f);

@@ -1,22 +1,23 @@
 // SPDX-License-Identifier: MIT
 /*
- * condition.c: one future, first in the condition's line, then in the lock's.
+ * condition.c: one future waits for the notification, then for the lock.
  *
- *     holds the lock --start--> in the condition's line
+ *     holds the lock --start--> waits for a notification
  *                                  | notified          | cancelled
  *                                  v                   v
- *                         in the lock's line    in the lock's line, cancelled
+ *                         waits for the lock    waits for the lock
  *                                  |                   |
  *                                  v                   v
  *                          has the lock: 0      has the lock: -ECANCELED
  *
- * It is one future so that to have the lock again needs no memory and no second
- * await, which a second cancellation could cut short: in Python that is a loop
- * around acquire(), and under anyio it once span at 100 % CPU.
+ * The same future waits for both, so acquiring the lock again needs no memory
+ * and no second await, which a second cancellation could end. In Python that is
+ * a loop around acquire(); under anyio the loop once spun at 100 % CPU.
  *
- * Cancelled in the lock's line, having been notified, it crosses over to the
- * right and notifies another one instead. A notification that went to all may
- * so wake one who came later for nothing: that is allowed, who waits tests.
+ * A wait that is cancelled after it was notified, while it waits for the lock,
+ * moves to the right column and notifies the next waiter instead. If all were
+ * notified, that may wake a waiter that came later. Such a spurious wakeup is
+ * allowed: waiters test their predicate.
  */
 #include <coil/condition.h>
 
@@ -46,6 +47,7 @@ static struct wait *wait_of(struct coil_future *f)
     return COILI_CONTAINER(f, struct wait, custom.future);
 }
 
+/* The wait has the lock again. */
 static void finish(struct wait *w)
 {
     if (w->cancelled)
@@ -81,7 +83,7 @@ static void start(struct coil_future *f)
 {
     struct wait *w = wait_of(f);
     coili_check(coil_lock_locked(w->cond->lock),
-                "a condition is waited for without its lock");
+                "coil_condition_wait: its lock is not held");
     coil_waiters_enter(&w->cond->waiters, &w->waiter, notified);
     coil_lock_release(w->cond->lock);
 }
@@ -92,6 +94,7 @@ static void cancel(struct coil_future *f)
     if (w->cancelled)
         return;
     w->cancelled = true;
+    /* It waits for the lock already: pass the notification on. */
     if (w->notified) {
         coil_waiters_wake(&w->cond->waiters);
         return;
@@ -126,7 +129,7 @@ static void wait_until(struct coil_coro *co)
 {
     COIL_ASYNC(wait_until, my) {
         coili_check(coil_lock_locked(my->cond->lock),
-                    "a condition is waited for without its lock");
+                    "coil_condition_wait_for: its lock is not held");
         while (!my->predicate(my->arg))
             COIL_AWAIT(coil_condition_wait(my->cond));
     }
@@ -143,7 +146,7 @@ struct coil_future *coil_condition_wait_for(struct coil_condition *cond,
 static void check_locked(const struct coil_condition *cond)
 {
     coili_check(coil_lock_locked(cond->lock),
-                "a condition is notified without its lock");
+                "coil_condition_notify: its lock is not held");
 }
 
 void coil_condition_notify(struct coil_condition *cond, size_t n)

@@ -2,8 +2,8 @@
 /*
  * event.c: a flag that tasks wait for.
  *
- * set() completes the waiters there are: what happens to the flag before they
- * run is no concern of theirs.
+ * coil_event_set() completes the futures of all waiters. So they succeed even
+ * if the flag is cleared again before their tasks run.
  */
 #include <coil/event.h>
 

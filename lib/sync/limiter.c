@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 /*
- * limiter.c: tokens, and a table of who has one or waits for one.
+ * limiter.c: tokens, and a table of the borrowers that have one or wait.
  *
- * Who begins to wait is entered there and then, so that to be granted a token
- * needs no memory; the table is given back when it is empty, so a limiter has
- * nothing to free. trio enters a waiter only when it gets its token, and so
- * does not see one that waits twice.
+ * A borrower is added to the table when it begins to wait, so granting a token
+ * needs no memory. The table is freed when it is empty, so a limiter needs no
+ * _fini. trio adds a borrower only when it gets its token, and so does not
+ * detect one that waits twice.
  *
- * Invariant: tokens are available only if the line is empty.
+ * Invariant: tokens are available only if no borrower waits.
  */
 #include <coil/limiter.h>
 
@@ -34,13 +34,14 @@ void coil_limiter_init(struct coil_limiter *l, size_t limit)
 
 /* ---- The table: open addressing, at most half full ---------------------- */
 
+/* The first slot in which find() looks for `borrower`. */
 static size_t home_slot(const struct coil_limiter *l, const void *borrower)
 {
     uint64_t hash = (uintptr_t)borrower * 0x9e3779b97f4a7c15u;
     return (size_t)(hash >> 32) & (l->capacity - 1);
 }
 
-/* Where it stands, or would. */
+/* The slot of `borrower`, or the free slot where it would be added. */
 static struct coili_borrower *find(const struct coil_limiter *l,
                                    const void *borrower)
 {
@@ -50,6 +51,7 @@ static struct coili_borrower *find(const struct coil_limiter *l,
     return &l->table[i];
 }
 
+/* Move all borrowers to a table of twice the capacity. */
 static int grow(struct coil_limiter *l)
 {
     struct coil_limiter to = { .capacity = l->capacity ? l->capacity * 2 : 8 };
@@ -69,20 +71,24 @@ static int grow(struct coil_limiter *l)
     return 0;
 }
 
+/* Add a borrower, with a token or waiting for one. */
 static int table_add(struct coil_limiter *l, const void *borrower,
                      bool has_token)
 {
     if (l->n * 2 >= l->capacity && grow(l) < 0)
         return -ENOMEM;
     struct coili_borrower *b = find(l, borrower);
-    coili_check(!b->borrower, "a token of a limiter is borrowed twice by one "
-                              "borrower");
+    coili_check(!b->borrower, "coil_limiter_acquire: this borrower has a token "
+                              "or waits");
     *b = (struct coili_borrower){ borrower, has_token };
     l->n++;
     return 0;
 }
 
-/* What stands behind it, and away from home because of it, moves up. */
+/*
+ * Remove a borrower. Each borrower behind it whose home slot is not between the
+ * hole and itself moves into the hole, or find() would stop there.
+ */
 static void table_remove(struct coil_limiter *l, struct coili_borrower *b)
 {
     size_t mask = l->capacity - 1, hole = (size_t)(b - l->table);
@@ -130,6 +136,7 @@ static void granted(struct coil_waiter *waiter, void *value)
     coil_future_set_int(&w->custom.future, 0);
 }
 
+/* Hand the available tokens to the first waiters. */
 static void grant_tokens(struct coil_limiter *l)
 {
     while (available(l) && coil_waiters_wake(&l->waiters))
@@ -168,14 +175,14 @@ static const struct coil_future_class borrow_class = {
 static const void *running_task(void)
 {
     struct coil_task *task = coil_task_current();
-    coili_check(task, "a limiter is used outside of a task: say for whom");
+    coili_check(task, "coil_limiter: no task runs: call the _for functions");
     return task;
 }
 
 struct coil_future *coil_limiter_acquire_for(struct coil_limiter *l,
                                              const void *borrower)
 {
-    coili_check(borrower, "a limiter is to lend to nobody");
+    coili_check(borrower, "coil_limiter_acquire_for: borrower is NULL");
     struct borrow *w = coil_custom_new(&borrow_class, sizeof *w);
     if (!w)
         return coil_future_from_nomem();
@@ -192,7 +199,7 @@ struct coil_future *coil_limiter_acquire(struct coil_limiter *l)
 int coil_limiter_acquire_for_nowait(struct coil_limiter *l,
                                     const void *borrower)
 {
-    coili_check(borrower, "a limiter is to lend to nobody");
+    coili_check(borrower, "coil_limiter_acquire_for: borrower is NULL");
     if (!available(l))
         return -EAGAIN;
     int err = table_add(l, borrower, true);
@@ -210,8 +217,7 @@ void coil_limiter_release_for(struct coil_limiter *l, const void *borrower)
 {
     struct coili_borrower *b = l->table ? find(l, borrower) : NULL;
     coili_check(b && b->borrower && b->has_token,
-                "a token of a limiter is returned by "
-                "one who has none");
+                "coil_limiter_release: this borrower has no token");
     table_remove(l, b);
     l->borrowed--;
     grant_tokens(l);

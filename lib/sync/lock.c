@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
- * lock.c: a lock that is handed over.
+ * lock.c: a lock that a release hands to the first waiter.
  *
- * release() gives it to the first in line without unlocking: it is never free
- * while somebody waits, so there is nothing to overtake.
+ * coil_lock_release() leaves `locked` true when it wakes a waiter. So the lock
+ * is never free while a task waits for it, and no task can overtake another.
  */
 #include <coil/lock.h>
 
@@ -40,7 +40,7 @@ int coil_lock_acquire_nowait(struct coil_lock *lock)
 
 void coil_lock_release(struct coil_lock *lock)
 {
-    coili_check(lock->locked, "a lock is released that nobody holds");
+    coili_check(lock->locked, "coil_lock_release: the lock is not held");
     if (!coil_waiters_wake(&lock->waiters))
         lock->locked = false;
 }

@@ -1,25 +1,27 @@
 // SPDX-License-Identifier: MIT
 /*
- * queue.c: items that are handed over, not waited for.
+ * queue.c: queues that hand items directly to waiting getters.
  *
- * asyncio wakes a getter, which then takes what it finds, and may find nothing;
- * it took that queue years to lose no wake-up. Here an item goes from hand to
- * hand: a put gives it to the first getter, a get takes it from the ring and
- * lets the first putter fill the place. A waiter is woken with the item, or
- * with the knowledge that the queue is closed, so nobody looks twice.
+ * asyncio wakes a getter, which then looks for an item and may find none; it
+ * took that queue years to lose no wakeup. Here a put hands its item to the
+ * first getter, and a get takes an item from the ring and moves the item of the
+ * first putter into the free slot. A waiter is woken with its item, or because
+ * the queue is shut down, so no waiter has to look twice.
  *
- *     getters wait     only if the ring is empty and nobody waits to put
- *     putters wait     only if the ring is full and nobody waits to get
+ *     getters wait     only if the ring is empty and no putter waits
+ *     putters wait     only if the ring is full and no getter waits
  *
- * (but for one select, which may wait for both: it is not served by itself.)
+ * (Exception: one coil_select() may wait as a getter and a putter of the same
+ * queue. It is not served by itself.)
  *
- * What was handed over may come back: its future is gone, and nobody took the
- * item. It returns to its old place, even above the limit; a ticket says where.
- * So that this, and all but a put, needs no memory, every put makes room
- * for its item, which goes with it until somebody has taken the item:
+ * An item that was handed over may come back, if its future is freed and no
+ * await took the item. It returns to its old position, even above the limit;
+ * its sequence number tells where. Only a put may grow the ring: it reserves a
+ * slot, which stays reserved until the item is taken. So all else (get, put
+ * back, shut down) finds the memory that it needs:
  *
- *     room >= n + reserved, where reserved counts putters in line and items
- *     that are granted but not yet taken
+ *     capacity >= n + reserved, where `reserved` counts the putters that wait
+ *     and the items that are granted but not yet taken
  */
 #include <coil/queue.h>
 
@@ -69,7 +71,7 @@ void coil_queue_fini(struct coil_queue *q)
     coili_check(coil_waiters_empty(&q->getters) &&
                     coil_waiters_empty(&q->putters) &&
                     coil_waiters_empty(&q->joiners),
-                "a queue is freed while somebody waits at it");
+                "coil_queue_fini: a task waits for the queue");
     if (q->ring)
         coil_free(q->ring, q->capacity * sizeof *q->ring);
     q->ring = NULL;
@@ -79,12 +81,13 @@ void coil_queue_fini(struct coil_queue *q)
 
 /* ---- The ring ----------------------------------------------------------- */
 
-/* The i-th from the head. The room is a power of two. */
+/* The i-th item from the head. The capacity is a power of two. */
 static struct coili_queued *at(const struct coil_queue *q, size_t i)
 {
     return &q->ring[(q->head + i) & (q->capacity - 1)];
 }
 
+/* Double the capacity; the items move to the start of the new ring. */
 static int grow(struct coil_queue *q)
 {
     size_t capacity = q->capacity ? q->capacity * 2 : 8;
@@ -110,7 +113,7 @@ static bool before(const struct coil_queue *q, const struct coili_queued *a,
     return order ? order < 0 : a->sequence < b->sequence;
 }
 
-/* Of a heap the head is always 0. */
+/* A priority queue is a binary heap in the ring; its head is always 0. */
 static void sift_up(struct coil_queue *q, struct coili_queued it)
 {
     size_t i = q->n++;
@@ -135,7 +138,7 @@ static void sift_down(struct coil_queue *q, struct coili_queued it)
     q->ring[i] = it;
 }
 
-/* A new item. */
+/* Add a new item. */
 static void push(struct coil_queue *q, struct coili_queued it)
 {
     if (q->order == PRIORITY)
@@ -144,6 +147,7 @@ static void push(struct coil_queue *q, struct coili_queued it)
         *at(q, q->n++) = it;
 }
 
+/* Remove the item that is got next; there must be one. */
 static struct coili_queued pop(struct coil_queue *q)
 {
     struct coili_queued it;
@@ -163,7 +167,7 @@ static struct coili_queued pop(struct coil_queue *q)
     }
 }
 
-/* One that was in the ring before: by its ticket. */
+/* Add an item that was in the queue before, at its old position. */
 static void reinsert(struct coil_queue *q, struct coili_queued it)
 {
     size_t i = 0;
@@ -185,14 +189,14 @@ static void reinsert(struct coil_queue *q, struct coili_queued it)
     }
 }
 
-/* ---- From hand to hand -------------------------------------------------- */
+/* ---- Handing items over ------------------------------------------------- */
 
 static struct coil_queue_waiter *queue_waiter_of(struct coil_waiter *waiter)
 {
     return COILI_CONTAINER(waiter, struct coil_queue_waiter, base);
 }
 
-/* The item is under way to who got it. */
+/* Store the item in its getter; its slot stays reserved until it is taken. */
 static void deliver(struct coil_queue_waiter *waiter, struct coili_queued it)
 {
     waiter->item = it.item;
@@ -201,7 +205,7 @@ static void deliver(struct coil_queue_waiter *waiter, struct coili_queued it)
     waiter->queue->reserved++;
 }
 
-/* To the first who waits for it; false: nobody does. */
+/* Hand the item to the first getter. False: no getter waits. */
 static bool give_to_getter(struct coil_queue *q, struct coili_queued it)
 {
     struct coil_waiter *getter = coil_waiters_first(&q->getters);
@@ -211,14 +215,14 @@ static bool give_to_getter(struct coil_queue *q, struct coili_queued it)
     return coil_waiters_wake_with(&q->getters, q);
 }
 
-/* The item is in; it was new. */
+/* Count a new item and give it a sequence number. */
 static struct coili_queued new_entry(struct coil_queue *q, void *item)
 {
     q->unfinished++;
     return (struct coili_queued){ item, ++q->sequence };
 }
 
-/* The first putter's item; he goes. */
+/* Take the item of the first putter, and wake the putter. */
 static struct coili_queued take_from_putter(struct coil_queue *q)
 {
     struct coil_queue_waiter *putter = queue_waiter_of(
@@ -229,13 +233,14 @@ static struct coili_queued take_from_putter(struct coil_queue *q)
     return it;
 }
 
+/* Move items of putters into the ring, up to the limit. */
 static void admit_putters(struct coil_queue *q)
 {
     while (q->n < q->limit && !coil_waiters_empty(&q->putters))
         push(q, take_from_putter(q));
 }
 
-/* The next item, if there is one. */
+/* Take the next item, if there is one. */
 static int take_item(struct coil_queue *q, struct coili_queued *it)
 {
     if (q->n > 0) {
@@ -243,14 +248,14 @@ static int take_item(struct coil_queue *q, struct coili_queued *it)
         admit_putters(q);
         return 0;
     }
-    if (!coil_waiters_empty(&q->putters)) { /* a queue with no room at all */
+    if (!coil_waiters_empty(&q->putters)) { /* the limit is 0 */
         *it = take_from_putter(q);
         return 0;
     }
     return q->is_shutdown ? COIL_EEND : -EAGAIN;
 }
 
-/* Give `item` to a getter or the ring, if that can be now. */
+/* Hand `item` to a getter or add it to the ring, if that is possible now. */
 static int give_item(struct coil_queue *q, void *item)
 {
     if (q->is_shutdown)
@@ -322,7 +327,7 @@ void coil_queue_waiter_put_back(struct coil_queue_waiter *waiter)
     if (!waiter->holds)
         return;
     coil_queue_waiter_taken(waiter);
-    if (!q->ring) /* freed meanwhile */
+    if (!q->ring) /* coil_queue_fini() was called meanwhile */
         return;
     struct coili_queued it = { waiter->item, waiter->sequence };
     if (!give_to_getter(q, it))
@@ -371,7 +376,7 @@ static void get_start(struct coil_future *f)
         coil_future_set_pointer(f, op->waiter.item);
     else if (err == -EAGAIN)
         coil_queue_waiter_enter(&op->waiter,
-                                get_granted); /* of a get: cannot fail */
+                                get_granted); /* cannot fail for a get */
     else
         coil_future_set_error(f, err);
 }
@@ -463,7 +468,10 @@ struct queue_items {
     int err;
 };
 
-/* Granted, then cancelled: YIELD delivers, and sends the request on. */
+/*
+ * If the loop is cancelled after an item was granted, TRY_AWAIT_TO still gives
+ * the item, YIELD delivers it, and the cancellation strikes the next await.
+ */
 static void queue_items(struct coil_coro *co)
 {
     COIL_ASYNC(queue_items, my) {
@@ -483,7 +491,7 @@ struct coil_future *coil_queue_items(struct coil_queue *q)
     return COIL_CALL(queue_items, .queue = q);
 }
 
-/* ---- Asking ------------------------------------------------------------- */
+/* ---- State -------------------------------------------------------------- */
 
 size_t coil_queue_count(const struct coil_queue *q)
 {
@@ -505,8 +513,9 @@ bool coil_queue_is_shutdown(const struct coil_queue *q)
     return q->is_shutdown;
 }
 
-/* ---- join, close -------------------------------------------------------- */
+/* ---- join, shutdown ----------------------------------------------------- */
 
+/* One item less is unfinished; after the last one joiners wake. */
 static void finish_item(struct coil_queue *q)
 {
     if (--q->unfinished == 0)
@@ -517,8 +526,7 @@ static void finish_item(struct coil_queue *q)
 void coil_queue_task_done(struct coil_queue *q)
 {
     coili_check(q->unfinished > 0,
-                "task_done of a queue is called more often than items were "
-                "put");
+                "coil_queue_task_done: more calls than items put");
     finish_item(q);
 }
 

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT
 /*
- * select.c: a place in every line, until one of them is granted.
+ * select.c: one future that waits in several queues and for several futures.
  *
- * First each case is tried, from a random one on; if none can happen now, a
- * turn of each queue is put in its line and a callback in each future. Who is
- * granted first takes all others out in the same call, before anything else can
- * run: so it is one case, and no line keeps a place of somebody who has gone.
+ * First each case is tried, beginning with a random one. If no case is possible
+ * now, a waiter enters each queue, and a callback is added to each future. The
+ * first grant or callback removes all other waiters and callbacks in the same
+ * call, before other code can run. So exactly one case is performed, and no
+ * queue keeps a waiter of a select that is done.
  *
- * Each is tried before any is lined up, so a select that would get from and put
- * into one queue is not served by itself.
+ * All cases are tried before any waiter enters a queue. So a select that would
+ * get from and put into the same queue is not served by itself.
  */
 #include <coil/select.h>
 
@@ -23,6 +24,7 @@
 
 struct selection;
 
+/* What waits for one case. */
 struct slot {
     struct selection *selection;
     struct coil_future *future; /* counted */
@@ -42,7 +44,7 @@ static struct selection *selection_of(struct coil_future *f)
     return COILI_CONTAINER(f, struct selection, custom.future);
 }
 
-/* xorshift32: the same in every run, and in no step with the program. */
+/* xorshift32: the same numbers in every run, unrelated to the program. */
 static size_t random_below(size_t n)
 {
     static _Thread_local uint32_t x = 2463534242u;
@@ -52,6 +54,7 @@ static size_t random_below(size_t n)
     return x % n;
 }
 
+/* Remove all waiters and callbacks. */
 static void leave_all(struct selection *s)
 {
     for (size_t i = 0; i < s->n; i++) {
@@ -62,6 +65,7 @@ static void leave_all(struct selection *s)
     }
 }
 
+/* The case of `slot` was performed. */
 static void finish(struct slot *slot, int err)
 {
     struct selection *s = slot->selection;
@@ -87,7 +91,10 @@ static void future_done(void *arg)
     finish(arg, 0);
 }
 
-/* 0 or an error of a queue: it happened. -EAGAIN, -ENOMEM: it did not. */
+/*
+ * Perform a case if that is possible now. Returns `err` of the case, 0 or an
+ * error of the queue; or -EAGAIN or -ENOMEM: the case was not performed.
+ */
 static int try_case(struct slot *slot, const struct coil_case *it)
 {
     if (it->future)
@@ -99,6 +106,7 @@ static int try_case(struct slot *slot, const struct coil_case *it)
                     : coil_queue_waiter_get(&slot->waiter, it->queue);
 }
 
+/* Enter the queue, or add a callback to the future. */
 static int enter_case(struct slot *slot, const struct coil_case *it)
 {
     if (it->future)
@@ -107,6 +115,7 @@ static int enter_case(struct slot *slot, const struct coil_case *it)
     return it->queue ? coil_queue_waiter_enter(&slot->waiter, granted) : 0;
 }
 
+/* Try all cases, beginning with a random one; if none is possible, wait. */
 static void start(struct coil_future *f)
 {
     struct selection *s = selection_of(f);
@@ -138,7 +147,7 @@ static void cancel(struct coil_future *f)
     coil_future_set_error(f, -ECANCELED);
 }
 
-/* At most one holds an item. */
+/* No await took the index. At most one slot holds an item. */
 static void dispose(struct coil_future *f)
 {
     struct selection *s = selection_of(f);
@@ -166,7 +175,7 @@ static const struct coil_future_class select_class = {
     .dispose = dispose,
 };
 
-/* A case of a future that nothing begins would never happen. */
+/* A future that nothing begins would never make its case possible. */
 static void check_cases(const char *function, const struct coil_case *cases,
                         size_t n)
 {
@@ -175,6 +184,7 @@ static void check_cases(const char *function, const struct coil_case *cases,
             coili_check_started(cases[i].future, function, "case", i);
 }
 
+/* Allocates all that a wait needs, so that only a put may fail later. */
 struct coil_future *coil_select(struct coil_case *cases, size_t n)
 {
     if (n == 0 || n > INT_MAX)
@@ -202,6 +212,7 @@ struct coil_future *coil_select(struct coil_case *cases, size_t n)
     return &s->custom.future;
 }
 
+/* As start(), but nothing waits: one slot on the stack serves all cases. */
 int coil_select_nowait(struct coil_case *cases, size_t n)
 {
     check_cases("coil_select_nowait", cases, n);

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 /*
- * semaphore.c: a counter that tasks wait on.
+ * semaphore.c: a counter of permits that tasks wait for.
  *
- * Waiters stand in line in the order of arrival. release() hands its unit to
- * the first one instead of raising the counter, so nobody can overtake.
+ * Waiters are served in the order of arrival. coil_semaphore_release() hands
+ * the permit to the first waiter and does not raise the counter, so no task can
+ * overtake a waiter.
  *
- * Invariant: value > 0 implies the line is empty.
+ * Invariant: value > 0 implies that no task waits.
  */
 #include <coil/semaphore.h>
 
@@ -52,7 +53,7 @@ void coil_semaphore_release(struct coil_semaphore *sem)
     if (coil_waiters_wake(&sem->waiters))
         return;
     coili_check(sem->value < sem->limit,
-                "a bounded semaphore is released once too often");
+                "coil_semaphore_release: above the value of _init_bounded");
     sem->value++;
 }
 

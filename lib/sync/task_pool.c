@@ -1,23 +1,25 @@
 // SPDX-License-Identifier: MIT
 /*
- * task_pool.c: a task that first waits for its place, then runs another one.
+ * task_pool.c: for each call a task that waits for a slot, then runs the call.
  *
- * Who spawns must be the parent, and only he can make it so; but when a place
- * becomes free it is somebody else who runs. So the task is made at once and
- * waits in line in his stead:
+ * A task is the child of the coroutine that runs when the task is made, and the
+ * parent of a call must be its spawner. But when a slot becomes free another
+ * coroutine runs. So coil_task_pool_spawn() makes a task at once, which waits
+ * for the slot:
  *
- *     spawn() ----makes----> pooled: waits for its place
- *        | entry                | begun: tells the entry
+ *     spawn() ----makes----> pooled task: waits for its slot
+ *        | entry                | when it has one: completes the entry
  *        v                      v
- *     awaited by the spawner  the call, as a child of it; its error is reported
- *                             under its own name
+ *     awaited by the spawner  the call, a child of the pooled task; its error
+ *                             is reported under its own name
  *
- * Entry and task point at each other until the task has begun or ended, or the
- * entry was cancelled or dropped; whoever goes first tells the other.
+ * The entry and the pooled task point at each other until the call has begun,
+ * the task has ended, or the entry was cancelled or discarded. The first of
+ * these clears both pointers.
  *
- * Invariant: a place is free only if nobody waits. `waiting` counts those too
- * that have not made their first step and so are not in line yet, or a newcomer
- * would overtake them.
+ * Invariant: a slot is free only if no call waits. `waiting` also counts pooled
+ * tasks that have not made their first step: they are not in `waiters` yet, but
+ * a later call must not overtake them.
  */
 #include <coil/task_pool.h>
 
@@ -28,10 +30,10 @@
 
 #include "base/list.h"
 
-/* What the spawner awaits. */
+/* The future that the spawner awaits. */
 struct entry {
     struct coil_custom custom;
-    struct coili_pooled *pooled; /* it has not begun yet; or NULL */
+    struct coili_pooled *pooled; /* NULL once the call has begun or ended */
 };
 
 struct coili_pooled {
@@ -51,7 +53,7 @@ void coil_task_pool_init(struct coil_task_pool *pool, size_t limit)
     coil_waiters_init(&pool->joiners);
 }
 
-/* ---- Places -------------------------------------------------------------- */
+/* ---- Slots --------------------------------------------------------------- */
 
 static bool take_slot(void *arg)
 {
@@ -77,10 +79,11 @@ static void join_members(struct coil_task_pool *pool, struct coili_pooled *my)
     pool->members = my;
 }
 
+/* The pooled task ends: its slot goes to the next call, or joiners wake. */
 static void leave_members(struct coil_task_pool *pool, struct coili_pooled *my)
 {
     if (!my->at)
-        return; /* there was no memory to spawn it */
+        return; /* not a member yet: there was no memory to spawn it */
     *my->at = my->next;
     if (my->next)
         my->next->at = my->at;
@@ -97,6 +100,7 @@ static void leave_members(struct coil_task_pool *pool, struct coili_pooled *my)
 
 /* ---- The task ------------------------------------------------------------ */
 
+/* Complete the entry with 0 or an error, unless that was done before. */
 static void complete_entry(struct coili_pooled *my, int err)
 {
     struct entry *entry = my->entry;
@@ -123,6 +127,7 @@ static bool failed(struct coil_task *task)
     return coil_future_failed(f) && !coil_future_cancelled(f);
 }
 
+/* The task: wait for a slot, run the call as a child, leave the pool. */
 static void coili_pooled(struct coil_coro *co)
 {
     COIL_ASYNC(coili_pooled, my) {
@@ -134,7 +139,7 @@ static void coili_pooled(struct coil_coro *co)
         my->task = coil_spawn(move_future(&my->call));
         if (!coil_task_frame(my->task)) {
             complete_entry(my, -ENOMEM);
-            COIL_FAIL(-ENOMEM); /* reported: it may have been told already */
+            COIL_FAIL(-ENOMEM); /* reported: the entry may be done already */
         }
         complete_entry(my, 0);
         COIL_JOIN();
@@ -158,7 +163,7 @@ static struct entry *entry_of(struct coil_future *f)
     return COILI_CONTAINER(f, struct entry, custom.future);
 }
 
-/* It is not to begin any more. */
+/* The entry is cancelled or freed: the call must not begin any more. */
 static void withdraw_call(struct entry *entry)
 {
     struct coili_pooled *pooled = entry->pooled;
@@ -172,7 +177,7 @@ static void withdraw_call(struct entry *entry)
 
 static void entry_start(struct coil_future *f)
 {
-    (void)f; /* it stands in line already */
+    (void)f; /* the pooled task waits already */
 }
 
 static void entry_cancel(struct coil_future *f)
@@ -194,7 +199,7 @@ static const struct coil_future_class entry_class = {
     .free = entry_free,
 };
 
-/* The task, in line or in its place; NULL without memory. */
+/* Make the pooled task, with a slot or waiting for one; NULL: no memory. */
 static struct coili_pooled *pooled_new(struct coil_task_pool *pool,
                                        struct coil_future *call)
 {
@@ -209,24 +214,25 @@ static struct coili_pooled *pooled_new(struct coil_task_pool *pool,
     }
     struct coili_pooled *pooled = (struct coili_pooled *)(void *)f;
     if (coil_future_done(admission)) {
-        coil_discard(f); /* which drops the call */
+        coil_discard(f); /* its FINALLY discards the call */
         return NULL;
     }
     struct coil_task *task = coil_spawn(f);
     if (!coil_task_frame(task))
         return NULL;
     pooled->self = task;
-    coil_task_drop(&task); /* the task lives without: nobody asks for it */
+    coil_task_drop(&task); /* no handle: the task is freed when it ends */
     join_members(pool, pooled);
     pooled->has_slot = pool->waiting == 0 && take_slot(pool);
     pool->waiting += !pooled->has_slot;
     return pooled;
 }
 
+/* Make entry and pooled task; without memory for one, discard the call. */
 struct coil_future *coil_task_pool_spawn(struct coil_task_pool *pool,
                                          struct coil_future *call)
 {
-    if (coil_future_failed(call)) /* there was no memory for it */
+    if (coil_future_failed(call)) /* CALL() had no memory */
         return call;
     struct entry *entry = coil_custom_new(&entry_class, sizeof *entry);
     if (!entry) {

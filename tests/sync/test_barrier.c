@@ -67,7 +67,8 @@ TEST(barrier_of_one_makes_nobody_wait)
     stage_close();
 }
 
-DEATH_TEST(barrier_of_no_parties_aborts, "a barrier of no parties")
+DEATH_TEST(barrier_of_no_parties_aborts,
+           "coil_barrier_init: parties is 0: must be at least 1")
 {
     struct coil_barrier b;
     coil_barrier_init(&b, 0);

@@ -94,7 +94,7 @@ TEST(condition_may_share_a_lock)
 }
 
 DEATH_TEST(condition_waited_for_without_its_lock_aborts,
-           "a condition is waited for without its lock")
+           "coil_condition_wait: its lock is not held")
 {
     stage_open();
     struct coil_condition cond;
@@ -104,7 +104,7 @@ DEATH_TEST(condition_waited_for_without_its_lock_aborts,
 }
 
 DEATH_TEST(condition_notified_without_its_lock_aborts,
-           "a condition is notified without its lock")
+           "coil_condition_notify: its lock is not held")
 {
     struct coil_condition cond;
     coil_condition_init(&cond, NULL);

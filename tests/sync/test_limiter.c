@@ -172,7 +172,7 @@ static void twice(struct coil_coro *co)
 
 // A semaphore would wait for itself here, for ever.
 DEATH_TEST(limiter_borrowed_twice_by_one_task_aborts,
-           "a token of a limiter is borrowed twice by one borrower")
+           "coil_limiter_acquire: this borrower has a token or waits")
 {
     stage_open();
     struct coil_limiter l;
@@ -181,7 +181,7 @@ DEATH_TEST(limiter_borrowed_twice_by_one_task_aborts,
 }
 
 DEATH_TEST(limiter_waited_for_twice_by_one_borrower_aborts,
-           "a token of a limiter is borrowed twice by one borrower")
+           "coil_limiter_acquire: this borrower has a token or waits")
 {
     stage_open();
     struct coil_limiter l;
@@ -193,7 +193,7 @@ DEATH_TEST(limiter_waited_for_twice_by_one_borrower_aborts,
 }
 
 DEATH_TEST(limiter_returned_by_one_who_has_none_aborts,
-           "a token of a limiter is returned by one who has none")
+           "coil_limiter_release: this borrower has no token")
 {
     stage_open();
     struct coil_limiter l;
@@ -202,7 +202,7 @@ DEATH_TEST(limiter_returned_by_one_who_has_none_aborts,
 }
 
 DEATH_TEST(limiter_returned_by_one_who_only_waits_aborts,
-           "a token of a limiter is returned by one who has none")
+           "coil_limiter_release: this borrower has no token")
 {
     stage_open();
     struct coil_limiter l;
@@ -214,7 +214,7 @@ DEATH_TEST(limiter_returned_by_one_who_only_waits_aborts,
 }
 
 DEATH_TEST(limiter_used_outside_of_a_task_aborts,
-           "a limiter is used outside of a task: say for whom")
+           "coil_limiter: no task runs: call the _for functions")
 {
     stage_open();
     struct coil_limiter l;

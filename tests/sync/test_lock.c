@@ -116,7 +116,7 @@ TEST(lock_handed_to_a_task_that_is_cancelled_goes_on_to_the_next)
 }
 
 DEATH_TEST(lock_released_that_nobody_holds_aborts,
-           "a lock is released that nobody holds")
+           "coil_lock_release: the lock is not held")
 {
     struct coil_lock l;
     coil_lock_init(&l);

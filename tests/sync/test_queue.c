@@ -595,7 +595,7 @@ TEST(queue_join_waits_for_all_that_was_put_to_be_done)
 }
 
 DEATH_TEST(queue_task_done_once_too_often_aborts,
-           "task_done of a queue is called more often than items were put")
+           "coil_queue_task_done: more calls than items put")
 {
     stage_open();
     struct coil_queue q;
@@ -606,7 +606,7 @@ DEATH_TEST(queue_task_done_once_too_often_aborts,
 }
 
 DEATH_TEST(queue_freed_while_somebody_waits_aborts,
-           "a queue is freed while somebody waits at it")
+           "coil_queue_fini: a task waits for the queue")
 {
     stage_open();
     struct coil_queue q;

@@ -214,7 +214,7 @@ TEST(semaphore_may_be_released_more_often_than_acquired)
 }
 
 DEATH_TEST(semaphore_bounded_released_once_too_often_aborts,
-           "a bounded semaphore is released once too often")
+           "coil_semaphore_release: above the value of _init_bounded")
 {
     struct coil_semaphore sem;
     coil_semaphore_init_bounded(&sem, 1);
