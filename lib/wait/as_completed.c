@@ -2,13 +2,13 @@
 /*
  * as_completed.c: tasks in the order in which they end.
  *
- * A callback in each task puts it into a list, from which whoever waits for the
- * next one is served. It owns none of them: to stop reading, to time out or to
- * be cancelled only takes the callbacks out again.
+ * A callback of each task appends it to a list, from which the waiters are
+ * served. The tasks are not owned: when a reader stops, times out or is
+ * cancelled, only the callbacks are removed.
  *
- * Invariant: nobody stands in line while there is something to be had, be it a
- * task, a time-out or the news that there are no more. n of these are given in
- * all, whatever they are; so a loop over n turns ends.
+ * Invariant: no waiter waits while there is something to give: a task, a
+ * time-out in place of a task, or NULL, which says that there are no more. Of
+ * tasks and time-outs n are given in all, so a loop of n iterations ends.
  */
 #include <coil/as_completed.h>
 
@@ -43,11 +43,13 @@ static struct next *next_of(struct coil_future *f)
     return COILI_CONTAINER(f, struct next, custom.future);
 }
 
+/* True if a reader need not wait. */
 static bool can_serve(const struct coil_completions *c)
 {
     return c->first || c->late || c->given == c->n;
 }
 
+/* Give a task, a time-out or NULL, in this order. */
 static void serve(struct next *next)
 {
     struct coil_completions *c = next->c;
@@ -111,7 +113,7 @@ size_t coil_completions_count(const struct coil_completions *c)
     return c->n - c->given;
 }
 
-/* ---- Noting the ends -------------------------------------------------- */
+/* ---- Recording the order ---------------------------------------------- */
 
 static void append(struct coili_completion *it)
 {
@@ -150,11 +152,11 @@ static void timed_out(void *arg)
     serve_waiters(c);
 }
 
-/* It may outlive its spawner. */
+/* Append the task to the list, or add a callback that does it later. */
 static void watch(struct coili_completion *it, struct coil_task *task)
 {
     it->task = task;
-    coil_future_ref(coil_task_future(task));
+    coil_future_ref(coil_task_future(task)); /* may outlive its spawner */
     if (coil_task_done(task)) {
         append(it);
         return;
@@ -164,6 +166,7 @@ static void watch(struct coili_completion *it, struct coil_task *task)
                                   task_done, it);
 }
 
+/* Allocate first: after the first watch() nothing may fail. */
 int coil_completions_init(struct coil_completions *c,
                           struct coil_task *const *tasks, size_t n,
                           int64_t timeout_ns)
@@ -202,7 +205,7 @@ void coil_completions_fini(struct coil_completions *c)
     serve_waiters(c);
 }
 
-/* ---- As a loop -------------------------------------------------------- */
+/* ---- Sources of FOR_AWAIT --------------------------------------------- */
 
 struct completions_items {
     struct coil_coro coro;
@@ -237,6 +240,7 @@ struct as_completed {
     int err;
 };
 
+/* As completions_items(), with completions of its own. */
 static void as_completed(struct coil_coro *co)
 {
     COIL_ASYNC(as_completed, my) {

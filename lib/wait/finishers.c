@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 /*
- * finishers.c: tasks that have ended, in that order.
+ * finishers.c: a list of tasks in the order in which they end.
  *
- * A callback in each task moves it into a list; a plain future tells the one
- * reader that the list has grown. Whoever reads may stop at any time: then the
- * callbacks are taken out again, and nothing of it is left in the tasks.
+ * A callback of each task appends it to the list; a plain future, `wakeup`,
+ * tells the one reader that the list has grown. The reader may stop at any
+ * time: coili_finisher_unwatch() removes the callback from the task.
  */
 #include "finishers.h"
 
@@ -38,7 +38,7 @@ void coili_finisher_watch(struct coili_finisher *it,
                           struct coil_task *task)
 {
     *it = (struct coili_finisher){ .list = list, .task = task };
-    coil_future_ref(coil_task_future(task)); /* it may outlive its spawner */
+    coil_future_ref(coil_task_future(task)); /* may outlive its spawner */
     if (coil_task_done(task)) {
         ended(it);
         return;

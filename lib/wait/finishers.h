@@ -3,20 +3,20 @@
 #define COILI_FINISHERS_H
 
 /*
- * finishers.h: tasks that have ended, in that order, for whoever reads them
- * one after the other.
+ * finishers.h: a list of tasks in the order in which they end, for one reader.
  */
 #include <stdbool.h>
 
 #include <coil/future.h>
 #include <coil/task.h>
 
-/* Tasks that have ended, in that order; and who waits for the next one. */
+/* Tasks that have ended, in that order; the future of a reader that waits. */
 struct coili_finishers {
     struct coili_finisher *first, *last;
     struct coil_future *wakeup;
 };
 
+/* A task that is watched. */
 struct coili_finisher {
     struct coil_handle handle;
     struct coili_finishers *list;
@@ -25,24 +25,27 @@ struct coili_finisher {
     bool pending, ended;
 };
 
-/* Put a task into the list once it has ended; keeps it. */
+/*
+ * Append the task to the list once it has ended. Shares the task until it is
+ * unwatched.
+ */
 void coili_finisher_watch(struct coili_finisher *it,
                           struct coili_finishers *list,
                           struct coil_task *task);
 
-/* No more of that one; harmless where none was watched, if zero. */
+/* Stop watching the task. Does nothing if `it` is zero. */
 void coili_finisher_unwatch(struct coili_finisher *it);
 
-/* Takes the first one; there must be one. */
+/* Remove the first task from the list; there must be one. */
 struct coili_finisher *coili_finishers_pop(struct coili_finishers *list);
 
-/* Done when the list has grown. One at a time. */
+/* A future that is done when the list has grown. One at a time. */
 struct coil_future *coili_finishers_wait(struct coili_finishers *list);
 
-/* Wake who waits for that: something else has changed. */
+/* Complete that future: something else has changed. */
 void coili_finishers_wake(struct coili_finishers *list);
 
-/* Nobody waits for that any more. */
+/* The reader does not wait for that future any more. */
 void coili_finishers_end_wait(struct coili_finishers *list);
 
 #endif

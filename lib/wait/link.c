@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 /*
- * link.c: a done callback that knows its future, and how that has ended.
+ * link.c: done callbacks that get the future as an argument.
  *
- * It keeps a reference, so that the future is still there when the call is
- * made: a bare callback is told nothing, since the future may be gone by then.
+ * A link holds a reference, so the future still exists when the loop calls the
+ * callback. A plain done callback does not get the future, which may have been
+ * freed by then.
  */
 #include <coil/link.h>
 
@@ -12,7 +13,7 @@ static void call_handler(void *arg)
     struct coil_link *link = arg;
     struct coil_future *done = link->future;
     coil_link_fn *fn = coil_future_failed(done) ? link->failed : link->ok;
-    link->future = NULL; /* the link is theirs again */
+    link->future = NULL; /* the callback may use the link again */
     if (fn)
         fn(done, link->arg);
     coil_future_unref(done);

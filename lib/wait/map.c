@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: MIT
 /*
- * map.c: many calls, at most so many at once.
+ * map.c: run many calls, at most `limit` at the same time.
  *
- * A generator that spawns what its source makes, and yields what has ended. The
- * tasks are its children: to leave it cancels and awaits them, so the source's
- * argument is lent for exactly as long as the loop over it lasts.
+ * A generator that spawns the calls of its source and yields tasks that have
+ * ended. The tasks are its children: closing it cancels and awaits them. So the
+ * caller lends the argument of the source until the FOR_AWAIT is over.
  *
  * Invariant: busy <= limit, where a slot is busy from the start of its task
- * until the consumer comes back for the next one. So what has ended and was not
- * read keeps its place, and a slow reader holds up the source.
+ * until the consumer asks for the task after it. So a task that has ended but
+ * was not read keeps its slot, and a slow consumer slows down the source.
  *
- * A source that is a generator may wait while tasks end. So a child of the map
- * runs it, the feeder, and the tasks are children of that. It outlives all of
- * them: when it has no more it waits until the map is over and cancels it.
+ * A source that is a generator may wait while tasks end. So another coroutine,
+ * the feeder, runs it: a child of the map, and the parent of the tasks. The
+ * feeder must not end before its tasks. When the generator has no more calls
+ * the feeder waits for `end`, which is never completed: the map, when it is
+ * over, cancels the feeder.
  */
 #include <coil/map.h>
 
@@ -29,15 +31,15 @@ struct map {
     struct coil_coro coro;
     coil_source_fn *source;
     void *arg;
-    struct coil_future *generator; /* if there is no source; NULL: taken */
+    struct coil_future *generator; /* the source; NULL once the feeder has it */
     size_t limit;
     bool ordered, exhausted;
-    int err;                  /* of the generator */
+    int err;                        /* of the generator */
     struct coil_future *slot_freed; /* for which the feeder waits */
-    struct coili_finisher *slots; /* of a ring, if ordered */
-    struct coili_finisher *unused; /* if not */
+    struct coili_finisher *slots;   /* `limit` of them; a ring if ordered */
+    struct coili_finisher *unused;  /* the free slots, if not ordered */
     size_t busy, oldest;
-    struct coili_finisher *current; /* what the consumer has now */
+    struct coili_finisher *current; /* yielded, not released yet */
     struct coili_finishers list;
 };
 
@@ -58,7 +60,8 @@ static struct coili_finisher *slots_new(struct map *my)
 
 static struct coili_finisher *free_slot(struct map *my)
 {
-    if (my->ordered) /* the one that is read is busy, and before the oldest */
+    /* In the ring `current` is busy, and stands before the oldest. */
+    if (my->ordered)
         return &my->slots[(my->oldest + my->busy - (my->current != NULL)) %
                           my->limit];
     struct coili_finisher *it = my->unused;
@@ -83,7 +86,7 @@ static void fill_slots(struct map *my)
     }
 }
 
-/* Done when a slot is free. */
+/* A future that is done when a slot is free. */
 static struct coil_future *wait_for_slot(struct map *my)
 {
     struct coil_future *freed = coil_future_new();
@@ -109,11 +112,14 @@ struct feed {
     bool more;
 };
 
-/* Nothing goes wrong here: what does is noted, to be told at the right time. */
+/*
+ * The feeder never fails: the map fails with map->err, after it has yielded all
+ * tasks. `end` is made first, since there must be no error after a task began.
+ */
 static void feed(struct coil_coro *co)
 {
     COIL_ASYNC(feed, my) {
-        my->end = coil_future_new(); /* now: at the end nothing must fail */
+        my->end = coil_future_new();
         if (coil_future_done(my->end))
             my->map->err = -ENOMEM;
         while (my->map->err == 0) {
@@ -146,7 +152,7 @@ static bool can_yield(const struct map *my)
     return my->ordered ? my->slots[my->oldest].ended : my->list.first != NULL;
 }
 
-/* The next task to yield, and its slot's successor in the ring. */
+/* Take the slot of the next task to yield; can_yield() is true. */
 static struct coili_finisher *take_ended(struct map *my)
 {
     if (!my->ordered)
@@ -156,7 +162,7 @@ static struct coili_finisher *take_ended(struct map *my)
     return it;
 }
 
-/* The list only tells that something has ended; the ring tells what. */
+/* If ordered, the list only wakes the map; the ring knows which task ended. */
 static void clear_list(struct map *my)
 {
     if (my->ordered)
@@ -177,6 +183,7 @@ static void release_slot(struct map *my)
     wake_feeder(my);
 }
 
+/* Keep the slots busy, wait until a task can be yielded, yield it, repeat. */
 static void map(struct coil_coro *co)
 {
     COIL_ASYNC(map, my) {

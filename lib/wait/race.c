@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: MIT
 /*
- * race.c: the first that succeeds is taken.
+ * race.c: the first task or call that succeeds wins.
  *
- * Invariant: when a race ends, nobody runs any more. A loser that is only asked
- * to end still holds what it was lent: who waits for the first, cancels the
- * others and goes on takes it away from under them.
+ * Invariant: when a race ends, all its tasks have ended (unless the race was
+ * cancelled twice). A loser that was cancelled but still runs uses what its
+ * caller lent to it. A program that cancels the losers and goes on at once may
+ * free that too early.
  *
- * A race of tasks borrows them, as gather does. A staggered race makes its own:
- * they are children of its coroutine, so that to return is to cancel and await
- * them. The winner's value is handed on from there, with the duty to dispose of
- * it; a loser that succeeds too late disposes of its own.
+ * A race of tasks shares them, as gather does. A staggered race makes tasks of
+ * its own, which are children of its coroutine: its return cancels and awaits
+ * them. The winner's value is handed on, with the duty to dispose of it; a
+ * loser that succeeds too late disposes of its own value.
  */
 #include <coil/race.h>
 
@@ -34,7 +35,7 @@ struct race;
 
 struct racer {
     struct coil_handle handle;
-    struct race *race; /* while its end is awaited */
+    struct race *race; /* NULL: the task has no callback of ours */
     struct coil_task *task;
 };
 
@@ -42,8 +43,9 @@ struct race {
     struct coil_custom custom;
     size_t n, left, winner;
     bool cancelled;
-    bool cancelling, end_now;
-    struct coil_handle deferred_call; /* asks, if it may not at once */
+    bool cancelling; /* cancel_all() runs now */
+    bool end_now;    /* cancelled a second time: do not wait for the others */
+    struct coil_handle deferred_call; /* cancels the racers in the next pass */
     bool deferred;
     struct racer *racers; /* n of them */
 };
@@ -53,7 +55,7 @@ static struct race *race_of(struct coil_future *f)
     return COILI_CONTAINER(f, struct race, custom.future);
 }
 
-/* Why nobody has won: the first error, but rather one that no cancel made. */
+/* The error of a race without a winner: the first other than -ECANCELED. */
 static struct coil_future *better_error(struct coil_future *first,
                                         struct coil_future *failed)
 {
@@ -63,7 +65,7 @@ static struct coil_future *better_error(struct coil_future *first,
                : first;
 }
 
-/* The last act: the future may be gone when it returns. */
+/* Complete the race. It may be freed when this returns. */
 static void finish(struct race *r)
 {
     struct coil_future *f = &r->custom.future, *failed = NULL;
@@ -87,8 +89,9 @@ static void finish(struct race *r)
 }
 
 /*
- * Ask all to end. One of them may await the owner of this race: then a request
- * for that one comes back, and to wait for it would be to wait for ourselves.
+ * Cancel all tasks. One of them may await the task that awaits this race. Then
+ * the request comes back to race_cancel(), and the race must not wait for that
+ * task, which waits for the race. Returns false if all have ended already.
  */
 static bool cancel_all(struct race *r)
 {
@@ -100,6 +103,7 @@ static bool cancel_all(struct race *r)
     return any;
 }
 
+/* Racer i has ended. The first success is the winner. */
 static void note_end(struct race *r, size_t i)
 {
     r->left--;
@@ -121,6 +125,7 @@ static void racer_done(void *arg)
         finish(r);
 }
 
+/* Count the tasks that are done; add callbacks to the others. */
 static void race_start(struct coil_future *f)
 {
     struct race *r = race_of(f);
@@ -143,7 +148,7 @@ static void race_start(struct coil_future *f)
     }
 }
 
-/* Races that cancel one another now, each on the stack of the one above. */
+/* The number of races on the C stack, each of which cancels the next one. */
 static _Thread_local unsigned depth;
 
 static void cancel_racers(void *arg)
@@ -152,7 +157,7 @@ static void cancel_racers(void *arg)
     r->deferred = false;
     r->end_now |= r->cancelled;
     depth++;
-    /* None is left to ask: then it ends as if nothing had been asked. */
+    /* If all have ended already, the race ends as if it was not cancelled. */
     r->cancelled |= cancel_all(r);
     depth--;
     if (r->end_now)
@@ -181,6 +186,7 @@ static void race_free(struct coil_future *f)
     coil_custom_free(f);
 }
 
+/* The race allocates all that it needs here, and fails only here. */
 struct coil_future *coil_race(struct coil_task *const *tasks, size_t n)
 {
     static const struct coil_future_class cls = {
@@ -203,14 +209,14 @@ struct coil_future *coil_race(struct coil_task *const *tasks, size_t n)
     memset(r->racers, 0, n * sizeof *r->racers);
     r->n = r->left = n;
     r->winner = NO_WINNER;
-    for (size_t i = 0; i < n; i++) { /* they may outlive their spawner */
+    for (size_t i = 0; i < n; i++) { /* tasks may outlive their spawner */
         r->racers[i].task = tasks[i];
         coil_future_ref(coil_task_future(tasks[i]));
     }
     return &r->custom.future;
 }
 
-/* ---- Calls, one after the other --------------------------------------- */
+/* ---- Staggered: calls begin one after the other ----------------------- */
 
 struct attempt {
     struct coili_finisher finisher;
@@ -224,15 +230,16 @@ struct staggered_race {
     void *arg;
     int64_t delay_ns;
     struct coil_race_log *log;
-    struct attempt *first, **end; /* all that began, in that order */
+    struct attempt *first, **end; /* all that began, oldest first */
     struct attempt *newest, *winner;
     size_t begun, running;
     bool exhausted;
-    int64_t due; /* when the next one begins */
+    int64_t due; /* when the next call begins */
     struct coili_finishers list;
     int err;
 };
 
+/* Begin the next call of the source, if there is one, and set `due`. */
 static int begin_next(struct staggered_race *my)
 {
     struct attempt *it = coil_alloc(sizeof *it);
@@ -264,7 +271,10 @@ static struct coil_future *future_of(const struct attempt *it)
     return coil_task_future(it->finisher.task);
 }
 
-/* The first that has ended well; when the newest has failed the next is due. */
+/*
+ * The first attempt that has succeeded, of those that ended since the last
+ * call; NULL: none. If the newest attempt has failed, the next one is due.
+ */
 static struct attempt *find_winner(struct staggered_race *my)
 {
     while (my->list.first) {
@@ -279,7 +289,7 @@ static struct attempt *find_winner(struct staggered_race *my)
     return NULL;
 }
 
-/* Something has ended, or the next one is due (-ETIMEDOUT). */
+/* Done when an attempt has ended, or when the next is due (-ETIMEDOUT). */
 static struct coil_future *next_event(struct staggered_race *my)
 {
     struct coil_future *more = coili_finishers_wait(&my->list);
@@ -317,6 +327,7 @@ static void free_attempts(struct staggered_race *my)
     }
 }
 
+/* `due` is INT64_MIN at first: the first call begins at once. */
 static void staggered_race(struct coil_coro *co)
 {
     COIL_ASYNC(staggered_race, my) {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
- * ready.c: to start a task and wait until it is of use.
+ * ready.c: wait until a task reports that it is ready, or has ended.
  *
- * A future that only a task completes is never completed if the task fails: who
- * waits for it has to watch both. Ready counts, if both come in one pass.
+ * If the task fails, it never completes the `ready` future. So this waits for
+ * both. If both are done in one pass, `ready` counts.
  */
 #include <coil/ready.h>
 
@@ -13,7 +13,7 @@ struct wait_ready {
     struct coil_coro coro;
     struct coil_task *task;
     struct coil_future *ready;
-    struct coil_future *changed; /* one of the two is done */
+    struct coil_future *changed; /* done when one of the two is done */
     struct coil_handle on_ready, on_end;
 };
 
@@ -24,6 +24,7 @@ static void changed(void *arg)
         coil_future_set_int(my->changed, 0);
 }
 
+/* Wait for `changed`; then look at `ready` first, and at the task second. */
 static void wait_ready(struct coil_coro *co)
 {
     COIL_ASYNC(wait_ready, my) {

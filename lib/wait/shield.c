@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: MIT
 /*
- * shield.c: what goes on although nobody waits for it any more.
+ * shield.c: protects an operation from its awaiter's cancellation.
  *
- * To await a task hands a cancellation on to it; coil_wait() does not, so a
- * shield is that, and the task's result afterwards. What has come in the same
- * pass as the request is delivered, as everywhere.
+ * An await of a task cancels the task when the await is cancelled; coil_wait()
+ * does not. So a shield is a coil_wait(), and then an await that takes the
+ * result. A result that comes in the same pass as the cancellation is
+ * delivered, as everywhere.
  *
- * asyncio leaves it open who owns what is shielded: it is a task that nobody
- * refers to, and programs have lost a transaction to the garbage collector, or
- * have put a connection back in the middle of a reply. Here everything has an
- * owner that it does not outlive. So a call that is shielded is the loop's,
- * which closes only when it has ended; a task stays its spawner's.
+ * In asyncio a shielded task has no owner, and often no reference: programs
+ * have lost a transaction to the garbage collector, or have returned a
+ * connection to a pool in the middle of a reply. Here each task has an owner
+ * that it does not outlive. A shielded call belongs to the loop, which closes
+ * only when the call has ended; a shielded task still belongs to its spawner.
  */
 #include <coil/shield.h>
 
@@ -20,10 +21,10 @@
 struct shield {
     struct coil_coro coro;
     struct coil_task *task;
-    struct coil_future *future; /* until it is begun */
+    struct coil_future *future; /* until it has begun */
 };
 
-/* The loop's; ours is one reference. */
+/* Make the future a task of the loop; keep a reference. */
 static struct coil_task *spawn_detached(struct coil_future *future)
 {
     struct coil_task *task = coil_spawn(future);
@@ -53,7 +54,7 @@ static void shield(struct coil_coro *co)
 struct coil_future *coil_shield_task(struct coil_task *task)
 {
     struct coil_future *f = COIL_CALL(shield, .task = task);
-    if (!coil_future_done(f)) /* it may outlive its spawner */
+    if (!coil_future_done(f)) /* the task may outlive its spawner */
         coil_future_ref(coil_task_future(task));
     return f;
 }

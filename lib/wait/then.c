@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: MIT
 /*
- * then.c: what is to follow, said in advance.
+ * then.c: chains of handlers that run when a future is done.
  *
- * A link is a coroutine that awaits what is upstream, calls a handler and ends
- * with what that returned. So all rules are those of coroutines: it is lazy, it
- * is cancelled where it waits, values travel with the duty to dispose of them,
- * and no handler runs inside somebody else's call. Twisted's Deferreds call
- * theirs at once, from whoever has the result: handlers that fire each other
- * have overflowed its stack, and have met half-updated objects.
+ * A step is a coroutine that awaits its upstream (the future or task that it
+ * follows), calls a handler, and ends with what the handler returned. So the
+ * rules are those of coroutines: a step is lazy, it is cancelled where it
+ * waits, its value is handed on with the duty to dispose of it, and the loop
+ * calls the handler. Twisted's Deferreds call handlers within the call that
+ * provides the result: chains of them have overflowed the stack, and handlers
+ * have seen half-updated objects.
  *
- * What is upstream becomes a task, a child of the link: so it can be awaited a
- * second time, when a link hands on what it was given.
+ * An upstream future becomes a task, a child of the step, so that it can be
+ * awaited a second time, when the step ends with the upstream's result.
  */
 #include <coil/then.h>
 
@@ -19,18 +20,18 @@
 #include <coil/coroutine.h>
 #include <coil/loop.h>
 
-/* What a link follows: a task of its own or a borrowed one. */
+/* What a step follows: a task of its own, or a shared one. */
 struct upstream {
     struct coil_task *task;
-    struct coil_future *future; /* until it is begun */
-    bool borrowed;
+    struct coil_future *future; /* until it has begun */
+    bool shared;
 };
 
-/* It may outlive its spawner. */
+/* The reference is needed since the task may outlive its spawner. */
 static struct upstream upstream_of_task(struct coil_task *task)
 {
     coil_future_ref(coil_task_future(task));
-    return (struct upstream){ .task = task, .borrowed = true };
+    return (struct upstream){ .task = task, .shared = true };
 }
 
 static struct upstream upstream_of_future(struct coil_future *future)
@@ -48,20 +49,20 @@ static void upstream_begin(struct upstream *up)
 
 static void upstream_fini(struct upstream *up)
 {
-    if (up->borrowed)
+    if (up->shared)
         coil_future_unref(coil_task_future(up->task));
     if (up->future)
         coil_discard(up->future);
     *up = (struct upstream){ 0 };
 }
 
-/* A link for which there was no memory: what it was to follow is dropped. */
-static struct coil_future *fini_if_nomem(struct coil_future *link,
+/* If there was no memory for the step, release its upstream. */
+static struct coil_future *fini_if_nomem(struct coil_future *step,
                                          struct upstream up)
 {
-    if (coil_future_done(link))
+    if (coil_future_done(step))
         upstream_fini(&up);
-    return link;
+    return step;
 }
 
 /* ---- then, catch ------------------------------------------------------ */
@@ -74,7 +75,7 @@ struct then {
     int err;
 };
 
-/* NULL if the link is to end with what it was given. */
+/* Call the handler. NULL: the step ends with the result of its upstream. */
 static struct coil_future *handle(struct then *my)
 {
     coil_then_fn *fn = my->err ? my->failed : my->ok;
@@ -100,7 +101,7 @@ static void then(struct coil_coro *co)
     }
 }
 
-static struct coil_future *link_new(struct upstream up, coil_then_fn *ok,
+static struct coil_future *step_new(struct upstream up, coil_then_fn *ok,
                                     coil_then_fn *failed, void *arg)
 {
     return fini_if_nomem(
@@ -110,14 +111,14 @@ static struct coil_future *link_new(struct upstream up, coil_then_fn *ok,
 struct coil_future *coil_then_task(struct coil_task *task, coil_then_fn *ok,
                                    coil_then_fn *failed, void *arg)
 {
-    return link_new(upstream_of_task(task), ok, failed, arg);
+    return step_new(upstream_of_task(task), ok, failed, arg);
 }
 
 struct coil_future *coil_then_future(struct coil_future *future,
                                      coil_then_fn *ok, coil_then_fn *failed,
                                      void *arg)
 {
-    return link_new(upstream_of_future(future), ok, failed, arg);
+    return step_new(upstream_of_future(future), ok, failed, arg);
 }
 
 /* ---- finally ---------------------------------------------------------- */
@@ -179,6 +180,7 @@ static void dst_done(void *arg)
         coil_task_cancel(my->up.task);
 }
 
+/* Complete `dst` as `x` has ended, or cancel it if `x` has not. */
 static void complete(struct chain *my)
 {
     coil_future_remove_done_callback(my->dst, &my->handle);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 /*
- * ticks.c: every so often.
+ * ticks.c: a periodic timer.
  *
- * Each sleep is what is left of the period that counts from the start. So there
- * is no drift, and nothing to make up for after a slow turn or a suspended
- * machine: a burst of beats that nobody could take is what overloads a system
- * that has just come back.
+ * Each sleep lasts until the end of the current period, counted from the start.
+ * So ticks do not drift, and none is made up for after a slow iteration or a
+ * suspend: a burst of missed ticks would overload a system that has just
+ * resumed.
  */
 #include <coil/ticks.h>
 

@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: MIT
 /*
- * wait.c: to wait for several tasks or futures. From here on coil is made of
- * its own public calls.
+ * wait.c: wait for several tasks or futures. This file and those behind it use
+ * public functions of coil only.
  *
- * gather and wait are one thing: a watch over n futures, with a callback in
- * each, which ends when enough have ended. A task is watched as the future that
- * it is. What is enough, and what a cancellation does, is all that differs:
+ * gather and wait share one type, a watch over n futures, which adds a callback
+ * to each and ends when enough of them have ended. A task is watched through
+ * its future. The kinds differ only in when they end, and in what a
+ * cancellation does:
  *
  *     watch              ends at                   cancelled
- *     gather             the first error, or all   cancels all, just ends
- *     gather_settled     all                       cancels, waits for all;
+ *     gather             the first error, or all   cancels all, ends at once
+ *     gather_settled     all                       cancels all, waits for all;
  *                                                  the second time as gather
- *     wait               as its mode says          just ends
+ *     wait               as its mode says          ends at once
  *
  * A watch holds a reference to each future until the watch is freed. It begins
  * none of them: a callback does not begin a future, only an await does. So
- * gather makes a task of a future that has not begun, and the others refuse it.
+ * gather makes a task of a future that has not begun; for the others it aborts.
  */
 #include <coil/wait.h>
 
@@ -41,7 +42,7 @@ struct watch;
 
 struct watched {
     struct coil_handle handle;
-    struct watch *watch; /* while the callback is in the future */
+    struct watch *watch;        /* NULL: the future has no callback of ours */
     struct coil_future *future; /* counted */
 };
 
@@ -49,11 +50,12 @@ struct watch {
     struct coil_custom custom;
     enum watch_kind kind;
     bool cancelled;
-    bool cancelling, again; /* while it cancels its futures */
-    bool deferred;
+    bool cancelling; /* cancel_all() runs now */
+    bool again;      /* cancelled a second time */
+    bool deferred;   /* `timer` calls cancel_all() in the next pass */
     size_t n, left;
     int64_t timeout_ns;
-    struct coil_handle timer; /* or, deferred, cancels its futures */
+    struct coil_handle timer; /* the time-out; or calls cancel_all() */
     struct watched *watched; /* n of them */
 };
 
@@ -62,6 +64,7 @@ static struct watch *watch_of(struct coil_future *f)
     return COILI_CONTAINER(f, struct watch, custom.future);
 }
 
+/* Remove the time-out and all callbacks. */
 static void unwatch(struct watch *w)
 {
     coil_handle_cancel(&w->timer);
@@ -88,7 +91,7 @@ static int64_t count_done(struct watch *w)
     return done;
 }
 
-/* The last act: the future may be gone when it returns. */
+/* Complete the watch. It may be freed when this returns. */
 static void finish(struct watch *w)
 {
     struct coil_future *f = &w->custom.future;
@@ -103,6 +106,7 @@ static void finish(struct watch *w)
         coil_future_set_int(f, count_done(w));
 }
 
+/* A gather fails with the error of `failed`; the other errors are quiet. */
 static void fail(struct watch *w, struct coil_future *failed)
 {
     struct coil_future *f = &w->custom.future;
@@ -114,7 +118,7 @@ static void fail(struct watch *w, struct coil_future *failed)
     coil_future_set_error_detail(f, err, detail);
 }
 
-/* Whether this one, which is done, ends the watch before the others do. */
+/* True if `done`, which is done, ends the watch before the others are done. */
 static bool decides(const struct watch *w, const struct coil_future *done)
 {
     switch (w->kind) {
@@ -146,6 +150,7 @@ static void timed_out(void *arg)
     finish(arg);
 }
 
+/* True if enough futures are done, also if their callbacks are still queued. */
 static bool enough(const struct watch *w)
 {
     size_t done = 0;
@@ -160,13 +165,14 @@ static bool enough(const struct watch *w)
     return done == w->n;
 }
 
+/* End at once if enough futures are done; else add callbacks to the others. */
 static void watch_start(struct coil_future *f)
 {
     struct watch *w = watch_of(f);
     for (size_t i = 0; i < w->n; i++)
         if (coil_future_done(w->watched[i].future))
             w->left--;
-    /* What is done already does not suspend. */
+    /* A gather fails with the first error in the array. */
     for (size_t i = 0; w->kind == GATHER && i < w->n; i++) {
         struct coil_future *future = w->watched[i].future;
         if (coil_future_failed(future)) {
@@ -197,6 +203,7 @@ static void watch_start(struct coil_future *f)
 /* The number of gathers on the C stack, each of which cancels the next one. */
 static _Thread_local unsigned depth;
 
+/* Cancel all futures, and end the watch unless it has to wait for them. */
 static void cancel_all(void *arg)
 {
     struct watch *w = arg;
@@ -210,21 +217,29 @@ static void cancel_all(void *arg)
     }
     depth--;
     w->cancelling = false;
-    /* None was left to cancel: then it ends as if nothing had been asked. */
+    /* If all were done already, the watch ends as if it was not cancelled. */
     if (w->cancelled && (w->kind == GATHER || w->again))
         finish(w);
 }
 
+/*
+ * A wait just ends. A gather cancels its futures; in the next pass if too many
+ * gathers are on the C stack.
+ */
 static void watch_cancel(struct coil_future *f)
 {
     struct watch *w = watch_of(f);
     if (w->kind != GATHER && w->kind != GATHER_SETTLED) {
-        w->cancelled = !enough(w); /* some have ended, untold as yet */
+        /* Not cancelled if enough are done, and only callbacks are pending. */
+        w->cancelled = !enough(w);
         finish(w);
         return;
     }
     if (w->cancelling || w->deferred) {
-        /* One of them awaits this gather's owner. */
+        /*
+         * One of the futures awaits the task that awaits this gather, so the
+         * request came back. The gather must not wait for that future.
+         */
         w->again = true;
     } else if (depth == COILI_DEPTH_MOST) {
         w->deferred = true;
@@ -257,9 +272,9 @@ static const struct coil_future_class wait_class = {
     .free = watch_free,
 };
 
-/* ---- Making one ------------------------------------------------------- */
+/* ---- Making a watch --------------------------------------------------- */
 
-/* A watch over n futures, which are still to be filled in; NULL: no memory. */
+/* A watch over n futures, which the caller fills in; NULL: no memory. */
 static struct watch *watch_new(enum watch_kind kind, size_t n)
 {
     struct watch *w = coil_custom_new(
@@ -318,7 +333,7 @@ struct coil_future *coil_gather_tasks(struct coil_task *const *tasks, size_t n)
     return future_or_nomem(watch_tasks(GATHER, tasks, n));
 }
 
-/* Make the future a child of the caller; keep a reference, but no handle. */
+/* Make the future a task, a child of the caller; keep only a reference. */
 static struct coil_future *spawn_and_ref(struct coil_future *future)
 {
     struct coil_task *task = coil_spawn(future);
@@ -328,8 +343,8 @@ static struct coil_future *spawn_and_ref(struct coil_future *future)
 }
 
 /*
- * By kind: a future that has begun is borrowed; one that has not is taken, also
- * without memory.
+ * Share the futures that have begun, and take the others: each of them becomes
+ * a task, or stays as it is if it is done, or is discarded without memory.
  */
 struct coil_future *coil_gather_futures(struct coil_future *const *futures,
                                         size_t n)
@@ -404,9 +419,7 @@ struct coil_future *coil_wait_futures(struct coil_future *const *futures,
 
 /* ---- cancel_and_wait -------------------------------------------------- */
 
-/*
- * Both cancel before they allocate: to ask must not fail for want of memory.
- */
+/* Both cancel before they allocate: cancelling must not fail for memory. */
 struct coil_future *coil_cancel_and_wait_tasks(struct coil_task *const *tasks,
                                                size_t n)
 {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 /*
- * wait_for.c: one thing, for so long at the most.
+ * wait_for.c: wait for one future or task, with a time-out.
  *
- * A deadline around an await; the await ends when what it waits for has ended,
- * not when the time is up. CPython's had been swallowing either a value or a
- * cancellation for years (86296, 28149), until it was built this way.
+ * A deadline (WITHIN) around an await. The await ends when the future or task
+ * has ended, not when the time is up. CPython's wait_for() lost a value or a
+ * cancellation for years (issues 86296, 28149), until it was built this way.
  */
 #include <coil/wait_for.h>
 
@@ -20,6 +20,11 @@ struct wait_for {
     int err;
 };
 
+/*
+ * A time-out of 0 or less cancels a task at once and never begins a future.
+ * WITHIN would begin the await and strike in the next pass, so these cases come
+ * before it.
+ */
 static void wait_for(struct coil_coro *co)
 {
     COIL_ASYNC(wait_for, my) {
@@ -55,7 +60,7 @@ struct coil_future *coil_wait_for_task(struct coil_task *task,
 {
     struct coil_future *f = COIL_CALL(wait_for, .task = task,
                                       .timeout_ns = timeout_ns);
-    if (!coil_future_done(f)) /* it may outlive its spawner */
+    if (!coil_future_done(f)) /* the task may outlive its spawner */
         coil_future_ref(coil_task_future(task));
     return f;
 }
