@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // labels: core
 /*
- * test_waiters.c: the one line in which everybody waits, as a stranger would
- * use it for a primitive of his own: a gate that lets one through.
+ * test_waiters.c: the list of waiters, as a user needs it for a primitive of
+ * its own: a gate that lets one task through.
  */
 #include "interleave.h"
 
@@ -41,7 +41,7 @@ static void gate_init(struct gate *gate, int n)
     coil_waiters_init(&gate->waiters);
 }
 
-/* What is handed to nobody is free. */
+/* Without a waiter the gate is free. */
 static void open_gate(struct gate *gate)
 {
     if (!coil_waiters_wake(&gate->waiters))
@@ -89,7 +89,7 @@ TEST(waiters_go_in_the_order_in_which_they_came)
     stage_close();
 }
 
-// Free and nobody before us: not to suspend is not to cost a pass.
+// Free and no waiter before us: the await does not suspend and costs no pass.
 TEST(waiters_do_not_suspend_when_it_is_free)
 {
     stage_open();
@@ -105,7 +105,7 @@ TEST(waiters_do_not_suspend_when_it_is_free)
     stage_close();
 }
 
-// A newcomer is not even asked while somebody waits.
+// try_now() is not even called while a waiter is in the list.
 TEST(waiters_are_never_overtaken)
 {
     stage_open();
@@ -121,7 +121,7 @@ TEST(waiters_are_never_overtaken)
     stage_close();
 }
 
-// Lazy: a place in line is taken at the await, not when the future is made.
+// Lazy: the waiter enters the list at the await, not when the future is made.
 TEST(waiters_stand_in_line_from_their_await_on)
 {
     stage_open();
@@ -178,7 +178,7 @@ TEST(waiters_that_were_let_go_are_not_lost_by_a_cancel)
     stage_close();
 }
 
-// Two tasks on one place in line: both go when it comes up.
+// Two tasks await one future in the list: both wake when it is woken.
 TEST(waiters_future_may_be_awaited_by_many)
 {
     stage_open();
@@ -240,7 +240,7 @@ TEST(waiters_make_a_semaphore_of_ones_own)
     stage_close();
 }
 
-/* ---- Values, places --------------------------------------------------- */
+/* ---- Values, several lists -------------------------------------------- */
 
 struct receives {
     struct coil_coro coro;
@@ -256,7 +256,7 @@ static void receives(struct coil_coro *co)
     }
 }
 
-// A grant may carry a word: the first in line gets it, and nobody else.
+// A grant may carry a value: only the first waiter gets it.
 TEST(waiters_are_handed_a_value)
 {
     stage_open();
@@ -273,7 +273,7 @@ TEST(waiters_are_handed_a_value)
     stage_close();
 }
 
-/* One future in two lines at once: what select is made of. */
+/* One future in two lists at once: what select is made of. */
 struct either {
     struct coil_custom custom;
     struct coil_waiter waiter[2];
@@ -337,7 +337,7 @@ static struct coil_future *pass_either(struct gate *left, struct gate *right)
     return &e->custom.future;
 }
 
-// Granted in one line it has left the other: no dead waiter eats a turn.
+// Granted in one list it has left the other: no dead waiter takes a grant.
 TEST(waiters_of_one_future_stand_in_several_lines)
 {
     for (int which = 0; which < 2; which++) {
@@ -443,7 +443,7 @@ static bool act(int action)
     return true;
 }
 
-// What was opened was passed once or is still open; nobody waits before it.
+// A gate that was opened was passed once or is open; no task waits at it then.
 static void end(void)
 {
     stage_passes(4);

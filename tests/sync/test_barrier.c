@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // labels: core
 /*
- * test_barrier.c: all or nobody, each with an index of its own.
+ * test_barrier.c: a round wakes all of its tasks or none, each with an index
+ * of its own.
  */
 #include "interleave.h"
 
@@ -55,7 +56,7 @@ TEST(barrier_lets_all_go_when_the_last_has_come)
     stage_close();
 }
 
-// Of one party nobody waits; of none there is no sense.
+// With one party no task waits; with none the barrier makes no sense.
 TEST(barrier_of_one_makes_nobody_wait)
 {
     stage_open();
@@ -74,7 +75,7 @@ DEATH_TEST(barrier_of_no_parties_aborts,
     coil_barrier_init(&b, 0);
 }
 
-// Round after round: nobody is a round ahead of another by more than one.
+// Round after round: no task is more than one round ahead of another.
 TEST(barrier_keeps_its_parties_in_step)
 {
     stage_open();
@@ -89,7 +90,7 @@ TEST(barrier_keeps_its_parties_in_step)
     stage_close();
 }
 
-// Let go and not run yet: who comes now is in the next round and waits there.
+// Woken but not run yet: a task that arrives now waits in the next round.
 TEST(barrier_newcomer_is_in_the_next_round)
 {
     stage_open();
@@ -331,7 +332,7 @@ static bool act(int action)
     }
 }
 
-// Each index is given as often as each other; who did not meet waits, alone.
+// All indices were given equally often; a task without a partner waits alone.
 static void end(void)
 {
     stage_passes(5);

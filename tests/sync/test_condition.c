@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // labels: core
 /*
- * test_condition.c: whoever waits comes back with the lock, and a notification
- * reaches somebody who can use it, whatever is cancelled when.
+ * test_condition.c: a wait ends with the lock held, and a notification reaches
+ * a waiter that can use it, whatever is cancelled when.
  */
 #include "interleave.h"
 
@@ -228,7 +228,7 @@ TEST(condition_wait_for_tests_first_and_each_time)
         t[i] = coil_spawn(CALL(until, .cond = &cond, .count = &count,
                                .least = i + 1));
     stage_passes(1);
-    CHECK_TRACE("1 at 1"); /* nobody was waited for */
+    CHECK_TRACE("1 at 1"); /* without waiting */
     CHECK(coil_task_done(t[0]));
     for (; count <= 3; count++) {
         notify(&cond, 5);
@@ -330,7 +330,7 @@ static struct {
     struct coil_condition cond;
     struct coil_task *t[WAITERS];
     int delivered, cancelled, notified;
-    int inside; /* who has the lock; -1: the test; -2 nobody */
+    int inside; /* the task that has the lock; -1: the test; -2: none */
 } world;
 
 struct sleeper {
@@ -405,8 +405,8 @@ static bool act(int action)
     }
 }
 
-// One has the lock at a time; as many are let go as were notified, unless
-// nobody is left to be; in the end the lock is free.
+// One task has the lock at a time; as many waiters wake as were notified, if
+// there are as many; in the end the lock is free.
 static void end(void)
 {
     if (world.inside == -1)

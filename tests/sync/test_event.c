@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // labels: core
 /*
- * test_event.c: set() lets everybody go who waits, whatever comes after it.
+ * test_event.c: set() wakes all tasks that wait, whatever comes after it.
  */
 #include "interleave.h"
 
@@ -48,8 +48,8 @@ TEST(event_set_wakes_everybody_in_order)
     stage_close();
 }
 
-// asyncio test_clear_with_waiters: cleared before they run, they go all the
-// same; who comes after that waits.
+// asyncio test_clear_with_waiters: the event is cleared before they run, and
+// they wake all the same; a later task waits.
 TEST(event_set_and_cleared_at_once_wakes_everybody)
 {
     stage_open();
@@ -149,7 +149,7 @@ enum { TASKS = 3 };
 static struct {
     struct coil_event event;
     struct coil_task *t[TASKS];
-    bool waits[TASKS]; /* it is in line, as far as a model can tell */
+    bool waits[TASKS]; /* it waits, as far as a model can tell */
     bool goes[TASKS], went[TASKS];
     int started;
 } world;
@@ -209,8 +209,8 @@ static bool act(int action)
     }
 }
 
-// Who waited when it was set, and was not cancelled before that, has seen it;
-// nobody else has; who waits still can be cancelled.
+// Only tasks that waited when the event was set, and were not cancelled before
+// that, have seen it; a task that still waits can be cancelled.
 static void end(void)
 {
     stage_passes(5);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // labels: core
 /*
- * test_limiter.c: who has what, in any order of borrowing, waiting, cancelling,
- * resizing and giving back.
+ * test_limiter.c: which borrower has a token, in any order of acquiring,
+ * waiting, cancelling, resizing and releasing.
  */
 #include "interleave.h"
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // labels: core
 /*
- * test_lock.c: handed over in the order of arrival, never lost in a cancel.
+ * test_lock.c: the lock is handed over in the order of arrival, and never lost
+ * when a waiter is cancelled.
  */
 #include "interleave.h"
 
@@ -73,7 +74,7 @@ TEST(lock_nowait_takes_it_if_it_is_free)
     CHECK(!coil_lock_locked(&l));
 }
 
-// asyncio frees it in between, so others can step in; here nobody can.
+// asyncio frees it in between, so another task can take it; here none can.
 TEST(lock_is_handed_over_without_being_free_in_between)
 {
     stage_open();
@@ -169,8 +170,8 @@ static bool act(int action)
     }
 }
 
-// One is inside at a time (locks() checks it), in the order of arrival; nobody
-// hangs; every FINALLY runs once; it is free in the end.
+// One task is inside at a time (locks() checks it), in the order of arrival; no
+// task hangs; every FINALLY runs once; the lock is free in the end.
 static void end(void)
 {
     if (all.ours)

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 // labels: core
 /*
- * test_queue.c: no item lost, none doubled, nobody left waiting who could be
- * served; in every kind of queue, whatever is cancelled, dropped or closed.
+ * test_queue.c: no item is lost or doubled, and no waiter is left that could be
+ * served; in every kind of queue, whatever is cancelled, discarded or shut
+ * down.
  */
 #include "interleave.h"
 
@@ -172,7 +173,7 @@ TEST(queue_put_waits_while_it_is_full)
     CHECK_TRACE("p1 p2");
     CHECK(coil_queue_full(&q));
     CHECK_INT(coil_queue_put_nowait(&q, item(9)), -EAGAIN);
-    CHECK_INT(get(&q), 1); /* and 3 is in: its place is taken at once */
+    CHECK_INT(get(&q), 1); /* and 3 is in: its slot is taken at once */
     CHECK_INT(coil_queue_count(&q), 2);
     CHECK_INT(coil_queue_put_nowait(&q, item(9)), -EAGAIN);
     stage_passes(1);
@@ -224,7 +225,7 @@ TEST(queue_carries_a_null_pointer)
     stage_close();
 }
 
-// With limit 0 a put has ended only when somebody has the item.
+// With limit 0 a put has ended only when a get has the item.
 TEST(queue_of_no_room_gives_from_hand_to_hand)
 {
     stage_open();
@@ -244,14 +245,14 @@ TEST(queue_of_no_room_gives_from_hand_to_hand)
     CHECK_TRACE("p2");
     take(&q, 1);
     stage_passes(1);
-    CHECK_INT(coil_queue_put_nowait(&q, item(3)), 0); /* somebody waits */
+    CHECK_INT(coil_queue_put_nowait(&q, item(3)), 0); /* a getter waits */
     stage_passes(1);
     CHECK_TRACE("g3");
     coil_queue_fini(&q);
     stage_close();
 }
 
-/* ---- Cancelled, dropped -------------------------------------------------- */
+/* ---- Cancelled, discarded ------------------------------------------------ */
 
 // asyncio test_cancelled_getters_not_being_held_in_self_getters
 TEST(queue_keeps_no_waiter_that_was_cancelled)
@@ -298,7 +299,7 @@ TEST(queue_get_granted_then_cancelled_has_its_item)
     stage_close();
 }
 
-// asyncio test_putters_cancelled_race: the place goes to the next one.
+// asyncio test_putters_cancelled_race: the slot goes to the next putter.
 TEST(queue_put_cancelled_leaves_its_place_to_the_next)
 {
     stage_open();
@@ -318,7 +319,7 @@ TEST(queue_put_cancelled_leaves_its_place_to_the_next)
 }
 
 /*
- * Futures that got the first items and were asked by nobody, let go of in some
+ * Futures that got the first items, which no await took, are freed in some
  * order: all is as before, whatever the kind of queue.
  */
 static void drop_untaken(void (*init)(struct coil_queue *), bool waiting)
@@ -410,7 +411,7 @@ TEST(queue_get_awaited_without_its_value_leaves_the_item)
     stage_close();
 }
 
-// It goes to who waits, not into the ring past him.
+// It goes to the getter that waits, not into the ring.
 TEST(queue_item_that_nobody_took_goes_to_who_waits)
 {
     stage_open();
@@ -773,7 +774,7 @@ TEST(queue_without_memory_loses_nothing)
     test_every_allocation(play);
 }
 
-// Who gets, cancels, drops or closes asks for no memory.
+// To get, cancel, discard or shut down allocates nothing.
 TEST(queue_only_a_put_asks_for_memory)
 {
     stage_open();
@@ -877,7 +878,7 @@ static bool act(int action)
             return false;
         world.getter[world.gets++] = coil_spawn(CALL(world_get));
         return true;
-    case RAW: /* a task whose item nobody is going to ask for */
+    case RAW: /* a task whose item is not going to be taken */
         if (world.raws++)
             return false;
         world.raw = coil_spawn(coil_queue_get(&world.queue));
@@ -917,7 +918,7 @@ static void end(void)
 {
     struct coil_queue *q = &world.queue;
     stage_passes(8);
-    /* Nobody waits who could be served. */
+    /* No waiter is left that could be served. */
     bool getters = !coil_waiters_empty(&q->getters);
     bool putters = !coil_waiters_empty(&q->putters);
     CHECK(!getters || (coil_queue_empty(q) && !putters));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // labels: core
 /*
- * test_select.c: exactly one case happens, and what it moved is in exactly one
+ * test_select.c: exactly one case is performed, and each item is in exactly one
  * place afterwards.
  */
 #include "interleave.h"
@@ -419,7 +419,7 @@ TEST(select_case_that_is_zero_never_happens)
     close_two(&q);
 }
 
-/* ---- Cancelled, late, dropped -------------------------------------------- */
+/* ---- Cancelled, late, discarded ------------------------------------------ */
 
 TEST(select_granted_then_cancelled_has_its_item)
 {
@@ -451,7 +451,7 @@ TEST(select_cancelled_leaves_no_trace)
     close_two(&q);
 }
 
-// Spawned, and nobody asked which: the item is where it was.
+// Spawned, and no await took the index: the item is where it was.
 TEST(select_item_that_nobody_took_is_back)
 {
     struct two q;
@@ -577,7 +577,7 @@ TEST(select_without_memory_loses_nothing)
 enum { ITEMS = 8 };
 
 static struct {
-    struct coil_queue a, b; /* of one place, of none */
+    struct coil_queue a, b; /* limit 1, limit 0 */
     struct coil_future *future;
     struct coil_task *t[3];
     struct coil_case raw[2];
@@ -678,11 +678,11 @@ static bool act(int action)
     }
 }
 
-// What went in came out once or is still there; no line keeps a dead place.
+// Each item came out once or is still there; no queue keeps a dead waiter.
 static void end(void)
 {
     stage_passes(5);
-    /* Nobody waits who could be served. */
+    /* No waiter is left that could be served. */
     for (int i = 0; i < 2; i++)
         CHECK(!world.t[i] || coil_task_done(world.t[i]) ||
               (coil_queue_empty(&world.a) && !coil_future_done(world.future)));

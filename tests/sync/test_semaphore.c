@@ -259,7 +259,7 @@ TEST(semaphore_bounds_how_many_are_inside)
     stage_close();
 }
 
-// Value 0, or somebody waits: a newcomer would.
+// No permit is free, so a new task would wait.
 TEST(semaphore_is_locked_while_it_has_no_permit_or_somebody_waits)
 {
     stage_open();
@@ -272,7 +272,7 @@ TEST(semaphore_is_locked_while_it_has_no_permit_or_somebody_waits)
     stage_passes(1);
     for (int i = 0; i < 2; i++) {
         CHECK(coil_semaphore_locked(&sem));
-        coil_semaphore_release(&sem); /* to who waits */
+        coil_semaphore_release(&sem); /* to the waiter */
         CHECK(coil_semaphore_locked(&sem));
         stage_passes(1);
     }
@@ -373,7 +373,7 @@ static bool act(int action)
 }
 
 // However releases and cancels fall between the passes, no permit is lost and
-// none is made, nobody hangs, every FINALLY runs once.
+// none is made, no task hangs, every FINALLY runs once.
 static void end(void)
 {
     CHECK(coil_semaphore_value(&world.sem) == 0 ||

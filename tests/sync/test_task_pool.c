@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // labels: core
 /*
- * test_task_pool.c: so many tasks and no more, each of which begins in its turn
- * or is dropped, and is counted until it is gone.
+ * test_task_pool.c: at most `limit` tasks run; each call begins in order or is
+ * discarded, and is counted until it has ended.
  */
 #include "interleave.h"
 
@@ -120,7 +120,7 @@ TEST(task_pool_begins_in_the_order_of_the_spawns)
     stage_close();
 }
 
-// One that has not made its first step, so is not in line yet, is before us.
+// A task that has not made its first step, and is no waiter yet, is before us.
 TEST(task_pool_newcomer_overtakes_nobody)
 {
     stage_open();
@@ -193,7 +193,7 @@ TEST(task_pool_reports_and_counts_what_fails)
     stage_close();
 }
 
-// Nothing outlives who spawned it.
+// No task outlives its spawner.
 TEST(task_pool_tasks_are_children_of_who_spawned_them)
 {
     stage_open();
@@ -229,8 +229,8 @@ static void tries(struct coil_coro *co)
     }
 }
 
-// A place in time, or none: then it does not begin, but its FINALLY runs. And
-// it is the child of who asked, not of wait_for, which has ended.
+// The call gets a slot in time, or does not begin, but its FINALLY runs. It is
+// the child of its spawner, not of wait_for, which has ended.
 TEST(task_pool_spawn_with_a_deadline)
 {
     for (int full = 0; full < 2; full++) {
@@ -247,7 +247,7 @@ TEST(task_pool_spawn_with_a_deadline)
     }
 }
 
-// Not awaited and let go of: it has not begun, so it does not.
+// Discarded before it was awaited: the call has not begun, and does not begin.
 TEST(task_pool_spawn_that_is_dropped_is_taken_back)
 {
     stage_open();
@@ -378,8 +378,8 @@ static bool act(int action)
     }
 }
 
-// Never more than there are places; every FINALLY of one that was made has run;
-// all places are back and nobody waits.
+// Never more tasks than slots; every FINALLY of a call that was made has run;
+// all slots are free and no call waits.
 static void end(void)
 {
     if (world.pool.limit == 0)

@@ -71,7 +71,7 @@ TEST(as_completed_of_nothing_yields_nothing)
     stage_close();
 }
 
-// As many turns as there are places in the array.
+// As many iterations as there are elements in the array.
 TEST(as_completed_yields_a_task_as_often_as_it_is_given)
 {
     stage_open();
@@ -136,7 +136,7 @@ static void two_loops(struct coil_coro *co)
     }
 }
 
-// Each loop has its own place in the tasks' lists of callbacks.
+// Each loop has its own entry in the tasks' lists of callbacks.
 TEST(as_completed_may_run_twice_over_the_same_tasks)
 {
     stage_open();
@@ -289,7 +289,8 @@ TEST(completions_are_kept_until_somebody_asks)
     stage_close();
 }
 
-// Who is cancelled while he waits takes nothing; who was given one has it.
+// A reader cancelled while it waits takes nothing; one that was given a task
+// has it.
 TEST(completions_are_not_lost_to_who_is_cancelled)
 {
     stage_open();
@@ -329,7 +330,7 @@ TEST(completions_that_are_late_fail_once_each)
     stage_passes(2);
     CHECK_TRACE("0:work 1:late 2:late 3:none");
     CHECK_INT(op[0].cancels + op[1].cancels, 0);
-    hand_set(&op[0], 0, 0); /* nobody listens any more */
+    hand_set(&op[0], 0, 0); /* there is no reader any more */
     stage_passes(3);
     coil_completions_fini(&c);
     stage_close();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // labels: core
 /*
- * test_map.c: many calls, at most so many at once, results in both orders.
+ * test_map.c: many calls, at most `limit` at once, results in both orders.
  */
 #include "work.h"
 
@@ -104,7 +104,7 @@ static void checks_lazy(struct coil_coro *co)
             my->read++;
             for (my->i = 0; my->i < 10; my->i++)
                 AWAIT(coil_sleep(0));
-            /* What is being read keeps its place, what has ended too. */
+            /* The task that is read and those that have ended keep a slot. */
             CHECK_INT(my->source->asked,
                       my->read + 2 < 9 ? my->read + 2 : 9);
             CHECK_INT(my->source->running, 0);
@@ -160,7 +160,7 @@ TEST(map_waits_for_the_next_one_only)
         hand_set(&ops[1], 0, 11);
         stage_passes(4);
         CHECK_TRACE(ordered ? "b" : "b 11");
-        CHECK_INT(s.asked, ordered ? 3 : 4); /* unread, b keeps its place */
+        CHECK_INT(s.asked, ordered ? 3 : 4); /* unread, b keeps its slot */
         hand_set(&ops[0], 0, 10);
         stage_passes(4);
         CHECK_TRACE(ordered ? "a 10 11" : "a 10");
@@ -173,7 +173,7 @@ TEST(map_waits_for_the_next_one_only)
     }
 }
 
-// gevent's Pool.kill: who is cancelled takes along what runs for him.
+// gevent's Pool.kill: a loop that is cancelled cancels the tasks of its map.
 TEST(map_cancelled_while_it_waits_cancels_and_awaits_what_runs)
 {
     for (int ordered = 0; ordered < 2; ordered++) {

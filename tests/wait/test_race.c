@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // labels: core
 /*
- * test_race.c: the first that succeeds; and nobody runs when a race ends.
+ * test_race.c: the first success wins; and no task runs when a race ends.
  */
 #include "work.h"
 
@@ -280,7 +280,7 @@ static void pass_until(const int *counter, int n)
         coil_loop_pass(stage_loop, COIL_MS(5));
 }
 
-// The delay counts from the last start; who wins cancels and awaits the rest.
+// The delay counts from the last start; a winner cancels and awaits the rest.
 TEST(staggered_race_begins_the_next_after_the_delay)
 {
     stage_open();
@@ -495,7 +495,7 @@ static void takes(struct coil_coro *co)
     }
 }
 
-// Three that succeed in the same pass: one pointer goes to who takes it, the
+// Three that succeed in the same pass: one pointer goes to the await, the
 // others are freed; and at every pass a cancellation loses none.
 TEST(staggered_race_disposes_of_what_the_losers_give)
 {
@@ -581,7 +581,7 @@ static int racing(void)
 {
     int err = run_alone(make_races);
     stage_trace[0] = '\0';
-    return err == -EIO ? -ENOMEM : err; /* who would have won had no memory */
+    return err == -EIO ? -ENOMEM : err; /* the winner had no memory */
 }
 
 TEST(race_survives_every_failed_allocation)

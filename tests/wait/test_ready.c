@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // labels: core
 /*
- * test_ready.c: to start a task and wait until it is of use, by the rules of
- * trio's nursery.start().
+ * test_ready.c: start a task and wait until it reports that it is ready, by the
+ * rules of trio's nursery.start().
  */
 #include "stage.h"
 

@@ -61,8 +61,8 @@ TEST(shield_cancelled_leaves_the_inner_running)
     stage_close();
 }
 
-// asyncio: "inner cancelled -> outer cancelled"; for who awaits it an error
-// like any other, since nobody has cancelled him.
+// asyncio: "inner cancelled -> outer cancelled"; for the awaiter an error like
+// any other, since the awaiter was not cancelled.
 TEST(shield_whose_inner_is_cancelled_fails_but_is_not_cancelled)
 {
     stage_open();
@@ -95,7 +95,8 @@ TEST(shield_cancelled_in_the_pass_in_which_the_inner_ended_gives_its_value)
     stage_close();
 }
 
-// After the cancellation nobody fetches it: told once, however many shields.
+// After the cancellation no await fetches the error: it is reported once,
+// however many shields there are.
 TEST(shield_reports_the_inners_error_once_even_if_shielded_twice)
 {
     for (int nested = 0; nested < 2; nested++) {
@@ -305,8 +306,8 @@ TEST(shield_in_a_wait_for_times_out_and_lets_the_inner_go_on)
     stage_close();
 }
 
-// gevent's AsyncResult.get(timeout): who gives up does not cancel the result,
-// for which others may wait.
+// gevent's AsyncResult.get(timeout): a wait that gives up does not cancel the
+// result, for which other tasks may wait.
 TEST(shield_of_a_plain_future_leaves_it_pending)
 {
     stage_open();
@@ -363,8 +364,8 @@ static void takes(struct coil_coro *co)
     }
 }
 
-// A pointer goes through to whoever takes it; what nobody takes is freed, also
-// when the shield was cancelled before it was there.
+// A pointer goes through to the await that takes it; without one it is freed,
+// also when the shield was cancelled before the pointer was there.
 TEST(shield_passes_a_pointer_on_with_its_owner)
 {
     for (int how = 0; how < 3; how++) {

@@ -187,7 +187,7 @@ TEST(then_error_handler_may_try_again)
 
 /* ---- When ------------------------------------------------------------- */
 
-// Nothing runs before somebody wants the end of the chain.
+// Nothing runs before the last future of the chain is awaited.
 TEST(then_is_lazy_and_dropped_as_a_whole)
 {
     stage_open();
@@ -205,7 +205,7 @@ TEST(then_is_lazy_and_dropped_as_a_whole)
     stage_close();
 }
 
-// Never within the call that completes: whoever sets a future goes on first.
+// Never within the call that completes: code that sets a future goes on first.
 TEST(then_handlers_run_from_the_loop)
 {
     stage_open();
@@ -221,7 +221,7 @@ TEST(then_handlers_run_from_the_loop)
     stage_close();
 }
 
-// Twisted: what is added late is called; here soon, in its turn.
+// Twisted: a handler that is added late is called; here soon, in order.
 TEST(then_added_to_a_task_that_is_done_is_called_soon)
 {
     stage_open();
@@ -306,7 +306,7 @@ static struct coil_future *counts(struct coil_future *done, void *arg)
     return coil_future_from_int(coil_future_int(done) + 1);
 }
 
-// However long: the C stack holds one step; to drop and to cancel it, too.
+// However long: the C stack holds one step, also to discard and to cancel it.
 TEST(then_chains_may_be_long)
 {
     stage_open();
@@ -358,7 +358,7 @@ TEST(then_cancelled_cancels_what_it_waits_for_at_the_moment)
     stage_close();
 }
 
-// As every await of a task does; who does not want that shields it.
+// As every await of a task does; to prevent that, shield the task.
 TEST(then_cancelled_cancels_the_task_it_follows_unless_that_is_shielded)
 {
     for (int shielded = 0; shielded < 2; shielded++) {
@@ -512,7 +512,8 @@ static void takes(struct coil_coro *co)
     }
 }
 
-// A pointer goes down the chain with its owner; who asks for it takes it.
+// A pointer goes down the chain with the duty to free it; to get it is to take
+// it.
 TEST(then_passes_a_pointer_on_with_its_owner)
 {
     stage_open();
@@ -589,7 +590,7 @@ TEST(chain_completes_a_plain_future)
     freed = 0;
     CHECK_INT(stage_run(coil_spawn(coil_chain(t, given))), 0);
     coil_task_drop(&t);
-    CHECK_INT(freed, 0); /* whoever reads `given` has it */
+    CHECK_INT(freed, 0); /* the reader of `given` has it */
     free(coil_future_pointer(given));
     coil_future_unref(given);
     coil_future_unref(dst[0]);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // labels: core
 /*
- * test_ticks.c: beats are on the grid of their start, and never earlier.
+ * test_ticks.c: ticks come at whole periods after the start, never earlier.
  */
 #include "work.h"
 
@@ -44,7 +44,7 @@ TEST(ticks_count_the_periods_since_the_start)
     stage_close();
 }
 
-// A turn of 2.5 periods: what came meanwhile is skipped, not made up for.
+// An iteration of 2.5 periods: the ticks meanwhile are missed, not made up for.
 TEST(ticks_that_are_missed_leave_a_gap)
 {
     stage_open();

@@ -98,7 +98,7 @@ TEST(gather_fails_with_the_first_error_and_lets_the_others_go_on)
     CHECK_INT(stage_reported.n, 0);
 }
 
-// A child that somebody cancelled is an error; the gather was not cancelled.
+// A child that other code cancelled is an error; the gather was not cancelled.
 TEST(gather_with_a_cancelled_child_fails_but_is_not_cancelled)
 {
     stage_open();
@@ -196,7 +196,7 @@ static void gathers_calls(struct coil_coro *co)
     }
 }
 
-// An array of futures: each becomes a task, a child of whoever calls gather.
+// An array of futures: each becomes a task, a child of the caller of gather.
 TEST(gather_makes_tasks_of_futures)
 {
     stage_open();
@@ -292,7 +292,7 @@ static void listens(struct coil_coro *co)
     }
 }
 
-// The spawner ends, and its tasks with it, in the pass before the wait's turn.
+// The spawner ends, and its tasks with it, in the pass before the wait runs.
 TEST(wait_for_tasks_may_outlive_their_spawner)
 {
     for (int way = 0; way < 4; way++) {
@@ -319,7 +319,7 @@ TEST(wait_for_tasks_may_outlive_their_spawner)
     }
 }
 
-// It borrows the tasks: dropping a gather that was not awaited touches none.
+// It shares the tasks: discarding a gather that was not awaited touches none.
 TEST(gather_that_is_dropped_leaves_the_tasks_alone)
 {
     stage_open();
@@ -399,7 +399,7 @@ TEST(gather_settled_gives_pairs_and_then_the_first_error)
     CHECK_INT(stage_reported.n, 0);
 }
 
-// Cancelled it still waits: whoever lent something to the tasks has it back.
+// Cancelled, it still waits: what was lent to the tasks is free afterwards.
 TEST(gather_settled_cancelled_waits_for_all)
 {
     stage_open();
@@ -437,7 +437,7 @@ TEST(gather_settled_cancelled_twice_ends_at_once)
     stage_close();
 }
 
-// What they end with after that concerns nobody, as in asyncio.
+// How they end after that is not reported, as in asyncio.
 TEST(gather_cancelled_leaves_no_errors_to_report)
 {
     stage_open();
@@ -468,7 +468,7 @@ TEST(wait_for_all_never_fails_with_their_errors)
     CHECK_INT(stage_run(w), 0);
     CHECK_TRACE("=2");
     stage_close();
-    CHECK_INT(stage_reported.n, 1); /* nobody fetched it */
+    CHECK_INT(stage_reported.n, 1); /* no await fetched it */
 }
 
 TEST(wait_for_the_first_ends_with_it)
@@ -822,8 +822,8 @@ TEST(gather_of_futures_that_are_done_takes_no_pass)
     stage_close();
 }
 
-// A call that has its result at once gives a future as any call: nobody else
-// knows it, so the gather takes it.
+// A call that has its result at once gives a future as any call: there is no
+// other reference to it, so the gather takes it.
 TEST(gather_takes_the_results_that_calls_gave_at_once)
 {
     stage_open();
@@ -865,7 +865,8 @@ TEST(gather_of_futures_fails_with_the_first_error_and_reports_no_other)
     CHECK_INT(stage_reported.n, 0);
 }
 
-// A future that somebody cancelled is an error; the gather was not cancelled.
+// A future that other code cancelled is an error; the gather was not
+// cancelled.
 TEST(gather_with_a_cancelled_future_fails_but_is_not_cancelled)
 {
     stage_open();
@@ -1113,7 +1114,7 @@ TEST(wait_for_futures_ends_as_its_mode_says)
     }
 }
 
-// The error stays with the future: who waits only has not fetched it.
+// The error stays with the future: a wait does not fetch it.
 TEST(wait_for_futures_fetches_no_error)
 {
     stage_open();
@@ -1176,7 +1177,7 @@ TEST(wait_for_futures_cancelled_cancels_none)
     stage_close();
 }
 
-// The wait's own references keep them alive; dropped unawaited it gives them
+// The wait's own references keep them alive; discarded unawaited it gives them
 // back.
 TEST(wait_for_futures_holds_references_of_its_own)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // labels: core
 /*
- * test_wait_for.c: a deadline around an await, and the races at its end.
+ * test_wait_for.c: a time-out around an await, and the races at its end.
  */
 #include "work.h"
 
@@ -206,7 +206,7 @@ TEST(wait_for_a_task_and_no_time)
     stage_close();
 }
 
-// The spawner gives its handle back meanwhile: who waits has the result.
+// The spawner gives its handle back meanwhile: the wait has the result.
 TEST(wait_for_a_task_and_no_time_whose_handle_is_dropped)
 {
     for (int value = 0; value < 2; value++) {
@@ -339,7 +339,7 @@ TEST(wait_for_timed_out_and_cancelled_is_cancelled)
     stage_close();
 }
 
-// Dropped unstarted, it drops what it was given.
+// Discarded before it began, it discards what it was given.
 TEST(wait_for_that_is_dropped_disposes_of_the_inner)
 {
     stage_open();
@@ -394,14 +394,14 @@ static void takes(struct coil_coro *co)
     }
 }
 
-// The duty to free goes through wait_for to whoever takes the pointer.
+// The duty to free goes through wait_for to the await that takes the pointer.
 TEST(wait_for_passes_a_pointer_on_with_its_owner)
 {
     stage_open();
     CHECK_INT(stage_run(coil_spawn(CALL(takes, .duration = COIL_NEVER))), 0);
     CHECK_INT(freed, 0);
     struct coil_task *t = coil_spawn(
-        coil_wait_for(CALL(gives), COIL_NEVER)); /* nobody takes it */
+        coil_wait_for(CALL(gives), COIL_NEVER)); /* not taken */
     CHECK_INT(stage_run(t), 0);
     coil_task_drop(&t);
     CHECK_INT(freed, 1);
