@@ -1,19 +1,26 @@
 // SPDX-License-Identifier: MIT
 /*
- * remote.c: a loop's door, which stands when the house is gone.
+ * remote.c: calls into a loop from other threads, also when it has closed.
  *
- *     any thread                    the loop's thread
- *     call(a) --> [a] -- wakes --.
- *     call(b) --> [a b]          '--> deliver(): a, b
+ *     any thread                             the loop's thread
+ *     coil_remote_call_soon(a): queue a    --- wakes ---.
+ *     coil_remote_call_soon(b): queue a b               '--> make calls: a, b
  *
- * Only the first call of a batch wakes the loop. That is a system call, and who
- * is woken wants the lock first of all: so it is made outside of the lock and
- * counted, and who closes waits for those that make it (a channel there and
- * back takes a third of the time). Then the door is shut: a call is refused,
- * and its owner, who may be the last that knows of it, clears up.
+ * Only the call that finds the queue empty wakes the loop. Waking is a system
+ * call, and the loop's thread wants the remote's lock as soon as it is awake.
+ * So the calling thread wakes the loop after it has released the lock; with the
+ * lock held, a round trip through a channel takes three times as long. The
+ * thread is counted in `wakers` meanwhile, because it uses the loop: a loop
+ * that closes waits until no thread is counted.
  *
- * A child process of fork() has neither the loop nor its threads: it forgets
- * the remote of its parent.
+ * The memory of a remote is counted, and it may outlive the loop. When the loop
+ * has closed `loop` is NULL, and calls are refused: the calling thread then
+ * frees what belongs to the call.
+ *
+ * Lock order: a channel's, promise's or executor's lock, this lock, the loop's.
+ *
+ * A child process of fork() has neither the loop nor its threads: its thread
+ * has no remote until it makes a loop.
  */
 #include <coil/remote.h>
 
@@ -26,26 +33,27 @@
 
 struct coil_remote {
     atomic_size_t refs;
-    atomic_size_t callers; /* who have called, and are to wake the loop */
-    pthread_mutex_t lock;
-    pthread_cond_t called;  /* for a loop that closes */
-    struct coil_loop *loop; /* guarded by it, as all up to `expected`; */
-    struct coil_remote_call *first; /* NULL: it has closed */
-    struct coil_remote_call **end;
-    size_t expected; /* the loop's own */
-    struct coil_handle handle, at_close;
+    atomic_size_t wakers;   /* threads that are about to wake `loop` */
+    pthread_mutex_t lock;   /* guards the fields from `loop` to `end` */
+    pthread_cond_t queued;  /* for a loop that closes: a call was queued */
+    struct coil_loop *loop; /* NULL: it has closed */
+    struct coil_remote_call *first; /* the queue of calls, */
+    struct coil_remote_call **end;  /* and where the next one is linked */
+    size_t kept_open;               /* of the loop's thread, as the next two */
+    struct coil_handle handle;      /* for run_queue() */
+    struct coil_handle at_close;
 };
 
 static _Thread_local struct coil_remote *remote_current;
 
-static void forget(void)
+static void forget_remote(void)
 {
     remote_current = NULL;
 }
 
 static void guard_forks(void)
 {
-    pthread_atfork(NULL, NULL, forget);
+    pthread_atfork(NULL, NULL, forget_remote);
 }
 
 struct coil_remote *coil_remote_ref(struct coil_remote *remote)
@@ -58,7 +66,7 @@ void coil_remote_unref(struct coil_remote *remote)
 {
     if (atomic_fetch_sub_explicit(&remote->refs, 1, memory_order_acq_rel) > 1)
         return;
-    pthread_cond_destroy(&remote->called);
+    pthread_cond_destroy(&remote->queued);
     pthread_mutex_destroy(&remote->lock);
     free(remote);
 }
@@ -70,7 +78,8 @@ bool coil_remote_is_current(const struct coil_remote *remote)
 
 /* ---- Calling ---------------------------------------------------------- */
 
-static struct coil_remote_call *take(struct coil_remote *remote)
+/* Locked. Empty the queue. */
+static struct coil_remote_call *take_queue(struct coil_remote *remote)
 {
     struct coil_remote_call *first = remote->first;
     remote->first = NULL;
@@ -78,24 +87,31 @@ static struct coil_remote_call *take(struct coil_remote *remote)
     return first;
 }
 
-static void deliver(struct coil_remote_call *call)
+/* Not locked: a call may queue the next one. */
+static void make_calls(struct coil_remote_call *call)
 {
     while (call) {
         struct coil_remote_call *next = call->next;
-        call->fn(call); /* may free it */
+        call->fn(call); /* may free `call` */
         call = next;
     }
 }
 
-static void arrived(void *arg)
+/* The loop was woken: `handle` has been called. */
+static void run_queue(void *arg)
 {
     struct coil_remote *remote = arg;
     pthread_mutex_lock(&remote->lock);
-    struct coil_remote_call *first = take(remote);
+    struct coil_remote_call *first = take_queue(remote);
     pthread_mutex_unlock(&remote->lock);
-    deliver(first);
+    make_calls(first);
 }
 
+/*
+ * The thread that finds the queue empty hands `handle` to the loop. The handle
+ * is not in use then: run_queue() empties the queue when the loop has called
+ * the handle, and close_remote() withdraws it under the lock.
+ */
 bool coil_remote_call_soon(struct coil_remote *remote,
                            struct coil_remote_call *call,
                            coil_remote_call_fn *fn)
@@ -110,57 +126,65 @@ bool coil_remote_call_soon(struct coil_remote *remote,
         remote->end = &call->next;
     }
     if (first) {
-        atomic_fetch_add_explicit(&remote->callers, 1, memory_order_relaxed);
-        pthread_cond_signal(&remote->called);
+        atomic_fetch_add_explicit(&remote->wakers, 1, memory_order_relaxed);
+        pthread_cond_signal(&remote->queued);
     }
     pthread_mutex_unlock(&remote->lock);
     if (first) {
-        coil_call_soon_threadsafe(loop, &remote->handle, arrived, remote);
-        atomic_fetch_sub_explicit(&remote->callers, 1, memory_order_release);
+        coil_call_soon_threadsafe(loop, &remote->handle, run_queue, remote);
+        atomic_fetch_sub_explicit(&remote->wakers, 1, memory_order_release);
     }
     return loop != NULL;
 }
 
 void coil_remote_keep_open(struct coil_remote *remote)
 {
-    remote->expected++;
+    remote->kept_open++;
 }
 
 void coil_remote_allow_close(struct coil_remote *remote)
 {
-    coili_check(remote->expected > 0, "a remote got more than was expected");
-    remote->expected--;
+    coili_check(remote->kept_open > 0,
+                "coil_remote_allow_close: the loop is not kept open");
+    remote->kept_open--;
 }
 
 /* ---- Opening and closing ---------------------------------------------- */
 
-/* Locked, and so that nobody is about to call the loop. */
-static void wait_for_callers(struct coil_remote *remote)
+/*
+ * Locked, before and after. Wait until no thread is about to wake the loop: it
+ * would use the loop, or its handle, after the caller has done with them.
+ */
+static void wait_for_wakers(struct coil_remote *remote)
 {
-    while (atomic_load_explicit(&remote->callers, memory_order_acquire) > 0) {
+    while (atomic_load_explicit(&remote->wakers, memory_order_acquire) > 0) {
         pthread_mutex_unlock(&remote->lock);
         sched_yield();
         pthread_mutex_lock(&remote->lock);
     }
 }
 
-/* What is delivered here may lead to more. */
+/*
+ * The loop closes: all tasks have ended. Make the calls that are queued, which
+ * may queue more; wait for those for which the loop is kept open; then refuse
+ * all others.
+ */
 static void close_remote(void *arg)
 {
     struct coil_remote *remote = arg;
     pthread_mutex_lock(&remote->lock);
-    wait_for_callers(remote);
-    while (remote->first || remote->expected > 0) {
+    wait_for_wakers(remote);
+    while (remote->first || remote->kept_open > 0) {
         while (!remote->first)
-            pthread_cond_wait(&remote->called, &remote->lock);
-        wait_for_callers(remote);
-        struct coil_remote_call *first = take(remote);
-        /* Inside the lock: whoever calls next wants the handle. */
+            pthread_cond_wait(&remote->queued, &remote->lock);
+        wait_for_wakers(remote);
+        struct coil_remote_call *first = take_queue(remote);
+        /* Locked: the next call finds the queue empty and uses the handle. */
         coil_handle_cancel(&remote->handle);
         pthread_mutex_unlock(&remote->lock);
-        deliver(first);
+        make_calls(first);
         pthread_mutex_lock(&remote->lock);
-        wait_for_callers(remote);
+        wait_for_wakers(remote);
     }
     remote->loop = NULL;
     pthread_mutex_unlock(&remote->lock);
@@ -168,6 +192,7 @@ static void close_remote(void *arg)
     coil_remote_unref(remote);
 }
 
+/* The remote of this thread's loop; NULL without memory. */
 static struct coil_remote *remote_new(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -176,9 +201,9 @@ static struct coil_remote *remote_new(void)
     if (!remote)
         return NULL;
     atomic_init(&remote->refs, 1);
-    atomic_init(&remote->callers, 0);
+    atomic_init(&remote->wakers, 0);
     pthread_mutex_init(&remote->lock, NULL);
-    pthread_cond_init(&remote->called, NULL);
+    pthread_cond_init(&remote->queued, NULL);
     remote->loop = coil_loop_current();
     remote->end = &remote->first;
     coil_call_at_close(&remote->at_close, close_remote, remote);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // labels: core threads
 /*
- * test_remote.c: what other threads hand to a loop, and to one that has closed.
+ * test_remote.c: calls from other threads into a loop, also if it has closed.
  */
 #include "stage.h"
 
@@ -14,29 +14,29 @@
 #include <coil/remote.h>
 
 struct note {
-    struct coil_remote_call post;
+    struct coil_remote_call call;
     int n;
 };
 
-static void noted(struct coil_remote_call *post)
+static void noted(struct coil_remote_call *call)
 {
-    trace("%d", ((struct note *)(void *)post)->n);
+    trace("%d", ((struct note *)(void *)call)->n);
 }
 
-// One port per loop, and none of its own for a loop that came later.
+// A loop has one remote, and a loop that is made later has another one.
 TEST(remote_is_one_per_loop)
 {
     stage_open();
-    struct coil_remote *port = coil_remote_current();
-    CHECK(port);
-    CHECK(coil_remote_current() == port);
-    CHECK(coil_remote_is_current(port));
-    coil_remote_ref(port);
+    struct coil_remote *remote = coil_remote_current();
+    CHECK(remote);
+    CHECK(coil_remote_current() == remote);
+    CHECK(coil_remote_is_current(remote));
+    coil_remote_ref(remote);
     stage_close();
-    CHECK(!coil_remote_is_current(port));
+    CHECK(!coil_remote_is_current(remote));
     stage_open();
-    CHECK(coil_remote_current() != port);
-    coil_remote_unref(port);
+    CHECK(coil_remote_current() != remote);
+    coil_remote_unref(remote);
     stage_close();
 }
 
@@ -45,7 +45,7 @@ TEST(remote_delivers_in_order)
     struct note notes[3] = { { .n = 0 }, { .n = 1 }, { .n = 2 } };
     stage_open();
     for (int i = 0; i < 3; i++)
-        CHECK(coil_remote_call_soon(coil_remote_current(), &notes[i].post,
+        CHECK(coil_remote_call_soon(coil_remote_current(), &notes[i].call,
                                     noted));
     CHECK_TRACE("");
     stage_passes(1);
@@ -53,45 +53,45 @@ TEST(remote_delivers_in_order)
     stage_close();
 }
 
-// Nobody may call into a loop that is gone; its owner has to know.
+// No call may be made in a loop that has closed, and the caller has to know.
 TEST(remote_of_a_closed_loop_refuses)
 {
     struct note note = { .n = 1 };
     stage_open();
-    struct coil_remote *port = coil_remote_ref(coil_remote_current());
+    struct coil_remote *remote = coil_remote_ref(coil_remote_current());
     stage_close();
-    CHECK(!coil_remote_call_soon(port, &note.post, noted));
+    CHECK(!coil_remote_call_soon(remote, &note.call, noted));
     CHECK_TRACE("");
-    coil_remote_unref(port);
+    coil_remote_unref(remote);
 }
 
-// What was promised to be delivered is, though the loop makes no more pass.
+// A call that was not refused is made, though the loop runs no more passes.
 TEST(remote_delivers_what_came_before_the_loop_closed)
 {
     struct note note = { .n = 1 };
     stage_open();
-    CHECK(coil_remote_call_soon(coil_remote_current(), &note.post, noted));
+    CHECK(coil_remote_call_soon(coil_remote_current(), &note.call, noted));
     stage_close();
     CHECK_TRACE("1");
 }
 
 static struct {
-    struct coil_remote *port;
+    struct coil_remote *remote;
     struct note note;
 } later;
 
-static void expected(struct coil_remote_call *post)
+static void expected(struct coil_remote_call *call)
 {
-    noted(post);
+    noted(call);
     CHECK(coil_loop_closing(coil_loop_current()));
-    coil_remote_allow_close(later.port);
+    coil_remote_allow_close(later.remote);
 }
 
-static void *post_late(void *arg)
+static void *call_late(void *arg)
 {
     (void)arg;
     usleep(20000);
-    CHECK(coil_remote_call_soon(later.port, &later.note.post, expected));
+    CHECK(coil_remote_call_soon(later.remote, &later.note.call, expected));
     return NULL;
 }
 
@@ -99,17 +99,17 @@ TEST(remote_holds_the_loop_open_for_what_is_expected)
 {
     pthread_t thread;
     stage_open();
-    later.port = coil_remote_current();
+    later.remote = coil_remote_current();
     later.note.n = 7;
-    coil_remote_keep_open(later.port);
-    CHECK_INT(pthread_create(&thread, NULL, post_late, NULL), 0);
+    coil_remote_keep_open(later.remote);
+    CHECK_INT(pthread_create(&thread, NULL, call_late, NULL), 0);
     CHECK(!coil_loop_closing(stage_loop));
     stage_close();
     CHECK_TRACE("7");
     pthread_join(thread, NULL);
 }
 
-DEATH_TEST(remote_met_unasked_aborts, "more than was expected")
+DEATH_TEST(remote_allows_close_unasked_aborts, "the loop is not kept open")
 {
     stage_open();
     coil_remote_allow_close(coil_remote_current());
@@ -127,7 +127,7 @@ static void say(void *arg)
     trace("%s", (const char *)arg);
 }
 
-// What was made last may use what was made before it.
+// An object that was made last may use those that were made before it.
 TEST(loop_calls_at_close_the_newest_first)
 {
     struct coil_handle a = { 0 }, b = { 0 }, c = { 0 };
@@ -141,14 +141,14 @@ TEST(loop_calls_at_close_the_newest_first)
     CHECK_TRACE("c a");
 }
 
-// A child process has no loop, and must not post to its parent's.
+// A child process has no loop, and must not call into its parent's.
 TEST(remote_of_the_parent_is_not_the_childs)
 {
     stage_open();
-    struct coil_remote *port = coil_remote_current();
+    struct coil_remote *remote = coil_remote_current();
     pid_t pid = fork();
     if (pid == 0) {
-        bool ok = !coil_remote_is_current(port) && !coil_loop_current();
+        bool ok = !coil_remote_is_current(remote) && !coil_loop_current();
         _exit(!ok);
     }
     int status = -1;
@@ -159,81 +159,82 @@ TEST(remote_of_the_parent_is_not_the_childs)
 
 /* ---- Many threads ----------------------------------------------------- */
 
-#define POSTERS 4
+#define CALLERS 4
 
 static struct {
-    struct coil_remote *port;
-    atomic_long posted, refused, delivered;
+    struct coil_remote *remote;
+    atomic_long accepted, refused, delivered;
     long each;
 } storm;
 
-static void landed(struct coil_remote_call *post)
+static void landed(struct coil_remote_call *call)
 {
-    free(post);
+    free(call);
     atomic_fetch_add(&storm.delivered, 1);
 }
 
-static void *post_many(void *arg)
+static void *call_many(void *arg)
 {
     (void)arg;
     for (long i = 0; i < storm.each; i++) {
-        struct coil_remote_call *post = malloc(sizeof *post);
-        CHECK(post);
-        if (coil_remote_call_soon(storm.port, post, landed)) {
-            atomic_fetch_add(&storm.posted, 1);
+        struct coil_remote_call *call = malloc(sizeof *call);
+        CHECK(call);
+        if (coil_remote_call_soon(storm.remote, call, landed)) {
+            atomic_fetch_add(&storm.accepted, 1);
         } else {
             atomic_fetch_add(&storm.refused, 1);
-            free(post);
+            free(call);
         }
     }
     return NULL;
 }
 
-// Each post is delivered or refused, never both and never neither.
+// Each call is made or refused, never both and never neither.
 TEST(remote_loses_nothing_when_the_loop_closes_under_it)
 {
     for (int round = 0; round < (test_is_slow() ? 5 : 40); round++) {
-        pthread_t threads[POSTERS];
+        pthread_t threads[CALLERS];
         long before = atomic_load(&storm.delivered);
         stage_open();
-        storm.port = coil_remote_ref(coil_remote_current());
+        storm.remote = coil_remote_ref(coil_remote_current());
         storm.each = 300;
-        for (int i = 0; i < POSTERS; i++)
-            CHECK_INT(pthread_create(&threads[i], NULL, post_many, NULL), 0);
+        for (int i = 0; i < CALLERS; i++)
+            CHECK_INT(pthread_create(&threads[i], NULL, call_many, NULL), 0);
         while (atomic_load(&storm.delivered) < before + round * 10)
             coil_loop_pass(stage_loop, COIL_MS(1));
         stage_close();
-        for (int i = 0; i < POSTERS; i++)
+        for (int i = 0; i < CALLERS; i++)
             pthread_join(threads[i], NULL);
-        CHECK_INT(storm.delivered, storm.posted);
-        CHECK_INT(storm.posted + storm.refused, (round + 1) * POSTERS * 300);
-        coil_remote_unref(storm.port);
+        CHECK_INT(storm.delivered, storm.accepted);
+        CHECK_INT(storm.accepted + storm.refused, (round + 1) * CALLERS * 300);
+        coil_remote_unref(storm.remote);
     }
 }
 
-/* A cancellation that was asked for strikes in write(2), and whatever else. */
-static void *post_cancelled(void *arg)
+/* The cancellation may take effect in any system call, such as write(2). */
+static void *call_when_cancelled(void *arg)
 {
-    struct coil_remote_call *post = arg;
+    struct coil_remote_call *call = arg;
     pthread_cancel(pthread_self());
-    CHECK(coil_remote_call_soon(storm.port, post, landed));
-    return NULL; /* it may have ended before */
+    CHECK(coil_remote_call_soon(storm.remote, call, landed));
+    return NULL; /* or the thread has ended before */
 }
 
-// Or the loop that it was about to wake would wait for it for ever.
-TEST(remote_posted_to_by_a_thread_that_is_cancelled)
+// Otherwise the loop that the thread was about to wake would wait for ever.
+TEST(remote_called_by_a_thread_that_is_cancelled)
 {
     pthread_t thread;
     test_timeout(5);
     stage_open();
-    storm.port = coil_remote_current();
-    struct coil_remote_call *post = malloc(sizeof *post);
-    CHECK_INT(pthread_create(&thread, NULL, post_cancelled, post), 0);
+    storm.remote = coil_remote_current();
+    struct coil_remote_call *call = malloc(sizeof *call);
+    CHECK_INT(pthread_create(&thread, NULL, call_when_cancelled, call), 0);
     pthread_join(thread, NULL);
     stage_close();
     CHECK_INT(storm.delivered, 1);
 }
-static int a_port(void)
+
+static int one_remote(void)
 {
     struct coil_loop *loop;
     int err = coil_loop_new(&loop, NULL);
@@ -246,12 +247,12 @@ static int a_port(void)
 
 TEST(remote_survives_every_failed_allocation)
 {
-    test_every_allocation(a_port);
+    test_every_allocation(one_remote);
 }
 
 /* ---- A result is a value ---------------------------------------------- */
 
-// A value may go on as it is, whatever it is: to another thread, say.
+// A result of any kind may be handed on as it is, for example to a thread.
 TEST(future_result_is_taken_and_set_whole)
 {
     stage_open();
