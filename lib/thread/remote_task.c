@@ -1,18 +1,23 @@
 // SPDX-License-Identifier: MIT
 /*
- * remote_task.c: what a loop does for another thread.
+ * remote_task.c: a task in a loop, started and awaited by another thread.
  *
- *     any thread                 the loop
- *     coil_remote_spawn() -- call ---> arrived(): make(arg), a task
- *                                   |
- *     coil_remote_task_cancel() ----> cancel_arrived(): the task is cancelled
- *                                   |
- *     coil_remote_task_join() <------ finish(): result, callback
+ *     any thread                         the loop's thread
+ *     coil_remote_spawn() ------ call -> begin_task(): spawns make(arg)
+ *                                                |
+ *     coil_remote_task_cancel() - call -> cancel_task()
+ *                                                |
+ *     coil_remote_task_join() <--------- finish(): stores the result, wakes
+ *                                        joining threads, calls the callback
  *
- * Posts arrive in order, so a cancellation finds the task, or that its request
- * was seen before there was one. Exactly one of three finishes the task: its
- * task's end, arrived() if there is to be no task, coil_remote_spawn() if the
- * loop has closed.
+ * The calls of a remote arrive in order. So when cancel_task() runs, either the
+ * task has been spawned, or begin_task() saw `cancelled` and did not spawn it.
+ *
+ * finish() is called exactly once: by task_ended(), by begin_task() if it does
+ * not spawn the task, or by coil_remote_spawn() if the loop has closed.
+ *
+ * Lock order: this lock, then none. finish() calls the user's callback, and
+ * coil_remote_task_cancel() the remote, after they have released it.
  */
 #include <coil/remote_task.h>
 
@@ -31,18 +36,20 @@
 #include "base/time.h"
 
 struct coil_remote_task {
-    atomic_size_t refs;
-    pthread_mutex_t lock;
+    atomic_size_t refs;   /* of the users; of finish(); of a cancel_call */
+    pthread_mutex_t lock; /* guards the fields up to `on_done_arg` */
     pthread_cond_t finished;
-    bool done, taken, cancelled; /* guarded by it, as the next three */
+    bool done;      /* `result` is set */
+    bool taken;     /* a thread has got `result` */
+    bool cancelled; /* coil_remote_task_cancel() was called */
     struct coil_result result;
     coil_call_fn *on_done;
     void *on_done_arg;
     struct coil_remote *remote;
-    struct coil_remote_job what;
+    struct coil_remote_job job;
     struct coil_remote_call call, cancel_call;
-    struct coil_task *task; /* the loop's, as the next */
-    struct coil_handle handle;
+    struct coil_task *task;    /* of the loop's thread, as the next */
+    struct coil_handle handle; /* for task_ended() */
 };
 
 struct coil_remote_task *coil_remote_task_ref(struct coil_remote_task *t)
@@ -56,8 +63,8 @@ void coil_remote_task_unref(struct coil_remote_task *t)
     if (!t || atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) > 1)
         return;
     if (t->result.kind == COIL_RESULT_POINTER && !t->taken &&
-        t->what.free_result)
-        t->what.free_result(t->result.value.p);
+        t->job.free_result)
+        t->job.free_result(t->result.value.p);
     coil_remote_unref(t->remote);
     pthread_cond_destroy(&t->finished);
     pthread_mutex_destroy(&t->lock);
@@ -66,15 +73,19 @@ void coil_remote_task_unref(struct coil_remote_task *t)
 
 /* ---- The loop --------------------------------------------------------- */
 
-static void free_arg(const struct coil_remote_job *what)
+static void free_arg(const struct coil_remote_job *job)
 {
-    if (what->free_arg)
-        what->free_arg(what->arg);
+    if (job->free_arg)
+        job->free_arg(job->arg);
 }
 
+/*
+ * Called once. The callback is called without the lock: it may use the remote
+ * task, and drop the last reference but one, which is dropped here.
+ */
 static void finish(struct coil_remote_task *t, struct coil_result result)
 {
-    free_arg(&t->what);
+    free_arg(&t->job);
     pthread_mutex_lock(&t->lock);
     t->result = result;
     t->done = true;
@@ -87,7 +98,7 @@ static void finish(struct coil_remote_task *t, struct coil_result result)
     coil_remote_task_unref(t);
 }
 
-static void ended(void *arg)
+static void task_ended(void *arg)
 {
     struct coil_remote_task *t = arg;
     struct coil_result r = coil_future_result(coil_task_future(t->task));
@@ -95,7 +106,7 @@ static void ended(void *arg)
     finish(t, r);
 }
 
-/* 0, or why there is to be no task. */
+/* 0, or the error for which the task is not spawned. */
 static int refusal(struct coil_remote_task *t)
 {
     pthread_mutex_lock(&t->lock);
@@ -106,22 +117,24 @@ static int refusal(struct coil_remote_task *t)
     return coil_loop_closing(coil_loop_current()) ? COIL_ECLOSED : 0;
 }
 
-static void arrived(struct coil_remote_call *call)
+/* In the loop's thread: `call` of coil_remote_spawn() has arrived. */
+static void begin_task(struct coil_remote_call *call)
 {
     struct coil_remote_task *t = COILI_CONTAINER(call, struct coil_remote_task,
                                                  call);
     int err = refusal(t);
-    struct coil_future *f = err ? NULL : t->what.make(t->what.arg);
+    struct coil_future *f = err ? NULL : t->job.make(t->job.arg);
     if (!f) {
         finish(t, coil_result_error(err ? err : -ENOMEM));
         return;
     }
     t->task = coil_spawn(f);
-    coil_future_add_done_callback(coil_task_future(t->task), &t->handle, ended,
-                                  t);
+    coil_future_add_done_callback(coil_task_future(t->task), &t->handle,
+                                  task_ended, t);
 }
 
-static void cancel_arrived(struct coil_remote_call *call)
+/* In the loop's thread: `cancel_call` has arrived. Drops its reference. */
+static void cancel_task(struct coil_remote_call *call)
 {
     struct coil_remote_task *t = COILI_CONTAINER(call, struct coil_remote_task,
                                                  cancel_call);
@@ -141,26 +154,27 @@ static void cond_init(pthread_cond_t *cond)
     pthread_condattr_destroy(&attr);
 }
 
+/* If the loop has closed, the remote task is finished here, in this thread. */
 struct coil_remote_task *coil_remote_spawn(struct coil_remote *remote,
-                                           const struct coil_remote_job *what)
+                                           const struct coil_remote_job *job)
 {
     struct coil_remote_task *t = calloc(1, sizeof *t);
     if (!t) {
-        free_arg(what);
+        free_arg(job);
         return NULL;
     }
     atomic_init(&t->refs, 2); /* the caller's, and that of finish() */
     pthread_mutex_init(&t->lock, NULL);
     cond_init(&t->finished);
     t->remote = coil_remote_ref(remote);
-    t->what = *what;
-    if (!coil_remote_call_soon(remote, &t->call, arrived))
+    t->job = *job;
+    if (!coil_remote_call_soon(remote, &t->call, begin_task))
         finish(t, coil_result_error(COIL_ECLOSED));
     return t;
 }
 
-/* Locked. */
-static int wait_until(struct coil_remote_task *t, int64_t timeout)
+/* Locked. Wait until the task is done; at most `timeout`, a positive time. */
+static int wait_done(struct coil_remote_task *t, int64_t timeout)
 {
     if (timeout == COIL_NEVER) {
         while (!t->done)
@@ -176,22 +190,27 @@ static int wait_until(struct coil_remote_task *t, int64_t timeout)
     return 0;
 }
 
-/* A thread that is cancelled meanwhile leaves no lock behind. */
+/* The cleanup of a thread that is cancelled while it waits. */
 static void unlock(void *lock)
 {
     pthread_mutex_unlock(lock);
 }
 
+/*
+ * The loop's own thread would wait for itself if the task is not done: it
+ * aborts, unless it only asks. pthread_cond_wait() is a cancellation point, so
+ * the lock has a cleanup; finish() would wait for the lock for ever otherwise.
+ */
 int coil_remote_task_join(struct coil_remote_task *t, int64_t timeout,
                           struct coil_result *out)
 {
     pthread_mutex_lock(&t->lock);
     coili_check(t->done || timeout <= 0 || !coil_remote_is_current(t->remote),
-                "a loop's thread waits for its own loop");
+                "coil_remote_task_join: in the task's own loop");
     int err = t->done ? 0 : -ETIMEDOUT;
     pthread_cleanup_push(unlock, &t->lock);
     if (!t->done && timeout > 0)
-        err = wait_until(t, timeout);
+        err = wait_done(t, timeout);
     pthread_cleanup_pop(0);
     if (err == 0 && out) {
         *out = t->result;
@@ -209,6 +228,10 @@ bool coil_remote_task_done(struct coil_remote_task *t)
     return done;
 }
 
+/*
+ * Only the first request makes the call, since there is one `cancel_call`. It
+ * holds a reference until it has arrived.
+ */
 bool coil_remote_task_cancel(struct coil_remote_task *t)
 {
     pthread_mutex_lock(&t->lock);
@@ -218,8 +241,8 @@ bool coil_remote_task_cancel(struct coil_remote_task *t)
     pthread_mutex_unlock(&t->lock);
     if (first) {
         coil_remote_task_ref(t);
-        /* Refused: the loop has closed, and its task has ended. */
-        if (!coil_remote_call_soon(t->remote, &t->cancel_call, cancel_arrived))
+        /* Refused: the loop has closed, and so the task has ended. */
+        if (!coil_remote_call_soon(t->remote, &t->cancel_call, cancel_task))
             coil_remote_task_unref(t);
     }
     return !done;
@@ -229,7 +252,8 @@ void coil_remote_task_on_done(struct coil_remote_task *t, coil_call_fn *fn,
                               void *arg)
 {
     pthread_mutex_lock(&t->lock);
-    coili_check(!t->on_done, "a task has one callback");
+    coili_check(!t->on_done,
+                "coil_remote_task_on_done: a task has one callback");
     t->on_done = fn;
     t->on_done_arg = arg;
     bool done = t->done;

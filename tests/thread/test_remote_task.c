@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // labels: core threads
 /*
- * test_remote_task.c: a loop works for threads, which wait, give up, or are not
- * there any more; and the loop may close at any moment.
+ * test_remote_task.c: tasks in a loop that other threads start, join, cancel or
+ * forget; and the loop may close at any moment.
  */
 #include "gate.h"
 #include "stage.h"
@@ -71,24 +71,24 @@ static struct coil_future *nothing(void *arg)
     return NULL;
 }
 
-static struct coil_remote_task *submit(struct coil_remote *port,
-                                       coil_remote_make_fn *make)
+static struct coil_remote_task *spawn_remote(struct coil_remote *remote,
+                                             coil_remote_make_fn *make)
 {
     int *n = malloc(sizeof *n);
     CHECK(n);
     *n = 21;
     return coil_remote_spawn(
-        port, &(struct coil_remote_job){ .make = make,
-                                         .arg = n,
-                                         .free_arg = free_arg,
-                                         .free_result = free_result });
+        remote, &(struct coil_remote_job){ .make = make,
+                                           .arg = n,
+                                           .free_arg = free_arg,
+                                           .free_result = free_result });
 }
 
 /* ---- A loop in another thread ----------------------------------------- */
 
 static struct {
     struct gate gate;
-    struct coil_remote *port;
+    struct coil_remote *remote;
     pthread_t thread;
 } other = { .gate = GATE_INIT };
 
@@ -99,7 +99,7 @@ struct serve {
 static void serve(struct coil_coro *co)
 {
     ASYNC(serve, my) {
-        other.port = coil_remote_ref(coil_remote_current());
+        other.remote = coil_remote_ref(coil_remote_current());
         gate_pass(&other.gate);
         AWAIT(coil_sleep(COIL_NEVER));
     }
@@ -131,10 +131,10 @@ static struct coil_future *end_main(void *arg)
 
 static void other_end(void)
 {
-    struct coil_remote_task *t = submit(other.port, end_main);
+    struct coil_remote_task *t = spawn_remote(other.remote, end_main);
     coil_remote_task_unref(t);
     pthread_join(other.thread, NULL);
-    coil_remote_unref(other.port);
+    coil_remote_unref(other.remote);
     other.gate.there = 0;
 }
 
@@ -150,7 +150,7 @@ static struct coil_result result_of(struct coil_remote_task *t)
 TEST(remote_task_brings_the_result_to_another_thread)
 {
     other_begin();
-    struct coil_remote_task *t = submit(other.port, doubled);
+    struct coil_remote_task *t = spawn_remote(other.remote, doubled);
     struct coil_result r = result_of(t);
     CHECK_INT(r.kind, COIL_RESULT_POINTER);
     CHECK_INT(*(int *)r.value.p, 42);
@@ -160,10 +160,10 @@ TEST(remote_task_brings_the_result_to_another_thread)
     coil_remote_task_unref(t);
     CHECK_INT(args_freed, 1);
     CHECK_INT(results_freed, 0);
-    t = submit(other.port, fails);
+    t = spawn_remote(other.remote, fails);
     CHECK_INT(result_of(t).err, -EIO);
     coil_remote_task_unref(t);
-    t = submit(other.port, nothing);
+    t = spawn_remote(other.remote, nothing);
     CHECK_INT(result_of(t).err, -ENOMEM);
     coil_remote_task_unref(t);
     coil_remote_task_unref(NULL);
@@ -174,21 +174,21 @@ TEST(remote_task_brings_the_result_to_another_thread)
 TEST(remote_task_result_that_nobody_takes_is_freed)
 {
     other_begin();
-    struct coil_remote_task *t = submit(other.port, doubled);
+    struct coil_remote_task *t = spawn_remote(other.remote, doubled);
     CHECK_INT(coil_remote_task_join(t, COIL_NEVER, NULL), 0);
     coil_remote_task_unref(t);
-    coil_remote_task_unref(submit(other.port, doubled));
+    coil_remote_task_unref(spawn_remote(other.remote, doubled));
     other_end();
-    /* The second was made, or cancelled by the end of the loop. */
+    /* The second task had a result, or the end of the loop cancelled it. */
     CHECK(results_freed == 1 || results_freed == 2);
     CHECK_INT(args_freed, 3);
 }
 
-// A thread that gives up waiting may have it cancelled; the task then ends.
+// A thread that gives up waiting may cancel the task; then the task ends.
 TEST(remote_task_wait_has_a_time_out_and_cancel_ends_the_task)
 {
     other_begin();
-    struct coil_remote_task *t = submit(other.port, sleeps);
+    struct coil_remote_task *t = spawn_remote(other.remote, sleeps);
     struct coil_result r = coil_result_int(5);
     CHECK_INT(coil_remote_task_join(t, COIL_MS(2), &r), -ETIMEDOUT);
     CHECK_INT(coil_remote_task_join(t, 0, &r), -ETIMEDOUT);
@@ -211,11 +211,11 @@ TEST(remote_task_callback_is_called_once_it_is_done)
     struct gate gate = GATE_INIT;
     gate_open(&gate, -1);
     other_begin();
-    struct coil_remote_task *t = submit(other.port, fails);
+    struct coil_remote_task *t = spawn_remote(other.remote, fails);
     coil_remote_task_on_done(t, called, &gate);
     gate_await(&gate, 1);
     coil_remote_task_unref(t);
-    t = submit(other.port, fails);
+    t = spawn_remote(other.remote, fails);
     result_of(t);
     coil_remote_task_on_done(t, called, &gate);
     CHECK_INT(gate_there(&gate), 2);
@@ -225,11 +225,11 @@ TEST(remote_task_callback_is_called_once_it_is_done)
 
 /* ---- By hand ---------------------------------------------------------- */
 
-// It need not have begun: then `make` is not called at all.
+// If the task has not begun, `make` is not called at all.
 TEST(remote_task_cancelled_before_it_arrives_never_begins)
 {
     stage_open();
-    struct coil_remote_task *t = submit(coil_remote_current(), doubled);
+    struct coil_remote_task *t = spawn_remote(coil_remote_current(), doubled);
     CHECK(coil_remote_task_cancel(t));
     stage_passes(2);
     CHECK_INT(result_of(t).err, -ECANCELED);
@@ -242,33 +242,34 @@ TEST(remote_task_cancelled_before_it_arrives_never_begins)
 TEST(remote_task_of_a_loop_that_closes_is_refused)
 {
     stage_open();
-    struct coil_remote *port = coil_remote_ref(coil_remote_current());
-    struct coil_remote_task *runs = submit(port, sleeps);
+    struct coil_remote *remote = coil_remote_ref(coil_remote_current());
+    struct coil_remote_task *runs = spawn_remote(remote, sleeps);
     stage_passes(2);
-    struct coil_remote_task *late = submit(port, sleeps);
+    struct coil_remote_task *late = spawn_remote(remote, sleeps);
     stage_close();
     CHECK_INT(result_of(runs).err, -ECANCELED);
     CHECK_INT(result_of(late).err, COIL_ECLOSED);
-    struct coil_remote_task *never = submit(port, sleeps);
+    struct coil_remote_task *never = spawn_remote(remote, sleeps);
     CHECK_INT(result_of(never).err, COIL_ECLOSED);
     CHECK(!coil_remote_task_cancel(never));
     CHECK_INT(args_freed, 3);
     coil_remote_task_unref(runs);
     coil_remote_task_unref(late);
     coil_remote_task_unref(never);
-    coil_remote_unref(port);
+    coil_remote_unref(remote);
 }
 
-DEATH_TEST(remote_task_waited_for_by_its_own_loop_aborts, "its own loop")
+DEATH_TEST(remote_task_waited_for_by_its_own_loop_aborts,
+           "in the task's own loop")
 {
     stage_open();
-    result_of(submit(coil_remote_current(), sleeps));
+    result_of(spawn_remote(coil_remote_current(), sleeps));
 }
 
 DEATH_TEST(remote_task_with_two_callbacks_aborts, "one callback")
 {
     stage_open();
-    struct coil_remote_task *t = submit(coil_remote_current(), sleeps);
+    struct coil_remote_task *t = spawn_remote(coil_remote_current(), sleeps);
     coil_remote_task_on_done(t, called, NULL);
     coil_remote_task_on_done(t, called, NULL);
 }
@@ -276,12 +277,12 @@ DEATH_TEST(remote_task_with_two_callbacks_aborts, "one callback")
 TEST(remote_task_without_memory_frees_its_argument)
 {
     stage_open();
-    struct coil_remote *port = coil_remote_current();
+    struct coil_remote *remote = coil_remote_current();
     int *n = malloc(sizeof *n);
     test_fail_allocation(1);
     struct coil_remote_task *t = coil_remote_spawn(
-        port, &(struct coil_remote_job){
-                  .make = doubled, .arg = n, .free_arg = free_arg });
+        remote, &(struct coil_remote_job){
+                    .make = doubled, .arg = n, .free_arg = free_arg });
     test_fail_allocation(0);
     CHECK(!t);
     CHECK_INT(args_freed, 1);
@@ -299,8 +300,8 @@ static void *ask_many(void *arg)
     unsigned seed = (unsigned)(uintptr_t)arg;
     for (int i = 0; i < (test_is_slow() ? 100 : 500); i++) {
         seed = seed * 1103515245 + 12345;
-        struct coil_remote_task *t = submit(other.port,
-                                            seed >> 16 & 1 ? doubled : sleeps);
+        struct coil_remote_task *t = spawn_remote(
+            other.remote, seed >> 16 & 1 ? doubled : sleeps);
         if (!(seed >> 16 & 1) || seed >> 17 & 1)
             coil_remote_task_cancel(t);
         struct coil_result r;
@@ -320,22 +321,22 @@ static void *ask_many(void *arg)
     return NULL;
 }
 
-// Closing in the middle of it: no thread hangs and no argument is lost.
+// The loop closes in the middle: no thread hangs and no argument is lost.
 TEST(remote_task_storm_while_the_loop_closes)
 {
     pthread_t threads[CLIENTS];
     other_begin();
-    struct coil_remote *port = coil_remote_ref(other.port);
+    struct coil_remote *remote = coil_remote_ref(other.remote);
     for (uintptr_t i = 0; i < CLIENTS; i++)
         CHECK_INT(pthread_create(&threads[i], NULL, ask_many, (void *)i), 0);
     usleep(5000);
-    struct coil_remote_task *t = submit(other.port, end_main);
+    struct coil_remote_task *t = spawn_remote(other.remote, end_main);
     for (int i = 0; i < CLIENTS; i++)
         pthread_join(threads[i], NULL);
     pthread_join(other.thread, NULL);
     coil_remote_task_unref(t);
-    coil_remote_unref(other.port);
-    coil_remote_unref(port);
+    coil_remote_unref(other.remote);
+    coil_remote_unref(remote);
     CHECK_INT(args_freed, CLIENTS * (test_is_slow() ? 100 : 500) + 1);
 }
 
@@ -343,7 +344,7 @@ TEST(remote_task_storm_while_the_loop_closes)
 
 struct asks_itself {
     struct coil_coro coro;
-    struct coil_remote_task *ticket;
+    struct coil_remote_task *task;
     struct coil_result result;
 };
 
@@ -356,20 +357,20 @@ static struct coil_future *naps(void *arg)
 static void asks_itself(struct coil_coro *co)
 {
     ASYNC(asks_itself, my) {
-        struct coil_remote *port = coil_remote_current();
-        if (port)
-            my->ticket = coil_remote_spawn(
-                port, &(struct coil_remote_job){ .make = naps });
-        if (!my->ticket)
+        struct coil_remote *remote = coil_remote_current();
+        if (remote)
+            my->task = coil_remote_spawn(
+                remote, &(struct coil_remote_job){ .make = naps });
+        if (!my->task)
             FAIL(-ENOMEM);
-        while (!coil_remote_task_done(my->ticket))
+        while (!coil_remote_task_done(my->task))
             AWAIT(coil_sleep(0));
-        coil_remote_task_join(my->ticket, 0, &my->result);
+        coil_remote_task_join(my->task, 0, &my->result);
         if (my->result.err)
             FAIL(my->result.err);
 
     FINALLY;
-        coil_remote_task_unref(my->ticket);
+        coil_remote_task_unref(my->task);
     }
 }
 
@@ -383,7 +384,7 @@ TEST(remote_task_survives_every_failed_allocation)
     test_every_allocation(ask_itself);
 }
 
-/* What it gives is freed with its future, unless somebody took it. */
+/* The pointer is freed with the coroutine's future, unless it was taken. */
 struct gives {
     struct coil_coro coro;
 };
@@ -409,7 +410,7 @@ static struct coil_future *give(void *arg)
     return CALL(gives);
 }
 
-// The result is whose the ticket is, and not its task's any more.
+// The result belongs to the remote task, and no longer to the loop's task.
 TEST(remote_task_result_of_a_coroutine_that_gives)
 {
     stage_open();
@@ -440,7 +441,7 @@ static void *waits_for_it(void *arg)
     return NULL;
 }
 
-// The loop that finishes it would wait for the lock for ever.
+// Otherwise the loop, which finishes the task, would wait for its lock.
 TEST(remote_task_waited_for_by_a_thread_that_is_cancelled)
 {
     pthread_t thread;
