@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: MIT
 /*
- * promise.c: set in one thread, awaited in another.
+ * promise.c: a future that is set in one thread and awaited in another.
  *
- *     state       coil_promise_set()          the future is cancelled
- *     PENDING     -> SET, called              -> ABANDONED, ends at once
- *     SET         aborts                      no: its value is on the way
- *     ABANDONED   frees the value, false      (it has ended)
+ *     state       coil_promise_set()            the future is cancelled
+ *     ----------  ----------------------------  ----------------------------
+ *     PENDING     -> SET, calls the loop        -> ABANDONED, ends at once
+ *     SET         aborts                        nothing: the value is coming
+ *     ABANDONED   frees the value, false        (it has ended)
  *
- * The state changes under the lock; the future is touched by its loop only, so
- * a loop that has closed is no case of its own: the remote refuses the call.
- * Those who set it are counted together, as one of those that keep the memory:
- * the promise, its future, and a call on its way.
+ * The state changes under the lock. Only the loop's thread uses the future: a
+ * value comes to it by a call of the loop's remote. If the loop has closed, the
+ * remote refuses the call, and the promise is ABANDONED.
+ *
+ * The memory has three kinds of references: one of all setters together, which
+ * are counted in `setters`; one of the future; one of a call on its way.
+ *
+ * Lock order: this lock, then the remote's.
  */
 #include <coil/promise.h>
 
@@ -26,24 +31,27 @@
 
 struct coil_promise {
     atomic_size_t refs, setters;
-    pthread_mutex_t lock;
-    enum { PENDING, SET, ABANDONED } state; /* guarded by it, as the next */
-    bool was_set;
+    pthread_mutex_t lock; /* guards the fields up to `result` */
+    enum { PENDING, SET, ABANDONED } state;
+    bool was_set; /* coil_promise_set() was called */
     struct coil_result result;
     struct coil_remote *remote;
     struct coil_remote_call call;
     coil_call_fn *free_value;
-    struct coil_future *waiting; /* the loop's, as the rest */
-    struct coili_list sibling;   /* of those that wait in this loop */
+    struct coil_future *waiting; /* of the loop's thread, as the rest */
+    struct coili_list sibling;   /* in this_loop.waiting */
     bool has_future, delivered;
 };
 
-/* Of this thread's loop. A remote is that of one loop, in one process. */
+/*
+ * What belongs to the loop of this thread. It is valid if `remote` is that of
+ * the current loop: no other loop, and no forked process, has the same remote.
+ */
 static _Thread_local struct {
     struct coil_remote *remote;
-    struct coili_list waiting;
+    struct coili_list waiting; /* promises whose futures wait */
     struct coil_handle at_close;
-} ours;
+} this_loop;
 
 struct awaited {
     struct coil_custom custom;
@@ -61,6 +69,7 @@ static void free_value(struct coil_promise *p)
         p->free_value(p->result.value.p);
 }
 
+/* A value that was set, and that no future took over, is freed here. */
 static void unref(struct coil_promise *p)
 {
     if (atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) > 1)
@@ -94,6 +103,7 @@ static void deliver(struct coil_promise *p, struct coil_future *f)
     coil_future_set_result(f, p->result);
 }
 
+/* The future that waited, or NULL. */
 static struct coil_future *stop_waiting(struct coil_promise *p)
 {
     struct coil_future *f = p->waiting;
@@ -102,7 +112,8 @@ static struct coil_future *stop_waiting(struct coil_promise *p)
     return f;
 }
 
-static void arrived(struct coil_remote_call *call)
+/* In the loop's thread: the call of coil_promise_set() has arrived. */
+static void value_arrived(struct coil_remote_call *call)
 {
     struct coil_promise *p = COILI_CONTAINER(call, struct coil_promise, call);
     struct coil_future *f = stop_waiting(p);
@@ -111,17 +122,22 @@ static void arrived(struct coil_remote_call *call)
     unref(p);
 }
 
+/*
+ * The call is queued under the lock, so that SET means for cancel() that the
+ * value is going to arrive. The value is freed without the lock, since
+ * `free_value` is the user's code.
+ */
 bool coil_promise_set(struct coil_promise *p, struct coil_result result)
 {
     pthread_mutex_lock(&p->lock);
-    coili_check(!p->was_set, "a promise is set twice");
+    coili_check(!p->was_set, "coil_promise_set: the promise is set already");
     p->was_set = true;
     p->result = result;
     bool wanted = p->state == PENDING;
     if (wanted) {
         atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
         p->state = SET;
-        if (!coil_remote_call_soon(p->remote, &p->call, arrived)) {
+        if (!coil_remote_call_soon(p->remote, &p->call, value_arrived)) {
             atomic_fetch_sub_explicit(&p->refs, 1, memory_order_relaxed);
             p->state = ABANDONED;
             wanted = false;
@@ -158,7 +174,7 @@ void coil_promise_unref(struct coil_promise *p)
 
 /* ---- Waiting ---------------------------------------------------------- */
 
-/* True if it is certain now that nobody waits. */
+/* True if the promise was PENDING: then no value is going to arrive. */
 static bool abandon(struct coil_promise *p)
 {
     pthread_mutex_lock(&p->lock);
@@ -173,18 +189,21 @@ static void cancel(struct coil_future *f)
 {
     struct coil_promise *p = promise_of(f);
     if (!abandon(p))
-        return; /* it arrives soon */
+        return; /* SET: the value arrives soon and ends the future */
     stop_waiting(p);
     coil_future_set_error(f, -ECANCELED);
 }
 
-/* The loop closes: what still waits was detached. It has no memory any more. */
-static void end_all(void *arg)
+/*
+ * The loop closes: the futures that still wait were detached, and no coroutine
+ * is left that awaits them. They end now, since their memory is the loop's.
+ */
+static void end_detached(void *arg)
 {
     struct coili_list *link;
     (void)arg;
-    ours.remote = NULL;
-    while ((link = coili_list_first(&ours.waiting))) {
+    this_loop.remote = NULL;
+    while ((link = coili_list_first(&this_loop.waiting))) {
         coili_list_remove(link);
         cancel(COILI_CONTAINER(link, struct coil_promise, sibling)->waiting);
     }
@@ -192,14 +211,14 @@ static void end_all(void *arg)
 
 static void wait_for(struct coil_promise *p, struct coil_future *f)
 {
-    if (ours.remote != p->remote) {
-        ours.remote = p->remote;
-        coili_list_init(&ours.waiting);
-        ours.at_close = (struct coil_handle){ 0 };
-        coil_call_at_close(&ours.at_close, end_all, NULL);
+    if (this_loop.remote != p->remote) {
+        this_loop.remote = p->remote;
+        coili_list_init(&this_loop.waiting);
+        this_loop.at_close = (struct coil_handle){ 0 };
+        coil_call_at_close(&this_loop.at_close, end_detached, NULL);
     }
     p->waiting = f;
-    coili_list_append(&ours.waiting, &p->sibling);
+    coili_list_append(&this_loop.waiting, &p->sibling);
 }
 
 static void start(struct coil_future *f)
@@ -209,12 +228,13 @@ static void start(struct coil_future *f)
     bool set = p->state == SET;
     pthread_mutex_unlock(&p->lock);
     if (set)
-        deliver(p, f); /* the call finds nobody waiting */
+        deliver(p, f); /* the call on its way will find no waiting future */
     else
         wait_for(p, f);
 }
 
-static void gone(struct coil_future *f)
+/* A future that is dropped before it was awaited has not ended: abandon(). */
+static void future_free(struct coil_future *f)
 {
     struct coil_promise *p = promise_of(f);
     abandon(p);
@@ -222,7 +242,7 @@ static void gone(struct coil_future *f)
     unref(p);
 }
 
-/* It was delivered, but nobody took it. */
+/* The value was delivered to the future, and was never taken from it. */
 static void dispose(struct coil_future *f)
 {
     free_value(promise_of(f));
@@ -232,7 +252,7 @@ static const struct coil_future_class promise_class = {
     .name = "promise",
     .start = start,
     .cancel = cancel,
-    .free = gone,
+    .free = future_free,
     .dispose = dispose,
 };
 
@@ -241,8 +261,9 @@ struct coil_future *coil_promise_future(struct coil_promise *p)
     if (!p)
         return coil_future_from_nomem();
     coili_check(coil_remote_is_current(p->remote),
-                "a promise is awaited in the loop that made it");
-    coili_check(!p->has_future, "a promise has one future");
+                "coil_promise_future: not in the loop that made it");
+    coili_check(!p->has_future,
+                "coil_promise_future: a promise has one future");
     struct awaited *a = coil_custom_new(&promise_class, sizeof *a);
     if (!a)
         return coil_future_from_nomem();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // labels: core threads
 /*
- * test_promise.c: set by a thread, awaited by a loop, and either of the two may
- * have lost interest.
+ * test_promise.c: promises that a thread sets and a loop awaits, and either of
+ * the two may give up.
  */
 #include "stage.h"
 
@@ -74,7 +74,7 @@ TEST(promise_set_by_a_thread_wakes_the_loop)
     stage_close();
 }
 
-// Before its future is there, before that is awaited, before the post arrives.
+// Before its future is made, before that is awaited, before the call arrives.
 TEST(promise_set_before_it_is_awaited)
 {
     stage_open();
@@ -103,7 +103,7 @@ TEST(promise_brings_errors_and_details)
     stage_close();
 }
 
-// Who was to set it has gone: an error, not a hang.
+// The last setter drops its reference: the await fails and does not hang.
 TEST(promise_that_nobody_can_set_is_broken)
 {
     stage_open();
@@ -135,7 +135,7 @@ TEST(promise_cancelled_tells_who_sets_it)
     stage_close();
 }
 
-// Set is set: the value that is on its way is delivered, cancelled or not.
+// A value that is on its way is delivered, also if the await is cancelled.
 TEST(promise_set_then_cancelled_delivers)
 {
     stage_open();
@@ -159,7 +159,7 @@ TEST(promise_whose_future_is_dropped_is_abandoned)
     CHECK_INT(freed, 1);
     coil_promise_unref(promise);
 
-    /* Set, and never asked for. */
+    /* It is set, and its future is never made. */
     promise = coil_promise_new(free_value);
     CHECK(coil_promise_set(promise, coil_result_pointer(text("unread"))));
     coil_promise_unref(promise);
@@ -168,7 +168,7 @@ TEST(promise_whose_future_is_dropped_is_abandoned)
     stage_close();
 }
 
-// Delivered to a task whose value nobody fetches.
+// The value is delivered to a task, and is never taken from it.
 TEST(promise_value_that_nobody_takes_is_freed)
 {
     stage_open();
@@ -200,7 +200,7 @@ TEST(promise_outlives_its_loop)
     coil_promise_unref(broken);
 }
 
-DEATH_TEST(promise_set_twice_aborts, "set twice")
+DEATH_TEST(promise_set_twice_aborts, "the promise is set already")
 {
     stage_open();
     struct coil_promise *promise = coil_promise_new(NULL);
@@ -280,7 +280,7 @@ static void many(struct coil_coro *co)
                 }
                 coil_task_drop(&my->tasks[my->i]);
             }
-            /* The line is short: those that were cancelled may be in it. */
+            /* `line` is short: wait until the cancelled ones were set, too. */
             for (;;) {
                 pthread_mutex_lock(&storm.lock);
                 size_t n = storm.n;
@@ -294,7 +294,7 @@ static void many(struct coil_coro *co)
     }
 }
 
-// Each is delivered or refused: what a setter was told is what happened.
+// Each value is delivered or refused, as coil_promise_set() has told.
 TEST(promise_is_delivered_or_refused)
 {
     pthread_t threads[SETTERS];
@@ -342,7 +342,7 @@ TEST(promise_survives_every_failed_allocation)
     test_every_allocation(run_one);
 }
 
-// A loop that has closed does not keep what was detached in it.
+// A future that was detached ends when its loop closes.
 TEST(promise_detached_ends_with_its_loop)
 {
     for (int i = 0; i < 2; i++) {
