@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // labels: core threads
 /*
- * test_channel.c: items between coroutines, loops and threads. What everybody
- * sent is what everybody received, whoever gave up in between.
+ * test_channel.c: items between coroutines, loops and threads. Each item that
+ * was put is got once, whatever is cancelled in between.
  */
 #include "gate.h"
 #include "stage.h"
@@ -27,38 +27,38 @@ static void count_freed(void *item)
     atomic_fetch_add(&items_freed, 1);
 }
 
-static struct coil_channel *channel(size_t capacity)
+static struct coil_channel *channel(size_t limit)
 {
-    struct coil_channel *ch = coil_channel_new(capacity, count_freed);
+    struct coil_channel *ch = coil_channel_new(limit, count_freed);
     CHECK(ch);
     return ch;
 }
 
-struct sends {
+struct putter {
     struct coil_coro coro;
     struct coil_channel *channel;
     intptr_t n;
     int err;
 };
 
-static void sends(struct coil_coro *co)
+static void putter(struct coil_coro *co)
 {
-    ASYNC(sends, my) {
+    ASYNC(putter, my) {
         TRY_AWAIT(my->err, coil_channel_put(my->channel, number(my->n)));
         trace("s%d:%d", (int)my->n, my->err);
     }
 }
 
-struct receives {
+struct getter {
     struct coil_coro coro;
     struct coil_channel *channel;
     int id, err;
     void *item;
 };
 
-static void receives(struct coil_coro *co)
+static void getter(struct coil_coro *co)
 {
-    ASYNC(receives, my) {
+    ASYNC(getter, my) {
         TRY_AWAIT_TO(my->err, my->item, coil_channel_get(my->channel));
         if (my->err)
             trace("r%d:%d", my->id, my->err);
@@ -74,16 +74,16 @@ TEST(channel_is_first_come_first_served)
     stage_open();
     struct coil_channel *ch = channel(2);
     for (int i = 1; i <= 4; i++)
-        SPAWN(sends, .channel = ch, .n = i);
+        SPAWN(putter, .channel = ch, .n = i);
     stage_passes(2);
     CHECK_TRACE("s1:0 s2:0");
     CHECK_INT(coil_channel_count(ch), 2);
     for (int i = 1; i <= 6; i++)
-        SPAWN(receives, .channel = ch, .id = i);
+        SPAWN(getter, .channel = ch, .id = i);
     stage_passes(3);
     CHECK_TRACE("r1=1 r2=2 r3=3 r4=4 s3:0 s4:0");
     for (int i = 5; i <= 6; i++)
-        SPAWN(sends, .channel = ch, .n = i);
+        SPAWN(putter, .channel = ch, .n = i);
     stage_passes(3);
     CHECK_TRACE("s5:0 s6:0 r5=5 r6=6");
     coil_channel_unref(ch);
@@ -115,26 +115,26 @@ TEST(channel_now_or_not_at_all)
     CHECK_INT(items_freed, 0);
 }
 
-// Items that are in it are received; those that are not yet stay the sender's.
+// Items in the channel are got; those of waiting putters stay the putters'.
 TEST(channel_closed_is_drained)
 {
     stage_open();
     struct coil_channel *ch = channel(1);
-    SPAWN(sends, .channel = ch, .n = 1);
-    SPAWN(sends, .channel = ch, .n = 2);
+    SPAWN(putter, .channel = ch, .n = 1);
+    SPAWN(putter, .channel = ch, .n = 2);
     stage_passes(1);
     coil_channel_shutdown(ch);
     stage_passes(1);
     CHECK_TRACE("s1:0 s2:-4099");
-    SPAWN(receives, .channel = ch, .id = 1);
-    SPAWN(receives, .channel = ch, .id = 2);
-    SPAWN(sends, .channel = ch, .n = 3);
+    SPAWN(getter, .channel = ch, .id = 1);
+    SPAWN(getter, .channel = ch, .id = 2);
+    SPAWN(putter, .channel = ch, .n = 3);
     stage_passes(2);
     CHECK_TRACE("r1=1 r2:-4096 s3:-4099");
     coil_channel_unref(ch);
 
     ch = channel(1);
-    SPAWN(receives, .channel = ch, .id = 3);
+    SPAWN(getter, .channel = ch, .id = 3);
     stage_passes(1);
     coil_channel_shutdown(ch);
     stage_passes(1);
@@ -198,23 +198,23 @@ TEST(channel_items_end_with_it)
 
 /* ---- Cancelling ------------------------------------------------------- */
 
-TEST(channel_cancelled_in_line_leaves_it)
+TEST(channel_waiter_that_is_cancelled_leaves)
 {
     stage_open();
     struct coil_channel *ch = channel(1);
-    struct coil_task *a = SPAWN(receives, .channel = ch, .id = 1);
-    SPAWN(receives, .channel = ch, .id = 2);
+    struct coil_task *a = SPAWN(getter, .channel = ch, .id = 1);
+    SPAWN(getter, .channel = ch, .id = 2);
     stage_passes(1);
     coil_task_cancel(a);
     coil_channel_put_nowait(ch, number(7));
     stage_passes(2);
     CHECK_TRACE("r2=7");
     coil_channel_put_nowait(ch, number(8));
-    struct coil_task *b = SPAWN(sends, .channel = ch, .n = 9);
+    struct coil_task *b = SPAWN(putter, .channel = ch, .n = 9);
     stage_passes(1);
     coil_task_cancel(b);
     stage_passes(2);
-    SPAWN(receives, .channel = ch, .id = 3);
+    SPAWN(getter, .channel = ch, .id = 3);
     stage_passes(2);
     CHECK_TRACE("r3=8");
     CHECK_INT(coil_channel_count(ch), 0);
@@ -222,12 +222,12 @@ TEST(channel_cancelled_in_line_leaves_it)
     stage_close();
 }
 
-// "Granted, then cancelled before it ran": its await returns the item.
-TEST(channel_item_granted_to_a_cancelled_receiver_is_delivered)
+// A getter is granted, then cancelled before it runs: its await has the item.
+TEST(channel_item_granted_to_a_cancelled_getter_is_delivered)
 {
     stage_open();
     struct coil_channel *ch = channel(1);
-    struct coil_task *a = SPAWN(receives, .channel = ch, .id = 1);
+    struct coil_task *a = SPAWN(getter, .channel = ch, .id = 1);
     stage_passes(1);
     coil_channel_put_nowait(ch, number(7));
     coil_task_cancel(a);
@@ -237,7 +237,7 @@ TEST(channel_item_granted_to_a_cancelled_receiver_is_delivered)
     stage_close();
 }
 
-// Received by a task whose value nobody fetched: the next one gets it.
+// The value of a task is never fetched: its item goes to the next getter.
 TEST(channel_item_that_nobody_took_is_the_first_again)
 {
     stage_open();
@@ -254,7 +254,7 @@ TEST(channel_item_that_nobody_took_is_the_first_again)
 
     a = coil_spawn(coil_channel_get(ch));
     stage_passes(2);
-    SPAWN(receives, .channel = ch, .id = 1);
+    SPAWN(getter, .channel = ch, .id = 1);
     stage_passes(1);
     coil_task_drop(&a);
     stage_passes(1);
@@ -310,7 +310,7 @@ DEATH_TEST(channel_that_blocks_a_coroutine_aborts, "await the future instead")
     (void)RUN(blocks, .channel = channel(1));
 }
 
-DEATH_TEST(channel_without_any_room_aborts, "room for one item")
+DEATH_TEST(channel_without_any_room_aborts, "limit is 0: must be at least 1")
 {
     (void)!coil_channel_new(0, NULL);
 }
@@ -369,13 +369,13 @@ TEST(channel_passes_items_from_thread_to_loop_to_loop_to_thread)
         coil_channel_unref(ch[i]);
 }
 
-// Either side may be the last to go.
+// Either side may drop the last reference.
 TEST(channel_outlives_the_loop_that_made_it)
 {
     stage_open();
     struct coil_channel *ch = channel(1);
-    SPAWN(sends, .channel = ch, .n = 1);
-    SPAWN(sends, .channel = ch, .n = 2);
+    SPAWN(putter, .channel = ch, .n = 1);
+    SPAWN(putter, .channel = ch, .n = 2);
     stage_passes(1);
     stage_close();
     CHECK_TRACE("s1:0");
@@ -386,8 +386,8 @@ TEST(channel_outlives_the_loop_that_made_it)
     coil_channel_unref(ch);
 }
 
-// Nobody awaits it, so nothing but the loop's end can end it.
-TEST(channel_detached_send_ends_with_its_loop)
+// No coroutine awaits the put: only the end of the loop can end it.
+TEST(channel_detached_put_ends_with_its_loop)
 {
     for (int i = 0; i < 2; i++) {
         struct coil_channel *ch = channel(1);
@@ -411,20 +411,20 @@ TEST(channel_detached_send_ends_with_its_loop)
     coil_channel_unref(ch);
 }
 
-static void *waits(void *arg)
+static void *waits_to_get(void *arg)
 {
     void *item;
     (void)coil_channel_get_blocking(arg, COIL_NEVER, &item);
     return NULL;
 }
 
-static void *waits_to_send(void *arg)
+static void *waits_to_put(void *arg)
 {
     (void)coil_channel_put_blocking(arg, number(9), COIL_NEVER);
     return NULL;
 }
 
-static void cancel_in_line(struct coil_channel *ch, void *(*fn)(void *))
+static void cancel_waiting(struct coil_channel *ch, void *(*fn)(void *))
 {
     pthread_t thread;
     void *end;
@@ -435,16 +435,16 @@ static void cancel_in_line(struct coil_channel *ch, void *(*fn)(void *))
     CHECK(end == PTHREAD_CANCELED);
 }
 
-// It leaves neither a lock nor its place behind.
-TEST(channel_thread_that_is_cancelled_leaves_the_line)
+// The thread leaves neither a lock nor a waiter behind.
+TEST(channel_thread_that_is_cancelled_leaves_the_waiters)
 {
     struct coil_channel *ch = channel(1);
     void *item;
     test_timeout(5);
-    cancel_in_line(ch, waits);
+    cancel_waiting(ch, waits_to_get);
     CHECK_INT(coil_channel_put_nowait(ch, number(1)), 0);
     CHECK_INT(coil_channel_count(ch), 1);
-    cancel_in_line(ch, waits_to_send);
+    cancel_waiting(ch, waits_to_put);
     CHECK_INT(coil_channel_get_nowait(ch, &item), 0);
     CHECK_INT(coil_channel_count(ch), 0);
     coil_channel_unref(ch);
@@ -454,19 +454,20 @@ TEST(channel_thread_that_is_cancelled_leaves_the_line)
 
 static struct {
     struct coil_channel *channel;
-    atomic_long sent, received, sum;
+    atomic_long put, got, sum;
     int each;
 } storm;
 
-static void *send_many(void *arg)
+static void *put_many(void *arg)
 {
     unsigned seed = (unsigned)(uintptr_t)arg;
     for (int i = 1; i <= storm.each; i++) {
         seed = seed * 1103515245 + 12345;
-        int64_t patience = seed >> 16 & 1 ? COIL_NEVER : COIL_US(50);
-        int err = coil_channel_put_blocking(storm.channel, number(i), patience);
+        int64_t timeout_ns = seed >> 16 & 1 ? COIL_NEVER : COIL_US(50);
+        int err = coil_channel_put_blocking(storm.channel, number(i),
+                                            timeout_ns);
         if (err == 0) {
-            atomic_fetch_add(&storm.sent, 1);
+            atomic_fetch_add(&storm.put, 1);
             atomic_fetch_add(&storm.sum, i);
         } else {
             CHECK_INT(err, -ETIMEDOUT);
@@ -475,13 +476,13 @@ static void *send_many(void *arg)
     return NULL;
 }
 
-static void received(void *item)
+static void got(void *item)
 {
-    atomic_fetch_add(&storm.received, 1);
+    atomic_fetch_add(&storm.got, 1);
     atomic_fetch_sub(&storm.sum, (intptr_t)item);
 }
 
-static void *receive_many(void *arg)
+static void *get_many(void *arg)
 {
     (void)arg;
     void *item;
@@ -489,7 +490,7 @@ static void *receive_many(void *arg)
     while ((err = coil_channel_get_blocking(storm.channel, COIL_US(50),
                                             &item)) != COIL_EEND)
         if (err == 0)
-            received(item);
+            got(item);
     return NULL;
 }
 
@@ -508,7 +509,7 @@ static void hasty(struct coil_coro *co)
 {
     ASYNC(hasty, my) {
         AWAIT_TO(my->item, coil_channel_get(storm.channel));
-        received(my->item);
+        got(my->item);
     }
 }
 
@@ -541,21 +542,22 @@ static void *run_stormy(void *arg)
 
 TEST(channel_storm_loses_and_doubles_nothing)
 {
-    pthread_t senders[3], receivers[4];
+    pthread_t putters[3], getters[4];
     storm.channel = channel(4);
     storm.each = test_is_slow() ? 300 : 3000;
     for (uintptr_t i = 0; i < 3; i++)
-        CHECK_INT(pthread_create(&senders[i], NULL, send_many, (void *)i), 0);
+        CHECK_INT(pthread_create(&putters[i], NULL, put_many, (void *)i), 0);
     for (int i = 0; i < 4; i++)
-        CHECK_INT(pthread_create(&receivers[i], NULL,
-                                 i < 2 ? receive_many : run_stormy, NULL), 0);
+        CHECK_INT(pthread_create(&getters[i], NULL,
+                                 i < 2 ? get_many : run_stormy, NULL),
+                  0);
     for (int i = 0; i < 3; i++)
-        pthread_join(senders[i], NULL);
+        pthread_join(putters[i], NULL);
     coil_channel_shutdown(storm.channel);
     for (int i = 0; i < 4; i++)
-        pthread_join(receivers[i], NULL);
+        pthread_join(getters[i], NULL);
     coil_channel_unref(storm.channel);
-    CHECK_INT(storm.sent, storm.received);
+    CHECK_INT(storm.put, storm.got);
     CHECK_INT(storm.sum, 0);
     CHECK_INT(items_freed, 0);
 }
