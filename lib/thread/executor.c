@@ -3,28 +3,34 @@
  * executor.c: jobs in threads, and their results back in the loop.
  *
  *     loop                    any of the threads              loop
- *     start() --> in line ----------> running --> remote -----> arrived()
+ *     start() --> queued -----------> running --- call -----> job_arrived():
  *        |           |                   |                    future is done
  *        |       cancelled:          cancelled:
  *        |       withdrawn           lent: goes on, and is waited for
- *        |                           taken: abandoned; its result is disposed
+ *        |                           owned: goes on; its result is disposed of
  *        '- executor shut down: COIL_ECLOSED
  *
- * A job whose argument is lent lies in its future, which cannot end before it
- * and keeps the loop open (coil_remote_keep_open). One that owns its argument
- * is malloc'ed: it may outlive the loop. Only the loop's thread looks at
- * job->call, so nobody races about who disposes of a result: if the arrival is
- * delivered it is the loop, if the remote refuses it the thread.
+ * A job whose argument is lent is a field of its future. That future is not
+ * done before the job has ended, and keeps the loop open until then
+ * (coil_remote_keep_open). A job that owns its argument comes from malloc(): it
+ * may outlive the loop.
  *
- * Invariant: jobs in line beyond the idle threads mean that there are as many
+ * The result of such a job is disposed of by the loop if the call arrives, by
+ * the thread if the remote refuses the call. Only the loop's thread uses
+ * job->call, so whether a future still wants the result is no race.
+ *
+ * Invariant: if more jobs are queued than threads are idle, there are as many
  * threads as there may be. (Python counts idle threads with a semaphore; here
- * both numbers stand under one lock, so that none is made too many.)
+ * both numbers are under one lock, so no thread too many is made.)
  *
- * A job that has run keeps the executor's memory until its loop has been told:
- * who awaits it may cancel or dump it meanwhile, and others free the executor.
+ * A job that has run holds a reference to the executor until its call has
+ * arrived: until then the loop may cancel the future or print it, which locks
+ * the executor, while another thread frees the executor.
  *
- * Each thread joins the one that ended before it; who waits for the end joins
- * the last. So nobody has to be told of single threads.
+ * A thread that ends joins the thread that ended before it, and wait_threads()
+ * joins the last one. So no thread is left unjoined, and no list is needed.
+ *
+ * Lock order: this lock, then the remote's.
  */
 #include <coil/executor.h>
 
@@ -43,23 +49,24 @@
 #include "base/check.h"
 #include "base/list.h"
 
-#define THREADS_MOST 32
+#define DEFAULT_THREADS_MOST 32
 
 struct coil_executor {
-    atomic_size_t refs; /* its owner's; jobs and shutdowns not yet told */
-    pthread_mutex_t lock;
-    pthread_cond_t work;  /* there is a job, or it is closing */
-    pthread_cond_t ended; /* the last thread is about to end */
-    struct coili_list line; /* guarded by the lock, as all that follows */
-    struct coili_list shutdowns;
-    unsigned waiting, idle, threads, made;
-    unsigned lent;  /* jobs in line or running that somebody waits for */
-    unsigned owned; /* that run and own their argument */
+    atomic_size_t refs; /* the owner's; jobs and shutdowns until they arrived */
+    pthread_mutex_t lock;        /* guards the fields up to `unjoined` */
+    pthread_cond_t work;         /* a job is queued, or it is closing */
+    pthread_cond_t ended;        /* a thread is about to end */
+    struct coili_list queue;     /* of jobs */
+    struct coili_list shutdowns; /* futures that wait for the last thread */
+    unsigned queued, idle, threads;
+    unsigned threads_made; /* for the next one's name */
+    unsigned lent; /* jobs, queued or running, that do not own their argument */
+    unsigned owned; /* running jobs that own their argument */
     bool closing;
-    bool orphaned;   /* the last thread frees it */
-    bool has_ended;  /* a thread is to be joined: */
-    pthread_t before;
-    unsigned threads_limit; /* as made */
+    bool last_thread_frees; /* the loop that owned it has closed */
+    bool is_unjoined;       /* a thread has ended and is to be joined: */
+    pthread_t unjoined;
+    unsigned threads_limit; /* these never change */
     size_t stack_bytes;
     char name[16];
 };
@@ -67,14 +74,14 @@ struct coil_executor {
 struct call;
 
 struct job {
-    struct coil_remote_call arrival;
-    struct coili_list link; /* in line; else zero */
+    struct coil_remote_call arrival; /* brings the result to the loop */
+    struct coili_list link;          /* in executor->queue; else zero */
     struct coil_executor *executor;
     struct coil_remote *remote;
-    struct coil_job what;
+    struct coil_job given;
     struct coil_result result;
-    struct call *call; /* NULL: nobody waits any more */
-    bool owns;         /* its argument, and so itself */
+    struct call *call; /* its future; NULL: that was cancelled */
+    bool owns;         /* its argument; then it comes from malloc() */
 };
 
 /* The future of a job. */
@@ -83,8 +90,8 @@ struct call {
     struct coil_executor *executor; /* NULL: the default one */
     struct job *job;
     union {
-        struct job lent;           /* what `job` points at, unless it owns */
-        coil_call_fn *free_result; /* its argument: then this */
+        struct job lent;           /* `job`, if it does not own its argument; */
+        coil_call_fn *free_result; /* this if it does */
     };
 };
 
@@ -93,7 +100,7 @@ static struct call *call_of(struct coil_future *f)
     return COILI_CONTAINER(f, struct call, custom.future);
 }
 
-static struct job *job_in_line(struct coili_list *link)
+static struct job *job_of(struct coili_list *link)
 {
     return link ? COILI_CONTAINER(link, struct job, link) : NULL;
 }
@@ -102,14 +109,14 @@ static struct job *job_in_line(struct coili_list *link)
 
 static void free_arg(struct job *job)
 {
-    if (job->what.free_arg)
-        job->what.free_arg(job->what.arg);
+    if (job->given.free_arg)
+        job->given.free_arg(job->given.arg);
 }
 
 static void dispose(struct job *job)
 {
-    if (job->result.kind == COIL_RESULT_POINTER && job->what.free_result)
-        job->what.free_result(job->result.value.p);
+    if (job->result.kind == COIL_RESULT_POINTER && job->given.free_result)
+        job->given.free_result(job->result.value.p);
 }
 
 static void unref(struct coil_executor *e)
@@ -128,7 +135,7 @@ static struct coil_executor *ref(struct coil_executor *e)
     return e;
 }
 
-/* Of one that owns its argument. */
+/* A job that owns its argument. `remote` is NULL if it was never begun. */
 static void job_free(struct job *job)
 {
     if (job->remote)
@@ -136,8 +143,11 @@ static void job_free(struct job *job)
     free(job);
 }
 
-/* In the loop again. */
-static void arrived(struct coil_remote_call *arrival)
+/*
+ * In the loop's thread: the job has ended, or was withdrawn. The future is
+ * completed last: a job whose argument is lent is a field of it.
+ */
+static void job_arrived(struct coil_remote_call *arrival)
 {
     struct job *job = COILI_CONTAINER(arrival, struct job, arrival);
     struct call *call = job->call;
@@ -158,25 +168,29 @@ static void arrived(struct coil_remote_call *arrival)
 
 /* ---- The threads ------------------------------------------------------ */
 
-static void run(struct job *job)
+static void run_job(struct job *job)
 {
-    job->result = job->what.run(job->what.arg);
+    job->result = job->given.run(job->given.arg);
     if (job->owns)
         free_arg(job);
 }
 
-/* The executor may be freed from here on: the job is not counted any more. */
-static void give_back(struct job *job)
+/*
+ * Not locked. The job is not counted any more, so the executor may be freed
+ * from here on; the job's reference keeps its memory.
+ */
+static void send_result(struct job *job)
 {
-    if (coil_remote_call_soon(job->remote, &job->arrival, arrived))
+    if (coil_remote_call_soon(job->remote, &job->arrival, job_arrived))
         return;
-    dispose(job); /* only one that owns its argument outlives its loop */
+    /* The loop has closed: so the job owns its argument. */
+    dispose(job);
     unref(job->executor);
     job_free(job);
 }
 
-/* Locked. */
-static void has_run(struct job *job)
+/* Locked. The job has run. */
+static void count_run(struct job *job)
 {
     if (job->owns)
         job->executor->owned--;
@@ -184,36 +198,43 @@ static void has_run(struct job *job)
         job->executor->lent--;
 }
 
-/* The next job; NULL when there will be none. Locked. */
+/*
+ * Locked; waits without the lock. Take the next job; NULL: the executor is
+ * closing, and no job is queued.
+ */
 static struct job *next_job(struct coil_executor *e)
 {
-    while (coili_list_empty(&e->line)) {
+    while (coili_list_empty(&e->queue)) {
         if (e->closing)
             return NULL;
         e->idle++;
         pthread_cond_wait(&e->work, &e->lock);
         e->idle--;
     }
-    struct job *job = job_in_line(coili_list_first(&e->line));
+    struct job *job = job_of(coili_list_first(&e->queue));
     coili_list_remove(&job->link);
-    e->waiting--;
+    e->queued--;
     if (job->owns)
         e->owned++;
     return job;
 }
 
-/* Locked; lets go of the lock meanwhile. */
-static void join_before(struct coil_executor *e)
+/*
+ * Locked; joins without the lock. In a loop: another thread may end meanwhile,
+ * which then joins none, and is to be joined here.
+ */
+static void join_ended(struct coil_executor *e)
 {
-    while (e->has_ended) {
-        pthread_t before = e->before;
-        e->has_ended = false;
+    while (e->is_unjoined) {
+        pthread_t thread = e->unjoined;
+        e->is_unjoined = false;
         pthread_mutex_unlock(&e->lock);
-        pthread_join(before, NULL);
+        pthread_join(thread, NULL);
         pthread_mutex_lock(&e->lock);
     }
 }
 
+/* The future of coil_executor_shutdown(). */
 struct shutdown {
     struct coil_custom custom;
     struct coil_remote_call arrival;
@@ -222,79 +243,92 @@ struct shutdown {
     struct coil_executor *executor;
 };
 
-static void is_shut_down(struct coil_remote_call *arrival);
+static void shutdown_arrived(struct coil_remote_call *arrival);
 
-/* Locked. Their loops wait for these calls: none is refused. */
-static void tell_shutdowns(struct coil_executor *e)
+/*
+ * Locked. Tell the loops that no thread is left. The calls cannot be refused:
+ * shutdown_start() keeps the loops open for them.
+ */
+static void call_shutdowns(struct coil_executor *e)
 {
     struct coili_list *link;
     while ((link = coili_list_first(&e->shutdowns))) {
         struct shutdown *s = COILI_CONTAINER(link, struct shutdown, link);
         coili_list_remove(link);
-        if (!coil_remote_call_soon(s->remote, &s->arrival, is_shut_down))
+        if (!coil_remote_call_soon(s->remote, &s->arrival, shutdown_arrived))
             coili_fatal("a loop has closed before a shutdown that it awaits");
     }
 }
 
-/* The last act of a thread. Locked. */
+/*
+ * Locked; unlocks. The thread ends, and leaves itself to be joined. If the loop
+ * that owned the executor has closed, no thread joins the last one: it detaches
+ * itself and frees the executor.
+ */
 static void thread_end(struct coil_executor *e)
 {
-    join_before(e);
-    if (--e->threads == 0 && e->orphaned) {
+    join_ended(e);
+    if (--e->threads == 0 && e->last_thread_frees) {
         pthread_mutex_unlock(&e->lock);
         pthread_detach(pthread_self());
         unref(e);
         return;
     }
-    e->before = pthread_self();
-    e->has_ended = true;
+    e->unjoined = pthread_self();
+    e->is_unjoined = true;
     if (e->threads == 0)
-        tell_shutdowns(e);
+        call_shutdowns(e);
     pthread_cond_broadcast(&e->ended);
     pthread_mutex_unlock(&e->lock);
 }
 
-/* Whose thread this is. */
-static _Thread_local const struct coil_executor *employer;
+/* The executor to which this thread belongs; or NULL. */
+static _Thread_local const struct coil_executor *thread_of;
 
-static void *work(void *arg)
+/*
+ * A thread of an executor. A job is counted as ended before its result is sent:
+ * when the loop has the result it may free the executor, which aborts if a job
+ * with a lent argument is counted.
+ */
+static void *thread_main(void *arg)
 {
     struct coil_executor *e = arg;
-    employer = e;
+    thread_of = e;
     pthread_mutex_lock(&e->lock);
     char name[32];
-    snprintf(name, sizeof name, "%s-%u", e->name, ++e->made);
-    name[15] = '\0'; /* the kernel takes no more */
+    snprintf(name, sizeof name, "%s-%u", e->name, ++e->threads_made);
+    name[15] = '\0'; /* the kernel's limit */
     pthread_setname_np(pthread_self(), name);
 
     struct job *job;
     while ((job = next_job(e))) {
         pthread_mutex_unlock(&e->lock);
-        run(job);
+        run_job(job);
         pthread_mutex_lock(&e->lock);
-        has_run(job);
-        /* Before the result is there: who awaits it may free the executor. */
+        count_run(job);
         pthread_mutex_unlock(&e->lock);
-        give_back(job);
+        send_result(job);
         pthread_mutex_lock(&e->lock);
     }
     thread_end(e);
     return NULL;
 }
 
-/* Locked. */
+/*
+ * Locked. Start a thread, with all signals blocked: the program's signals are
+ * for its own threads.
+ */
 static int thread_begin(struct coil_executor *e)
 {
     pthread_attr_t attr;
     pthread_attr_init(&attr);
     if (e->stack_bytes)
         pthread_attr_setstacksize(&attr, e->stack_bytes);
-    /* The program's signals are for threads that it knows. */
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     pthread_t thread;
-    int err = pthread_create(&thread, &attr, work, e);
+    int err = pthread_create(&thread, &attr, thread_main, e);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attr);
     if (err == 0)
@@ -302,13 +336,13 @@ static int thread_begin(struct coil_executor *e)
     return err == EAGAIN ? COIL_ENOTHREAD : -err;
 }
 
-/* Locked. False: it has begun. */
-static bool leave_line(struct coil_executor *e, struct job *job)
+/* Locked. False: a thread has taken the job already. */
+static bool dequeue(struct coil_executor *e, struct job *job)
 {
     if (!coili_list_linked(&job->link))
         return false;
     coili_list_remove(&job->link);
-    e->waiting--;
+    e->queued--;
     if (!job->owns)
         e->lent--;
     return true;
@@ -319,7 +353,8 @@ static bool leave_line(struct coil_executor *e, struct job *job)
 static unsigned default_threads(void)
 {
     long n = sysconf(_SC_NPROCESSORS_ONLN) + 4;
-    return n > 4 && n < THREADS_MOST ? (unsigned)n : THREADS_MOST;
+    return n > 4 && n < DEFAULT_THREADS_MOST ? (unsigned)n
+                                             : DEFAULT_THREADS_MOST;
 }
 
 struct coil_executor *
@@ -328,8 +363,8 @@ coil_executor_new(const struct coil_executor_options *given)
     struct coil_executor_options o = COIL_EXECUTOR_OPTIONS_INIT;
     if (given) {
         coili_check(given->size == sizeof o,
-                    "options begin with their size: "
-                    "COIL_EXECUTOR_OPTIONS_INIT");
+                    "coil_executor_new: options.size is wrong: "
+                    "use COIL_EXECUTOR_OPTIONS_INIT");
         o = *given;
     }
     struct coil_executor *e = calloc(1, sizeof *e);
@@ -339,7 +374,7 @@ coil_executor_new(const struct coil_executor_options *given)
     pthread_mutex_init(&e->lock, NULL);
     pthread_cond_init(&e->work, NULL);
     pthread_cond_init(&e->ended, NULL);
-    coili_list_init(&e->line);
+    coili_list_init(&e->queue);
     coili_list_init(&e->shutdowns);
     e->threads_limit = o.threads_limit ? o.threads_limit : default_threads();
     e->stack_bytes = o.stack_bytes;
@@ -348,34 +383,35 @@ coil_executor_new(const struct coil_executor_options *given)
 }
 
 /*
- * Locked. Wait until all threads have ended, but for those, if so asked, whose
- * job nobody awaits; and join them.
+ * Locked; waits without the lock. Refuse new jobs, wait until all threads have
+ * ended, and join them. `except_owned`: do not wait for threads that run a job
+ * which owns its argument.
  */
-static void wait_ended(struct coil_executor *e, bool but_owned)
+static void wait_threads(struct coil_executor *e, bool except_owned)
 {
     e->closing = true;
     pthread_cond_broadcast(&e->work);
-    while (e->threads > (but_owned ? e->owned : 0))
+    while (e->threads > (except_owned ? e->owned : 0))
         pthread_cond_wait(&e->ended, &e->lock);
-    join_before(e);
+    join_ended(e);
 }
 
-static void check_employer(const struct coil_executor *e)
+/* A thread of the executor would wait for itself. */
+static void check_other_thread(const struct coil_executor *e)
 {
-    coili_check(e != employer, "an executor is freed or shut down in one of "
-                               "its own threads, which would wait for itself");
+    coili_check(e != thread_of,
+                "coil_executor_free or _shutdown in one of its own threads");
 }
 
 void coil_executor_free(struct coil_executor *e)
 {
     if (!e)
         return;
-    check_employer(e);
+    check_other_thread(e);
     pthread_mutex_lock(&e->lock);
-    coili_check(e->lent == 0,
-                "an executor is freed with jobs that somebody awaits: "
-                "coil_executor_shutdown() waits for them");
-    wait_ended(e, false);
+    coili_check(e->lent == 0, "coil_executor_free: jobs are awaited: "
+                              "use coil_executor_shutdown first");
+    wait_threads(e, false);
     pthread_mutex_unlock(&e->lock);
     unref(e);
 }
@@ -386,62 +422,69 @@ void coil_executor_get_stats(struct coil_executor *e,
     pthread_mutex_lock(&e->lock);
     *out = (struct coil_executor_stats){ .threads = e->threads,
                                          .idle = e->idle,
-                                         .waiting = e->waiting };
+                                         .waiting = e->queued };
     pthread_mutex_unlock(&e->lock);
 }
 
-/* ---- The default one -------------------------------------------------- */
+/* ---- The default executor --------------------------------------------- */
 
-/* Of this thread's loop. A remote is that of one loop, in one process. */
+/*
+ * The default executor of the loop of this thread. It is valid if `remote` is
+ * that of the current loop: no other loop, and no forked process, has the same
+ * remote.
+ */
 static _Thread_local struct {
     struct coil_remote *remote;
     struct coil_executor *executor;
-    bool ours;
+    bool owned; /* made by default_executor() */
     struct coil_handle at_close;
-} preset;
+} this_loop;
 
-/* Jobs that nobody awaits: never begun, or left to their threads. */
-static void drop_line(struct coil_executor *e)
+/*
+ * Locked; calls the user's code without the lock. Withdraw the queued jobs. No
+ * coroutine awaits them: all tasks of the loop have ended.
+ */
+static void withdraw_all(struct coil_executor *e)
 {
     struct job *job;
-    while ((job = job_in_line(coili_list_first(&e->line)))) {
-        leave_line(e, job);
+    while ((job = job_of(coili_list_first(&e->queue)))) {
+        dequeue(e, job);
         pthread_mutex_unlock(&e->lock);
         job->result = coil_result_error(-ECANCELED);
         if (job->owns)
             free_arg(job);
-        arrived(&job->arrival);
+        job_arrived(&job->arrival);
         pthread_mutex_lock(&e->lock);
     }
 }
 
 /*
- * The loop closes. A thread whose job nobody waits for is left alone, and the
- * last of them frees the executor.
+ * The loop closes: free the default executor, if coil made it. Threads that run
+ * a job which owns its argument go on, and the last of them frees it.
  */
-static void free_preset(void *arg)
+static void free_default(void *arg)
 {
     struct coil_executor *e = arg;
-    preset.remote = NULL;
-    if (!preset.ours)
+    this_loop.remote = NULL;
+    if (!this_loop.owned)
         return;
     pthread_mutex_lock(&e->lock);
-    drop_line(e);
-    wait_ended(e, true);
-    bool left = e->orphaned = e->threads > 0;
+    withdraw_all(e);
+    wait_threads(e, true);
+    bool goes_on = e->last_thread_frees = e->threads > 0;
     pthread_mutex_unlock(&e->lock);
-    if (!left)
+    if (!goes_on)
         unref(e);
 }
 
-static void set_preset(struct coil_remote *remote, struct coil_executor *e,
-                       bool ours)
+static void set_default(struct coil_remote *remote, struct coil_executor *e,
+                        bool owned)
 {
-    preset.remote = remote;
-    preset.executor = e;
-    preset.ours = ours;
-    preset.at_close = (struct coil_handle){ 0 };
-    coil_call_at_close(&preset.at_close, free_preset, e);
+    this_loop.remote = remote;
+    this_loop.executor = e;
+    this_loop.owned = owned;
+    this_loop.at_close = (struct coil_handle){ 0 };
+    coil_call_at_close(&this_loop.at_close, free_default, e);
 }
 
 int coil_set_default_executor(struct coil_executor *e)
@@ -449,43 +492,52 @@ int coil_set_default_executor(struct coil_executor *e)
     struct coil_remote *remote = coil_remote_current();
     if (!remote)
         return -ENOMEM;
-    coili_check(preset.remote != remote,
-                "the default executor is set once, before its first use");
-    set_preset(remote, e, false);
+    coili_check(this_loop.remote != remote,
+                "coil_set_default_executor: must be set once, "
+                "before its first use");
+    set_default(remote, e, false);
     return 0;
 }
 
+/* It is made at its first use; NULL without memory. */
 static struct coil_executor *default_executor(struct coil_remote *remote)
 {
-    if (preset.remote != remote || !remote) {
+    if (this_loop.remote != remote || !remote) {
         struct coil_executor *e = coil_executor_new(NULL);
         if (!e)
             return NULL;
-        set_preset(remote, e, true);
+        set_default(remote, e, true);
     }
-    return preset.executor;
+    return this_loop.executor;
 }
 
-/* ---- A call ----------------------------------------------------------- */
+/* ---- The future of a job ---------------------------------------------- */
 
-/* Locked. A thread for it, if none is idle. */
-static int join_line(struct coil_executor *e, struct job *job)
+/*
+ * Locked. Queue the job. If more jobs are queued than threads are idle, start a
+ * thread; if none can be started, the job waits for those that there are.
+ */
+static int enqueue(struct coil_executor *e, struct job *job)
 {
     if (e->closing)
         return COIL_ECLOSED;
-    if (e->waiting >= e->idle && e->threads < e->threads_limit) {
+    if (e->queued >= e->idle && e->threads < e->threads_limit) {
         int err = thread_begin(e);
         if (err < 0 && e->threads == 0)
             return err;
     }
-    coili_list_append(&e->line, &job->link);
-    e->waiting++;
+    coili_list_append(&e->queue, &job->link);
+    e->queued++;
     if (!job->owns)
         e->lent++;
     return 0;
 }
 
-static int submit(struct call *call, struct job *job)
+/*
+ * 0, or why the job is not run. If job->remote is set then, the job has its
+ * references, and withdraw() drops them.
+ */
+static int begin_job(struct call *call, struct job *job)
 {
     struct coil_remote *remote = coil_remote_current();
     if (!remote)
@@ -501,42 +553,47 @@ static int submit(struct call *call, struct job *job)
     else
         coil_remote_keep_open(remote);
     pthread_mutex_lock(&e->lock);
-    int err = join_line(e, job);
+    int err = enqueue(e, job);
     pthread_mutex_unlock(&e->lock);
     if (err == 0)
         pthread_cond_signal(&e->work);
     return err;
 }
 
-/* It is not going to be run. */
+/* The job is not going to be run: complete its future with an error. */
 static void withdraw(struct call *call, int err)
 {
     call->job->result = coil_result_error(err);
     if (call->job->owns)
         free_arg(call->job);
-    arrived(&call->job->arrival);
+    job_arrived(&call->job->arrival);
 }
 
 static void start(struct coil_future *f)
 {
     struct call *call = call_of(f);
     struct job *job = call->job;
-    int err = submit(call, job);
+    int err = begin_job(call, job);
     if (err == 0)
         return;
     if (job->remote) {
         withdraw(call, err);
-    } else { /* not even that much memory */
+    } else { /* no memory for a remote or an executor */
         coil_future_set_error(f, err);
     }
 }
 
+/*
+ * A queued job is withdrawn. A running one that owns its argument is left to
+ * its thread, and its result is disposed of. A running one with a lent argument
+ * cannot be left: its future ends when the job does.
+ */
 static void cancel(struct coil_future *f)
 {
     struct call *call = call_of(f);
     struct job *job = call->job;
     pthread_mutex_lock(&job->executor->lock);
-    bool left = leave_line(job->executor, job);
+    bool left = dequeue(job->executor, job);
     pthread_mutex_unlock(&job->executor->lock);
     if (left) {
         withdraw(call, -ECANCELED);
@@ -544,10 +601,10 @@ static void cancel(struct coil_future *f)
         job->call = NULL;
         call->job = NULL;
         coil_future_set_error(f, -ECANCELED);
-    } /* else its argument is lent: it ends when the job does */
+    }
 }
 
-/* A job that is still there was never begun. */
+/* A job that the future still has was never begun. */
 static void call_free(struct coil_future *f)
 {
     struct call *call = call_of(f);
@@ -558,7 +615,7 @@ static void call_free(struct coil_future *f)
     coil_custom_free(call);
 }
 
-/* It came in time, but nobody took it. */
+/* The result came, and was never taken: free it. */
 static void call_dispose(struct coil_future *f)
 {
     struct coil_result r = coil_future_result(f);
@@ -566,6 +623,7 @@ static void call_dispose(struct coil_future *f)
         call_of(f)->free_result(r.value.p);
 }
 
+/* For await trees: whether the job runs or is queued. */
 static void describe(const struct coil_future *f, char *buf, size_t size)
 {
     const struct call *call = COILI_CONTAINER(f, const struct call,
@@ -577,7 +635,7 @@ static void describe(const struct coil_future *f, char *buf, size_t size)
         begun = !coili_list_linked(&job->link);
         pthread_mutex_unlock(&job->executor->lock);
     }
-    snprintf(buf, size, "%s", begun ? "thread" : "thread: in line");
+    snprintf(buf, size, "%s", begun ? "thread" : "thread: queued");
 }
 
 static const struct coil_future_class call_class = {
@@ -587,7 +645,7 @@ static const struct coil_future_class call_class = {
     .free = call_free,
     .describe = describe,
 };
-static const struct coil_future_class giving_class = {
+static const struct coil_future_class disposing_class = {
     .name = "executor",
     .start = start,
     .cancel = cancel,
@@ -605,7 +663,7 @@ struct coil_future *coil_run_in_executor(struct coil_executor *e,
         return coil_future_from_nomem();
     call->executor = e;
     call->job = &call->lent;
-    call->lent.what = (struct coil_job){ .run = fn, .arg = arg };
+    call->lent.given = (struct coil_job){ .run = fn, .arg = arg };
     return &call->custom.future;
 }
 
@@ -614,26 +672,30 @@ struct coil_future *coil_to_thread(coil_job_fn *fn, void *arg)
     return coil_run_in_executor(NULL, fn, arg);
 }
 
+/*
+ * The job has memory of its own: so of the union at the end of the future only
+ * `free_result` is allocated.
+ */
 struct coil_future *coil_run_in_executor_take(struct coil_executor *e,
-                                              const struct coil_job *what)
+                                              const struct coil_job *given)
 {
     struct job *job = calloc(1, sizeof *job);
     struct call *call = NULL;
     if (job)
-        call = coil_custom_new(what->free_result ? &giving_class : &call_class,
-                               offsetof(struct call, free_result) +
-                                   sizeof what->free_result);
+        call = coil_custom_new(
+            given->free_result ? &disposing_class : &call_class,
+            offsetof(struct call, free_result) + sizeof given->free_result);
     if (!call) {
         free(job);
-        if (what->free_arg)
-            what->free_arg(what->arg);
+        if (given->free_arg)
+            given->free_arg(given->arg);
         return coil_future_from_nomem();
     }
-    job->what = *what;
+    job->given = *given;
     job->owns = true;
     call->executor = e;
     call->job = job;
-    call->free_result = what->free_result;
+    call->free_result = given->free_result;
     return &call->custom.future;
 }
 
@@ -644,24 +706,28 @@ static struct shutdown *shutdown_of(struct coil_future *f)
     return COILI_CONTAINER(f, struct shutdown, custom.future);
 }
 
-/* The threads have nothing more to do than to end. */
-static void is_shut_down(struct coil_remote_call *arrival)
+/* In the loop's thread: all threads have ended; the last is to be joined. */
+static void shutdown_arrived(struct coil_remote_call *arrival)
 {
     struct shutdown *s = COILI_CONTAINER(arrival, struct shutdown, arrival);
     struct coil_executor *e = s->executor;
     coil_remote_allow_close(s->remote);
     pthread_mutex_lock(&e->lock);
-    join_before(e);
+    join_ended(e);
     pthread_mutex_unlock(&e->lock);
     unref(e);
     coil_future_set_int(&s->custom.future, 0);
 }
 
+/*
+ * The future has no cancel(): it is completed in any case, and the loop is kept
+ * open for it.
+ */
 static void shutdown_start(struct coil_future *f)
 {
     struct shutdown *s = shutdown_of(f);
     struct coil_executor *e = s->executor;
-    check_employer(e);
+    check_other_thread(e);
     coil_remote_keep_open(s->remote);
     ref(e);
     pthread_mutex_lock(&e->lock);
@@ -669,7 +735,7 @@ static void shutdown_start(struct coil_future *f)
     pthread_cond_broadcast(&e->work);
     coili_list_append(&e->shutdowns, &s->link);
     if (e->threads == 0)
-        tell_shutdowns(e);
+        call_shutdowns(e);
     pthread_mutex_unlock(&e->lock);
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // labels: core threads
 /*
- * test_executor.c: jobs in threads, and every way in which one may not come
- * back to who asked for it.
+ * test_executor.c: jobs in threads, and every way in which a result may not
+ * reach the future of its job.
  *
  * Threads stop at gates: a test lets them through, no clock is involved. Calls
  * of pthread_create() pass through here (--wrap, see CMakeLists.txt).
@@ -213,7 +213,7 @@ static struct coil_result traced(void *arg)
     return coil_result_int(0);
 }
 
-// With one thread the line is a queue: the order of asking is that of running.
+// With one thread jobs run in the order in which they were asked for.
 TEST(executor_line_is_first_come_first_served)
 {
     int n[5] = { 0, 1, 2, 3, 4 };
@@ -429,7 +429,7 @@ TEST(executor_frees_an_argument_that_it_took)
     stage_close();
 }
 
-// It came in time, to a task whose value nobody fetches.
+// The result came, to a task whose value is never fetched.
 TEST(executor_frees_a_result_that_nobody_took)
 {
     stage_open();
@@ -498,7 +498,7 @@ TEST(executor_of_a_closed_loop_is_freed_by_its_last_thread)
     CHECK_INT(results_freed, 3);
 }
 
-// What nobody awaits is not begun any more when the loop closes.
+// When the loop closes, queued jobs that were detached are not begun.
 TEST(executor_drops_detached_jobs_in_line_when_the_loop_closes)
 {
     struct gate gate = GATE_INIT;
@@ -590,7 +590,7 @@ DEATH_TEST(executor_default_set_too_late_aborts, "before its first use")
 }
 
 DEATH_TEST(executor_freed_with_a_job_that_is_awaited_aborts,
-           "jobs that somebody awaits")
+           "jobs are awaited")
 {
     struct gate gate = GATE_INIT;
     struct coil_executor *e = pool(1);
@@ -815,7 +815,7 @@ TEST(executor_job_mallocs_nothing)
     stage_close();
 }
 
-/* ---- Who frees it ------------------------------------------------------ */
+/* ---- Freeing ----------------------------------------------------------- */
 
 static void *close_it(void *arg)
 {
@@ -825,8 +825,8 @@ static void *close_it(void *arg)
     return NULL;
 }
 
-// Shutting down waits until results are on their way, not until their loops
-// have looked: who awaits them may do anything meanwhile.
+// A shutdown waits until results are on their way, not until their loops have
+// taken them: the awaits may be cancelled or printed meanwhile.
 TEST(executor_may_be_gone_before_a_loop_is_told_of_its_job)
 {
     static char text[128];
@@ -860,8 +860,8 @@ static void *open_later(void *gate)
     return NULL;
 }
 
-// Their loop has closed: nobody could shut it down for them.
-TEST(executor_freed_runs_what_was_left_in_line)
+// Their loop has closed, so it cannot have shut the executor down.
+TEST(executor_freed_runs_the_jobs_that_are_queued)
 {
     struct gate gate = GATE_INIT;
     pthread_t thread;
