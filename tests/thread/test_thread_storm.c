@@ -3,8 +3,8 @@
 /*
  * test_thread_storm.c: all that crosses threads, at once. Three loops that
  * close at any moment and begin again, two plain threads, one channel, one
- * executor, promises that anybody sets, errands from everybody to everybody,
- * signals; each await may be cancelled or left.
+ * executor, promises that any thread sets, remote tasks from any thread in any
+ * loop, signals; each await may be cancelled or left.
  *
  * What is checked: each thing that was made is freed exactly once (the harness
  * finds what is not), nothing hangs, and the sanitizers have nothing to say.
@@ -35,8 +35,8 @@ static struct {
     struct coil_channel *channel;
     struct coil_executor *executor;
     pthread_mutex_t lock;
-    struct coil_remote *ports[LOOPS];  /* guarded by it; NULL: closed */
-    struct coil_promise *promises[16]; /* that somebody is to set */
+    struct coil_remote *remotes[LOOPS]; /* guarded by it; NULL: closed */
+    struct coil_promise *promises[16];  /* to be set */
     atomic_int made, freed, told, asked;
     atomic_bool over;
     int rounds;
@@ -74,22 +74,22 @@ static void thing_free(void *thing)
     atomic_fetch_add(&sky.freed, 1);
 }
 
-static struct coil_remote *some_port(void)
+static struct coil_remote *some_remote(void)
 {
     unsigned i = roll(LOOPS);
     pthread_mutex_lock(&sky.lock);
-    struct coil_remote *port = sky.ports[i];
-    if (port)
-        coil_remote_ref(port);
+    struct coil_remote *remote = sky.remotes[i];
+    if (remote)
+        coil_remote_ref(remote);
     pthread_mutex_unlock(&sky.lock);
-    return port;
+    return remote;
 }
 
-static void publish(int i, struct coil_remote *port)
+static void publish(int i, struct coil_remote *remote)
 {
     pthread_mutex_lock(&sky.lock);
-    struct coil_remote *before = sky.ports[i];
-    sky.ports[i] = port ? coil_remote_ref(port) : NULL;
+    struct coil_remote *before = sky.remotes[i];
+    sky.remotes[i] = remote ? coil_remote_ref(remote) : NULL;
     pthread_mutex_unlock(&sky.lock);
     if (before)
         coil_remote_unref(before);
@@ -261,7 +261,7 @@ static void detach_something(void)
     }
 }
 
-/* ---- Errands ---------------------------------------------------------- */
+/* ---- Remote tasks ----------------------------------------------------- */
 
 static struct coil_future *make(void *arg)
 {
@@ -275,17 +275,17 @@ static void told(void *arg)
     atomic_fetch_add(&sky.told, 1);
 }
 
-/* Wait for it a little if that is allowed, take it back, or forget it. */
-static void submit(bool may_wait)
+/* Join the task for a while, if that is allowed; cancel it, or forget it. */
+static void spawn_remote(bool may_wait)
 {
-    struct coil_remote *port = some_port();
-    if (!port)
+    struct coil_remote *remote = some_remote();
+    if (!remote)
         return;
     struct coil_remote_task *t = coil_remote_spawn(
-        port, &(struct coil_remote_job){ .make = make,
-                                         .arg = thing_new(),
-                                         .free_arg = thing_free,
-                                         .free_result = thing_free });
+        remote, &(struct coil_remote_job){ .make = make,
+                                           .arg = thing_new(),
+                                           .free_arg = thing_free,
+                                           .free_result = thing_free });
     CHECK(t);
     atomic_fetch_add(&sky.asked, 1);
     coil_remote_task_on_done(t, told, NULL);
@@ -297,7 +297,7 @@ static void submit(bool may_wait)
     if (roll(2))
         coil_remote_task_cancel(t);
     coil_remote_task_unref(t);
-    coil_remote_unref(port);
+    coil_remote_unref(remote);
 }
 
 /* ---- The loops -------------------------------------------------------- */
@@ -330,7 +330,7 @@ static void weather(struct coil_coro *co)
                 detach_something();
                 break;
             case 4:
-                submit(false);
+                spawn_remote(false);
                 break;
             default:
                 settle(swap_promise(NULL));
@@ -362,7 +362,8 @@ static void *run_loop(void *arg)
     options.cq_entries = 64;
     while (!atomic_load(&sky.over)) {
         int err = RUN_WITH(&options, weather, .self = self);
-        /* Locked memory comes back late, and is everybody's of this user. */
+        /* The kernel returns locked memory late, and the user's other
+         * processes share the limit. */
         CHECK(err == 0 || err == -ENOMEM);
         nanosleep(&(struct timespec){ .tv_nsec = err ? 20000000 : 300000 },
                   NULL);
@@ -390,7 +391,7 @@ static void *run_plain(void *arg)
             break;
         case 2:
         case 3:
-            submit(true);
+            spawn_remote(true);
             break;
         case 4:
             settle(swap_promise(NULL));
