@@ -83,7 +83,7 @@
 #define CANCEL_TAG ((uint64_t)1 << 63)
 
 /* How far a cancel request has come; 0: there is none. */
-enum { CANCEL_QUEUED = 1, CANCEL_FLYING, CANCEL_MISSED };
+enum { CANCEL_QUEUED = 1, CANCEL_IN_FLIGHT, CANCEL_MISSED };
 
 /* Between two requests for what the kernel cannot find. */
 #define MISSED_PAUSE 1000000
@@ -110,7 +110,7 @@ struct coili_backend {
     struct coili_backend_options options;
     struct slot *chunks[(1u << 16) / SLOTS_PER_CHUNK + 1];
     unsigned slots_n;
-    uint32_t free_slot; /* index + 1 of the first; 0 none */
+    uint32_t first_free; /* index + 1 of the first; 0 none */
     struct coili_operation *queue, **queue_end;
     struct coili_operation *closing; /* op.len others are to land before each */
     bool ending;              /* nothing but a close is begun any more */
@@ -144,9 +144,8 @@ static int more_slots(struct coili_backend *b)
         return -ENOMEM;
     b->chunks[b->slots_n / SLOTS_PER_CHUNK] = chunk;
     for (unsigned i = SLOTS_PER_CHUNK; i-- > 0;) {
-        chunk[i] = (struct slot){ .generation = 1,
-                                  .next_free = b->free_slot };
-        b->free_slot = b->slots_n + i + 1;
+        chunk[i] = (struct slot){ .generation = 1, .next_free = b->first_free };
+        b->first_free = b->slots_n + i + 1;
     }
     b->slots_n += SLOTS_PER_CHUNK;
     return 0;
@@ -156,14 +155,14 @@ static int take_slot(struct coili_backend *b, struct coili_operation *op)
 {
     if (b->stats.in_flight >= b->options.operations_limit)
         return -ENOBUFS;
-    if (!b->free_slot) {
+    if (!b->first_free) {
         int err = more_slots(b);
         if (err < 0)
             return err;
     }
-    uint32_t i = b->free_slot - 1;
+    uint32_t i = b->first_free - 1;
     struct slot *s = slot_at(b, i);
-    b->free_slot = s->next_free;
+    b->first_free = s->next_free;
     s->op = op;
     s->fd = op->fd;
     s->awaited = 1;
@@ -179,8 +178,8 @@ static void slot_done(struct coili_backend *b, uint32_t i)
         return;
     s->generation = (s->generation + 1) & GENERATION_MASK;
     s->op = NULL;
-    s->next_free = b->free_slot;
-    b->free_slot = i + 1;
+    s->next_free = b->first_free;
+    b->first_free = i + 1;
     b->stats.in_flight--;
 }
 
@@ -322,7 +321,7 @@ static void take_buffer_back(const struct coili_operation *op, int res)
         VALGRIND_MAKE_MEM_DEFINED(op->addr, (size_t)res);
 }
 
-static bool fly(struct coili_backend *b, struct coili_operation *op)
+static bool put_entry(struct coili_backend *b, struct coili_operation *op)
 {
     struct io_uring_sqe *sqe = get_sqe(b);
     if (!sqe)
@@ -346,7 +345,7 @@ static int begin(struct coili_backend *b, struct coili_operation *op)
     if (err < 0)
         return err;
     lend_buffer(op);
-    if (b->queue || !fly(b, op)) {
+    if (b->queue || !put_entry(b, op)) {
         op->state = COILI_OPERATION_QUEUED;
         enqueue(b, op);
     }
@@ -354,7 +353,8 @@ static int begin(struct coili_backend *b, struct coili_operation *op)
 }
 
 /* The close of a descriptor that waits for others to land; or NULL. */
-static struct coili_operation *close_of(const struct coili_backend *b, int fd)
+static struct coili_operation *close_pending_on(const struct coili_backend *b,
+                                                int fd)
 {
     struct coili_operation *op = b->closing;
     while (op && op->fd != fd)
@@ -367,14 +367,15 @@ static int submit_close(struct coili_backend *b, struct coili_operation *op);
 static int uring_submit(struct coili_backend *b, struct coili_operation *op)
 {
     op->cancelling = 0;
-    if (b->closing && close_of(b, op->fd))
+    if (b->closing && close_pending_on(b, op->fd))
         return -EBADF;
     if (op->opcode == COILI_OP_CLOSE)
         return submit_close(b, op);
     return b->ending ? -ECANCELED : begin(b, op);
 }
 
-static bool fly_cancel(struct coili_backend *b, struct coili_operation *op)
+static bool put_cancel_entry(struct coili_backend *b,
+                             struct coili_operation *op)
 {
     struct io_uring_sqe *sqe = get_sqe(b);
     if (!sqe)
@@ -382,7 +383,7 @@ static bool fly_cancel(struct coili_backend *b, struct coili_operation *op)
     io_uring_prep_cancel64(sqe, user_data(b, op->slot), 0);
     sqe->user_data = user_data(b, op->slot) | CANCEL_TAG;
     slot_at(b, op->slot)->awaited++;
-    op->cancelling = CANCEL_FLYING;
+    op->cancelling = CANCEL_IN_FLIGHT;
     return true;
 }
 
@@ -402,7 +403,7 @@ static void unqueue(struct coili_backend *b, struct coili_operation *op)
         b->queue_end = p;
 }
 
-static void land(struct coili_operation *op, int res, unsigned flags)
+static void finish(struct coili_operation *op, int res, unsigned flags)
 {
     take_buffer_back(op, res);
     op->state = COILI_OPERATION_IDLE;
@@ -414,9 +415,9 @@ static void uring_cancel(struct coili_backend *b, struct coili_operation *op)
     if (op->state == COILI_OPERATION_QUEUED) {
         unqueue(b, op);
         slot_done(b, op->slot);
-        land(op, -ECANCELED, 0);
+        finish(op, -ECANCELED, 0);
     } else if (op->state == COILI_OPERATION_IN_FLIGHT && !op->cancelling &&
-               (b->queue || !fly_cancel(b, op))) {
+               (b->queue || !put_cancel_entry(b, op))) {
         op->cancelling = CANCEL_QUEUED;
         enqueue(b, op);
     }
@@ -482,14 +483,14 @@ static int submit_close(struct coili_backend *b, struct coili_operation *op)
 }
 
 /* One of those that a close may wait for has landed. */
-static void landed_on(struct coili_backend *b, int fd)
+static void finished_on(struct coili_backend *b, int fd)
 {
-    struct coili_operation *op = close_of(b, fd);
+    struct coili_operation *op = close_pending_on(b, fd);
     if (!op || --op->len > 0)
         return;
     unlink_op(&b->closing, op);
     if (begin(b, op) < 0)
-        land(op, close(fd) < 0 ? -errno : 0, 0); /* there is no slot for it */
+        finish(op, close(fd) < 0 ? -errno : 0, 0); /* there is no slot for it */
 }
 
 static int64_t now(void)
@@ -520,8 +521,8 @@ static void retry_queue(struct coili_backend *b)
 {
     while (b->queue && io_uring_sq_space_left(&b->ring) > 0) {
         struct coili_operation *op = b->queue;
-        if (op->state == COILI_OPERATION_QUEUED ? !fly(b, op)
-                                                : !fly_cancel(b, op))
+        if (op->state == COILI_OPERATION_QUEUED ? !put_entry(b, op)
+                                                : !put_cancel_entry(b, op))
             return;
         unqueue(b, op);
     }
@@ -590,9 +591,9 @@ static void complete(struct coili_backend *b, const struct io_uring_cqe *cqe)
     int fd = op->opcode == COILI_OP_CLOSE ? -1 : s->fd;
     s->op = NULL;
     slot_done(b, i);
-    land(op, res, flags);
+    finish(op, res, flags);
     if (b->closing)
-        landed_on(b, fd);
+        finished_on(b, fd);
 }
 
 /* With a thousand connections the next operation is not in the cache. */

@@ -62,7 +62,7 @@ static struct next *next_in_line(const struct coil_acceptor *a)
     return link ? COILI_CONTAINER(link, struct next, link) : NULL;
 }
 
-static void tell(struct next *it, int result)
+static void finish_next(struct next *it, int result)
 {
     coili_list_remove(&it->link);
     if (result < 0)
@@ -71,11 +71,11 @@ static void tell(struct next *it, int result)
         coil_future_set_int(&it->custom.future, result);
 }
 
-static void tell_all(struct coil_acceptor *a, int err)
+static void fail_waiters(struct coil_acceptor *a, int err)
 {
     struct next *it;
     while ((it = next_in_line(a)))
-        tell(it, err);
+        finish_next(it, err);
 }
 
 /* ---- The store -------------------------------------------------------- */
@@ -130,10 +130,10 @@ static void fail(struct coil_acceptor *a, int err)
         coil_call_later(&a->rested, REST, rested, a) == 0) {
         a->state = RESTING;
         if (it)
-            tell(it, err);
+            finish_next(it, err);
         return;
     }
-    tell_all(a, err);
+    fail_waiters(a, err);
 }
 
 static void arm(struct coil_acceptor *a)
@@ -151,12 +151,12 @@ static void arrived(struct coil_acceptor *a, int fd)
     if (a->closed)
         close(fd);
     else if (it)
-        tell(it, fd);
+        finish_next(it, fd);
     else
         put(a, fd);
 }
 
-static void landed(struct coili_operation *op, int res, unsigned flags)
+static void completed(struct coili_operation *op, int res, unsigned flags)
 {
     struct coil_acceptor *a = COILI_CONTAINER(op, struct coil_acceptor, op);
     bool more = flags & COILI_COMPLETION_MORE;
@@ -203,10 +203,10 @@ static void next_start(struct coil_future *f)
 
 static void next_cancel(struct coil_future *f)
 {
-    tell(COILI_CONTAINER(f, struct next, custom.future), -ECANCELED);
+    finish_next(COILI_CONTAINER(f, struct next, custom.future), -ECANCELED);
 }
 
-static void let_go(struct coil_acceptor *a)
+static void free_unused(struct coil_acceptor *a)
 {
     if (a->users > 0 || !a->unowned)
         return;
@@ -220,7 +220,7 @@ static void next_free(struct coil_future *f)
                                               custom.future)->acceptor;
     coil_custom_free(f);
     a->users--;
-    let_go(a);
+    free_unused(a);
 }
 
 static void next_dispose(struct coil_future *done)
@@ -261,7 +261,7 @@ static void close_start(struct coil_future *f)
     struct coil_acceptor *a = COILI_CONTAINER(f, struct coil_acceptor,
                                               closing.future);
     a->closed = true;
-    tell_all(a, COIL_ECLOSED);
+    fail_waiters(a, COIL_ECLOSED);
     while (a->n > 0)
         close(take(a));
     coil_handle_cancel(&a->rested);
@@ -276,7 +276,7 @@ static void close_free(struct coil_future *f)
     struct coil_acceptor *a = COILI_CONTAINER(f, struct coil_acceptor,
                                               closing.future);
     a->unowned = true;
-    let_go(a);
+    free_unused(a);
 }
 
 static const struct coil_future_class close_class = {
@@ -297,7 +297,7 @@ int coil_acceptor_open(struct coil_acceptor **out, int fd)
         coil_custom_free(a);
         return -ENOMEM;
     }
-    a->op.complete = landed;
+    a->op.complete = completed;
     a->op.opcode = COILI_OP_ACCEPT_MULTI;
     a->op.fd = fd;
     a->op.arg = SOCK_CLOEXEC;

@@ -36,7 +36,7 @@ static struct io *io_of(struct coil_future *f)
     return COILI_CONTAINER(f, struct io, custom.future);
 }
 
-static void landed(struct coili_operation *op, int res, unsigned flags)
+static void completed(struct coili_operation *op, int res, unsigned flags)
 {
     (void)flags;
     struct coil_future *f = &COILI_CONTAINER(op, struct io, op)->custom.future;
@@ -97,7 +97,7 @@ static struct io *io_new(const struct coil_future_class *cls,
     struct io *io = coil_custom_new(cls, size);
     if (!io)
         return NULL;
-    io->op.complete = landed;
+    io->op.complete = completed;
     io->op.opcode = (uint8_t)opcode;
     io->op.fd = fd;
     return io;
@@ -229,7 +229,7 @@ static void close_start(struct coil_future *f)
     if (err == -EBADF) /* somebody else closes it */
         coil_future_set_error(f, err);
     else if (err < 0) /* closing is not subject to any bound */
-        landed(&io->op, close(io->op.fd) < 0 ? -errno : 0, 0);
+        completed(&io->op, close(io->op.fd) < 0 ? -errno : 0, 0);
 }
 
 static const struct coil_future_class close_class = {

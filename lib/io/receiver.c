@@ -176,7 +176,8 @@ static void receiver_next(struct coil_receiver *r, int res)
         receiver_arm(r, MULTI);
 }
 
-static void receiver_landed(struct coili_operation *op, int res, unsigned flags)
+static void receiver_completed(struct coili_operation *op, int res,
+                               unsigned flags)
 {
     struct coil_loop *loop = coili_loop;
     struct coil_receiver *r = COILI_CONTAINER(op, struct coil_receiver, op);
@@ -252,7 +253,7 @@ int coil_receiver_open(struct coil_receiver **out, int fd,
     struct coil_receiver *r = coil_custom_new(&receiver_class, sizeof *r);
     if (!r)
         return -ENOMEM;
-    r->op.complete = receiver_landed;
+    r->op.complete = receiver_completed;
     r->op.fd = fd;
     r->received = received;
     r->arg = arg;
