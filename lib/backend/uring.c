@@ -1,37 +1,43 @@
 // SPDX-License-Identifier: MIT
 /*
- * uring.c: io_uring. The only file that names liburing.
+ * uring.c: the io_uring backend, and the only file that includes liburing.
  *
- * An operation is known to the kernel by a slot and a generation, never by its
- * address: a completion that comes for a slot's former user is recognised. The
- * states of an operation:
+ * The kernel knows an operation by slot and generation, never by its address. A
+ * slot is a record of at most one operation; its generation counts its users,
+ * so a completion for a former user of the slot is recognised. The states of an
+ * operation, and what changes them:
  *
- *     state    submit()   its completion   cancel()
- *     IDLE     FLYING or                   nothing to do
- *              QUEUED
- *     QUEUED              --               completes with -ECANCELED: IDLE
- *     FLYING              IDLE             a request flies too
+ *     state       submit()       its completion   cancel()
+ *     IDLE        -> IN_FLIGHT                    nothing to do
+ *                 or QUEUED
+ *     QUEUED                     --               completes with -ECANCELED:
+ *                                                 -> IDLE
+ *     IN_FLIGHT                  -> IDLE          a cancel request is sent
  *
- * complete() is called at the operation's own final completion, so that the
- * caller's buffer is the kernel's until then, cancelled or not. The operation
- * may be gone after that; its slot is used again only when the completion of
- * the cancel request is in too.
+ * complete() is called for the operation's own final completion: until then the
+ * kernel may write into the caller's buffer, also if the operation was
+ * cancelled. The operation may be gone after that. Its slot is used again only
+ * when the completion of the cancel request has come, too.
  *
- * A full submission queue is submitted and filled again; where the kernel
- * refuses more for now (-EBUSY, its list of completions has overflowed) the
- * operation, or its cancel request, waits in `queue`. No caller ever sees that.
+ * When the submission queue is full its entries are submitted and it is filled
+ * again. When the kernel accepts no entry for now (-EBUSY: its list of
+ * completions has overflowed) the operation, or its cancel request, waits in
+ * `queue`. No caller ever sees that.
  *
- * To close a descriptor is to cancel what flies on it and to wait until all of
- * it has landed: a socket that the kernel still holds for an accept would keep
- * its port. Meanwhile the close stands in `closing` and has no slot.
+ * A close cancels the other operations on its descriptor, and waits until all
+ * of them have completed: a listening socket that the kernel still holds for an
+ * accept would keep its port. Meanwhile the close is in `closing` and has no
+ * slot.
  *
- * A cancel request may miss: an operation on its way from one of the kernel's
- * queues to another is in neither (-ENOENT). Then it is made again, once a
- * millisecond: what cannot be found may as well be reading from a disk.
+ * A cancel request may miss its operation (-ENOENT): one that moves from one
+ * queue of the kernel to another is in neither. Then the request is repeated,
+ * at most once per millisecond: an operation that is never found may be a read
+ * from a disk, which ends by itself.
  *
- * Flags: SINGLE_ISSUER and DEFER_TASKRUN make completions run only when we
- * enter, in one batch; TASKRUN_FLAG tells when that is worth it. There is a
- * ladder down for kernels that lack them. No SQPOLL: it burns a core.
+ * Flags of the ring: SINGLE_ISSUER and DEFER_TASKRUN make the kernel complete
+ * operations only when this thread enters, in one batch; TASKRUN_FLAG tells
+ * when there are such completions. Kernels that lack these flags get fewer
+ * (setup()). No SQPOLL: its thread keeps a core busy.
  */
 #include "uring.h"
 
@@ -82,18 +88,21 @@
 #define GENERATION_MASK 0x7fffffffu
 #define CANCEL_TAG ((uint64_t)1 << 63)
 
-/* How far a cancel request has come; 0: there is none. */
+/* Values of op->cancelling: how far its cancel request is; 0: none. */
 enum { CANCEL_QUEUED = 1, CANCEL_IN_FLIGHT, CANCEL_MISSED };
 
-/* Between two requests for what the kernel cannot find. */
+/* Nanoseconds until a cancel request that missed is repeated. */
 #define MISSED_PAUSE 1000000
 
-/* Completions taken before the loop runs what they woke. */
+/* The most completions of one harvest; then the loop runs the tasks. */
 #define BATCH 256
 
 #define BUFFER_GROUP 0
 
-/* The last pause before a ring without memory is given up; 127 ms in all. */
+/*
+ * The longest pause between attempts to set up a ring without memory; with the
+ * shorter ones before it 127 ms in all.
+ */
 #define PATIENCE_MS 64
 
 struct slot {
@@ -110,21 +119,21 @@ struct coili_backend {
     struct coili_backend_options options;
     struct slot *chunks[(1u << 16) / SLOTS_PER_CHUNK + 1];
     unsigned slots_n;
-    uint32_t first_free; /* index + 1 of the first; 0 none */
-    struct coili_operation *queue, **queue_end;
-    struct coili_operation *closing; /* op.len others are to land before each */
-    bool ending;              /* nothing but a close is begun any more */
-    bool woken;               /* and the loop has not been told by wait() */
+    uint32_t first_free; /* index + 1 of a free slot; 0: there is none */
+    struct coili_operation *queue, **queue_end; /* wait for an entry */
+    struct coili_operation *closing; /* closes; each waits for op.len others */
+    bool ending;                     /* end() was called: only closes begin */
+    bool woken; /* the poll of wake_fd has completed since wait() returned */
     struct coili_operation *missed; /* whose cancel requests to repeat */
-    int64_t missed_at;              /* when they may be */
+    int64_t missed_at;              /* not before this time */
     unsigned enter_flags;
     int wake_fd;
-    int event_fd; /* of uring_fd(); -1 */
+    int event_fd; /* made by uring_fd(); -1: not yet */
     struct coili_operation wake_op;
     struct io_uring_buf_ring *buf_ring;
     char *buf_memory;
     unsigned buf_free;
-    uint64_t pages; /* of buf_ring plus buf_memory, for munmap */
+    uint64_t pages; /* bytes of buf_ring plus buf_memory, for munmap */
     struct coili_backend_stats stats;
 };
 
@@ -135,6 +144,7 @@ static struct slot *slot_at(struct coili_backend *b, uint32_t i)
     return &b->chunks[i / SLOTS_PER_CHUNK][i % SLOTS_PER_CHUNK];
 }
 
+/* Slots come in chunks and are kept until the backend is closed. */
 static int more_slots(struct coili_backend *b)
 {
     if (b->slots_n >= b->options.operations_limit)
@@ -151,6 +161,7 @@ static int more_slots(struct coili_backend *b)
     return 0;
 }
 
+/* Give the operation a slot. Errors: -ENOBUFS, -ENOMEM. */
 static int take_slot(struct coili_backend *b, struct coili_operation *op)
 {
     if (b->stats.in_flight >= b->options.operations_limit)
@@ -171,6 +182,7 @@ static int take_slot(struct coili_backend *b, struct coili_operation *op)
     return 0;
 }
 
+/* One of the completions for this slot has come; with the last it is free. */
 static void slot_done(struct coili_backend *b, uint32_t i)
 {
     struct slot *s = slot_at(b, i);
@@ -183,6 +195,7 @@ static void slot_done(struct coili_backend *b, uint32_t i)
     b->stats.in_flight--;
 }
 
+/* What the kernel knows an operation by; CANCEL_TAG is added for its cancel. */
 static uint64_t user_data(struct coili_backend *b, uint32_t i)
 {
     return (uint64_t)slot_at(b, i)->generation << 32 | (i + 1);
@@ -196,7 +209,8 @@ static unsigned unsubmitted(const struct coili_backend *b)
 }
 
 /*
- * One io_uring_enter. liburing's wrapper cannot pass NO_IOWAIT, so the tail is
+ * One io_uring_enter(2): submit all entries and wait for `wait_for` completions
+ * or `timeout_ns`. liburing's own wrapper cannot pass NO_IOWAIT, so the tail is
  * published here; the index array was made the identity by uring_open().
  */
 static int enter(struct coili_backend *b, unsigned wait_for, int64_t timeout_ns)
@@ -217,14 +231,14 @@ static int enter(struct coili_backend *b, unsigned wait_for, int64_t timeout_ns)
     int n_sent = io_uring_enter2((unsigned)b->ring.enter_ring_fd, n, wait_for,
                                  flags, (void *)&arg, sizeof arg);
     b->stats.enters++;
-    /* The kernel's head says what it took, also when the wait failed. */
+    /* The kernel's head says how many it took, also when the wait failed. */
     unsigned head = io_uring_smp_load_acquire(sq->khead);
     b->stats.submitted += head - sq->sqe_head;
     sq->sqe_head = head;
     return n_sent;
 }
 
-/* A free entry; NULL if the kernel takes no more for now. */
+/* A free entry; NULL if the kernel accepts no more for now. */
 static struct io_uring_sqe *get_sqe(struct coili_backend *b)
 {
     struct io_uring_sqe *sqe = io_uring_get_sqe(&b->ring);
@@ -237,6 +251,7 @@ static struct io_uring_sqe *get_sqe(struct coili_backend *b)
 
 /* ---- Submitting ------------------------------------------------------- */
 
+/* Describe the operation in an entry; the fields are those of backend.h. */
 static void prepare(struct io_uring_sqe *sqe, const struct coili_operation *op)
 {
     switch ((enum coili_opcode)op->opcode) {
@@ -283,8 +298,9 @@ static void prepare(struct io_uring_sqe *sqe, const struct coili_operation *op)
 }
 
 /*
- * What the kernel may write to, nobody may look at; then what it has written is
- * fine, and no byte behind it.
+ * Under AddressSanitizer a buffer that the kernel may write to is poisoned, so
+ * that the program's use of it is reported. When the operation has completed
+ * the buffer may be used again; for valgrind the bytes received are defined.
  */
 static void hide(const void *p, size_t n)
 {
@@ -321,6 +337,7 @@ static void take_buffer_back(const struct coili_operation *op, int res)
         VALGRIND_MAKE_MEM_DEFINED(op->addr, (size_t)res);
 }
 
+/* False if there is no entry for now. */
 static bool put_entry(struct coili_backend *b, struct coili_operation *op)
 {
     struct io_uring_sqe *sqe = get_sqe(b);
@@ -339,6 +356,10 @@ static void enqueue(struct coili_backend *b, struct coili_operation *op)
     b->queue_end = &op->next;
 }
 
+/*
+ * Not past the queue: an operation that finds an entry must not overtake one
+ * that did not.
+ */
 static int begin(struct coili_backend *b, struct coili_operation *op)
 {
     int err = take_slot(b, op);
@@ -352,7 +373,7 @@ static int begin(struct coili_backend *b, struct coili_operation *op)
     return 0;
 }
 
-/* The close of a descriptor that waits for others to land; or NULL. */
+/* The close of this descriptor that waits for other operations; or NULL. */
 static struct coili_operation *close_pending_on(const struct coili_backend *b,
                                                 int fd)
 {
@@ -374,6 +395,7 @@ static int uring_submit(struct coili_backend *b, struct coili_operation *op)
     return b->ending ? -ECANCELED : begin(b, op);
 }
 
+/* False if there is no entry for now. Its completion is awaited, too. */
 static bool put_cancel_entry(struct coili_backend *b,
                              struct coili_operation *op)
 {
@@ -403,6 +425,7 @@ static void unqueue(struct coili_backend *b, struct coili_operation *op)
         b->queue_end = p;
 }
 
+/* The final completion. The operation may be gone when this returns. */
 static void finish(struct coili_operation *op, int res, unsigned flags)
 {
     take_buffer_back(op, res);
@@ -410,6 +433,7 @@ static void finish(struct coili_operation *op, int res, unsigned flags)
     op->complete(op, res, flags);
 }
 
+/* A second cancel of an operation has no effect, nor one of an idle one. */
 static void uring_cancel(struct coili_backend *b, struct coili_operation *op)
 {
     if (op->state == COILI_OPERATION_QUEUED) {
@@ -423,7 +447,12 @@ static void uring_cancel(struct coili_backend *b, struct coili_operation *op)
     }
 }
 
-/* How many fly on: those in the queue have landed. */
+/*
+ * Cancel all operations on a descriptor but its close. Those that were queued
+ * complete here; the result is the number of those that are still in flight.
+ * complete() may submit on this descriptor, or end other operations: so the
+ * slot is looked at again.
+ */
 static uint32_t cancel_on(struct coili_backend *b, int fd)
 {
     uint32_t n = 0;
@@ -439,8 +468,9 @@ static uint32_t cancel_on(struct coili_backend *b, int fd)
 }
 
 /*
- * It is closed next: what the kernel has not seen yet must not meet the next
- * file of that number.
+ * The caller closes the descriptor next. Entries that the kernel has not seen
+ * yet are submitted before that: they must not refer to the next file that gets
+ * the number.
  */
 static void uring_cancel_fd(struct coili_backend *b, int fd)
 {
@@ -449,12 +479,14 @@ static void uring_cancel_fd(struct coili_backend *b, int fd)
         enter(b, 0, 0);
 }
 
+/* It completes again and again until it is cancelled. */
 static bool is_endless(const struct coili_operation *op)
 {
     return op->opcode == COILI_OP_RECV_MULTI ||
            op->opcode == COILI_OP_ACCEPT_MULTI;
 }
 
+/* The poll of wake() goes on: see wake_arm(). */
 static void uring_end(struct coili_backend *b, bool all, void (*tell)(int fd))
 {
     b->ending = true;
@@ -470,7 +502,10 @@ static void uring_end(struct coili_backend *b, bool all, void (*tell)(int fd))
 
 static int submit_close(struct coili_backend *b, struct coili_operation *op)
 {
-    /* In the list first: who is told of his end may want to begin again. */
+    /*
+     * Link the close first: callbacks of cancel_on() may submit on this
+     * descriptor and must get -EBADF.
+     */
     op->state = COILI_OPERATION_QUEUED;
     op->next = b->closing;
     b->closing = op;
@@ -482,7 +517,11 @@ static int submit_close(struct coili_backend *b, struct coili_operation *op)
     return begin(b, op);
 }
 
-/* One of those that a close may wait for has landed. */
+/*
+ * An operation on this descriptor has completed. When it was the last one for
+ * which a close waits, begin the close. Closing has no bound: without a slot it
+ * is done by close(2), here.
+ */
 static void finished_on(struct coili_backend *b, int fd)
 {
     struct coili_operation *op = close_pending_on(b, fd);
@@ -490,7 +529,7 @@ static void finished_on(struct coili_backend *b, int fd)
         return;
     unlink_op(&b->closing, op);
     if (begin(b, op) < 0)
-        finish(op, close(fd) < 0 ? -errno : 0, 0); /* there is no slot for it */
+        finish(op, close(fd) < 0 ? -errno : 0, 0);
 }
 
 static int64_t now(void)
@@ -500,7 +539,10 @@ static int64_t now(void)
     return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
-/* How long until the next try; 0: they stand in the queue again. */
+/*
+ * Put the cancel requests that missed into the queue again, if their time has
+ * come. Result: how long until then; 0 if they are in the queue.
+ */
 static int64_t retry_missed(struct coili_backend *b)
 {
     int64_t left = b->missed_at - now();
@@ -516,7 +558,10 @@ static int64_t retry_missed(struct coili_backend *b)
     return 0;
 }
 
-/* What found no room earlier: operations, and cancel requests of others. */
+/*
+ * The queue holds operations that found no entry, and operations in flight
+ * whose cancel request found none: in order, as far as there are entries.
+ */
 static void retry_queue(struct coili_backend *b)
 {
     while (b->queue && io_uring_sq_space_left(&b->ring) > 0) {
@@ -535,6 +580,10 @@ static char *uring_buffer(struct coili_backend *b, unsigned id)
     return b->buf_memory + (size_t)id * b->options.recv_buffer_bytes;
 }
 
+/*
+ * The flags of backend.h for a completion. The loop owns the shared buffer that
+ * it names from here on.
+ */
 static unsigned translate(struct coili_backend *b,
                           const struct io_uring_cqe *cqe)
 {
@@ -556,6 +605,15 @@ static unsigned translate(struct coili_backend *b,
     return flags;
 }
 
+/*
+ * One completion: of an operation, or (CANCEL_TAG) of its cancel request.
+ *
+ * The order at the end matters. The operation leaves `queue` or `missed` before
+ * its slot is given back, since both lists are linked through it. The slot is
+ * given back before complete() is called, which may submit the operation again
+ * or free it. A close that waits is looked at last, by descriptor: what was
+ * submitted meanwhile on that descriptor got -EBADF.
+ */
 static void complete(struct coili_backend *b, const struct io_uring_cqe *cqe)
 {
     uint64_t id = cqe->user_data & ~CANCEL_TAG;
@@ -567,6 +625,7 @@ static void complete(struct coili_backend *b, const struct io_uring_cqe *cqe)
     struct coili_operation *op = s->op;
     if (cqe->user_data & CANCEL_TAG) {
         slot_done(b, i);
+        /* `op` is still in flight, and the request did not find it. */
         if (op && cqe->res == -ENOENT) {
             op->cancelling = CANCEL_MISSED;
             op->next = b->missed;
@@ -580,7 +639,7 @@ static void complete(struct coili_backend *b, const struct io_uring_cqe *cqe)
         op->complete(op, cqe->res, flags);
         return;
     }
-    /* -EINTR is what a cancelled io-wq request ends with. */
+    /* A request that is cancelled in a worker thread ends with -EINTR. */
     int res = cqe->res;
     if (res == -EINTR && op->cancelling)
         res = -ECANCELED;
@@ -596,7 +655,10 @@ static void complete(struct coili_backend *b, const struct io_uring_cqe *cqe)
         finished_on(b, fd);
 }
 
-/* With a thousand connections the next operation is not in the cache. */
+/*
+ * The operation of the next completion, into the cache: with a thousand
+ * connections it is not there. Two lines: the operation and its owner's fields.
+ */
 static void prefetch_next(struct coili_backend *b, unsigned head)
 {
     if (head + 1 == io_uring_smp_load_acquire(b->ring.cq.ktail))
@@ -607,12 +669,13 @@ static void prefetch_next(struct coili_backend *b, unsigned head)
     if (i >= b->slots_n)
         return;
     const struct coili_operation *op = slot_at(b, i)->op;
-    if (!op) /* only the completion of its cancel is to come */
+    if (!op) /* the completion of a cancel request */
         return;
     __builtin_prefetch(op);
     __builtin_prefetch((const char *)op + 64);
 }
 
+/* At most BATCH completions; the rest is for the next pass. */
 static void uring_harvest(struct coili_backend *b)
 {
     struct io_uring_cqe *cqe;
@@ -629,6 +692,10 @@ static void uring_harvest(struct coili_backend *b)
         io_uring_cq_advance(&b->ring, n);
 }
 
+/*
+ * Look at the ring's memory only. TASKRUN: the kernel has completions that it
+ * delivers in an enter; OVERFLOW: it has some for which the ring had no room.
+ */
 static bool uring_eager(struct coili_backend *b)
 {
     unsigned flags = IO_URING_READ_ONCE(*b->ring.sq.kflags);
@@ -637,13 +704,17 @@ static bool uring_eager(struct coili_backend *b)
         return true;
     if (io_uring_cq_ready(&b->ring))
         uring_harvest(b);
-    /* What that has begun, and who has woken us, must not wait for luck. */
+    /*
+     * complete() may have submitted something, or have seen a wake-up: neither
+     * sets a flag of the ring, so a later pass would not see it.
+     */
     return unsubmitted(b) || b->queue || b->woken;
 }
 
 /*
- * Under valgrind a thread in io_uring_enter stops all others, also the one it
- * waits for; while it sleeps they run.
+ * For valgrind, under which a thread in io_uring_enter(2) stops all others,
+ * also one for which it waits. So enter without waiting, and sleep in between:
+ * during nanosleep(2) the other threads run. Counts as one enter.
  */
 static int enter_patiently(struct coili_backend *b, int64_t timeout_ns)
 {
@@ -661,6 +732,16 @@ static int enter_patiently(struct coili_backend *b, int64_t timeout_ns)
     }
 }
 
+/*
+ * First what is left from earlier: cancel requests that missed, the queue. Each
+ * reason not to sleep sets timeout_ns to 0. If then nothing is to be submitted
+ * or harvested, and only the poll of wake() is in flight, no system call is
+ * needed.
+ *
+ * `woken` is reset twice: once because the caller looks, after this call, at
+ * all that a wake-up may mean; again because uring_eager() or the harvest may
+ * have seen one more.
+ */
 static bool uring_wait(struct coili_backend *b, int64_t timeout_ns)
 {
     if (b->missed) {
@@ -674,9 +755,9 @@ static bool uring_wait(struct coili_backend *b, int64_t timeout_ns)
         b->stats.overflows++;
     if (io_uring_cq_ready(&b->ring) || b->queue || b->woken)
         timeout_ns = 0;
-    b->woken = false; /* whoever waits looks next what it was woken for */
+    b->woken = false;
     if (timeout_ns == 0 && b->stats.in_flight == 1 && !uring_eager(b))
-        return false; /* nothing flies but the poll for wake() */
+        return false;
     int err = RUNNING_ON_VALGRIND ? enter_patiently(b, timeout_ns)
                                   : enter(b, timeout_ns != 0, timeout_ns);
     coili_check(err >= 0 || err == -ETIME || err == -EINTR || err == -EAGAIN ||
@@ -691,11 +772,11 @@ static bool uring_wait(struct coili_backend *b, int64_t timeout_ns)
 /* ---- Waking ----------------------------------------------------------- */
 
 /*
- * One poll hears all calls: armed anew each time it costs the loop an enter.
+ * One multishot poll of wake_fd serves all calls of wake(): a poll per call
+ * would cost the loop an enter each.
  *
- * A poll lends no buffer: it may still be armed when the ring is closed. So it
- * is armed again to the last, and is one of those in flight, whatever `ending`
- * says.
+ * The poll lends no buffer, so it may be armed when the ring is closed. It is
+ * one of the operations in flight until then: `ending` does not apply to it.
  */
 static int wake_arm(struct coili_backend *b)
 {
@@ -719,12 +800,18 @@ static void woken(struct coili_operation *op, int res, unsigned flags)
     (void)res;
     b->woken = true;
     empty(b->wake_fd);
-    /* The poll ends when the completion queue overflows. */
+    /*
+     * The poll ends when the completion queue overflows. To arm it again cannot
+     * fail: its slot has just been given back.
+     */
     if (!(flags & COILI_COMPLETION_MORE))
-        wake_arm(b); /* Cannot fail: it takes the slot it has just left. */
+        wake_arm(b);
 }
 
-/* Not by write(), in which a thread that was cancelled ends: it is counted. */
+/*
+ * Not by write(), which is a cancellation point: a thread that ends there would
+ * remain counted in loop->wakers.
+ */
 static void fill(int eventfd)
 {
     uint64_t one = 1;
@@ -735,8 +822,9 @@ static void fill(int eventfd)
 }
 
 /*
- * Who sleeps elsewhere is woken by ourselves: from within the write to one
- * eventfd the kernel signals another one only after a grace period of RCU.
+ * A loop that sleeps in another event loop is woken directly: from within the
+ * write to one eventfd the kernel signals another one only after a grace period
+ * of RCU.
  */
 static void uring_wake(struct coili_backend *b)
 {
@@ -749,10 +837,10 @@ static void uring_wake(struct coili_backend *b)
 /* ---- Sleeping elsewhere ----------------------------------------------- */
 
 /*
- * The ring's own descriptor will not do: with DEFER_TASKRUN newer kernels do
- * not wake who sleeps on it when work comes. They signal an eventfd that was
- * registered; also for what was harvested long ago. So it is emptied before
- * each sleep, and what has come by then shows in the ring.
+ * Not the ring's own descriptor: with DEFER_TASKRUN newer kernels do not wake a
+ * poll(2) on it when there is work. They signal a registered eventfd, also for
+ * completions that were harvested long ago. So uring_patience() empties it
+ * before each sleep, and then looks at the ring for what has come by then.
  */
 static int uring_fd(struct coili_backend *b)
 {
@@ -802,6 +890,7 @@ static unsigned uring_buffers_free(const struct coili_backend *b)
     return b->buf_free;
 }
 
+/* One mapping: the kernel's ring of free buffers, then the buffers. */
 static int uring_buffers_open(struct coili_backend *b)
 {
     if (b->buf_ring)
@@ -810,7 +899,7 @@ static int uring_buffers_open(struct coili_backend *b)
     size_t ring_bytes = n * sizeof(struct io_uring_buf);
     ring_bytes = (ring_bytes + 4095) & ~(size_t)4095;
     size_t bytes = ring_bytes + (size_t)n * b->options.recv_buffer_bytes;
-    /* Page-aligned, and pages nobody received into stay unused. */
+    /* mmap: page-aligned, and pages that are never written to cost nothing. */
     char *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
@@ -835,6 +924,7 @@ static int uring_buffers_open(struct coili_backend *b)
 
 /* ---- Opening ---------------------------------------------------------- */
 
+/* kernel.io_uring_disabled: 0 if it is unset or unknown. */
 static int read_sysctl(void)
 {
     int fd = open("/proc/sys/kernel/io_uring_disabled", O_RDONLY | O_CLOEXEC);
@@ -877,7 +967,10 @@ static void explain_refusal(int err)
     }
 }
 
-/* From the best set of flags down to what any kernel takes. */
+/*
+ * Set up a ring with the best flags that this kernel accepts: it refuses flags
+ * that it does not know with -EINVAL, and then the next row is tried.
+ */
 static int setup(struct io_uring *ring, unsigned entries, unsigned cq_entries,
                  struct io_uring_params *p)
 {
@@ -902,9 +995,10 @@ static int setup(struct io_uring *ring, unsigned entries, unsigned cq_entries,
 }
 
 /*
- * Rings are charged against RLIMIT_MEMLOCK, and the charge of one just closed,
- * of the program that is started again, say, comes back late: a smaller ring is
- * tried, then it is waited for a little, before giving up.
+ * Rings are charged against RLIMIT_MEMLOCK, and the charge of a ring that was
+ * closed comes back late, for example when a program is started again. So on
+ * -ENOMEM smaller rings are tried; setup_patiently() then waits a little and
+ * tries again.
  */
 static int setup_smaller(struct io_uring *ring, unsigned entries,
                          unsigned cq_entries, struct io_uring_params *p)
@@ -919,8 +1013,8 @@ static int setup_smaller(struct io_uring *ring, unsigned entries,
 }
 
 /*
- * Some of these are older than the floor. A receive into shared buffers that
- * goes on has no number of its own to ask for: it came with SEND_ZC.
+ * Whether the kernel has all operations that coil uses. A multishot receive has
+ * no number of its own to ask for: it came with SEND_ZC (Linux 6.0).
  */
 static bool has_operations(struct io_uring *ring)
 {
@@ -955,6 +1049,7 @@ static int setup_patiently(struct io_uring *ring, unsigned entries,
     return err;
 }
 
+/* Also of a backend that was opened in part. */
 static void uring_close(struct coili_backend *b)
 {
     if (b->buf_ring) {
@@ -972,6 +1067,11 @@ static void uring_close(struct coili_backend *b)
     coili_put(b->alloc, b, sizeof *b);
 }
 
+/*
+ * The ring with its flags, what the kernel has beyond the floor, then wake_fd
+ * and its poll. Limits: 4 kernel worker threads of each kind, so that files
+ * that block cannot start hundreds.
+ */
 static int uring_open(struct coili_backend **out, struct coili_alloc *alloc,
                       const struct coili_backend_options *options)
 {
@@ -980,7 +1080,7 @@ static int uring_open(struct coili_backend **out, struct coili_alloc *alloc,
         return -ENOMEM;
     *b = (struct coili_backend){ .alloc = alloc, .options = *options };
     b->queue_end = &b->queue;
-    b->options.operations_limit++; /* the one that waits for wake() */
+    b->options.operations_limit++; /* for the poll of wake() */
 
     struct io_uring_params p;
     int err = setup_patiently(&b->ring, options->submission_entries,
@@ -1005,7 +1105,7 @@ static int uring_open(struct coili_backend **out, struct coili_alloc *alloc,
     unsigned workers[2] = { 4, 4 };
     io_uring_register_iowq_max_workers(&b->ring, workers);
 
-    /* Newer liburings ask the kernel to do without the array. */
+    /* Newer versions of liburing set up rings without the array. */
     for (unsigned i = 0; b->ring.sq.array && i < b->ring.sq.ring_entries; i++)
         b->ring.sq.array[i] = i;
 
@@ -1026,12 +1126,15 @@ static void uring_stats(const struct coili_backend *b,
                         struct coili_backend_stats *out)
 {
     *out = b->stats;
-    out->in_flight--; /* the one that waits for wake() */
+    out->in_flight--; /* the poll of wake() is not the program's */
 }
 
+/*
+ * The child has copies of the buffers, to which the kernel does not write: they
+ * may be used. It closes its copies of the descriptors.
+ */
 static void uring_forked(struct coili_backend *b)
 {
-    /* Copies, to which no kernel writes. */
     if (b->buf_ring)
         show(b->buf_ring, b->pages);
     for (unsigned i = 0; i < b->slots_n; i++)
@@ -1041,7 +1144,7 @@ static void uring_forked(struct coili_backend *b)
     close(b->wake_fd);
     if (b->event_fd >= 0)
         close(b->event_fd);
-    /* A handler of the parent's that is left here may wake: nobody. */
+    /* A signal handler of the parent may still call wake(): no effect. */
     b->wake_fd = -1;
     __atomic_store_n(&b->event_fd, -1, __ATOMIC_RELEASE);
 }
