@@ -59,6 +59,7 @@
  * The headers, in reading order:
  *
  *   coroutine.h   the macros: ASYNC, AWAIT, CALL, SPAWN, FINALLY, RUN
+ *   generator.h   generators: YIELD, FOR_AWAIT, NEXT, SEND
  *   block.h       blocks: TRY, WITHIN (a time-out), WITH, USING
  *   group.h       GROUP: tasks that all succeed, or are all cancelled
  *   cancel_scope.h  CANCEL_SCOPE: a block that can be cancelled
@@ -116,6 +117,7 @@
 #include <coil/exception.h>
 #include <coil/executor.h>
 #include <coil/future.h>
+#include <coil/generator.h>
 #include <coil/group.h>
 #include <coil/io.h>
 #include <coil/limiter.h>

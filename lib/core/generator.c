@@ -34,7 +34,7 @@
  * the generator are alive until it is over. The nursery for that is made with
  * the record: closing allocates nothing.
  */
-#include <coil/coroutine.h>
+#include <coil/generator.h>
 
 #include "generator.h"
 

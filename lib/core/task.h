@@ -25,7 +25,7 @@ struct coil_task {
 };
 
 _Static_assert(offsetof(struct coil_task, coro) == COILI_TASK_HEAD,
-               "coroutine.h knows where a task begins");
+               "machinery.h knows where a task begins");
 
 static inline struct coil_task *task_of(struct coil_coro *co)
 {
