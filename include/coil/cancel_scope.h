@@ -39,11 +39,11 @@
 
 COIL_BEGIN_DECLS
 
-struct cancel_scope;
+struct coili_cancel_scope;
 
 /* In your memory; a scope of zero bytes was not entered yet. Private. */
 struct coil_cancel_scope {
-    struct cancel_scope *inside;
+    struct coili_cancel_scope *inside;
     int64_t deadline;
     bool cancelled, expired, over;
 };

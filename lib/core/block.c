@@ -162,7 +162,7 @@ static void block_over(struct coil_coro *co, struct coili_scope *s)
         try_over(co, (struct try_scope *)s);
         break;
     case SCOPE_CANCEL:
-        coili_cancel_scope_over(co, (struct cancel_scope *)s);
+        coili_cancel_scope_over(co, (struct coili_cancel_scope *)s);
         break;
     case SCOPE_GROUP:
         coili_group_over(co, (struct group_scope *)s);

@@ -43,7 +43,8 @@
 /* True for CANCEL_SCOPE, which strikes at every await: WITHIN has no object. */
 static bool is_level(const struct coili_scope *s)
 {
-    return s->kind == SCOPE_CANCEL && ((const struct cancel_scope *)s)->object;
+    return s->kind == SCOPE_CANCEL &&
+           ((const struct coili_cancel_scope *)s)->object;
 }
 
 /*
@@ -68,7 +69,7 @@ void coili_strike(struct coil_coro *co, struct coili_scope *scope,
 
 static void late(void *arg)
 {
-    struct cancel_scope *s = arg;
+    struct coili_cancel_scope *s = arg;
     if (s->object)
         s->object->expired = true;
     coili_strike(s->co, &s->scope, COIL_CANCEL_TIMEOUT);
@@ -78,7 +79,7 @@ static void late(void *arg)
  * Arm the deadline. One that has passed becomes a call of the next pass, ahead
  * of all that this step makes ready: a timer would come too late for that.
  */
-static int arm(struct cancel_scope *s, int64_t deadline)
+static int arm(struct coili_cancel_scope *s, int64_t deadline)
 {
     if (deadline > coil_now())
         return coil_call_at(&s->handle, deadline, late, s);
@@ -146,10 +147,11 @@ static void strike_again(struct coil_coro *co, unsigned reason)
 /* ---- In --------------------------------------------------------------- */
 
 /* Open a block and arm its deadline. Its record; NULL without memory. */
-static struct cancel_scope *enter(struct coil_coro *co, int32_t id,
-                                  int64_t deadline)
+static struct coili_cancel_scope *enter(struct coil_coro *co, int32_t id,
+                                        int64_t deadline)
 {
-    struct cancel_scope *s = coili_scope_push(co, SCOPE_CANCEL, sizeof *s);
+    struct coili_cancel_scope *s = coili_scope_push(co, SCOPE_CANCEL,
+                                                    sizeof *s);
     if (!s)
         return NULL;
     s->co = co;
@@ -190,10 +192,9 @@ void coili_cancel_scope_enter(struct coil_coro *co, int32_t id,
     if (scope->inside || scope->over)
         coili_misuse(co, NULL, 0, "a cancel scope is entered twice: zero it "
                                   "when its block is over");
-    struct cancel_scope *s = enter(co, id, scope->cancelled
-                                               ? COIL_NEVER
-                                               : coil_cancel_scope_deadline(
-                                                     scope));
+    struct coili_cancel_scope *s = enter(
+        co, id,
+        scope->cancelled ? COIL_NEVER : coil_cancel_scope_deadline(scope));
     if (!s) {
         fails_for_memory(co);
         return;
@@ -207,7 +208,7 @@ void coili_cancel_scope_enter(struct coil_coro *co, int32_t id,
 
 /* ---- Out -------------------------------------------------------------- */
 
-void coili_cancel_scope_gone(struct cancel_scope *s)
+void coili_cancel_scope_gone(struct coili_cancel_scope *s)
 {
     coil_handle_cancel(&s->handle);
     if (!s->object)
@@ -223,7 +224,7 @@ void coili_cancel_scope_gone(struct cancel_scope *s)
  * other reason, its error is that of the scope: -ECANCELED if the scope was
  * cancelled, else -ETIMEDOUT.
  */
-void coili_cancel_scope_over(struct coil_coro *co, struct cancel_scope *s)
+void coili_cancel_scope_over(struct coil_coro *co, struct coili_cancel_scope *s)
 {
     bool failed_by_it = coili_take_back(co, &s->scope);
     bool cancelled = s->object && s->object->cancelled;
@@ -336,7 +337,7 @@ int coil_cancel_scope_set_deadline(struct coil_cancel_scope *scope,
 {
     if (scope->over || scope->cancelled || scope->expired)
         return -EALREADY;
-    struct cancel_scope *s = scope->inside;
+    struct coili_cancel_scope *s = scope->inside;
     if (s) {
         bool due = s->handle.where == WHERE_READY;
         bool armed = coil_handle_cancel(&s->handle);

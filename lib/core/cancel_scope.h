@@ -10,7 +10,7 @@
  * request, and the questions whose request it is that strikes. `on` of a
  * record that asks is written by cancel_scope.c, and by group.c when the group
  * is over; `entry` by the file that opens the block, from coili_cancels_met().
- * A struct cancel_scope is touched by cancel_scope.c alone.
+ * A struct coili_cancel_scope is touched by cancel_scope.c alone.
  */
 
 #include <coil/cancel_scope.h>
@@ -21,7 +21,7 @@
 enum { STRUCK = 1, STRUCK_AND_OVER };
 
 /* The block of a WITHIN or a CANCEL_SCOPE. */
-struct cancel_scope {
+struct coili_cancel_scope {
     struct coili_scope scope;
     struct coil_coro *co;
     struct coil_handle handle;        /* at its deadline */
@@ -64,9 +64,10 @@ unsigned coili_cancels_of_others(const struct coil_coro *co);
 /* ---- The end of a block ----------------------------------------------- */
 
 /* A WITHIN or CANCEL_SCOPE is over. */
-void coili_cancel_scope_over(struct coil_coro *co, struct cancel_scope *s);
+void coili_cancel_scope_over(struct coil_coro *co,
+                             struct coili_cancel_scope *s);
 
 /* It leaves its coroutine's list. */
-void coili_cancel_scope_gone(struct cancel_scope *scope);
+void coili_cancel_scope_gone(struct coili_cancel_scope *scope);
 
 #endif

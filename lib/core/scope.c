@@ -29,7 +29,7 @@
 
 static const size_t scope_size[] = {
     [SCOPE_CHILDREN] = sizeof(struct children_scope),
-    [SCOPE_CANCEL] = sizeof(struct cancel_scope),
+    [SCOPE_CANCEL] = sizeof(struct coili_cancel_scope),
     [SCOPE_HOLD] = sizeof(struct hold_scope),
     [SCOPE_ITER] = sizeof(struct iter_scope),
     [SCOPE_FROM] = sizeof(struct from_scope),
@@ -70,7 +70,7 @@ void coili_scope_pop(struct coil_coro *co, struct coili_scope *scope)
     *p = scope->next;
     switch (scope->kind) {
     case SCOPE_CANCEL:
-        coili_cancel_scope_gone((struct cancel_scope *)scope);
+        coili_cancel_scope_gone((struct coili_cancel_scope *)scope);
         break;
     case SCOPE_CHILDREN:
         coili_nursery_release(&((struct children_scope *)scope)->nursery);
