@@ -11,12 +11,13 @@
  * group.c sets. A struct try_scope is touched by block.c alone.
  */
 
+#include <coil/block.h>
+
 #include "coroutine.h"
 #include "scope.h"
 
-/* The landing of a block: its word, above the line at which it stands. */
-#define LANDING_SHIFT 28
-#define LANDING_LEAST (1 << LANDING_SHIFT)
+/* Landings stand above all lines of a source: see COILI_LANDING(). */
+#define LANDING_LEAST (COILI_LANDING_LINE + 1)
 
 /* How far a block is; the table is in block.c. */
 enum block_stage {

@@ -501,14 +501,6 @@ static bool is_skipping_its_body(const struct coil_coro *co)
                (F_HANDLE | F_OWN_CANCEL);
 }
 
-static void begin_after_all(struct coil_coro *co)
-{
-    co->future.state &= (uint8_t)QUIET;
-    co->future.result.u = 0;
-    flag_clear(&co->future, F_OWN_CANCEL);
-    co->line = 0;
-}
-
 unsigned coil_task_uncancel(struct coil_task *task)
 {
     /*
@@ -521,8 +513,10 @@ unsigned coil_task_uncancel(struct coil_task *task)
     /* Frames called later count, beside, what their own scopes ask. */
     while ((co = called(co)) && coili_cancels_of_others(co))
         co->future.cancels--;
-    if (!task->coro.future.cancels && is_skipping_its_body(&task->coro))
-        begin_after_all(&task->coro);
+    if (!task->coro.future.cancels && is_skipping_its_body(&task->coro)) {
+        coili_outcome_clear(&task->coro);
+        task->coro.line = 0;
+    }
     return task->coro.future.cancels;
 }
 
