@@ -58,6 +58,14 @@
 
 /* ---- Frames ----------------------------------------------------------- */
 
+_Thread_local int coili_run_error;
+
+NOINLINE struct coil_coro *coili_no_loop(void)
+{
+    coili_check(coili_run_error, "this thread has no loop: RUN() makes one");
+    return NULL;
+}
+
 /* Listed until it is awaited, so that one that never is can be named. */
 struct coil_coro *coili_frame_new(coil_step_fn *step, uint32_t size)
 {

@@ -207,7 +207,12 @@ void coili_call_at_end(struct coil_coro *co, struct coil_coro *dropped);
 /* CALL in a thread without a loop: NULL after RUN has failed, else aborts. */
 struct coil_coro *coili_no_loop(void);
 
-/* The detail of the error that RUN returned last in this thread. */
+/*
+ * Of RUN in this thread, written by os/run.c: why it could not make a loop, or
+ * 0, while its coroutine is made; the detail of the error that it returned
+ * last.
+ */
+extern _Thread_local int coili_run_error;
 extern _Thread_local uint32_t coili_run_detail;
 
 /* ---- What can go wrong ------------------------------------------------ */

@@ -68,14 +68,6 @@ static bool was_interrupted(const struct sigint *s)
 
 /* ---- One run ---------------------------------------------------------- */
 
-static _Thread_local int run_error;
-
-struct coil_coro *coili_no_loop(void)
-{
-    coili_check(run_error, "this thread has no loop: RUN() makes one");
-    return NULL;
-}
-
 /* Out of line what AWAIT_TO does with an assignment. */
 static int store(enum coili_kind kind, void *to, struct coil_future *f)
 {
@@ -165,13 +157,13 @@ void coili_run_begin(const struct coil_loop_options *options, uint32_t abi)
     struct coil_loop *loop;
     check_abi(abi);
     coili_check(!coili_loop, "RUN in a thread whose loop exists already");
-    run_error = coil_loop_new(&loop, options);
+    coili_run_error = coil_loop_new(&loop, options);
 }
 
 int coili_run_end(struct coil_future *main, enum coili_kind kind, void *result)
 {
-    int err = run_error;
-    run_error = 0;
+    int err = coili_run_error;
+    coili_run_error = 0;
     coili_run_detail = 0;
     if (err < 0)
         return err;
