@@ -14,9 +14,6 @@
 #define COILI_LIKELY(x) __builtin_expect(!!(x), 1)
 #define COILI_UNLIKELY(x) __builtin_expect(!!(x), 0)
 
-/* So deep cancelling goes on the C stack; the rest is for the next pass. */
-#define COILI_DEPTH_MOST 64
-
 #define coili_check(cond, what) \
     do { \
         if (COILI_UNLIKELY(!(cond))) \

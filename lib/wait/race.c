@@ -25,6 +25,7 @@
 #include "base/check.h"
 #include "base/list.h"
 #include "base/time.h"
+#include "cancel_depth.h"
 #include "finishers.h"
 
 /* ---- Tasks ------------------------------------------------------------ */
@@ -148,18 +149,13 @@ static void race_start(struct coil_future *f)
     }
 }
 
-/* The number of races on the C stack, each of which cancels the next one. */
-static _Thread_local unsigned depth;
-
 static void cancel_racers(void *arg)
 {
     struct race *r = arg;
     r->deferred = false;
     r->end_now |= r->cancelled;
-    depth++;
     /* If all have ended already, the race ends as if it was not cancelled. */
     r->cancelled |= cancel_all(r);
-    depth--;
     if (r->end_now)
         finish(r);
 }
@@ -169,11 +165,9 @@ static void race_cancel(struct coil_future *f)
     struct race *r = race_of(f);
     if (r->cancelling || r->deferred) {
         r->end_now = true;
-    } else if (depth == COILI_DEPTH_MOST) {
-        r->deferred = true;
-        coil_call_soon(&r->deferred_call, cancel_racers, r);
     } else {
-        cancel_racers(r);
+        r->deferred = true; /* until cancel_racers() runs */
+        coili_cancel_nested(&r->deferred_call, cancel_racers, r);
     }
 }
 

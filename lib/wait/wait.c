@@ -28,6 +28,7 @@
 
 #include "base/check.h"
 #include "base/list.h"
+#include "cancel_depth.h"
 
 enum watch_kind {
     GATHER,
@@ -200,9 +201,6 @@ static void watch_start(struct coil_future *f)
     }
 }
 
-/* The number of gathers on the C stack, each of which cancels the next one. */
-static _Thread_local unsigned depth;
-
 /* Cancel all futures, and end the watch unless it has to wait for them. */
 static void cancel_all(void *arg)
 {
@@ -210,12 +208,10 @@ static void cancel_all(void *arg)
     w->deferred = false;
     w->again |= w->cancelled;
     w->cancelling = true;
-    depth++;
     for (size_t i = 0; i < w->n; i++) {
         coil_future_quiet(w->watched[i].future);
         w->cancelled |= coil_future_cancel(w->watched[i].future);
     }
-    depth--;
     w->cancelling = false;
     /* If all were done already, the watch ends as if it was not cancelled. */
     if (w->cancelled && (w->kind == GATHER || w->again))
@@ -241,11 +237,9 @@ static void watch_cancel(struct coil_future *f)
          * request came back. The gather must not wait for that future.
          */
         w->again = true;
-    } else if (depth == COILI_DEPTH_MOST) {
-        w->deferred = true;
-        coil_call_soon(&w->timer, cancel_all, w);
     } else {
-        cancel_all(w);
+        w->deferred = true; /* until cancel_all() runs */
+        coili_cancel_nested(&w->timer, cancel_all, w);
     }
 }
 
