@@ -80,7 +80,7 @@ int coili_try_error(void)
 
 bool coili_try_notes(struct coil_coro *co, struct coili_end end)
 {
-    for (struct coili_scope *s = co->scopes; s; s = s->next) {
+    FOR_SCOPES(s, co->scopes) {
         struct try_scope *t = (struct try_scope *)s;
         if (s->kind != SCOPE_TRY || (end.own && !s->on))
             continue;
@@ -97,7 +97,7 @@ bool coili_try_notes(struct coil_coro *co, struct coili_end end)
 
 void coili_try_none(struct coil_coro *co)
 {
-    for (struct coili_scope *s = co->scopes; s; s = s->next)
+    FOR_SCOPES(s, co->scopes)
         if (s->kind == SCOPE_TRY)
             s->on = false;
 }

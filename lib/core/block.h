@@ -38,10 +38,10 @@ struct try_scope {
 /* The innermost block that is open; or NULL. */
 static inline struct coili_scope *coili_block_of(const struct coil_coro *co)
 {
-    struct coili_scope *s = co->scopes;
-    while (s && s->id < LANDING_LEAST)
-        s = s->next;
-    return s;
+    FOR_SCOPES(s, co->scopes)
+        if (s->id >= LANDING_LEAST)
+            return s;
+    return NULL;
 }
 
 /* In FINALLY: record the error of an await in the TRY around it. */

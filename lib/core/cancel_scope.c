@@ -105,16 +105,16 @@ static struct coil_coro *above(const struct coil_coro *co)
  */
 static bool in_cancelled_scope(const struct coil_coro *co)
 {
-    const struct coili_scope *s = co->scopes;
+    struct coili_scope *from = co->scopes;
     while (!(co->future.flags & F_FINALLY)) {
-        for (; s; s = s->next)
+        FOR_SCOPES(s, from)
             if (is_level(s) && s->on)
                 return true;
         if (!(co->future.flags & F_TASK)) {
             co = (struct coil_coro *)co->future.waiters;
             if (!co)
                 return false;
-            s = co->scopes;
+            from = co->scopes;
             continue;
         }
         const struct coili_nursery *n =
@@ -122,9 +122,9 @@ static bool in_cancelled_scope(const struct coil_coro *co)
         co = n->owner;
         if (!co)
             return false;
-        s = n->group ? COILI_CONTAINER(n, struct group_scope, nursery)
-                           ->scope.next
-                     : NULL;
+        from = n->group
+                   ? COILI_CONTAINER(n, struct group_scope, nursery)->scope.next
+                   : NULL;
     }
     return false;
 }
@@ -266,7 +266,7 @@ struct strikes {
 static struct strikes strikes(const struct coil_coro *co)
 {
     struct strikes s = { 0, 0 };
-    for (struct coili_scope *scope = co->scopes; scope; scope = scope->next)
+    FOR_SCOPES(scope, co->scopes)
         if (scope->on == STRUCK &&
             (scope->kind == SCOPE_CANCEL || scope->kind == SCOPE_GROUP)) {
             s.n++;
@@ -302,7 +302,7 @@ bool coili_cancel_scopes_struck(struct coil_coro *co)
     struct strikes s = strikes(co);
     if (!s.n)
         return false;
-    for (struct coili_scope *scope = co->scopes; scope; scope = scope->next)
+    FOR_SCOPES(scope, co->scopes)
         if (scope->kind == SCOPE_CANCEL && scope->on == STRUCK)
             scope->on = STRUCK_AND_OVER;
     co->future.cancels = (uint8_t)others(co, s);

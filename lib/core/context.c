@@ -33,10 +33,7 @@ struct binding {
 
 static struct context_scope *find_scope(const struct coil_coro *root)
 {
-    for (struct coili_scope *s = root->scopes; s; s = s->next)
-        if (s->kind == SCOPE_CONTEXT)
-            return (struct context_scope *)s;
-    return NULL;
+    return (struct context_scope *)coili_scope_find(root, SCOPE_CONTEXT);
 }
 
 static struct context_scope *scope_new(struct coil_loop *loop,

@@ -362,10 +362,7 @@ static void set_failure(struct coil_coro *co, int err, uint32_t detail)
 /* The duty to dispose of an outcome, if it came from elsewhere; or NULL. */
 static struct give_scope *find_give(const struct coil_coro *co)
 {
-    for (struct coili_scope *s = co->scopes; s; s = s->next)
-        if (s->kind == SCOPE_GIVE)
-            return (struct give_scope *)s;
-    return NULL;
+    return (struct give_scope *)coili_scope_find(co, SCOPE_GIVE);
 }
 
 /* Who is to dispose of this outcome, if anybody. */
@@ -733,26 +730,18 @@ void coili_call_at_end(struct coil_coro *co, struct coil_coro *dropped)
     coili_list_remove(&task_of(dropped)->siblings);
     flag_set(&dropped->future, F_STARTED);
     struct coili_scope *scope = scope_in(dropped);
-    *scope = (struct coili_scope){ .next = co->scopes, .kind = SCOPE_DROPPED };
-    co->scopes = scope;
-}
-
-static struct coili_scope **find_dropped(struct coil_coro *co)
-{
-    struct coili_scope **p = &co->scopes;
-    while (*p && (*p)->kind != SCOPE_DROPPED)
-        p = &(*p)->next;
-    return p;
+    *scope = (struct coili_scope){ .kind = SCOPE_DROPPED };
+    coili_scope_link(co, scope);
 }
 
 /* Call one that was dropped, straight to its FINALLY; false: there is none. */
 static bool call_dropped(struct coil_coro *co, int line)
 {
     struct coil_loop *loop = coili_loop;
-    struct coili_scope **p = find_dropped(co), *scope = *p;
+    struct coili_scope *scope = coili_scope_find(co, SCOPE_DROPPED);
     if (!scope)
         return false;
-    *p = scope->next;
+    coili_scope_unlink(co, scope);
     struct coil_coro *dropped = COILI_CONTAINER(scope, struct coil_coro,
                                                 awaiting);
     dropped->awaiting = dropped->next = 0;
@@ -798,7 +787,7 @@ void coili_body_over_slow(struct coil_coro *co)
     pass_request_on(co);
     coili_close_iterations(co, NULL);
     const struct coili_nursery *n = coili_nursery_find(co);
-    if ((n && n->running) || *find_dropped(co))
+    if ((n && n->running) || coili_scope_find(co, SCOPE_DROPPED))
         co->line = LINE_DRAIN;
 }
 
@@ -834,9 +823,7 @@ static bool drain(struct coil_coro *co, int line)
 static void end_scopes(struct coil_coro *co)
 {
     struct coil_loop *loop = coili_loop;
-    struct coili_scope *scope, *next;
-    for (scope = co->scopes; scope; scope = next) {
-        next = scope->next;
+    FOR_SCOPES(scope, co->scopes) {
         if (scope->kind == SCOPE_NAME || scope->kind == SCOPE_GIVE)
             continue; /* of use until the frame is freed */
         if (scope->kind == SCOPE_HOLD && scope->on) {

@@ -62,7 +62,7 @@
 
 static struct iter_scope *find_iter(const struct coil_coro *co, int id)
 {
-    for (struct coili_scope *s = co->scopes; s; s = s->next)
+    FOR_SCOPES(s, co->scopes)
         if (s->kind == SCOPE_ITER && s->id == id && !s->on)
             return (struct iter_scope *)s;
     return NULL;
@@ -72,7 +72,7 @@ static struct iter_scope *find_iter(const struct coil_coro *co, int id)
 static struct iter_scope *iteration_of(const struct coil_coro *consumer,
                                        const void *generator)
 {
-    for (struct coili_scope *s = consumer->scopes; s; s = s->next)
+    FOR_SCOPES(s, consumer->scopes)
         if (s->kind == SCOPE_ITER &&
             ((struct iter_scope *)s)->generator == generator)
             return (struct iter_scope *)s;
@@ -93,10 +93,7 @@ static struct iter_scope *find_generator(const struct coil_coro *co,
 /* The delegation (YIELD_FROM) in which a generator stands; or NULL. */
 static struct from_scope *find_from(const struct coil_coro *co)
 {
-    for (struct coili_scope *s = co->scopes; s; s = s->next)
-        if (s->kind == SCOPE_FROM)
-            return (struct from_scope *)s;
-    return NULL;
+    return (struct from_scope *)coili_scope_find(co, SCOPE_FROM);
 }
 
 /*
@@ -321,20 +318,18 @@ static bool is_left(const struct iter_scope *iter,
 void coili_close_iterations(struct coil_coro *co,
                             const struct coili_scope *block)
 {
-    struct coili_scope *scope = co->scopes;
-    while (scope != block) {
-        struct coili_scope *next = scope->next;
-        if (scope->kind == SCOPE_ITER &&
-            is_left((struct iter_scope *)scope, block))
-            close_generator(co, (struct iter_scope *)scope);
-        scope = next;
+    FOR_SCOPES(s, co->scopes) {
+        if (s == block)
+            break;
+        if (s->kind == SCOPE_ITER && is_left((struct iter_scope *)s, block))
+            close_generator(co, (struct iter_scope *)s);
     }
 }
 
 void coili_cancel_closing(struct coil_coro *co, const struct coili_nursery *n,
                           enum coil_cancel_reason reason)
 {
-    for (struct coili_scope *s = co->scopes; s; s = s->next) {
+    FOR_SCOPES(s, co->scopes) {
         struct iter_scope *iter = (struct iter_scope *)s;
         if (s->kind == SCOPE_ITER && s->on && iter->nursery == n)
             coili_cancel(iter->generator, reason);
@@ -489,13 +484,9 @@ static inline bool turn(struct coil_coro *co, struct iter_scope *iter, int line)
  */
 static void go_on_by_loop(struct coil_coro *co, struct iter_scope *own, int id)
 {
-    struct coili_scope **p = &co->scopes;
-    while (*p != &own->scope)
-        p = &(*p)->next;
-    *p = own->scope.next;
-    own->scope.next = co->scopes;
+    coili_scope_unlink(co, &own->scope);
+    coili_scope_link(co, &own->scope);
     own->scope.id = id;
-    co->scopes = &own->scope;
 }
 
 void coili_iter_begin(struct coil_coro *co, struct coil_future *source, int id)

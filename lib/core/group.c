@@ -70,7 +70,7 @@ static void end_early(struct group_scope *g)
 
 static bool is_linked(const struct coil_coro *co, const struct group_scope *g)
 {
-    for (const struct coili_scope *s = co->scopes; s; s = s->next)
+    FOR_SCOPES(s, co->scopes)
         if (s == &g->scope)
             return true;
     return false;
@@ -100,15 +100,14 @@ void coili_group_enter(struct coil_coro *co, int32_t id,
         coili_misuse(co, NULL, 0, "a group was zeroed that keeps the handles "
                                   "of its last block: enter it as it is");
     *g = (struct group_scope){
-        .scope = { .next = co->scopes,
-                   .kind = SCOPE_GROUP,
+        .scope = { .kind = SCOPE_GROUP,
                    .entry = coili_cancels_met(co),
                    .id = id },
         .nursery = { .owner = co, .group = 1 },
         .cancelled = g->cancelled && !g->over,
     };
     coili_list_init(&g->nursery.tasks);
-    co->scopes = &g->scope;
+    coili_scope_link(co, &g->scope);
     if (g->cancelled)
         end_early(g);
 }

@@ -47,9 +47,16 @@ void *coili_scope_push(struct coil_coro *co, enum scope_kind kind, size_t size)
         return NULL;
     memset(scope, 0, size);
     scope->kind = kind & 0xff;
-    scope->next = co->scopes;
-    co->scopes = scope;
+    coili_scope_link(co, scope);
     return scope;
+}
+
+void coili_scope_unlink(struct coil_coro *co, struct coili_scope *scope)
+{
+    struct coili_scope **p = &co->scopes;
+    while (*p != scope)
+        p = &(*p)->next;
+    *p = scope->next;
 }
 
 static void let_go_of_giver(uintptr_t giver)
@@ -64,10 +71,7 @@ static void let_go_of_giver(uintptr_t giver)
  */
 void coili_scope_pop(struct coil_coro *co, struct coili_scope *scope)
 {
-    struct coili_scope **p = &co->scopes;
-    while (*p != scope)
-        p = &(*p)->next;
-    *p = scope->next;
+    coili_scope_unlink(co, scope);
     switch (scope->kind) {
     case SCOPE_CANCEL:
         coili_cancel_scope_gone((struct coili_cancel_scope *)scope);
@@ -105,7 +109,7 @@ static struct coili_nursery *nursery_of(struct coili_scope *s)
 
 struct coili_nursery *coili_nursery_find(const struct coil_coro *co)
 {
-    for (struct coili_scope *s = co->scopes; s; s = s->next)
+    FOR_SCOPES(s, co->scopes)
         if (s->kind == SCOPE_CHILDREN || (s->kind == SCOPE_GROUP && s->id))
             return nursery_of(s);
     return NULL;
@@ -114,13 +118,13 @@ struct coili_nursery *coili_nursery_find(const struct coil_coro *co)
 struct coili_nursery *coili_nursery_next(const struct coil_coro *co,
                                          const struct coili_nursery *n)
 {
-    struct coili_scope *s = co->scopes;
-    for (; n && s; s = s->next)
-        if (nursery_of(s) == n)
-            n = NULL;
-    while (s && !nursery_of(s))
-        s = s->next;
-    return s ? nursery_of(s) : NULL;
+    bool found = !n;
+    FOR_SCOPES(s, co->scopes) {
+        if (found && nursery_of(s))
+            return nursery_of(s);
+        found = found || nursery_of(s) == n;
+    }
+    return NULL;
 }
 
 struct coil_task *coili_nursery_alive(const struct coili_nursery *n,
@@ -216,7 +220,7 @@ bool coili_join(struct coil_coro *co, int line)
 static struct hold_scope *find_hold(const struct coil_coro *co,
                                     const void *object)
 {
-    for (struct coili_scope *s = co->scopes; s; s = s->next)
+    FOR_SCOPES(s, co->scopes)
         if (s->kind == SCOPE_HOLD && ((struct hold_scope *)s)->object == object)
             return (struct hold_scope *)s;
     return NULL;
@@ -247,13 +251,15 @@ struct coil_future *coil_hold(struct coil_coro *co, void *object,
 bool coili_hold_failed(struct coil_coro *co)
 {
     bool acquired = awaited_future(co)->state != S_FAILED;
-    struct coili_scope *scope = co->scopes;
-    while (scope && (scope->kind != SCOPE_HOLD || scope->on))
-        scope = scope->next;
-    if (scope && acquired)
-        scope->on = 1;
-    else if (scope)
-        coili_scope_pop(co, scope);
+    FOR_SCOPES(s, co->scopes) {
+        if (s->kind != SCOPE_HOLD || s->on)
+            continue;
+        if (acquired)
+            s->on = 1;
+        else
+            coili_scope_pop(co, s);
+        break;
+    }
     return coili_failed(co);
 }
 

@@ -10,10 +10,10 @@
  * children stand, and the record of a HOLD. The other records are declared by
  * the files whose idea they are.
  *
- * coili_scope_push() and coili_scope_pop() change the list. Four files link a
- * record by themselves: group.c (its record is the user's memory), coroutine.c
- * (SCOPE_DROPPED, in the head of a frame), generator.c (it moves a record to
- * the front) and scope.c. Which file writes the fields:
+ * The list changes by coili_scope_push() and coili_scope_pop(); records whose
+ * memory is not of this list (SCOPE_GROUP: the user's; SCOPE_DROPPED: in the
+ * head of a frame) by coili_scope_link() and coili_scope_unlink(). FOR_SCOPES
+ * walks over the list. Which file writes the fields:
  *
  *     kind     coili_scope_push(), group.c, coroutine.c; fixed afterwards
  *     on       the file whose record it is
@@ -80,7 +80,34 @@ struct hold_scope {
 
 /* A record of zero bytes in front of the list; NULL without memory. */
 void *coili_scope_push(struct coil_coro *co, enum scope_kind kind, size_t size);
+
+/* Remove a record, give back what it has and its memory. */
 void coili_scope_pop(struct coil_coro *co, struct coili_scope *scope);
+
+/* Put a record in front of the list; take one out of it. */
+static inline void coili_scope_link(struct coil_coro *co,
+                                    struct coili_scope *scope)
+{
+    scope->next = co->scopes;
+    co->scopes = scope;
+}
+
+void coili_scope_unlink(struct coil_coro *co, struct coili_scope *scope);
+
+/* A loop over `first` and all older records. Its body may remove `s`. */
+#define FOR_SCOPES(s, first) \
+    for (struct coili_scope *s = (first), *s##_next; \
+         s && ((s##_next = s->next), true); s = s##_next)
+
+/* The newest record of a kind; or NULL. */
+static inline struct coili_scope *coili_scope_find(const struct coil_coro *co,
+                                                   enum scope_kind kind)
+{
+    FOR_SCOPES(s, co->scopes)
+        if (s->kind == kind)
+            return s;
+    return NULL;
+}
 
 /* ---- Children --------------------------------------------------------- */
 

@@ -554,10 +554,7 @@ bool coil_task_peek(struct coil_task *task, int *err)
 
 static struct name_scope *find_name(const struct coil_coro *co)
 {
-    for (struct coili_scope *s = co->scopes; s; s = s->next)
-        if (s->kind == SCOPE_NAME)
-            return (struct name_scope *)s;
-    return NULL;
+    return (struct name_scope *)coili_scope_find(co, SCOPE_NAME);
 }
 
 int coil_task_set_name(struct coil_task *task, const char *name)
@@ -611,7 +608,7 @@ static struct coil_coro *frame_below(const struct coil_coro *co,
     if (frame && frame == last)
         return NULL;
     bool found = !frame;
-    for (struct coili_scope *s = co->scopes; s; s = s->next) {
+    FOR_SCOPES(s, co->scopes) {
         if (s->kind != SCOPE_ITER)
             continue;
         struct coil_coro *generator = ((struct iter_scope *)s)->generator;
