@@ -88,7 +88,7 @@
  *   remote_task.h  run a coroutine in the loop of another thread
  *   result.h      a value or an error, outside of a loop
  *   io.h          one operation on a descriptor
- *   net.h         addresses, name resolution, listeners
+ *   listen.h      addresses, name resolution, listeners
  *   stream.h      buffered reads and writes over a connection
  *   receiver.h    sender.h  acceptor.h: what streams and listeners are made of
  *   signal.h      signals: awaited, iterated, or as callbacks
@@ -122,10 +122,10 @@
 #include <coil/io.h>
 #include <coil/limiter.h>
 #include <coil/link.h>
+#include <coil/listen.h>
 #include <coil/lock.h>
 #include <coil/loop.h>
 #include <coil/map.h>
-#include <coil/net.h>
 #include <coil/process_pool.h>
 #include <coil/promise.h>
 #include <coil/queue.h>

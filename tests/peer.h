@@ -28,7 +28,7 @@
 #include <unistd.h>
 
 #include <coil/io.h>
-#include <coil/net.h>
+#include <coil/listen.h>
 #include <coil/receiver.h>
 #include <coil/sender.h>
 #include <coil/stream.h>

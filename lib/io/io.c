@@ -16,7 +16,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <coil/net.h>
+#include <coil/listen.h>
 
 #include "backend/backend.h"
 #include "base/list.h"

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-#ifndef COIL_NET_H
-#define COIL_NET_H
+#ifndef COIL_LISTEN_H
+#define COIL_LISTEN_H
 
 /*
- * net.h: addresses, names, connections.
+ * listen.h: addresses, names, connections.
  */
 
 #include <netinet/in.h>

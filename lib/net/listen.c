@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 /*
- * net.c: addresses, and listening.
+ * listen.c: addresses, and listening.
  *
  * A listener may be closed while tasks wait for a connection: they are told,
  * and have no use for it afterwards.
  */
-#include <coil/net.h>
+#include <coil/listen.h>
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // labels: core
 /*
- * test_net.c: addresses in and out, and listeners: who waits is told when it
+ * test_listen.c: addresses in and out, and listeners: who waits is told when it
  * closes, a connection is somebody's or is closed, and running out of
  * descriptors is told and overcome.
  */
