@@ -88,7 +88,8 @@
  *   remote_task.h  run a coroutine in the loop of another thread
  *   result.h      a value or an error, outside of a loop
  *   io.h          one operation on a descriptor
- *   listen.h      addresses, name resolution, listeners
+ *   addr.h        socket addresses
+ *   listen.h      name resolution, listeners
  *   stream.h      buffered reads and writes over a connection
  *   receiver.h    sender.h  acceptor.h: what streams and listeners are made of
  *   signal.h      signals: awaited, iterated, or as callbacks
@@ -103,6 +104,7 @@
  */
 
 #include <coil/acceptor.h>
+#include <coil/addr.h>
 #include <coil/api.h>
 #include <coil/as_completed.h>
 #include <coil/barrier.h>

@@ -16,7 +16,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <coil/listen.h>
+#include <coil/addr.h>
 
 #include "backend/backend.h"
 #include "base/list.h"

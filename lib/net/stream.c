@@ -29,7 +29,7 @@
 
 #include <coil/coroutine.h>
 #include <coil/io.h>
-#include <coil/listen.h>
+#include <coil/addr.h>
 #include <coil/receiver.h>
 #include <coil/sender.h>
 #include <coil/task.h>
