@@ -89,7 +89,8 @@
  *   result.h      a value or an error, outside of a loop
  *   io.h          one operation on a descriptor
  *   addr.h        socket addresses
- *   listen.h      name resolution, listeners
+ *   resolve.h     addresses of names
+ *   listen.h      listening for connections
  *   stream.h      buffered reads and writes over a connection
  *   receiver.h    sender.h  acceptor.h: what streams and listeners are made of
  *   signal.h      signals: awaited, iterated, or as callbacks
@@ -136,6 +137,7 @@
 #include <coil/receiver.h>
 #include <coil/remote.h>
 #include <coil/remote_task.h>
+#include <coil/resolve.h>
 #include <coil/result.h>
 #include <coil/select.h>
 #include <coil/semaphore.h>

@@ -27,8 +27,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <coil/addr.h>
 #include <coil/io.h>
-#include <coil/listen.h>
 #include <coil/receiver.h>
 #include <coil/sender.h>
 #include <coil/stream.h>

@@ -101,9 +101,9 @@ struct coil_task;
  *   - the rings, by the kernel;
  *   - the shared receive buffers, recv_buffers * recv_buffer_bytes, which are
  *     mapped when a stream first receives;
- *   - for each name that is looked up (listen.h), until the answer has come: some
- *     200 bytes from malloc(), a thread with a stack of 256 KiB, and what the
- *     thread and getaddrinfo() allocate;
+ *   - for each name that is looked up (resolve.h), until the answer has come:
+ *     some 200 bytes from malloc(), a thread with a stack of 256 KiB, and what
+ *     the thread and getaddrinfo() allocate;
  *   - objects that several threads share, by malloc(): remotes, remote tasks,
  *     promises, channels and executors.
  *

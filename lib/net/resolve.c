@@ -28,7 +28,7 @@
  * of the two was first. What a thread needs is malloc'ed: it may outlive the
  * loop's memory.
  */
-#include <coil/listen.h>
+#include <coil/resolve.h>
 
 #include <errno.h>
 #include <netdb.h>

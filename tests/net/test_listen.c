@@ -8,6 +8,7 @@
 #include "peer.h"
 
 #include <coil/error.h>
+#include <coil/listen.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>

@@ -17,6 +17,7 @@
 #include <stdio.h>
 
 #include <coil/error.h>
+#include <coil/resolve.h>
 
 /* ---- The names there are ---------------------------------------------- */
 

@@ -17,7 +17,7 @@
 #include <coil/coroutine.h>
 #include <coil/http.h>
 #include <coil/loop.h>
-#include <coil/listen.h>
+#include <coil/resolve.h>
 #include <coil/stream.h>
 #include <coil/task.h>
 #include <coil/time.h>
