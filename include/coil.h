@@ -90,6 +90,7 @@
  *   io.h          one operation on a descriptor
  *   addr.h        socket addresses
  *   resolve.h     addresses of names
+ *   connect.h     streams to other programs
  *   listen.h      listening for connections
  *   stream.h      buffered reads and writes over a connection
  *   receiver.h    sender.h  acceptor.h: what streams and listeners are made of
@@ -113,6 +114,7 @@
 #include <coil/cancel_scope.h>
 #include <coil/channel.h>
 #include <coil/condition.h>
+#include <coil/connect.h>
 #include <coil/context.h>
 #include <coil/coroutine.h>
 #include <coil/error.h>

@@ -7,6 +7,7 @@
  *
  *     UNTIL          passes of stage_loop until something holds
  *     wait_int       run a future, give its value or its error
+ *     task_stream    run a task, give its stream or NULL and the error
  *     begin          a task that has begun to wait
  *     tcp_pair       two connected sockets; small buffers if asked for
  *     struct pattern bytes of a seed: any part of them can be checked
@@ -61,6 +62,17 @@ static inline int64_t task_int(struct coil_task *task)
     int64_t value = err ? err : coil_future_int(coil_task_future(task));
     coil_task_drop(&task);
     return value;
+}
+
+/* The stream that a task has ended with, or NULL and the error. */
+static inline struct coil_stream *task_stream(struct coil_task *task, int *err)
+{
+    struct coil_stream *stream = NULL;
+    *err = stage_run(task);
+    if (*err == 0)
+        stream = coil_future_pointer(coil_task_future(task));
+    coil_task_drop(&task);
+    return stream;
 }
 
 static inline int64_t wait_int(struct coil_future *future)

@@ -22,22 +22,10 @@
 
 COIL_BEGIN_DECLS
 
-struct coil_addr;
 struct coil_stream;
 
 /* The most that coil_stream_fill() can show in one piece. */
 #define COIL_STREAM_FILL_BYTES_MAX (256 * 1024)
-
-/*
- * Connect to an address, with TCP_NODELAY.
- *
- * Result    a struct coil_stream *
- * Errors    of connect(2): -ECONNREFUSED, -ETIMEDOUT, ...; -EMFILE, -ENOMEM
- * Lifetime  gives (coil_stream_close); copies `addr`; closed if nobody takes it
- * Source    asyncio.open_connection()
- */
-COIL_API COIL_NODISCARD struct coil_future *
-coil_stream_connect(const struct coil_addr *addr);
 
 /*
  * A stream over a connected socket that you have made or accepted yourself.

@@ -7,23 +7,11 @@
  */
 #include "peer.h"
 
+#include <coil/connect.h>
 #include <coil/error.h>
 #include <coil/listen.h>
 #include <poll.h>
-#include <sched.h>
 #include <stdio.h>
-#include <sys/un.h>
-
-/* The stream that a task has ended with, or NULL and the error. */
-static struct coil_stream *task_stream(struct coil_task *task, int *err)
-{
-    struct coil_stream *stream = NULL;
-    *err = stage_run(task);
-    if (*err == 0)
-        stream = coil_future_pointer(coil_task_future(task));
-    coil_task_drop(&task);
-    return stream;
-}
 
 /* ---- Listening -------------------------------------------------------- */
 
@@ -81,7 +69,7 @@ static void check_connected(struct coil_stream *s, int fd)
     CHECK_INT(recv(fd, buf, 8, 0), 4);
 }
 
-TEST(net_listens_on_a_port_that_the_kernel_chose)
+TEST(listen_on_a_port_that_the_kernel_chose)
 {
     open_listener();
     CHECK(coil_addr_port(&where) != 0);
@@ -99,7 +87,7 @@ TEST(net_listens_on_a_port_that_the_kernel_chose)
     close_listener();
 }
 
-TEST(net_listens_on_ipv6)
+TEST(listen_on_ipv6)
 {
     int probe = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
     struct coil_addr addr;
@@ -118,13 +106,13 @@ TEST(net_listens_on_ipv6)
     close_listener();
 }
 
-TEST(net_listens_on_a_unix_socket)
+TEST(listen_on_a_unix_socket)
 {
     stage_open();
     char path[64];
     struct coil_addr addr;
     struct coil_listener *second;
-    snprintf(path, sizeof path, "/tmp/coil-test-net-%d", (int)getpid());
+    snprintf(path, sizeof path, "/tmp/coil-test-listen-%d", (int)getpid());
     unlink(path);
     CHECK_INT(coil_addr_from_path(&addr, path), 0);
     CHECK_INT(coil_listener_open(&listener, &addr, 4), 0);
@@ -147,7 +135,7 @@ TEST(net_listens_on_a_unix_socket)
 }
 
 // Each says why, opens nothing and leaves *out alone.
-TEST(net_listener_that_cannot_open_leaves_nothing)
+TEST(listener_that_cannot_open_leaves_nothing)
 {
     open_listener();
     struct coil_listener *none = NULL;
@@ -162,7 +150,7 @@ TEST(net_listener_that_cannot_open_leaves_nothing)
 }
 
 // SO_REUSEADDR: a server that is started again gets its port.
-TEST(net_listens_again_where_connections_linger)
+TEST(listen_again_where_connections_linger)
 {
     open_listener();
     int fd = client();
@@ -180,7 +168,7 @@ TEST(net_listens_again_where_connections_linger)
 enum { MANY = 40 };
 
 // Each connection goes to one of those who wait.
-TEST(net_accepts_in_many_tasks)
+TEST(listener_accepts_in_many_tasks)
 {
     struct coil_task *tasks[MANY];
     struct coil_stream *streams[MANY];
@@ -225,7 +213,7 @@ static void accepts(struct coil_coro *co)
 }
 
 // Whenever it is cancelled, the connection is the task's or the next one's.
-TEST(net_accept_that_is_cancelled_steals_no_connection)
+TEST(listener_accept_that_is_cancelled_steals_no_connection)
 {
     open_listener();
     for (int passes = 0; passes < 8; passes++) {
@@ -249,7 +237,7 @@ TEST(net_accept_that_is_cancelled_steals_no_connection)
     close_listener();
 }
 
-TEST(net_accept_that_is_a_task_and_cancelled_drops_no_connection)
+TEST(listener_accept_that_is_a_task_and_cancelled_drops_no_connection)
 {
     open_listener();
     for (int i = 0; i < 8; i++) {
@@ -279,7 +267,7 @@ static void accepts_and_forgets(struct coil_coro *co)
     }
 }
 
-TEST(net_connection_that_nobody_takes_is_closed)
+TEST(listener_connection_that_nobody_takes_is_closed)
 {
     open_listener();
     int fd = client();
@@ -291,7 +279,7 @@ TEST(net_connection_that_nobody_takes_is_closed)
 }
 
 // Gone before it was accepted: the next one is served.
-TEST(net_accepts_after_a_connection_that_was_aborted)
+TEST(listener_accepts_after_a_connection_that_was_aborted)
 {
     open_listener();
     static char x;
@@ -334,7 +322,7 @@ static void accepts_stubbornly(struct coil_coro *co)
 }
 
 // Out of descriptors: told, then quiet for a while; then all is well again.
-TEST(net_accept_out_of_descriptors_is_told_and_recovers)
+TEST(listener_accept_out_of_descriptors_is_told_and_recovers)
 {
     open_listener();
     int fd = client(), second = client();
@@ -364,7 +352,7 @@ TEST(net_accept_out_of_descriptors_is_told_and_recovers)
 
 /* ---- Closing a listener ----------------------------------------------- */
 
-TEST(net_listener_that_closes_tells_all_who_wait)
+TEST(listener_that_closes_tells_all_who_wait)
 {
     struct coil_task *tasks[MANY];
     for (int passes = 0; passes < 4; passes++) {
@@ -381,7 +369,7 @@ TEST(net_listener_that_closes_tells_all_who_wait)
 }
 
 // Also when as many operations are in flight as may be: its own.
-TEST(net_listener_closes_when_no_operation_may_begin)
+TEST(listener_closes_when_no_operation_may_begin)
 {
     stage_open_with((struct coil_loop_options){ .operations_limit = 1 });
     listen_on("127.0.0.1");
@@ -393,7 +381,7 @@ TEST(net_listener_closes_when_no_operation_may_begin)
 }
 
 // The kernel has let go of the socket by then, of the accept in flight too.
-TEST(net_listener_that_is_closed_has_given_its_port_back)
+TEST(listener_that_is_closed_has_given_its_port_back)
 {
     open_listener();
     for (int i = 0; i < 50; i++) {
@@ -406,7 +394,7 @@ TEST(net_listener_that_is_closed_has_given_its_port_back)
     close_listener();
 }
 
-TEST(net_listener_that_closes_tells_one_that_pauses)
+TEST(listener_that_closes_tells_one_that_pauses)
 {
     open_listener();
     int fd = client();
@@ -423,7 +411,7 @@ TEST(net_listener_that_closes_tells_one_that_pauses)
 }
 
 // Nobody accepted them: they are not left to hang.
-TEST(net_listener_that_closes_ends_connections_in_line)
+TEST(listener_that_closes_ends_connections_in_line)
 {
     open_listener();
     int fd[3];
@@ -455,7 +443,7 @@ static void closes_it(struct coil_coro *co)
 }
 
 // It takes the listener at the call: a cancel cannot leave it open.
-TEST(net_listener_closes_in_a_cancelled_task_and_when_dropped)
+TEST(listener_closes_in_a_cancelled_task_and_when_dropped)
 {
     for (int i = 0; i < 2; i++) {
         open_listener();
@@ -473,7 +461,7 @@ TEST(net_listener_closes_in_a_cancelled_task_and_when_dropped)
     }
 }
 
-TEST(net_listener_close_allocates_nothing)
+TEST(listener_close_allocates_nothing)
 {
     open_listener();
     struct coil_task *t = begin(coil_listener_accept(listener));
@@ -484,44 +472,6 @@ TEST(net_listener_close_allocates_nothing)
     CHECK_INT(test_forbidden_allocations(), 0);
     CHECK_INT(task_int(t), COIL_ECLOSED);
     stage_close();
-}
-
-/* ---- Connecting ------------------------------------------------------- */
-
-// A network namespace of its own has not even a way to itself.
-TEST(net_connect_without_a_network_says_so)
-{
-    if (unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0)
-        SKIP("no network namespace may be made");
-    stage_open();
-    struct coil_addr addr;
-    int err;
-    CHECK_INT(coil_addr_from_ip(&addr, "127.0.0.1", 80), 0);
-    struct coil_stream *s = task_stream(coil_spawn(coil_stream_connect(&addr)),
-                                        &err);
-    CHECK(s == NULL);
-    CHECK_INT(err, -ENETUNREACH);
-    stage_close();
-}
-
-TEST(net_connect_and_accept_in_one_loop)
-{
-    open_listener();
-    int a_err, c_err;
-    struct coil_task *a = coil_spawn(coil_listener_accept(listener));
-    struct coil_task *c = coil_spawn(coil_stream_connect(&where));
-    struct coil_stream *server = task_stream(a, &a_err);
-    struct coil_stream *ours = task_stream(c, &c_err);
-    CHECK_INT(a_err, 0);
-    CHECK_INT(c_err, 0);
-    static char buf[8];
-    CHECK_INT(wait_int(coil_stream_write(ours, "hello", 5)), 5);
-    CHECK_INT(wait_int(coil_stream_read(server, buf, 8)), 5);
-    CHECK_MEM(buf, "hello", 5);
-    CHECK_INT(wait_int(coil_stream_close(ours)), 0);
-    CHECK_INT(wait_int(coil_stream_read(server, buf, 8)), 0);
-    CHECK_INT(wait_int(coil_stream_close(server)), 0);
-    close_listener();
 }
 
 /* ---- Without memory --------------------------------------------------- */
@@ -552,7 +502,7 @@ static int listen_and_accept(void)
     return err;
 }
 
-TEST(net_survives_every_failed_allocation)
+TEST(listener_survives_every_failed_allocation)
 {
     test_every_allocation(listen_and_accept);
 }

@@ -14,6 +14,7 @@
  * a lease taken away meanwhile leaves him the stream, shut down.
  */
 
+#include <coil/connect.h>
 #include <coil/coroutine.h>
 #include <coil/http.h>
 #include <coil/loop.h>
