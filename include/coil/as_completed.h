@@ -88,7 +88,7 @@ COIL_API void coil_completions_fini(struct coil_completions *c);
 COIL_API COIL_NODISCARD struct coil_future *
 coil_completions_next(struct coil_completions *c);
 
-/* Number of tasks, or time-outs in place of them, that are still to come. */
+/* Number of results that coil_completions_next() will give before NULL. */
 COIL_API size_t coil_completions_count(const struct coil_completions *c);
 
 /*

@@ -3,8 +3,7 @@
 #define COIL_LIMITER_H
 
 /*
- * limiter.h: limits how many tasks do a thing at the same time, knows which
- * they are, and the limit can change.
+ * limiter.h: a semaphore that knows its borrowers, and whose limit can change.
  *
  *     coil_limiter_init(&limit, 40);
  *

@@ -8,8 +8,8 @@
  *
  *     coil_link_add(&c->link, coil_task_future(task), succeeded, failed, c);
  *
- * The loop calls them without a coroutine, so they cannot await. To go on with
- * something that awaits use then.h.
+ * The loop calls them without a coroutine, so they cannot await. For handlers
+ * that await use then.h.
  */
 
 #include <coil/api.h>

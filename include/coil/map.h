@@ -24,11 +24,12 @@ COIL_BEGIN_DECLS
 typedef struct coil_future *coil_source_fn(void *arg);
 
 /*
- * Run the calls that `source` makes, at most `limit` at the same time: a source
- * for FOR_AWAIT. coil_map() yields the tasks in the order in which they began,
- * coil_map_unordered() in the order in which they end. A task counts until the
- * iteration that gets it is over: so a slow loop body slows down `source`,
- * which is called only while fewer than `limit` tasks count.
+ * Run the calls that `source` makes, at most `limit` at the same time, and loop
+ * over their tasks with FOR_AWAIT: coil_map() yields them in the order in which
+ * they began, coil_map_unordered() in the order in which they end. A task
+ * occupies one of `limit` slots until the end of the iteration that gets it,
+ * and `source` is called only when a slot is free. So a slow loop body slows
+ * down the source.
  *
  * Result    yields struct coil_task *, valid until the next iteration
  * Errors    -EINVAL: `limit` is 0; -ENOMEM
@@ -43,8 +44,8 @@ coil_map_unordered(size_t limit, coil_source_fn *source, void *arg);
 
 /*
  * The same for calls that a generator yields. So the source may await: a queue,
- * say, or the lines of a file. The generator is asked for the next call while
- * fewer than `limit` tasks count, and runs concurrently with the tasks.
+ * say, or the lines of a file. The generator is asked for the next call when a
+ * slot is free, and runs concurrently with the tasks.
  *
  *     FOR_AWAIT(my->call, ...)                // in urls()
  *         YIELD(CALL(fetch, .url = ...));
@@ -52,8 +53,8 @@ coil_map_unordered(size_t limit, coil_source_fn *source, void *arg);
  *     FOR_AWAIT(my->task, coil_map_over_unordered(CALL(urls), 100)) { ... }
  *
  * Result    yields struct coil_task *, valid until the next iteration
- * Errors    -EINVAL: `limit` is 0; -ENOMEM; the error of the generator, after
- *           all calls that it yielded before were run and their tasks yielded
+ * Errors    -EINVAL: `limit` is 0; -ENOMEM; the error of the generator: the
+ *           loop gets it after the tasks of all calls that were yielded before
  * Lifetime  takes the generator and each struct coil_future * that it yields.
  *           If the loop is left early, the generator is closed and the tasks
  *           that still run are cancelled

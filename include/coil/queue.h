@@ -22,9 +22,9 @@
  *   - a put that fails or is cancelled has not put its item;
  *   - a get that is cancelled has taken no item; or its await returns the item,
  *     and the cancellation strikes the next await;
- *   - if no await takes the value of a future or task that has got an item, the
- *     item goes back to its old position in the queue. An AWAIT, which ignores
- *     the value, does not take it; AWAIT_TO does.
+ *   - if a future or task has got an item and no await takes the item, it goes
+ *     back to its old position in the queue. AWAIT_TO takes the item, AWAIT,
+ *     which ignores the value, does not.
  */
 
 #include <coil/api.h>

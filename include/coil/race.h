@@ -41,9 +41,9 @@ coil_race(struct coil_task *const *tasks, size_t n);
 
 /* The outcome of each call of a staggered race. Zero it before the race. */
 struct coil_race_log {
-    int *errors;     /* an array of yours, or NULL: of each call in the order in
-                        which they began: 0 for the winner, -ECANCELED for a
-                        call that was cancelled, else its error */
+    int *errors;     /* NULL, or an array that you lend: the error of each call,
+                        in the order in which they began; 0 for the winner,
+                        -ECANCELED for a call that was cancelled */
     size_t errors_n; /* elements of `errors`; further calls are not recorded */
     size_t begun;    /* calls that began */
     size_t winner;   /* number of the winner, from 0; SIZE_MAX: none */

@@ -34,10 +34,10 @@ struct coil_case {
 };
 
 /*
- * Get an item from `queue`, or put `item` into it. A queue that is shut down
- * (and, for a get, empty) makes the case possible, too: its `err` is then
- * COIL_EEND for a get, COIL_ECLOSED for a put. Zero the case before the next
- * select, which would choose it again.
+ * Get an item from `queue`, or put `item` into it. The case is also possible if
+ * the queue is shut down (and, for a get, empty): no item moves then, and `err`
+ * is COIL_EEND for a get, COIL_ECLOSED for a put. Zero such a case before the
+ * next select, or it will be chosen again.
  */
 static inline struct coil_case coil_case_get(struct coil_queue *queue)
 {

@@ -3,7 +3,8 @@
 #define COIL_SEMAPHORE_H
 
 /*
- * semaphore.h: limits how many tasks do a thing at the same time.
+ * semaphore.h: a counting semaphore: limits how many tasks do something at the
+ * same time.
  *
  *     struct coil_semaphore limit;
  *     coil_semaphore_init(&limit, 100);

@@ -15,8 +15,8 @@
 COIL_BEGIN_DECLS
 
 /*
- * Await `x`, a task or a future, without cancelling it when the await is
- * cancelled: the await ends at once then, and `x` goes on.
+ * Await `x`, a task or a future. If the await is cancelled, the await ends at
+ * once, and `x` goes on.
  *
  *     coil_shield(task)      The task keeps its parent, and ends with its
  *                            spawner, shielded or not. Spawn it where it is to

@@ -40,16 +40,16 @@ struct coil_task_pool {
 COIL_API void coil_task_pool_init(struct coil_task_pool *pool, size_t limit);
 
 /*
- * Run `call` as a task as soon as fewer than `limit` tasks run; calls begin in
- * the order of the spawns. The future tells when `call` has been admitted. This
- * function does not wait for an await of the future: it admits `call` at once
- * if it can, and else queues it. If the future is cancelled or discarded before
- * `call` is admitted, `call` is discarded.
+ * Run `call` as a task in one of the `limit` slots of the pool. While all slots
+ * are busy `call` is queued; calls get slots in the order of the spawns. Await
+ * the future to wait until `call` has its slot; it is queued even before that
+ * await. If the future is cancelled or discarded before `call` has its slot,
+ * `call` is discarded.
  *
  * The task is a child of the coroutine that calls this function. An error of
  * the task is reported by the loop, as that of START, and counted.
  *
- * Result    0: `call` is admitted and runs
+ * Result    0: `call` has a slot and runs
  * Errors    -ECANCELED, -ENOMEM: `call` is discarded
  * Lifetime  takes `call`, also on error. The caller lends `pool` until the task
  *           has ended

@@ -33,10 +33,10 @@ COIL_BEGIN_DECLS
 
 /*
  * A handler. `done` has a value or an error: get it with coil_future_int(),
- * _pointer(), _double() or _error(). Getting a pointer that is freed with its
- * future takes the pointer: free it, or hand it on from a coroutine of your own
- * (ASYNC_GIVES). Tasks that a handler spawns are children of its step, and end
- * with it.
+ * _pointer(), _double() or _error(). If the value is a pointer that its future
+ * frees, the handler owns the pointer after coil_future_pointer(): it frees it,
+ * or hands it on from a coroutine of its own (ASYNC_GIVES). Tasks that a
+ * handler spawns are children of its step, and end with it.
  *
  * Result    what the step ends with. A CALL, or another future: the step waits
  *           until it is done (coil_future_from_int() and
@@ -52,9 +52,9 @@ typedef struct coil_future *coil_then_fn(struct coil_future *done, void *arg);
  * coil_then_catch() calls one of the two. One task may have several chains.
  *
  * Result    that of the handler; that of `x` if there is no handler for it
- * Errors    that of the handler, or of `x`. As with TRY_AWAIT, no handler is
- *           called for a cancellation of the running task itself; a
- *           cancellation of `x` by other code is an error like any other
+ * Errors    that of the handler, or of `x`. If the task that awaits the chain
+ *           is cancelled, no handler is called, as with TRY_AWAIT; if other
+ *           code cancels `x`, that is an error like any other
  * Lifetime  takes a future; shares a task until the step is done. The caller
  *           lends `arg` until the step is done
  * Source    Twisted Deferred.addCallback(), addErrback(), addCallbacks(),

@@ -143,7 +143,7 @@ coil_wait_futures(struct coil_future *const *futures, size_t n,
  * Cancelling the wait only ends the wait. A future that has not begun aborts.
  *
  * Result    n
- * Errors    -ENOMEM: all were cancelled, but there is no wait; -ECANCELED
+ * Errors    -ENOMEM: all were cancelled, but this does not wait; -ECANCELED
  * Lifetime  copies the array; shares what is in it until the wait is over
  * Source    gevent.killall(); the cancel-and-gather of asyncio.run()
  */

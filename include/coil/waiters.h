@@ -52,7 +52,7 @@ COIL_API bool coil_waiters_empty(const struct coil_waiters *waiters);
 COIL_API size_t coil_waiters_count(const struct coil_waiters *waiters);
 
 /*
- * Take what the caller would wait for, if that is possible now.
+ * Try to take what is waited for (a lock, a permit) without waiting.
  *
  * Result    true if it was taken
  */
