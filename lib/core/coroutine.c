@@ -735,7 +735,7 @@ void coili_call_at_end(struct coil_coro *co, struct coil_coro *dropped)
 }
 
 /* Call one that was dropped, straight to its FINALLY; false: there is none. */
-static bool call_dropped(struct coil_coro *co, int line)
+static NOINLINE bool call_dropped(struct coil_coro *co, int line)
 {
     struct coil_loop *loop = coili_loop;
     struct coili_scope *scope = coili_scope_find(co, SCOPE_DROPPED);
@@ -823,7 +823,7 @@ static bool drain(struct coil_coro *co, int line)
 static void end_scopes(struct coil_coro *co)
 {
     struct coil_loop *loop = coili_loop;
-    FOR_SCOPES(scope, co->scopes) {
+    FOR_SCOPES_REMOVABLE(scope, co->scopes) {
         if (scope->kind == SCOPE_NAME || scope->kind == SCOPE_GIVE)
             continue; /* of use until the frame is freed */
         if (scope->kind == SCOPE_HOLD && scope->on) {

@@ -318,7 +318,7 @@ static bool is_left(const struct iter_scope *iter,
 void coili_close_iterations(struct coil_coro *co,
                             const struct coili_scope *block)
 {
-    FOR_SCOPES(s, co->scopes) {
+    FOR_SCOPES_REMOVABLE(s, co->scopes) {
         if (s == block)
             break;
         if (s->kind == SCOPE_ITER && is_left((struct iter_scope *)s, block))

@@ -94,8 +94,14 @@ static inline void coili_scope_link(struct coil_coro *co,
 
 void coili_scope_unlink(struct coil_coro *co, struct coili_scope *scope);
 
-/* A loop over `first` and all older records. Its body may remove `s`. */
+/*
+ * A loop over `first` and all older records. In FOR_SCOPES_REMOVABLE the body
+ * may remove `s`: the next record is read before the body runs, which costs two
+ * instructions that a search need not spend.
+ */
 #define FOR_SCOPES(s, first) \
+    for (struct coili_scope *s = (first); s; s = s->next)
+#define FOR_SCOPES_REMOVABLE(s, first) \
     for (struct coili_scope *s = (first), *s##_next; \
          s && ((s##_next = s->next), true); s = s##_next)
 
