@@ -1,31 +1,35 @@
 // SPDX-License-Identifier: MIT
 /*
- * coroutine.c: stepping a frame; the functions behind the macros.
+ * coroutine.c: the steps of a frame, and the functions behind the macros.
  *
- * One step of a coroutine is one call of its function, which ends in one of
- * three ways, and says so before it returns:
+ * One step of a coroutine is one call of its function. A step ends in one of
+ * three ways, and sets these fields before it returns:
  *
- *     it suspended      co->awaiting tells on what; the loop forgets it
- *     it awaits a call  loop->resume is the child; the trampoline runs it next
- *     it is over        loop->resume is its caller, resumed in the same step
+ *     the coroutine has suspended   co->awaiting is what it waits for;
+ *                                   loop->current is NULL
+ *     it awaits a call              loop->resume is the callee, which runs next
+ *     it is over                    loop->resume is its caller; or, of a task,
+ *                                   loop->ended is the coroutine
  *
- * run_steps() in loop.c is the trampoline: however deep the calls, the C stack
- * holds one step at a time.
+ * run_steps() in loop.c is the trampoline that runs loop->resume: the C stack
+ * holds one step at a time, however deep the calls are.
  *
- * An await that need not wait leaves the result in co->awaiting and goes on.
- * So does the loop when it wakes a coroutine; coili_failed() and its sisters
- * read it from there and let go of the future. A resumed coroutine whose
- * `awaiting` is still set when its function falls to coili_leave() was resumed
- * at a line its switch does not know: a `switch` of the user's is in between.
+ * An await that need not wait leaves its future in co->awaiting and the body
+ * goes on. When the loop wakes a coroutine, co->awaiting is the future that is
+ * done. In both cases coili_failed() and its sisters take the result from there
+ * and let go of the future. So if a coroutine is resumed and its function falls
+ * to coili_leave() with co->awaiting still set, it was resumed at a line that
+ * its switch does not know: there is a `switch` of the user's in between.
  *
- * How a coroutine ends, step by step (its `line` tells how far it is):
+ * How a coroutine ends; co->line is the next thing to do:
  *
- *     the body ends -----> at the brace of each block that is open (block.c);
- *                          then children are cancelled
- *     LINE_DRAIN           children still run: wait for them
- *     LINE_FINALLY         FINALLY, if it has one
- *     LINE_OVER            children that FINALLY started have ended; holds
- *                          released, newest first; result published
+ *     the body ends         the line is the closing brace of each open block in
+ *                           turn (block.c); then the children are cancelled
+ *     LINE_DRAIN            children still run: wait for them
+ *     LINE_FINALLY          run FINALLY, if there is one
+ *     LINE_OVER             the children that FINALLY started have ended:
+ *                           release what the coroutine holds, newest first,
+ *                           and publish the result
  */
 #include <coil/coroutine.h>
 
@@ -66,7 +70,10 @@ NOINLINE struct coil_coro *coili_no_loop(void)
     return NULL;
 }
 
-/* Listed until it is awaited, so that one that never is can be named. */
+/*
+ * CALL: make a frame. The frame stands in loop->unstarted until it is awaited,
+ * so that a coroutine that is never awaited can be reported.
+ */
 struct coil_coro *coili_frame_new(coil_step_fn *step, uint32_t size)
 {
     struct coil_loop *loop = coili_loop;
@@ -82,25 +89,32 @@ struct coil_coro *coili_frame_new(coil_step_fn *step, uint32_t size)
     return &t->coro;
 }
 
-/* Blocks are aligned to 16; a wide task stands 8 bytes into its own. */
+/*
+ * The block of memory in which a task stands. Blocks are aligned to 16; the
+ * task of a wide frame begins 8 bytes behind the start of its block.
+ */
 static void *block_of(struct coil_task *t)
 {
     return (char *)t - ((uintptr_t)t & 8);
 }
 
-/* A result that nobody is going to take. A future does it when it is gone. */
+/*
+ * Dispose of a result that was not taken. A giver that is a future disposes of
+ * it itself, when that future is freed.
+ */
 static void give_back(uintptr_t giver, struct coil_future *f)
 {
     if (!giving_future(giver) && f->result.p) /* NULL was not allocated */
         ((coil_call_fn *)((const struct coil_site *)giver)->give)(f->result.p);
 }
 
+/* Free the memory of a frame. A frame in place is the user's. */
 static inline void put_back(struct coil_coro *co)
 {
     if (is_in_place(&co->future))
         return;
     struct coil_task *t = task_of(co);
-    flag_clear(&co->future, F_TASK); /* who uses the handle now is told */
+    flag_clear(&co->future, F_TASK); /* a later use of the handle aborts */
     coili_list_remove(&t->siblings);
     coili_class_put(&coili_loop->alloc, block_of(t), co->future.size_class);
 }
@@ -111,6 +125,11 @@ void coili_frame_unmake(struct coil_loop *loop, struct coil_coro *co)
                     co->future.size_class);
 }
 
+/*
+ * Free a frame that has more than a plain value: dispose of a result that was
+ * not taken, or tell the future that owns it that it was; report an error that
+ * was not fetched, but not that of a cancellation; give back the records.
+ */
 static NOINLINE void report_and_free(struct coil_coro *co)
 {
     struct coil_future *f = &co->future;
@@ -129,6 +148,7 @@ static NOINLINE void report_and_free(struct coil_coro *co)
     put_back(co);
 }
 
+/* The last reference is gone. In most cases only the memory is left. */
 void coili_frame_free(struct coil_coro *co)
 {
     struct coil_future *f = &co->future;
@@ -144,9 +164,12 @@ void coili_frame_free(struct coil_coro *co)
 /* ---- Awaiting --------------------------------------------------------- */
 
 /*
- * The rare parts of an await are functions of their own, called last: so
- * coili_await() and coili_await_task() save no registers, which pays for their
- * check for NULL.
+ * The rare parts of an await are functions of their own, called last. So
+ * coili_await() and coili_await_task() save no registers, and their check for
+ * NULL costs nothing.
+ *
+ * This one lets the other ready tasks run first, though there is no need to
+ * wait.
  */
 static NOINLINE bool let_others_run(struct coil_loop *loop,
                                     struct coil_coro *co, int line)
@@ -156,7 +179,10 @@ static NOINLINE bool let_others_run(struct coil_loop *loop,
     return true;
 }
 
-/* What is done already does not suspend, but for once in a while. */
+/*
+ * The future is done: do not suspend, until the budget of awaits that go on at
+ * once is used up.
+ */
 static inline bool go_on(struct coil_loop *loop, struct coil_coro *co,
                          struct coil_future *f, int line)
 {
@@ -172,7 +198,10 @@ static NOINLINE bool await_started(struct coil_coro *co, int line)
                  "a coroutine is awaited twice: CALL it anew");
 }
 
-/* The request goes on to the child, which skips its body. */
+/*
+ * A pending request to cancel goes to the child, which has not begun: it skips
+ * its body, and its FINALLY runs.
+ */
 static NOINLINE bool await_cancelled(struct coil_loop *loop,
                                      struct coil_coro *co,
                                      struct coil_coro *child, int line)
@@ -185,6 +214,12 @@ static NOINLINE bool await_cancelled(struct coil_loop *loop,
     return true;
 }
 
+/*
+ * Begin a call. F_STARTED is checked first, since only a fresh frame stands in
+ * loop->unstarted. The caller takes the place of the list of waiters. The
+ * request is looked at last: then the child is a called one already, and the
+ * request can go to it.
+ */
 static inline bool await_coroutine(struct coil_loop *loop, struct coil_coro *co,
                                    struct coil_coro *child, int line)
 {
@@ -202,11 +237,16 @@ static inline bool await_coroutine(struct coil_loop *loop, struct coil_coro *co,
     return true;
 }
 
+/*
+ * Begin a sleep. Its future has only told the duration and is freed; the
+ * coroutine itself stands in the heap of timers, by its field `awaiting`. A
+ * pending request strikes before the timer is made.
+ */
 static bool await_sleep(struct coil_loop *loop, struct coil_coro *co,
                         struct coil_future *f, int line)
 {
     int64_t delay = f->result.i;
-    f->state = S_INT; /* it has served */
+    f->state = S_INT; /* done, for a holder of another reference */
     future_unref(f);
     if (struck(co))
         return false;
@@ -219,6 +259,12 @@ static bool await_sleep(struct coil_loop *loop, struct coil_coro *co,
     return true;
 }
 
+/*
+ * Await a future with a class. A pending request strikes before an operation is
+ * begun. An operation that cannot be cancelled, such as a close, begins all the
+ * same; one that has begun is asked to end once the coroutine is among its
+ * waiters, since its cancel() may complete it at once.
+ */
 static bool await_custom(struct coil_loop *loop, struct coil_coro *co,
                          struct coil_future *f, int line)
 {
@@ -241,6 +287,7 @@ static bool await_custom(struct coil_loop *loop, struct coil_coro *co,
     return true;
 }
 
+/* Await a plain future: there is nothing to begin. */
 static bool await_plain(struct coil_loop *loop, struct coil_coro *co,
                         struct coil_future *f, int line)
 {
@@ -252,6 +299,7 @@ static bool await_plain(struct coil_loop *loop, struct coil_coro *co,
     return true;
 }
 
+/* A sleep of 0: the coroutine goes to the end of the ready list. */
 static inline bool await_pass(struct coil_loop *loop, struct coil_coro *co,
                               int line)
 {
@@ -261,6 +309,7 @@ static inline bool await_pass(struct coil_loop *loop, struct coil_coro *co,
     return true;
 }
 
+/* The rest of coili_await(): misuse, and futures that are pending, by kind. */
 static NOINLINE bool await_pending(struct coil_coro *co, struct coil_future *f,
                                    int line)
 {
@@ -286,7 +335,10 @@ static NOINLINE bool await_pending(struct coil_coro *co, struct coil_future *f,
     }
 }
 
-/* Short, so that the common cases save no registers. */
+/*
+ * Begin to await a future. Result: true if the coroutine is suspended. False:
+ * co->awaiting is a future that is done.
+ */
 bool coili_await(struct coil_coro *co, struct coil_future *f, int line)
 {
     struct coil_loop *loop = coili_loop;
@@ -301,6 +353,12 @@ bool coili_await(struct coil_coro *co, struct coil_future *f, int line)
     return await_pending(co, f, line);
 }
 
+/*
+ * The rest of coili_await_task(): misuse, and tasks that are not done. A task
+ * cannot await itself, directly or from a coroutine that it has called: the
+ * chain of callers is searched for it. A pending request is handed on to the
+ * task.
+ */
 static NOINLINE bool await_task_pending(struct coil_coro *co,
                                         struct coil_task *task, int line)
 {
@@ -331,6 +389,7 @@ static NOINLINE bool await_task_pending(struct coil_coro *co,
     return true;
 }
 
+/* coili_await() for a task, which the coroutine borrows. */
 bool coili_await_task(struct coil_coro *co, struct coil_task *task, int line)
 {
     struct coil_loop *loop = coili_loop;
@@ -346,6 +405,7 @@ bool coili_await_task(struct coil_coro *co, struct coil_task *task, int line)
 
 /* ---- Outcomes --------------------------------------------------------- */
 
+/* The outcome: what the coroutine is going to end with. */
 static void set_outcome(struct coil_coro *co, unsigned state)
 {
     co->future.state = (uint8_t)(state << OUTCOME_SHIFT |
@@ -359,13 +419,13 @@ static void set_failure(struct coil_coro *co, int err, uint32_t detail)
     co->future.result.e.detail = detail;
 }
 
-/* The duty to dispose of an outcome, if it came from elsewhere; or NULL. */
+/* The record of an outcome that came from another future; or NULL. */
 static struct give_scope *find_give(const struct coil_coro *co)
 {
     return (struct give_scope *)coili_scope_find(co, SCOPE_GIVE);
 }
 
-/* Who is to dispose of this outcome, if anybody. */
+/* The giver of this outcome; 0: there is nothing to dispose of. */
 static uintptr_t giver(struct coil_coro *co, unsigned outcome,
                        const struct coil_site *site)
 {
@@ -375,7 +435,7 @@ static uintptr_t giver(struct coil_coro *co, unsigned outcome,
     return outcome == S_POINTER && site->give ? (uintptr_t)site : 0;
 }
 
-/* What it was going to return, if anything, is disposed of. */
+/* The value that the coroutine was going to return is disposed of. */
 void coili_replace_by_failure(struct coil_coro *co, int err, uint32_t detail)
 {
     unsigned outcome = outcome_of(&co->future);
@@ -396,6 +456,14 @@ void coili_cut(struct coil_coro *co, uint32_t detail)
     coili_replace_by_failure(co, -ECANCELED, detail);
 }
 
+/*
+ * The await of `f` has failed: take its error, and let go of `f`.
+ *
+ * -ECANCELED is this task's own cancellation if a request was pending, which
+ * has struck now, or if `f` is a callee that the same request has cut short. In
+ * FINALLY that request may come from a WITHIN of this FINALLY alone: then the
+ * error is a time-out, and not the task's cancellation.
+ */
 struct coili_end coili_take_failure(struct coil_coro *co, struct coil_future *f)
 {
     struct coili_end end = { f->result.e.error, f->result.e.detail, false };
@@ -409,7 +477,7 @@ struct coili_end coili_take_failure(struct coil_coro *co, struct coil_future *f)
         }
         if (end.own && co->future.flags & F_FINALLY &&
             coili_cancel_scopes_struck(co)) {
-            end.err = -ETIMEDOUT; /* a deadline that FINALLY has set */
+            end.err = -ETIMEDOUT;
             end.own = false;
         }
     }
@@ -434,8 +502,11 @@ uint32_t coil_last_detail(void)
 }
 
 /*
- * Nothing jumps, and the first error stays. A request that has cut short an
- * await here is not lost for that: it goes on to the caller.
+ * An await in FINALLY has failed. No error jumps there. A TRY around the await
+ * takes the error; else the coroutine fails with it, unless it has an error
+ * already: the first one stays. A request that has struck this await is not
+ * lost with the second error: it goes to the caller, whose next await it
+ * strikes.
  */
 static void failed_in_finally(struct coil_coro *co, struct coili_end end)
 {
@@ -464,7 +535,10 @@ NOINLINE bool coili_failed_with(struct coil_coro *co, struct coili_end end)
     return true;
 }
 
-/* A generator that yields is not awaited by a plain AWAIT. */
+/*
+ * The future whose await has ended. If it is not done, it is a generator that
+ * has yielded.
+ */
 static struct coil_future *awaited_done(struct coil_coro *co)
 {
     struct coil_future *f = awaited_future(co);
@@ -491,8 +565,9 @@ static bool is_integer(enum coili_kind kind)
 enum fit { FITS, TOO_LARGE, OTHER_KIND };
 
 /*
- * A 0 is NULL and 0.0 as well, whose bits are the same: it is what a coroutine
- * gives that ends without a RETURN.
+ * Whether a value of `state` goes into an lvalue of `kind`. The integer 0 fits
+ * a pointer and a double as well, as NULL and 0.0, whose bits are 0: a
+ * coroutine that ends without RETURN gives it.
  */
 static enum fit fit(const struct coil_future *f, unsigned state,
                     enum coili_kind kind)
@@ -520,7 +595,7 @@ static enum fit fit(const struct coil_future *f, unsigned state,
     }
 }
 
-/* A value of another kind is the programmer's error. */
+/* The message names both kinds: "the value is an integer, ...". */
 void coili_misuse_kind(struct coil_coro *co, unsigned state,
                        enum coili_kind kind, const char *file, int line)
 {
@@ -552,7 +627,10 @@ bool coili_fits_into(struct coil_coro *co, const struct coil_future *f,
     return how == FITS;
 }
 
-/* Leaves a value that fits in `awaiting`, for coili_take_*(). */
+/*
+ * The await of AWAIT_TO has ended. Result: true: the value fits, and is left in
+ * `awaiting` for coili_take_*(). False: `*end` is the error.
+ */
 static bool settle_keep(struct coil_coro *co, enum coili_kind kind,
                         const char *file, int line, struct coili_end *end)
 {
@@ -618,6 +696,11 @@ void coili_put_misuse(struct coil_coro *co)
     coili_misuse(co, NULL, 0, "RETURN or YIELD in FINALLY" COILI_TOO_LATE);
 }
 
+/*
+ * FAIL. -ECANCELED while a request is counted passes on a cancellation that
+ * TRY_ALL has caught: it is this task's own cancellation again, for the reason
+ * of that request.
+ */
 void coili_fail(struct coil_coro *co, int err, uint32_t detail,
                 const char *file, int line)
 {
@@ -630,7 +713,6 @@ void coili_fail(struct coil_coro *co, int err, uint32_t detail,
         coili_misuse(co, file, line, text);
     }
     if (err == -ECANCELED && co->future.cancels) {
-        /* Caught, and sent on its way again. */
         flag_set(&co->future, F_OWN_CANCEL);
         detail = detail ? detail : co->future.flags >> REASON_SHIFT;
     }
@@ -638,7 +720,7 @@ void coili_fail(struct coil_coro *co, int err, uint32_t detail,
     coili_body_over(co);
 }
 
-/* Whose duty it is to dispose of what `f` has brought, if nobody takes it. */
+/* What disposes of the value of `f` if it is not taken: see giver. */
 static uintptr_t giver_of(struct coil_future *f)
 {
     if (kind_of(f) == KIND_CUSTOM || f->flags & F_TASK)
@@ -646,6 +728,15 @@ static uintptr_t giver_of(struct coil_future *f)
     return coro_of(f)->next;
 }
 
+/*
+ * RETURN_AWAIT: the outcome becomes that of the future that was awaited.
+ *
+ * If this future would dispose of its value, this coroutine has to do so from
+ * now on, and needs a record of it (SCOPE_GIVE). A giver that is a future is
+ * kept, and told at the end whether the value was taken. Another future counts
+ * as taken from, since the duty has left it. Without memory for the record the
+ * value stays with the future that was awaited, which disposes of it.
+ */
 void coili_return_awaited(struct coil_coro *co)
 {
     if (co->future.flags & F_FINALLY)
@@ -657,7 +748,6 @@ void coili_return_awaited(struct coil_coro *co)
         return;
     }
     if (f->flags & F_GIVES && !(f->flags & F_FETCHED)) {
-        /* The duty to dispose of it goes along. */
         struct give_scope *give = coili_scope_push(co, SCOPE_GIVE,
                                                    sizeof *give);
         if (!give) {
@@ -679,7 +769,10 @@ void coili_return_awaited(struct coil_coro *co)
 
 /* ---- The end of the body ---------------------------------------------- */
 
-/* The caller; but not the consumer that closes a generator, and has asked. */
+/*
+ * The caller, to which a request is passed on. NULL for a task, and for a
+ * generator that its consumer closes: there the request is the consumer's own.
+ */
 static struct coil_coro *caller(const struct coil_coro *co)
 {
     struct coil_coro *above = (struct coil_coro *)co->future.waiters;
@@ -689,8 +782,9 @@ static struct coil_coro *caller(const struct coil_coro *co)
 }
 
 /*
- * A request that the body never met: it strikes the caller's next await; a
- * task has no caller, and ends cancelled.
+ * Pass on a request that has struck no await of this coroutine: it strikes the
+ * next await of the caller. A task has no caller, and ends cancelled, unless it
+ * fails anyway.
  */
 static void pass_request_on(struct coil_coro *co)
 {
@@ -705,7 +799,10 @@ static void pass_request_on(struct coil_coro *co)
         coili_replace_by_failure(co, -ECANCELED, reason);
 }
 
-/* What was returned stands: a task has no use for the request any more. */
+/*
+ * RETURN has given a value, which a request does not replace. A task drops the
+ * request; a called coroutine keeps it for its caller.
+ */
 static void value_stands(struct coil_coro *co)
 {
     if (!(co->future.flags & F_CALLED))
@@ -713,8 +810,9 @@ static void value_stands(struct coil_coro *co)
 }
 
 /*
- * A frame that has not begun does not wait: a scope fits into two words of it.
- * So to drop one in FINALLY needs no memory.
+ * The record of a coroutine that is dropped in FINALLY. It has not begun, so it
+ * does not use `awaiting` and `next`: the record stands there, and to drop a
+ * coroutine needs no memory.
  */
 static struct coili_scope *scope_in(struct coil_coro *dropped)
 {
@@ -734,7 +832,11 @@ void coili_call_at_end(struct coil_coro *co, struct coil_coro *dropped)
     coili_scope_link(co, scope);
 }
 
-/* Call one that was dropped, straight to its FINALLY; false: there is none. */
+/*
+ * Call one of the coroutines that were dropped, which begins at its FINALLY.
+ * False: there is none. Its record is memory of its own head: `awaiting` and
+ * `next` are cleared before it runs.
+ */
 static NOINLINE bool call_dropped(struct coil_coro *co, int line)
 {
     struct coil_loop *loop = coili_loop;
@@ -754,7 +856,7 @@ static NOINLINE bool call_dropped(struct coil_coro *co, int line)
     return true;
 }
 
-/* It has been called, or the children have ended. */
+/* The await of a dropped coroutine, or of the children, has ended. */
 static void let_go_of_awaited(struct coil_coro *co)
 {
     struct coil_future *f = awaited_future(co);
@@ -764,10 +866,15 @@ static void let_go_of_awaited(struct coil_coro *co)
 }
 
 /*
- * An error or a value is on its way out, or the body has run off its end. It
- * goes to the closing brace of the innermost block that is open, and from the
- * last one to FINALLY. A FINALLY that stands inside a block comes here with a
- * block open and without an outcome: there the block ends.
+ * Decide where the coroutine goes on when there is an outcome (an error or a
+ * value), or the body has come to its closing brace. While a block is open that
+ * is the landing of the innermost one, and coili_block_more() decides again at
+ * its brace. Behind the last block the body is over: a missing value becomes
+ * the integer 0, a request that has struck nothing is passed on, generators are
+ * closed, and FINALLY comes next, or first the wait for children that run.
+ *
+ * A FINALLY that stands inside of a block (a mistake that compiles) comes here
+ * without an outcome: its block ends.
  */
 void coili_body_over_slow(struct coil_coro *co)
 {
@@ -791,6 +898,10 @@ void coili_body_over_slow(struct coil_coro *co)
         co->line = LINE_DRAIN;
 }
 
+/*
+ * FINALLY begins. A request that came while the children ended is passed on, so
+ * that it does not strike an await of FINALLY.
+ */
 void coili_in_finally(struct coil_coro *co)
 {
     co->awaiting = 0;
@@ -799,8 +910,10 @@ void coili_in_finally(struct coil_coro *co)
 }
 
 /*
- * Ask the children to end and wait for them; false if none runs. A request
- * that comes meanwhile wakes the coroutine, which then asks them again.
+ * Cancel the children and wait for them, and go on at `line` afterwards. False:
+ * none runs. A request that comes meanwhile wakes the coroutine, which gets
+ * here again: then the children are cancelled for the reason of that request,
+ * and so are the generators that are closing.
  */
 static bool drain(struct coil_coro *co, int line)
 {
@@ -819,13 +932,17 @@ static bool drain(struct coil_coro *co, int line)
     return true;
 }
 
-/* Holds are released and all else that belongs to the coroutine ends. */
+/*
+ * The coroutine is over: release what it holds, newest first, and pop its
+ * records. The name and the giver are needed until the frame is freed.
+ * loop->releasing names the coroutine for code that release() runs.
+ */
 static void end_scopes(struct coil_coro *co)
 {
     struct coil_loop *loop = coili_loop;
     FOR_SCOPES_REMOVABLE(scope, co->scopes) {
         if (scope->kind == SCOPE_NAME || scope->kind == SCOPE_GIVE)
-            continue; /* of use until the frame is freed */
+            continue;
         if (scope->kind == SCOPE_HOLD && scope->on) {
             struct hold_scope *hold = (struct hold_scope *)scope;
             scope->on = 0;
@@ -837,6 +954,12 @@ static void end_scopes(struct coil_coro *co)
     }
 }
 
+/*
+ * The outcome becomes the state of the future. If the value has a giver, it is
+ * kept in `next`, which no list uses any more. The caller of the coroutine goes
+ * on next. A task, or a generator that was left, goes to loop->ended instead of
+ * being ended here: that may free the frame, and its step has not returned yet.
+ */
 static inline void publish(struct coil_loop *loop, struct coil_coro *co,
                            const struct coil_site *site)
 {
@@ -861,7 +984,7 @@ static inline void publish(struct coil_loop *loop, struct coil_coro *co,
     }
 }
 
-/* The body has ended, and a block of it has not. */
+/* The body has ended while a block of it is open: say why. */
 static _Noreturn void left_block(struct coil_coro *co,
                                  const struct coil_site *site)
 {
@@ -871,7 +994,13 @@ static _Noreturn void left_block(struct coil_coro *co,
                      : "a block was left by a `goto`: LEAVE leaves it");
 }
 
-/* The function has come to its end, or to a line that it does not know. */
+/*
+ * The function has come to the end of its body, or to a line that its switch
+ * does not know. co->line says which: see the table at the top. The first case
+ * is the usual one: no record and no request is left.
+ *
+ * Result    NULL: the function returns. `co`: its switch is tried once more
+ */
 void *coili_leave(struct coil_coro *co, const struct coil_site *site)
 {
     struct coil_loop *loop = coili_loop;
@@ -888,15 +1017,16 @@ void *coili_leave(struct coil_coro *co, const struct coil_site *site)
         let_go_of_awaited(co);
         if (call_dropped(co, LINE_DRAIN) || drain(co, LINE_FINALLY))
             return NULL;
-        co->line = LINE_FINALLY; /* the last one has ended meanwhile */
+        co->line = LINE_FINALLY; /* the last child has ended meanwhile */
         return co;
-    case LINE_FINALLY: /* it has none, or one that awaits nothing */
+    case LINE_FINALLY: /* there is no FINALLY, or it has awaited nothing */
         co->awaiting = 0;
         break;
     case LINE_OVER:
         let_go_of_awaited(co);
         break;
     default:
+        /* A line of the source that the switch does not know. */
         if (co->awaiting)
             coili_misuse(co, site->file, co->line,
                          "an await inside a `switch` of your own: use `if`");
@@ -905,25 +1035,31 @@ void *coili_leave(struct coil_coro *co, const struct coil_site *site)
         if (co->future.flags & F_FINALLY)
             break;
         coili_body_over(co);
-        return co; /* look for a FINALLY that a `break` has jumped over */
+        return co; /* to FINALLY, which a `break` may have passed by */
     }
 
+    /* FINALLY is over. At LINE_OVER this was done before the wait. */
     if (co->line != LINE_OVER)
         pass_request_on(co);
     if (co->scopes) {
         coili_close_iterations(co, NULL);
         if (call_dropped(co, LINE_OVER) || drain(co, LINE_OVER))
             return NULL;
-        loop->current = NULL; /* what a release starts is not its child */
+        loop->current = NULL; /* a task that release() starts is the loop's */
         end_scopes(co);
     }
-    pass_request_on(co);
+    pass_request_on(co); /* one that came while the children ended */
     publish(loop, co, site);
     return NULL;
 }
 
 /* ---- What can go wrong ------------------------------------------------ */
 
+/*
+ * The site is a static variable of the coroutine's function, and the frame has
+ * no room for its address. So the function is called with LINE_ASK, which its
+ * switch does not know: it falls to coili_leave(), which has the site.
+ */
 const struct coil_site *coili_site(struct coil_coro *co)
 {
     struct coil_loop *loop = coili_loop;
@@ -936,6 +1072,10 @@ const struct coil_site *coili_site(struct coil_coro *co)
     return loop->asked;
 }
 
+/*
+ * The stack of the current step lies between this function's frame and that of
+ * the batch. One compare: addresses below `here` wrap around to large numbers.
+ */
 void coili_check_lent(const void *p, const char *what)
 {
     uintptr_t here = (uintptr_t)__builtin_frame_address(0);
@@ -952,7 +1092,7 @@ void coili_fatal(const char *what)
 void coili_misuse(struct coil_coro *co, const char *file, int line,
                   const char *what)
 {
-    if (!co) { /* in a call that the loop makes */
+    if (!co) { /* no coroutine runs: in a callback of the loop */
         fprintf(stderr, "coil: %s\n", what);
         abort();
     }
