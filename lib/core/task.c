@@ -6,42 +6,48 @@
  * frame of its chain of calls, the one that really waits.
  *
  *     state      what holds                    left when
- *     queued     not F_STARTED; in the ready   its turn comes
+ *     queued     line is 0; in the ready       its turn comes
  *                list
  *     running    loop->current is the leaf     the step returns
  *     waiting    leaf->awaiting is pending;    that is done
  *                leaf is among its waiters
  *     woken      leaf->awaiting is done; leaf  its turn comes
  *                is in the ready list
- *     draining   its block is over; awaiting   the last child has ended
+ *     draining   its body is over; awaiting    the last child has ended
  *                is AWAITS_CHILDREN
  *     done       future.state is set           the last reference goes
  *
- * A cancel request does, in each of them:
+ * What a request to cancel does in each state:
  *
- *     queued     the block is skipped: FINALLY, then -ECANCELED
- *     running    F_MUST_CANCEL at the leaf: strikes its next await
- *     waiting    the same, and what it waits for is asked to end. If that ends
- *                with -ECANCELED the request has struck; if it succeeded all
- *                the same, its value is delivered and the request stays
- *     woken      F_MUST_CANCEL: the value is delivered, the next await struck
- *     draining   the children are asked again, in the task's next step
- *     done       nothing; false
+ *     queued     the body is skipped: FINALLY runs, the task ends with
+ *                -ECANCELED
+ *     running    sets F_MUST_CANCEL in the leaf: its next await is struck
+ *     waiting    the same, and what the leaf waits for is asked to end. If that
+ *                ends with -ECANCELED, the request has struck. If it succeeds
+ *                all the same, its value is delivered and the request stays
+ *     woken      sets F_MUST_CANCEL: the value is delivered, and the next await
+ *                is struck
+ *     draining   the children are cancelled again, in the task's next step
+ *     done       nothing; the result is false
  *
- * asyncio drops the value in the fourth row. In C it can be bytes, a permit or
- * a descriptor. Only a bare pass has none: who sleeps for 0 is struck there.
+ * asyncio drops the value in the state "woken". In C the value can be bytes, a
+ * permit or a descriptor. Only a sleep of 0 has no value to lose: a task that
+ * was woken from one is struck at that await.
  *
- * A task that awaits another one hands the request on to it. Tasks that await
- * each other in a circle would wait for ever: there the request cuts one of
- * these awaits. So it does if the waiter awaits who has spawned it, or who has
- * spawned that one: he does not end before. And it cuts an await of a task
- * whose block is over, which ends by itself when its children have.
+ * A task that awaits another task hands the request on to it. Three kinds of
+ * such awaits are cut instead, since the request could not end them:
  *
- * Owner: the nursery of the coroutine that spawned it, or the loop's. The loop
- * holds one reference until the task's end; the nursery holds another one while
- * the task has a handle (F_HANDLE), that is, until the handle is dropped or the
- * nursery's owner is over; who awaits the task holds one more. Without a handle
- * a task leaves its nursery when it ends.
+ *     - tasks that await each other in a circle: one of the awaits is cut;
+ *     - an await of an ancestor, a task that has spawned the waiter, directly
+ *       or not: it cannot end before the waiter does;
+ *     - an await of a task whose body is over: it ends by itself, when its
+ *       children have ended.
+ *
+ * Owner: a task belongs to the nursery of the coroutine that spawned it, or to
+ * that of the loop. The loop holds one reference until the task has ended. The
+ * nursery holds another one while the task has a handle (F_HANDLE): until the
+ * handle is dropped, or the owner of the nursery is over. Each await of the
+ * task holds one more. A task without a handle leaves its nursery when it ends.
  */
 #include <coil/task.h>
 
@@ -70,7 +76,12 @@ struct await_one {
     struct coil_future *future;
 };
 
-/* Makes a task of any future: of an operation, of a frame in place. */
+/*
+ * The coroutine of a task that is made of a future without a frame of its own:
+ * an operation, or a frame in place. If it is cancelled before its first step,
+ * `future` is still set in FINALLY: the future has not begun, and is disposed
+ * of; the FINALLY of a frame in place runs.
+ */
 static void await_one(struct coil_coro *co)
 {
     COIL_ASYNC(await_one, my) {
@@ -78,7 +89,7 @@ static void await_one(struct coil_coro *co)
         my->future = NULL;
         COIL_RETURN_AWAIT(future);
 
-    COIL_FINALLY; /* is there something left? Then it never began */
+    COIL_FINALLY;
         if (my->future && kind_of(my->future) == KIND_CORO) {
             coili_begin_cancelled(coro_of(my->future), COIL_CANCEL_USER);
             COIL_AWAIT(my->future);
@@ -98,7 +109,10 @@ static bool is_nomem(const struct coil_task *t)
     return t->coro.future.refs == REFS_MOST;
 }
 
-/* A frame of ours that can stand in a nursery; NULL without memory. */
+/*
+ * The task that runs a future: the future itself if it is a coroutine that coil
+ * has allocated, else a new await_one(). NULL without memory.
+ */
 static struct coil_task *as_task(struct coil_future *f)
 {
     if (kind_of(f) == KIND_CORO && !is_in_place(f)) {
@@ -115,13 +129,17 @@ static struct coil_task *as_task(struct coil_future *f)
     return task_of(coro_of(one));
 }
 
-/* The loop's own tasks have been cancelled by then; this one comes later. */
+/*
+ * A loop that closes has cancelled its own tasks. A task that is added to them
+ * afterwards is cancelled here.
+ */
 static void cancel_if_closing(struct coil_loop *loop, struct coil_task *t)
 {
     if (COILI_UNLIKELY(loop->closing && t->owner == &loop->root))
         coili_cancel(&t->coro, COIL_CANCEL_USER);
 }
 
+/* Put a task into a nursery and queue its first step. */
 static inline void enter_nursery(struct coil_loop *loop,
                                  struct coili_nursery *n, struct coil_task *t)
 {
@@ -132,13 +150,16 @@ static inline void enter_nursery(struct coil_loop *loop,
     cancel_if_closing(loop, t);
 }
 
-/* Where what is spawned now belongs; NULL without memory. */
+/* The nursery into which code that runs now spawns; NULL without memory. */
 static inline struct coili_nursery *nursery_now(struct coil_loop *loop)
 {
     return loop->current ? coili_nursery_need(loop->current) : &loop->root;
 }
 
-/* SPAWN and START: a frame that is a task from its birth. */
+/*
+ * SPAWN and START: make a frame that is a task at once. `handle` is F_HANDLE or
+ * 0; a handle holds a second reference.
+ */
 struct coil_coro *coili_spawn_frame(coil_step_fn *step, uint32_t size,
                                     unsigned handle)
 {
@@ -170,7 +191,7 @@ struct coil_task *coili_nomem_task(void)
     return nomem();
 }
 
-/* A frame that was listed as unstarted becomes a task. */
+/* A frame of loop->unstarted becomes a task. */
 static void begin_task(struct coil_loop *loop, struct coili_nursery *n,
                        struct coil_task *t, unsigned handle)
 {
@@ -181,7 +202,10 @@ static void begin_task(struct coil_loop *loop, struct coili_nursery *n,
     enter_nursery(loop, n, t);
 }
 
-/* Into a nursery; none: where what is spawned now belongs. */
+/*
+ * Make a task of a future, in nursery `n`; NULL: in that of the running code.
+ * NULL without memory: then the future is dropped.
+ */
 static struct coil_task *spawn(struct coili_nursery *n, struct coil_future *f,
                                unsigned handle)
 {
@@ -226,9 +250,10 @@ int coil_start(struct coil_future *future)
 }
 
 /*
- * A frame that was never awaited goes straight to its FINALLY; as a child of
- * who dropped it, for its arguments may be lent. Where there is no memory for a
- * nursery, or none may be asked for, it is called when that one ends.
+ * A coroutine that is dropped before it began runs its FINALLY, as a child of
+ * the coroutine that drops it: that one may have lent it its arguments. A child
+ * needs a nursery. If there is no memory for one, or FINALLY runs, which must
+ * not need memory, the dropped coroutine is called when the other one ends.
  */
 void coili_adopt(struct coil_loop *loop, struct coil_coro *co)
 {
@@ -247,6 +272,11 @@ void coili_adopt(struct coil_loop *loop, struct coil_coro *co)
 
 /* ---- The end ---------------------------------------------------------- */
 
+/*
+ * The last step of a task has returned. Its group hears of an error before the
+ * reference is dropped, which may free the frame. The owner of the nursery is
+ * woken if it waits for this task.
+ */
 void coili_task_ended(struct coil_loop *loop, struct coil_coro *co)
 {
     struct coil_future *f = &co->future;
@@ -265,7 +295,7 @@ void coili_task_ended(struct coil_loop *loop, struct coil_coro *co)
     coili_child_ended(loop, owner);
 }
 
-/* The nursery lets go of it. */
+/* The nursery drops its reference. A task that has ended leaves the list. */
 static inline void drop_handle(struct coil_task *t)
 {
     struct coil_future *f = &t->coro.future;
@@ -288,6 +318,10 @@ void coil_task_drop(struct coil_task **task)
     drop_handle(t);
 }
 
+/*
+ * The old owner may be waiting for this task, and is told that one child less
+ * runs.
+ */
 void coil_detach_task(struct coil_task *t)
 {
     struct coil_loop *loop = coili_need_loop();
@@ -308,6 +342,7 @@ void coil_detach_task(struct coil_task *t)
 
 /* ---- Cancelling ------------------------------------------------------- */
 
+/* The coroutine is going to fail, and goes on at its FINALLY. */
 void coili_begin_cancelled(struct coil_coro *co, enum coil_cancel_reason reason)
 {
     co->future.state = (uint8_t)(S_FAILED << OUTCOME_SHIFT |
@@ -318,6 +353,7 @@ void coili_begin_cancelled(struct coil_coro *co, enum coil_cancel_reason reason)
     co->line = LINE_FINALLY;
 }
 
+/* The first request that is pending gives the reason. */
 static void note_request(struct coil_coro *co, enum coil_cancel_reason reason)
 {
     struct coil_future *f = &co->future;
@@ -334,8 +370,9 @@ void coili_count_request(struct coil_future *f)
 }
 
 /*
- * It waits for its children: in JOIN, or because its block is over. Then it
- * asks them itself: the depth of a tree must not become depth of the C stack.
+ * The coroutine waits for its children, in JOIN or because its body is over.
+ * The children are not cancelled here, but by the coroutine itself in its next
+ * step: in a deep tree of tasks this function would call itself as deeply.
  */
 static void cancel_among_children(struct coil_coro *co)
 {
@@ -348,14 +385,18 @@ static void cancel_among_children(struct coil_coro *co)
 }
 
 /*
- * Ask what the leaf waits for to end. The next frame to ask: a called
- * coroutine, or another task's; NULL if that was all. `pending`: there is an
- * older request, which a FINALLY of what it calls has handed back; that stays.
+ * Ask what a frame waits for to end. The request moves from a caller to the
+ * callee, unless the caller's body is over: there it stays for the caller of
+ * that one. `pending`: the frame had a request before, which the FINALLY of its
+ * callee has handed back; that one stays, too.
+ *
+ * Result    the next frame to ask: a callee, or the frame of another task; NULL
+ *           if there is none
  */
 static struct coil_coro *cancel_awaited(struct coil_coro *co, bool pending)
 {
     struct coil_loop *loop = coili_loop;
-    if (co->awaiting == 0) /* it runs, or has not begun */
+    if (co->awaiting == 0) /* running, or not begun */
         return NULL;
     if (co->awaiting == (uintptr_t)&coili_passed) {
         co->awaiting = (uintptr_t)&coili_cancelled;
@@ -373,12 +414,12 @@ static struct coil_coro *cancel_awaited(struct coil_coro *co, bool pending)
     }
     struct coil_future *f = awaited_future(co);
     if (f->state & STATE_MASK || f->refs == REFS_MOST)
-        return NULL; /* woken already */
+        return NULL; /* woken: the future is done */
     if (kind_of(f) == KIND_CORO) {
         if (f->flags & F_CALLED && co->line < LINE_OVER && !pending)
-            flag_clear(&co->future, F_MUST_CANCEL); /* it goes to the callee */
+            flag_clear(&co->future, F_MUST_CANCEL); /* moves to the callee */
         else if (f->flags & F_GENERATOR)
-            return NULL; /* woken already, by what it yielded */
+            return NULL; /* woken: the generator has yielded */
         return coro_of(f);
     }
     coil_future_cancel(f);
@@ -403,11 +444,14 @@ static struct coil_coro *leaf_of(struct coil_coro *co)
     return co;
 }
 
-/* A task that does not end before `co` has: it has spawned it, or who has. */
+/*
+ * True if `task` is an ancestor of `co`, which has spawned it directly or by
+ * tasks in between: so it cannot end before `co` has.
+ */
 static bool outlives(struct coil_coro *task, struct coil_coro *co)
 {
     if (task_of(task)->owner->owner == co)
-        return false; /* as mostly: a child that is awaited */
+        return false; /* the usual case: a parent awaits its child */
     while (co) {
         co = root_of(co);
         if (co == task)
@@ -417,13 +461,13 @@ static bool outlives(struct coil_coro *task, struct coil_coro *co)
     return false;
 }
 
-/* Its body is over: what is left waits for children, and ends by itself. */
+/* The body is over: the task only waits for children, and ends by itself. */
 static bool only_drains(const struct coil_coro *leaf)
 {
     return leaf->line >= LINE_OVER && leaf != coili_loop->current;
 }
 
-/* It waits for a task no longer. */
+/* End the await of a task, as cancelled. */
 static void cut(struct coil_coro *co)
 {
     struct coil_future *f = awaited_future(co);
@@ -433,11 +477,22 @@ static void cut(struct coil_coro *co)
     wake(coili_loop, co);
 }
 
+/*
+ * The request goes along the chain from `co` to the leaf, frame by frame, and
+ * on to a task that the leaf awaits. `from` is the frame before `co`.
+ *
+ * The guards, in this order: first a circle of tasks that await each other
+ * (`co` is the mark, which is set to the current frame at hop 0, 1, 3, 7 and so
+ * on: in a circle `co` meets the mark again). Then an await from which no
+ * request must go on: of a task that only drains, or of an ancestor. Both cut
+ * the await. Only then the request is counted in the frame. A frame that has
+ * not begun skips its body, and waits for nothing; in all others the request is
+ * noted, and what the frame waits for is asked.
+ */
 bool coili_cancel(struct coil_coro *co, enum coil_cancel_reason reason)
 {
     if (coil_future_done(&co->future))
         return false;
-    /* A circle is found by a mark that jumps. */
     struct coil_coro *mark = NULL, *from = NULL;
     unsigned hops = 0;
     while (co) {
@@ -492,7 +547,7 @@ static struct coil_coro *called(const struct coil_coro *co)
     return kind_of(f) == KIND_CORO && f->flags & F_CALLED ? coro_of(f) : NULL;
 }
 
-/* It was cancelled before its first step, and that has not come yet. */
+/* The task was cancelled before its first step, which has not come yet. */
 static bool is_skipping_its_body(const struct coil_coro *co)
 {
     return co->line == LINE_FINALLY && !co->awaiting &&
@@ -501,16 +556,21 @@ static bool is_skipping_its_body(const struct coil_coro *co)
                (F_HANDLE | F_OWN_CANCEL);
 }
 
+/*
+ * F_MUST_CANCEL stays set: an await that is failing because of the request is
+ * still this task's own cancellation; and must_cancel() looks at the count
+ * before it lets a request strike. A task that has not begun, and was going to
+ * skip its body, runs it after all.
+ */
 unsigned coil_task_uncancel(struct coil_task *task)
 {
-    /*
-     * F_MUST_CANCEL stays: an await that fails already, or fails because of
-     * the request, is this task's own cancellation. must_cancel() knows better.
-     */
     struct coil_coro *co = &task->coro;
     if (co->future.cancels)
         co->future.cancels--;
-    /* Frames called later count, beside, what their own scopes ask. */
+    /*
+     * The request was counted in each frame of the chain. A frame that was
+     * called later has not counted it; its count may be of its own blocks.
+     */
     while ((co = called(co)) && coili_cancels_of_others(co))
         co->future.cancels--;
     if (!task->coro.future.cancels && is_skipping_its_body(&task->coro)) {
@@ -598,8 +658,9 @@ struct coil_task *coil_task_current(void)
 /* ---- All tasks -------------------------------------------------------- */
 
 /*
- * Below a frame stand its generators, of which one may be running, and what it
- * has called. The first of them, or the one after `frame`; NULL at the end.
+ * Below a frame stand the generators that it runs, then its callee, which may
+ * be one of these generators. The first frame below `co`, or the one after
+ * `frame`; NULL at the end.
  */
 static struct coil_coro *frame_below(const struct coil_coro *co,
                                      const struct coil_coro *frame)
@@ -619,7 +680,10 @@ static struct coil_coro *frame_below(const struct coil_coro *co,
     return last;
 }
 
-/* Downwards, then beside, then beside its caller. */
+/*
+ * In the order of a walk that goes first down, then to the next frame on the
+ * same level, then to the next one on the level of the caller.
+ */
 struct coil_coro *coili_next_frame(struct coil_coro *co)
 {
     struct coil_coro *next = frame_below(co, NULL);
@@ -631,7 +695,7 @@ struct coil_coro *coili_next_frame(struct coil_coro *co)
     return next;
 }
 
-/* Behind nursery `n` of a frame, or (NULL) in all of its nurseries. */
+/* The first child in the nurseries of a frame behind `n`; NULL: in all. */
 static struct coil_task *child_in_frame(const struct coil_coro *co,
                                         const struct coili_nursery *n)
 {
@@ -654,6 +718,11 @@ static struct coil_task *first_child(struct coil_coro *co)
     return NULL;
 }
 
+/*
+ * A walk over the tree of tasks: first the children of a task, then its
+ * siblings in the same nursery, then the other children of its parent, then the
+ * sibling of the parent, and so on upwards.
+ */
 struct coil_task *coil_task_next(struct coil_task *task)
 {
     const struct coili_nursery *root = &coili_need_loop()->root;
@@ -665,7 +734,7 @@ struct coil_task *coil_task_next(struct coil_task *task)
         next = coili_nursery_alive(n, task->siblings.next);
         if (next || !n->owner)
             break;
-        /* The frame's other nurseries, those of other frames; then its task. */
+        /* Other nurseries of the same frame, then those of later frames. */
         next = child_in_frame(n->owner, n);
         if (!next)
             next = first_child(coili_next_frame(n->owner));
