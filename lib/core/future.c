@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT
 /*
- * future.c: exactly once from pending to done, and who is told.
+ * future.c: a result that is set once, and its waiters.
  *
- * Completing a future runs nothing: its waiters, coroutines and calls alike,
- * move to the end of the ready list in the order in which they came. That is
- * the whole protection against re-entrancy and against an unbounded stack.
+ * A future goes from pending to done exactly once. To complete it runs no code
+ * of its waiters: coroutines and calls alike move to the end of the ready list,
+ * in the order in which they came. This is the whole protection against
+ * re-entrancy and against an unbounded C stack.
  *
- * A future is counted. An awaiting coroutine holds a reference until it has
- * read the result; the kernel holds one on an operation in flight.
+ * References to a future are counted. A coroutine that awaits it holds one
+ * until it has read the result. A future that nothing refers to any more may
+ * still be in flight: its count is 0 then, and settle() frees it.
  */
 #include <coil/future.h>
 
@@ -32,6 +34,7 @@ struct coil_future coili_cancelled = { .refs = REFS_MOST,
                                        .result.e = { -ECANCELED, 0 } };
 struct coil_future coili_pass = { .refs = REFS_MOST, .flags = KIND_PASS };
 struct coil_future coili_passed = { .refs = REFS_MOST, .state = S_INT };
+/* What SPAWN and CALL give without memory: a future, and a handle as well. */
 static struct coil_task nomem_task = {
     .coro.future = { .refs = REFS_MOST,
                      .flags = F_TASK | F_STARTED,
@@ -57,6 +60,11 @@ void coili_add_waiter(struct coil_future *f, uintptr_t waiter)
     f->waiters = waiter;
 }
 
+/*
+ * Search the circle for the waiter in front of `waiter`, beginning with the
+ * last one, whose successor is the first. If the last one is removed, the one
+ * in front of it is the last.
+ */
 bool coili_remove_waiter(struct coil_future *f, uintptr_t waiter)
 {
     uintptr_t last = f->waiters, before = last;
@@ -104,7 +112,10 @@ struct coil_future *coil_future_new(void)
     return f;
 }
 
-/* What a call gives: it counts as not begun, so a gather takes it. */
+/*
+ * A future that is done. It counts as not begun, like all futures that a call
+ * returns: so a gather takes it over.
+ */
 static struct coil_future *given(unsigned state, uint64_t word)
 {
     struct coil_future *f = coil_future_new();
@@ -144,6 +155,7 @@ void coil_future_unref(struct coil_future *f)
     future_unref(f);
 }
 
+/* F_GIVES says that dispose() is to be called: not all classes have one. */
 void *coil_custom_new(const struct coil_future_class *cls, size_t size)
 {
     struct coil_loop *loop = coili_need_loop();
@@ -167,6 +179,7 @@ void coil_custom_free(void *custom)
     coili_class_put(&coili_need_loop()->alloc, c, c->future.size_class);
 }
 
+/* The future is begun, and goes on without a reference. */
 void coil_detach_future(struct coil_future *f)
 {
     if (f->refs == REFS_MOST)
@@ -183,8 +196,11 @@ void coil_detach_future(struct coil_future *f)
 }
 
 /*
- * Nobody wants it any more. What flies is asked to end, what cannot be
- * cancelled is begun all the same; settle() frees it. False: it never began.
+ * The last reference to a pending future with a class is gone. An operation
+ * that has begun is asked to end. One that has not begun is dropped, unless it
+ * cannot be cancelled: such a one, as a close, is begun all the same.
+ *
+ * Result    true: in flight, settle() frees it. False: it is to be freed now
  */
 static bool goes_on(struct coil_future *f)
 {
@@ -198,7 +214,12 @@ static bool goes_on(struct coil_future *f)
     return begun || !cls->cancel;
 }
 
-/* The last reference is gone. */
+/*
+ * The last reference is gone: end the future according to its kind. A value
+ * that was not taken is disposed of, an error that was not fetched is reported,
+ * and the memory is freed. Waiters of a pending future can only be calls, since
+ * a coroutine that awaits it holds a reference: they are made.
+ */
 void coili_gone(struct coil_future *f)
 {
     if (COILI_LIKELY(kind_of(f) == KIND_CORO)) {
@@ -230,7 +251,6 @@ void coili_gone(struct coil_future *f)
         if (COILI_UNLIKELY(loop->debug) && !f->state && !f->waiters &&
             kind_of(f) == KIND_PLAIN)
             coili_debug_dropped();
-        /* Of a pending one: calls; who awaits it holds a reference. */
         coili_wake_waiters(loop, f);
         coili_class_put(&loop->alloc, f, f->size_class);
         break;
@@ -242,8 +262,11 @@ void coili_gone(struct coil_future *f)
 /* ---- Completing ------------------------------------------------------- */
 
 /*
- * False if it was cancelled meanwhile. A future that nobody refers to any more
- * waited for this only and is gone afterwards.
+ * Complete a future. If it was cancelled meanwhile, nothing happens, since its
+ * producer cannot know; else a second completion aborts. A future without a
+ * reference was kept for this only, and is freed.
+ *
+ * Result    true if it was pending
  */
 static bool settle(struct coil_future *f, unsigned state, uint64_t result)
 {
@@ -316,6 +339,11 @@ bool coil_future_set_result(struct coil_future *f, struct coil_result r)
     return settle(f, states[r.kind], r.value.u);
 }
 
+/*
+ * By kind: a coroutine is cancelled with what it waits for. A future with a
+ * class that has begun decides by its cancel(); before that it just ends. All
+ * others end at once, but for coili_pass, which many sleeps share.
+ */
 bool coil_future_cancel(struct coil_future *f)
 {
     if (f->state & STATE_MASK)
@@ -330,13 +358,13 @@ bool coil_future_cancel(struct coil_future *f)
         return coili_cancel(coro_of(f), COIL_CANCEL_USER);
     case KIND_CUSTOM:
         if (!custom_of(f)->cls->cancel)
-            return true; /* it ends soon by itself */
+            return true; /* it cannot be cancelled */
         if (f->flags & F_STARTED)
             custom_of(f)->cls->cancel(f);
         else
             coil_future_set_error(f, -ECANCELED);
         return true;
-    case KIND_PASS: /* all who sleep for a pass share it */
+    case KIND_PASS:
         return false;
     default:
         return coil_future_set_error(f, -ECANCELED);
@@ -418,14 +446,17 @@ void coil_future_quiet(struct coil_future *f)
 {
     if (f->refs == REFS_MOST)
         return;
-    /* Errors of the other kinds are never reported. */
+    /* Errors of futures of the other kinds are never reported. */
     if (kind_of(f) == KIND_CORO)
         f->state |= QUIET;
     else if (kind_of(f) == KIND_PLAIN)
         flag_set(f, F_FETCHED);
 }
 
-/* A 0 is NULL and 0.0 as well, whose bits are the same: see fit(). */
+/*
+ * Abort unless the future holds a value of that kind. The integer 0 is NULL and
+ * 0.0 as well: see fit() in coroutine.c.
+ */
 static void need_state(const struct coil_future *f, unsigned state,
                        enum coili_kind kind)
 {
@@ -480,6 +511,10 @@ struct coil_result coil_future_result(struct coil_future *f)
 
 /* ---- Callbacks -------------------------------------------------------- */
 
+/*
+ * A handle is a waiter with a tag. In a coroutine that was called, `waiters` is
+ * its caller and no list, so there is no place for a handle.
+ */
 void coil_future_add_done_callback(struct coil_future *f,
                                    struct coil_handle *handle,
                                    coil_call_fn *fn, void *arg)
@@ -488,7 +523,6 @@ void coil_future_add_done_callback(struct coil_future *f,
         coil_call_soon(handle, fn, arg);
         return;
     }
-    /* `waiters` is the caller there, and not a list. */
     coili_check(kind_of(f) != KIND_CORO || f->flags & F_TASK ||
                     !(f->flags & F_STARTED),
                 "a callback is added to a call: make it a task with SPAWN");
@@ -502,7 +536,7 @@ void coil_future_add_done_callback(struct coil_future *f,
 bool coil_future_remove_done_callback(struct coil_future *f,
                                       struct coil_handle *handle)
 {
-    /* Once the future is done the handle is in the ready list. */
+    /* Once the future is done, the handle has moved to the ready list. */
     if (!coil_future_done(f) &&
         handle->where == ((uintptr_t)f | WHERE_FUTURE_TAG) &&
         coili_remove_waiter(f, (uintptr_t)handle | 1)) {
