@@ -11,14 +11,14 @@
  *                                                       v           |
  *                              [ run what is ready at this moment ] +
  *
- * What becomes ready while the batch runs is for the next pass: no task can
- * keep the kernel's news out. Completions come before timers, so a read that
- * is both ready and late this turn succeeds.
+ * What becomes ready while the batch runs is for the next pass, so no task can
+ * keep completions from being seen. Completions come before timers, so a read
+ * that is both ready and late in one pass succeeds.
  *
  * While tasks are ready a pass makes no system call and does not look at the
  * clock, unless the backend is eager (something is to be submitted, or the
- * kernel has flagged work). Every 64th pass looks at the clock, and enters if
- * anything flies.
+ * kernel has flagged work). Every 64th pass looks at the clock, and enters the
+ * ring if an operation is in flight.
  *
  * Only this file runs code of the user's: coroutines and calls, from the batch.
  */
@@ -51,7 +51,7 @@
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 
 #define PASSES_WITHOUT_ENTER 64
-#define BUDGET 1024 /* awaits of what is done that go on without a pass */
+#define BUDGET 1024 /* awaits in a row that need not suspend */
 #define SLEEP_MOST COIL_SECONDS(86400)
 
 _Thread_local struct coil_loop *coili_loop;
@@ -70,6 +70,7 @@ int64_t coil_now(void)
 
 /* ---- Calls ------------------------------------------------------------ */
 
+/* Make a handle one of this call. A handle serves one call at a time. */
 static void claim(struct coil_handle *h, coil_call_fn *fn, void *arg)
 {
     coili_check(h->where == WHERE_NOWHERE, "a handle is in use already");
@@ -99,6 +100,7 @@ int coil_call_later(struct coil_handle *h, int64_t delay, coil_call_fn *fn,
     return coil_call_at(h, coili_deadline(coil_now(), delay), fn, arg);
 }
 
+/* False if the waiter is not in the list. */
 static bool unlink_from(struct ready_list *list, uintptr_t waiter)
 {
     uintptr_t *at = &list->head;
@@ -113,9 +115,9 @@ static bool unlink_from(struct ready_list *list, uintptr_t waiter)
 }
 
 /*
- * Rare: what is ready and withdrawn all the same. A scan will do. A call that
- * waits for a future is looked for here first: it is ready if that is done,
- * and may be gone then.
+ * Withdraw a call that is ready, or waits for a future. This is rare, so a scan
+ * of the lists is good enough. The ready lists come first: if the call is in
+ * one of them, its future is done and may have been freed.
  */
 static void unready(struct coil_loop *loop, struct coil_handle *h)
 {
@@ -149,6 +151,11 @@ static void unlink_close(struct coil_loop *loop, const struct coil_handle *h)
     before->next = h->next;
 }
 
+/*
+ * handle.where says in which list the call is. A call from another thread may
+ * have been moved to the ready list meanwhile, by take_remote(), which leaves
+ * `where` as it is.
+ */
 bool coil_handle_cancel(struct coil_handle *h)
 {
     struct coil_loop *loop = coili_need_loop();
@@ -172,8 +179,9 @@ bool coil_handle_cancel(struct coil_handle *h)
 }
 
 /*
- * A sleep is no more than its duration until it is awaited; then the coroutine
- * itself stands in the heap and this goes back to the free list.
+ * Until it is awaited, a sleep is a future that holds its duration. When it is
+ * awaited, the coroutine itself stands in the heap of timers and the future is
+ * freed.
  */
 static __attribute__((noinline)) struct coil_future *sleep_for(int64_t duration)
 {
@@ -192,6 +200,12 @@ struct coil_future *coil_sleep(int64_t duration)
 
 /* ---- From other threads ----------------------------------------------- */
 
+/*
+ * Only the first call in an empty list wakes the loop, which then takes all.
+ * The loop is woken outside of the lock, which the woken thread takes first of
+ * all. `wakers` counts threads that are about to do so: coil_loop_close() waits
+ * for them.
+ */
 void coil_call_soon_threadsafe(struct coil_loop *loop, struct coil_handle *h,
                                coil_call_fn *fn, void *arg)
 {
@@ -205,11 +219,11 @@ void coil_call_soon_threadsafe(struct coil_loop *loop, struct coil_handle *h,
     pthread_mutex_unlock(&loop->lock);
     if (!first)
         return;
-    /* Outside of the lock, which who is woken wants first of all. */
     loop->table->wake(loop->backend);
     __atomic_fetch_sub(&loop->wakers, 1, __ATOMIC_RELEASE);
 }
 
+/* Move the calls of other threads, and wakeups, to the ready list. */
 static void take_remote(struct coil_loop *loop)
 {
     pthread_mutex_lock(&loop->lock);
@@ -227,8 +241,8 @@ static void take_remote(struct coil_loop *loop)
 
 #ifdef COIL_DEBUG_STACK
 /*
- * What a step left on the stack is not there at the next one; a local that is
- * used across an await shows at once.
+ * Overwrite what a step has left on the stack: a local variable that is used
+ * across an await then has another value at once, not only by chance.
  */
 static __attribute__((noinline)) void fill_dead_stack(void)
 {
@@ -243,8 +257,10 @@ static void fill_dead_stack(void)
 #endif
 
 /*
- * Run a coroutine and whatever it resumes, until all have suspended. A step
- * says how it ended: `current` is taken back, and `resume` is who goes on.
+ * The trampoline: run a step of a coroutine, then of the coroutine that this
+ * step resumes, until one resumes none. A step sets `current` to NULL before it
+ * returns; if it is still set, the body has returned by itself. A task whose
+ * last step it was is ended here, when that step has returned.
  */
 static ALWAYS_INLINE void run_steps(struct coil_loop *loop,
                                     struct coil_coro *co, bool timed)
@@ -282,6 +298,11 @@ static void run_handle(struct coil_handle *h)
     fn(arg); /* may free or reuse the handle */
 }
 
+/*
+ * Run what is ready now. What becomes ready meanwhile goes to the new ready
+ * list. The next waiter is read before a call or step, which may free this one.
+ * stack_base is where the stack of these steps begins: see coili_check_lent().
+ */
 static ALWAYS_INLINE void run_all(struct coil_loop *loop, bool timed)
 {
     loop->batch = loop->ready;
@@ -307,7 +328,7 @@ static ALWAYS_INLINE void run_all(struct coil_loop *loop, bool timed)
     loop->stack_base = 0;
 }
 
-/* Each step and call is timed. */
+/* The same in debug mode, where each step and call is timed. */
 static __attribute__((noinline)) void run_batch_in_debug(struct coil_loop *loop)
 {
     run_all(loop, true);
@@ -323,7 +344,7 @@ static void run_batch(struct coil_loop *loop)
         run_all(loop, false);
 }
 
-/* A sleeping coroutine is resumed, a handle is called. */
+/* The first timer is due: a coroutine, or (with a tag) a handle, is ready. */
 static void fire(struct coil_loop *loop, uintptr_t owner)
 {
     coili_heap_remove(&loop->timers, 0);
@@ -355,7 +376,7 @@ static void due_timers(struct coil_loop *loop)
         fire(loop, first->owner);
 }
 
-/* How long wait() may sleep: until the first timer, `most` at the most. */
+/* How long wait() may sleep: until the first timer, at most `most`. */
 static int64_t patience(const struct coil_loop *loop, int64_t most)
 {
     const struct coili_heap_entry *first = coili_heap_first(&loop->timers);
@@ -369,6 +390,7 @@ static int64_t patience(const struct coil_loop *loop, int64_t most)
     return first->deadline - now < most ? first->deadline - now : most;
 }
 
+/* One pass, which waits at most `timeout_ns` if nothing is ready. */
 static inline void pass(struct coil_loop *loop, int64_t timeout_ns)
 {
     loop->passes++;
@@ -422,6 +444,7 @@ int64_t coil_loop_timeout(struct coil_loop *loop)
 
 /* ---- Running ---------------------------------------------------------- */
 
+/* The reference keeps the future of a task that detaches itself. */
 int coil_loop_run_until_complete(struct coil_loop *loop, struct coil_task *task)
 {
     struct coil_future *f = coil_task_future(task);
@@ -456,7 +479,10 @@ static void forked(void)
     struct coil_loop *loop = coili_loop;
     if (!loop)
         return;
-    /* The kernel objects are the parent's; this process has no loop. */
+    /*
+     * The backend's kernel objects are the parent's. This process has no loop
+     * until it makes one.
+     */
     loop->table->forked(loop->backend);
     coili_loop = NULL;
 }
@@ -471,7 +497,10 @@ static unsigned or_default(unsigned value, unsigned preset)
     return value ? value : preset;
 }
 
-/* What the kernel makes of it: an acceptor keeps all that a pass can bring. */
+/*
+ * The size that the kernel gives the completion queue. An acceptor has room for
+ * as many connections, all of which may come in one pass.
+ */
 static unsigned cq_entries(unsigned n)
 {
     unsigned power = 1;
@@ -480,10 +509,13 @@ static unsigned cq_entries(unsigned n)
     return power;
 }
 
-/* The struct as it was at first: nobody gives less. */
+/* The size of the struct in its first version: no program has a smaller one. */
 #define OPTIONS_LEAST offsetof(struct coil_loop_options, resolver_threads_limit)
 
-/* What the caller's version of the struct does not have stays zero. */
+/*
+ * Copy the options and put in the defaults. Fields that the caller's version of
+ * the struct does not have are zero.
+ */
 static void fill_options(struct coil_loop_options *o,
                          const struct coil_loop_options *given)
 {
@@ -519,6 +551,11 @@ static void fill_options(struct coil_loop_options *o,
         o->resolver_keep_ns = COIL_SECONDS(10);
 }
 
+/*
+ * The loop is allocated by its own allocator, which is then moved into it: so
+ * that with an arena all memory is in the arena. The thread has the loop only
+ * when all has succeeded.
+ */
 int coil_loop_new(struct coil_loop **out,
                   const struct coil_loop_options *options)
 {
@@ -575,8 +612,10 @@ static unsigned in_flight(const struct coil_loop *loop)
 }
 
 /*
- * Frames nobody awaited run their FINALLY now, and are named: those that are
- * left when all tasks have ended, for until then somebody may drop them.
+ * Report the coroutines that were never awaited, and run their FINALLY. Called
+ * when all tasks have ended: until then a task may still await or drop them.
+ *
+ * Result    true if there were any
  */
 static bool adopt_unstarted(struct coil_loop *loop)
 {
@@ -594,6 +633,7 @@ static bool adopt_unstarted(struct coil_loop *loop)
     return any;
 }
 
+/* An operation on `fd` is still in flight when all tasks have ended. */
 static void tell_left(int fd)
 {
     char message[96];
@@ -603,17 +643,21 @@ static void tell_left(int fd)
     coili_report(message, NULL, 0, 0);
 }
 
-/* Calls that are ready may still be made; so may what they spawn. */
+/* No task runs, and no call is ready, which might spawn one. */
 static bool idle(const struct coil_loop *loop)
 {
     return loop->root.running == 0 && !loop->ready.head;
 }
 
 /*
- * What nobody took is disposed of with the last handles; that may begin
- * something: a connection is closed. What flies on without any task belongs to
- * something that nobody has closed, or was detached and ends by itself; half of
- * close_ns it is given for that.
+ * One round of closing. True if nothing is left.
+ *
+ * When all tasks have ended, coroutines that were never awaited run, and then
+ * the handles are released. That frees results that were not taken, and may
+ * begin something, such as closing a connection: so both questions are asked
+ * again. An operation that is still in flight then belongs to a stream or
+ * listener that was not closed: it is cancelled and reported. Or it is detached
+ * and ends by itself: that is cancelled only after half of close_ns.
  */
 static bool is_over(struct coil_loop *loop, bool half_time)
 {
@@ -627,7 +671,7 @@ static bool is_over(struct coil_loop *loop, bool half_time)
     return idle(loop) && in_flight(loop) == 0;
 }
 
-/* Calls that are never going to be made: their handles are free again. */
+/* Timers whose calls are never going to be made: their handles are free. */
 static void drop_timers(struct coil_loop *loop)
 {
     struct coili_heap_entry *first;
@@ -638,7 +682,10 @@ static void drop_timers(struct coil_loop *loop)
     }
 }
 
-/* The last who asked for it comes first, as what is built on another. */
+/*
+ * The call that was registered last is made first: it may stand for something
+ * that is built on an earlier one.
+ */
 static void call_at_close(struct coil_loop *loop)
 {
     struct coil_handle *h;
@@ -648,6 +695,16 @@ static void call_at_close(struct coil_loop *loop)
     }
 }
 
+/*
+ * Cancel all tasks and run passes until nothing is left, at most for close_ns;
+ * then give everything back. Memory that the kernel or a task may still use is
+ * never given back: the program aborts instead.
+ *
+ * Other threads may be in coil_call_soon_threadsafe() at this moment: in the
+ * critical section, which ends when the lock was taken once more, or behind it,
+ * which `wakers` counts. The allocator is moved out of the loop first, since
+ * the loop is in its memory.
+ */
 void coil_loop_close(struct coil_loop *loop)
 {
     coili_check(loop == coili_loop && !loop->running && !loop->stack_base,
@@ -669,7 +726,6 @@ void coil_loop_close(struct coil_loop *loop)
     }
     call_at_close(loop);
 
-    /* Whoever called from another thread is out of it after this. */
     pthread_mutex_lock(&loop->lock);
     pthread_mutex_unlock(&loop->lock);
     while (__atomic_load_n(&loop->wakers, __ATOMIC_ACQUIRE) > 0)
@@ -699,6 +755,7 @@ static unsigned count_tasks(const struct coil_loop *loop)
     return n;
 }
 
+/* Tasks are counted only in the loop's own thread. */
 void coil_loop_get_stats(const struct coil_loop *loop,
                          struct coil_loop_stats *out)
 {
