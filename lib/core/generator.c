@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * generator.c: coroutines that give an item at a time.
+ * generator.c: coroutines that yield one item at a time.
  *
  * A generator keeps its frame between two turns, where a turn is the run from
  * one YIELD to the next. Its consumer has a record of it in its list and calls
@@ -60,6 +60,7 @@
     "FOR_AWAIT wants a generator: AWAIT this one"
 #define NOT_RUN "YIELD in a coroutine that no FOR_AWAIT runs"
 
+/* The iteration of a FOR_AWAIT, by its id; NULL if it is over or closing. */
 static struct iter_scope *find_iter(const struct coil_coro *co, int id)
 {
     FOR_SCOPES(s, co->scopes)
@@ -120,8 +121,8 @@ bool coili_is_closed_by(const struct coil_coro *co,
 }
 
 /*
- * True if the consumer closes the generator, or closes one that delegates to
- * it.
+ * True if this generator, or one that delegates to it, is being closed. A task,
+ * and a generator in its turn, are not.
  */
 static bool is_closing(const struct coil_coro *co)
 {
@@ -210,7 +211,10 @@ bool coili_yield(struct coil_coro *co, int line)
     return true;
 }
 
-/* What a YIELD_TO awaits: SEND tells it from a plain YIELD by this address. */
+/*
+ * What a YIELD_TO awaits, in place of the coili_zero of a plain YIELD: SEND
+ * tells them apart by this address.
+ */
 static struct coil_future answer = { .refs = REFS_MOST, .state = S_INT };
 
 bool coili_yield_to(struct coil_coro *co, int line)
@@ -221,9 +225,11 @@ bool coili_yield_to(struct coil_coro *co, int line)
 }
 
 /*
- * A sent value that fits is left where coili_take_*() finds it: in the frame's
- * own result, as if the coroutine had awaited itself. If none was sent, the
- * value is 0 of any kind.
+ * YIELD_TO goes on. If the generator is being closed, the await has failed.
+ * Otherwise the value that was sent is the outcome of this frame. A value that
+ * fits is left where coili_take_*() finds it: in the frame's own result, as if
+ * the coroutine had awaited itself. If none was sent, the value is 0, which
+ * fits every kind.
  */
 bool coili_sent_failed(struct coil_coro *co, enum coili_kind kind,
                        const char *file, int line)
@@ -248,7 +254,10 @@ bool coili_sent_failed(struct coil_coro *co, enum coili_kind kind,
 
 /* ---- SEND ------------------------------------------------------------- */
 
-/* Where the value goes: into the leaf that stands at a YIELD_TO, or nowhere. */
+/*
+ * The frame into whose result SEND puts the value: the leaf, if it stands at a
+ * YIELD_TO, else a frame that nothing reads.
+ */
 struct coil_coro *coili_send(struct coil_coro *co, struct coil_future *source,
                              const char *file, int line)
 {
@@ -282,7 +291,7 @@ static struct coil_coro *strike(struct iter_scope *iter)
         coili_begin_cancelled(generator, COIL_CANCEL_USER);
         return generator;
     }
-    f->state = leaf->future.state = S_PENDING; /* an item, or what was sent */
+    f->state = leaf->future.state = S_PENDING; /* drops item, sent value */
     fail_at_yield(leaf);
     for (struct coil_coro *co = leaf;;
          co = (struct coil_coro *)co->future.waiters) {
@@ -294,8 +303,9 @@ static struct coil_coro *strike(struct iter_scope *iter)
 }
 
 /*
- * A loop was left early: the generator is cancelled where it yielded, runs its
- * FINALLY as a child, and is over before its consumer.
+ * A loop was left early: the generator is cancelled where it yielded. It counts
+ * as a running child of its consumer, in the nursery of its record, so it is
+ * over before its consumer is.
  */
 static void close_generator(struct coil_coro *co, struct iter_scope *iter)
 {
@@ -315,6 +325,7 @@ static bool is_left(const struct iter_scope *iter,
                                block->kind == SCOPE_GROUP);
 }
 
+/* Records in front of `block` are newer: they were made in the block. */
 void coili_close_iterations(struct coil_coro *co,
                             const struct coili_scope *block)
 {
@@ -361,6 +372,10 @@ void coili_generator_ended(struct coil_loop *loop, struct coil_coro *co)
  * CLOSE: the generator is cancelled and awaited like a call; it is resumed in
  * the same step. One that was not begun is begun as cancelled, so that its
  * FINALLY runs.
+ *
+ * `iter` is the iteration of this coroutine, if there is one. Without one a
+ * CALL that had no memory is done already; a generator must not have begun.
+ * Everything else is over, or belongs to another coroutine.
  */
 bool coili_close(struct coil_coro *co, struct coil_future *source, int line)
 {
@@ -430,7 +445,10 @@ bool coili_close_failed(struct coil_coro *co)
 /* ---- FOR_AWAIT, NEXT -------------------------------------------------- */
 
 /*
- * Make a generator that was not begun one of this consumer.
+ * Make a generator that was not begun one of this consumer: take it out of
+ * loop->unstarted and push its record. A future that is no coroutine may only
+ * be a CALL without memory. The nursery is made first, so that closing the
+ * generator later needs no memory.
  *
  * Result    its iteration; NULL: failed, and `awaiting` holds the error
  */
@@ -447,7 +465,6 @@ static struct iter_scope *claim(struct coil_coro *co,
     }
     if (source->flags & F_STARTED)
         coili_misuse(co, NULL, line, TWICE);
-    /* The nursery now, so that closing needs no memory. */
     struct coili_nursery *nursery = coili_nursery_need(co);
     struct iter_scope *iter = NULL;
     if (nursery)
@@ -466,6 +483,7 @@ static struct iter_scope *claim(struct coil_coro *co,
     return iter;
 }
 
+/* Run the generator until it yields or ends; the consumer is suspended. */
 static inline bool turn(struct coil_coro *co, struct iter_scope *iter, int line)
 {
     struct coil_loop *loop = coili_loop;
@@ -489,9 +507,14 @@ static void go_on_by_loop(struct coil_coro *co, struct iter_scope *own, int id)
     own->scope.id = id;
 }
 
+/*
+ * FOR_AWAIT begins. An iteration with its id is there already if a `goto` has
+ * left the loop before: that generator is closed. A generator that NEXT has
+ * begun is taken over; any other one must be fresh.
+ */
 void coili_iter_begin(struct coil_coro *co, struct coil_future *source, int id)
 {
-    struct iter_scope *stale = find_iter(co, id); /* left by a goto */
+    struct iter_scope *stale = find_iter(co, id);
     if (stale)
         close_generator(co, stale);
     struct iter_scope *own = find_generator(co, source);
@@ -501,11 +524,18 @@ void coili_iter_begin(struct coil_coro *co, struct coil_future *source, int id)
         claim(co, source, id, -1 - id);
 }
 
+/* False when the loop is over: no error waits to be taken, nothing runs. */
 bool coili_iter_live(const struct coil_coro *co, int id)
 {
     return co->awaiting || find_iter(co, id);
 }
 
+/*
+ * The next turn of a FOR_AWAIT. `awaiting` is set if the loop could not begin,
+ * or if a request strikes first: then there is nothing to wait for.
+ *
+ * Result    true: suspended
+ */
 bool coili_iter_wait(struct coil_coro *co, int id)
 {
     if (co->awaiting || struck(co))
@@ -513,10 +543,11 @@ bool coili_iter_wait(struct coil_coro *co, int id)
     struct iter_scope *iter = find_iter(co, id);
     if (COILI_LIKELY(iter))
         return turn(co, iter, id);
-    co->awaiting = (uintptr_t)&coili_zero; /* ended in the loop, by NEXT */
+    co->awaiting = (uintptr_t)&coili_zero; /* NEXT in the loop was the last */
     return false;
 }
 
+/* The first NEXT of a generator makes it one of this consumer. */
 bool coili_next(struct coil_coro *co, struct coil_future *source, int line)
 {
     if (COILI_UNLIKELY(coili_loop->current != co))
@@ -528,10 +559,11 @@ bool coili_next(struct coil_coro *co, struct coil_future *source, int line)
 }
 
 /*
- * A turn has ended.
+ * A turn has ended. A generator that has failed loses its record; one whose
+ * item does not fit goes on, and the item is lost.
  *
- * Result    true: an item that fits, or the end. False: *end is the error, and
- *           `awaiting` is cleared
+ * Result    true: an item that fits, or the end of the generator. False: *end
+ *           is the error, and `awaiting` is cleared
  */
 static bool settle_item(struct coil_coro *co, enum coili_kind kind,
                         const char *file, int line, struct coili_end *end)
@@ -572,11 +604,12 @@ bool coili_iter_caught(struct coil_coro *co, int *err, enum coili_kind kind,
     return false;
 }
 
+/* The generator is over: its record and the reference to it go. */
 bool coili_iter_done_slow(struct coil_coro *co)
 {
     struct coil_future *f = awaited_future(co);
     if (!f)
-        return true; /* the turn failed: TRY_NEXT took that, or in FINALLY */
+        return true; /* a failed turn: TRY_NEXT has the error, or FINALLY */
     co->awaiting = 0;
     struct iter_scope *iter = find_generator(co, f);
     if (iter)
@@ -585,6 +618,7 @@ bool coili_iter_done_slow(struct coil_coro *co)
     return true;
 }
 
+/* A FOR_AWAIT is left: by `break`, or because the generator is over. */
 void coili_iter_end(struct coil_coro *co, int id)
 {
     struct iter_scope *iter = find_iter(co, id);
@@ -614,8 +648,13 @@ static struct coil_coro *take_over(struct coil_coro *co, struct iter_scope *own,
 
 /*
  * YIELD_FROM: await the inner generator like a call, as the new leaf of this
- * delegation. The checks come first: misuse aborts before a record is made. A
- * pending request goes to the inner one, which then runs its FINALLY only.
+ * delegation.
+ *
+ * The checks come first, so misuse aborts before a record is made. `own` is the
+ * iteration of a generator that NEXT of this coroutine has begun; without one
+ * the inner generator must be fresh, or a CALL that had no memory. A pending
+ * request strikes at once if the inner generator has begun: it stays with its
+ * iteration. A fresh one is begun as cancelled, so that its FINALLY runs.
  */
 bool coili_yield_from(struct coil_coro *co, struct coil_future *source,
                       int line)
@@ -669,7 +708,10 @@ bool coili_yield_from(struct coil_coro *co, struct coil_future *source,
     return true;
 }
 
-/* The inner generator is over, if it ever began: this one is the leaf again. */
+/*
+ * The inner generator is over, and this one is the leaf again. There is no
+ * record if the inner one did not begin.
+ */
 void coili_from_over(struct coil_coro *co)
 {
     struct from_scope *from = find_from(co);
