@@ -68,6 +68,7 @@ static void end_early(struct group_scope *g)
         coili_strike(g->nursery.owner, &g->scope, COIL_CANCEL_GROUP);
 }
 
+/* True if the record of the group is in the list of the coroutine. */
 static bool is_linked(const struct coil_coro *co, const struct group_scope *g)
 {
     FOR_SCOPES(s, co->scopes)
@@ -93,7 +94,10 @@ void coili_group_enter(struct coil_coro *co, int32_t id,
     if (g->scope.id)
         coili_misuse(co, NULL, 0, "a group is entered twice: its block is "
                                   "still open");
-    /* A zeroed group that is still in the list has lost its tasks' handles. */
+    /*
+     * `owner` is set while the record is in a list. A group that is in the list
+     * without an owner was zeroed, and has lost the handles of its tasks.
+     */
     if (g->nursery.owner)
         coili_scope_pop(g->nursery.owner, &g->scope);
     else if (is_linked(co, g))
@@ -131,8 +135,9 @@ static bool has_failed(const struct coil_coro *co)
 }
 
 /*
- * The first error of a child becomes the group's. A failure of the block came
- * before it only if that failure has reached the brace (DRAINS).
+ * The first error of a child becomes the group's, and is fetched. A child that
+ * was cancelled has not failed. An error of the block counts as the earlier one
+ * if it has reached the brace (DRAINS) before the child failed.
  */
 void coili_group_child_failed(struct coili_nursery *n, struct coil_coro *child)
 {
@@ -220,7 +225,10 @@ bool coili_group_waits(struct coil_coro *co, struct group_scope *g)
     if (!n->running)
         return false;
 
-    /* From outside: ask all, asked or not. Else only if the block failed. */
+    /*
+     * A request from outside asks all tasks, also those that were asked before.
+     * Without one the tasks are asked if the block has failed, and once.
+     */
     if (again) {
         enum coil_cancel_reason reason =
             (enum coil_cancel_reason)(co->future.flags >> REASON_SHIFT);
