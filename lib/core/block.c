@@ -78,6 +78,11 @@ int coili_try_error(void)
     return coili_loop->try_error;
 }
 
+/*
+ * The innermost TRY that takes such an error records it, if it is the first one
+ * of its block. This task's own cancellation is taken by TRY_ALL alone; then a
+ * cancelled scope around it strikes again.
+ */
 bool coili_try_notes(struct coil_coro *co, struct coili_end end)
 {
     FOR_SCOPES(s, co->scopes) {
@@ -127,8 +132,9 @@ static void try_over(struct coil_coro *co, struct try_scope *t)
 /* ---- WITH, USING ------------------------------------------------------ */
 
 /*
- * `acquire` was made by coil_hold(), which pushed the record. Without a record
- * it is a future that has failed with -ENOMEM.
+ * `acquire` was made by coil_hold(), which has pushed the record: that is the
+ * newest one, and not acquired yet. Without memory for a record `acquire` is a
+ * future that has failed with -ENOMEM, and the block is skipped.
  */
 void coili_with(struct coil_coro *co, int32_t id, struct coil_future *acquire)
 {
@@ -144,6 +150,7 @@ void coili_with(struct coil_coro *co, int32_t id, struct coil_future *acquire)
         co->line = LINE_SKIP;
 }
 
+/* The block is over: pop its record, then release the object. */
 static void release(struct coil_coro *co, struct hold_scope *hold)
 {
     coil_call_fn *release_fn = hold->release;
@@ -198,6 +205,7 @@ static void try_landing(struct coil_coro *co, struct coili_scope *s)
     co->step(co);
 }
 
+/* co->line 0 says that the block runs. */
 static bool run_body(struct coil_coro *co, struct coili_scope *s)
 {
     if (COILI_UNLIKELY(coili_loop->debug))
@@ -207,6 +215,7 @@ static bool run_body(struct coil_coro *co, struct coili_scope *s)
     return true;
 }
 
+/* The block is over, or is not run. */
 static bool go_on_behind(struct coil_coro *co, int32_t id)
 {
     co->line = id;
@@ -221,7 +230,7 @@ static bool go_on_behind(struct coil_coro *co, int32_t id)
  */
 static bool acquired(struct coil_coro *co, struct coili_scope *s, int32_t id)
 {
-    if (coili_loop->current != co)
+    if (coili_loop->current != co) /* suspended: it still waits */
         return true;
     if (!coil_future_failed(awaited_future(co))) {
         s->on = 1;
@@ -249,12 +258,12 @@ static bool without_record(struct coil_coro *co, int32_t id)
         co->line = 0;
         return true;
     }
-    if (in_finally(co) && coili_loop->bare) { /* it has run without one */
+    if (in_finally(co) && coili_loop->bare) { /* the block has run */
         coili_loop->bare--;
         coili_loop->try_error = -ENOMEM;
         return go_on_behind(co, id);
     }
-    if (in_finally(co)) { /* the end of a FINALLY that stands inside of it */
+    if (in_finally(co)) { /* FINALLY stood inside of the block, and has ended */
         co->line = COILI_LINE_THROUGH;
         return true;
     }
@@ -283,15 +292,18 @@ bool coili_block_more(struct coil_coro *co, int32_t id)
     if (s->stage == BLOCK_ACQUIRES)
         return acquired(co, s, id);
 
-    /* Left by its end the line is THROUGH, by a jump `id`: else a `break`. */
+    /*
+     * At the end of the block the line is THROUGH, after a jump it is `id`. Any
+     * other line means that a `break` has left the block.
+     */
     if (COILI_UNLIKELY(s->stage == BLOCK_BODY && co->line != id &&
                        co->line != COILI_LINE_THROUGH))
         coili_misuse(co, NULL, 0, "a `break` in a block: LEAVE leaves the "
                                   "block; a loop around it needs a flag");
-    /* Newer records are loops and HOLDs of the block: close the loops. */
+    /* Newer records belong to loops and HOLDs in the block: close the loops. */
     if (co->scopes != s)
         coili_close_iterations(co, s);
-    /* The brace waits for the children before the word sees the outcome. */
+    /* The children end before the word treats the outcome: they may fail. */
     if (s->kind == SCOPE_GROUP &&
         coili_group_waits(co, (struct group_scope *)s))
         return true;
