@@ -67,6 +67,7 @@ void coili_strike(struct coil_coro *co, struct coili_scope *scope,
     coili_cancel(co, reason);
 }
 
+/* The deadline has come. */
 static void late(void *arg)
 {
     struct coili_cancel_scope *s = arg;
@@ -89,7 +90,7 @@ static int arm(struct coili_cancel_scope *s, int64_t deadline)
 
 /* ---- Striking again ---------------------------------------------------- */
 
-/* The frame that waits for this one; NULL: this is the first of a task. */
+/* The frame that waits for this one; NULL: this is the root of a task. */
 static struct coil_coro *above(const struct coil_coro *co)
 {
     return co->future.flags & F_TASK ? NULL
@@ -129,7 +130,12 @@ static bool in_cancelled_scope(const struct coil_coro *co)
     return false;
 }
 
-/* FINALLY shields itself and what it calls, but not the frame that waits. */
+/*
+ * TRY_ALL has caught a cancellation in `co`. If `co` is in a cancelled scope,
+ * its next await is struck. A FINALLY shields itself and what it has called,
+ * but not the frames above it, which stand outside of it: so they are asked
+ * next, from the caller of each FINALLY on.
+ */
 static void strike_again(struct coil_coro *co, unsigned reason)
 {
     if (!coili_loop->cancelled_scopes)
@@ -208,6 +214,7 @@ void coili_cancel_scope_enter(struct coil_coro *co, int32_t id,
 
 /* ---- Out -------------------------------------------------------------- */
 
+/* The object is the user's; it learns that its block is over. */
 void coili_cancel_scope_gone(struct coili_cancel_scope *s)
 {
     coil_handle_cancel(&s->handle);
@@ -244,6 +251,12 @@ bool coili_struck_alone(const struct coil_coro *co,
     return scope->on == STRUCK && co->future.cancels <= scope->entry + 1u;
 }
 
+/*
+ * A block takes back one request, its own. If others are left that came after
+ * the block was entered, the block stays cancelled by them. If not, the request
+ * must not strike behind the block. The block has failed by it if the outcome
+ * is this task's own cancellation; in FINALLY the outcome is that of the body.
+ */
 bool coili_take_back(struct coil_coro *co, struct coili_scope *scope)
 {
     struct coil_future *f = &co->future;
@@ -252,7 +265,7 @@ bool coili_take_back(struct coil_coro *co, struct coili_scope *scope)
     if (f->cancels)
         f->cancels--;
     if (f->cancels > scope->entry)
-        return false; /* there is another request: the block stays cancelled */
+        return false;
     flag_clear(f, F_MUST_CANCEL);
     return outcome_of(f) == S_FAILED && f->flags & F_OWN_CANCEL &&
            !(f->flags & F_FINALLY);
@@ -263,6 +276,7 @@ struct strikes {
     unsigned n, entry; /* their number; the requests before the oldest one */
 };
 
+/* The list is newest first: the last record found is the oldest one. */
 static struct strikes strikes(const struct coil_coro *co)
 {
     struct strikes s = { 0, 0 };
@@ -275,6 +289,7 @@ static struct strikes strikes(const struct coil_coro *co)
     return s;
 }
 
+/* The requests that are not of the coroutine's own blocks. */
 static unsigned others(const struct coil_coro *co, struct strikes s)
 {
     return co->future.cancels > s.n ? co->future.cancels - s.n : 0;
