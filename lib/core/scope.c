@@ -59,6 +59,7 @@ void coili_scope_unlink(struct coil_coro *co, struct coili_scope *scope)
     *p = scope->next;
 }
 
+/* The giver of a value that was passed on: a future is counted. */
 static void let_go_of_giver(uintptr_t giver)
 {
     if (giving_future(giver))
@@ -66,8 +67,8 @@ static void let_go_of_giver(uintptr_t giver)
 }
 
 /*
- * Remove a record from the list, give back what it holds, and free it. An
- * object of HOLD or WITH is not released here, its caller does that.
+ * Remove a record from the list, give back what it has, and free it. The caller
+ * has released the object of a HOLD or WITH before, or does so afterwards.
  */
 void coili_scope_pop(struct coil_coro *co, struct coili_scope *scope)
 {
@@ -107,6 +108,7 @@ static struct coili_nursery *nursery_of(struct coili_scope *s)
     return NULL;
 }
 
+/* The record of a group stays in the list when its block is over: id is 0. */
 struct coili_nursery *coili_nursery_find(const struct coil_coro *co)
 {
     FOR_SCOPES(s, co->scopes)
@@ -170,6 +172,10 @@ void coili_nursery_ask(struct coili_nursery *n)
     }
 }
 
+/*
+ * Each handle that is released may report an error, and so run code of the
+ * user's: the list is read anew each time.
+ */
 void coili_nursery_release(struct coili_nursery *n)
 {
     struct coili_list *link;
@@ -177,7 +183,7 @@ void coili_nursery_release(struct coili_nursery *n)
         struct coil_task *t = COILI_CONTAINER(link, struct coil_task,
                                               siblings);
         if (!coil_task_done(t))
-            break; /* spawned meanwhile, as by an exception handler */
+            break; /* an exception handler has spawned it just now */
         coili_list_remove(link);
         flag_clear(&t->coro.future, F_HANDLE);
         future_unref(&t->coro.future);
@@ -226,7 +232,10 @@ static struct hold_scope *find_hold(const struct coil_coro *co,
     return NULL;
 }
 
-/* The record is made first: after `acquire` has succeeded no step can fail. */
+/*
+ * The record is made before `acquire` is awaited: after that has succeeded
+ * nothing can fail.
+ */
 struct coil_future *coil_hold(struct coil_coro *co, void *object,
                               coil_call_fn *release,
                               struct coil_future *acquire)
