@@ -2,17 +2,18 @@
 /*
  * context.c: bindings of variables, inherited by what is spawned.
  *
- * A task's bindings are a list that is never changed while anybody else refers
- * to it; so to inherit it is to count:
+ * The bindings of a task are a list, which is shared with the tasks that
+ * inherit it: a part of the list to which others refer is not changed but
+ * copied. So to inherit all bindings is to count one reference:
  *
  *     parent's scope ---> [user = u] ---> [request = 7] ---> NULL
  *                          ^
  *     child's scope -------+
  *     child's after set(): [request = 8] ---> [user = u] ---> NULL   copied
  *
- * The scope hangs on the frame at the root of the task, and is there in tasks
- * only that have bindings. `loop->contexts` counts them: a spawn looks for
- * something to inherit only if there are any.
+ * The scope is a record of the frame at the root of the task; only tasks that
+ * have bindings have one. `loop->contexts` counts these records: a spawn looks
+ * for bindings to inherit only if there are any.
  */
 #include <coil/context.h>
 
@@ -46,6 +47,7 @@ static struct context_scope *scope_new(struct coil_loop *loop,
     return scope;
 }
 
+/* Drop a reference; free the bindings that had no other one. */
 static void let_go(struct binding *b)
 {
     while (b && --b->refs == 0) {
@@ -84,7 +86,7 @@ static struct binding *find(struct binding *b,
     return b;
 }
 
-/* Nobody else sees it. */
+/* True if no other scope sees `b`: all references up to it are single. */
 static bool is_own(const struct binding *list, const struct binding *b)
 {
     while (list != b && list->refs == 1)
@@ -121,6 +123,11 @@ static int copy(struct binding **out, const struct binding *list,
     return 0;
 }
 
+/*
+ * A binding that only this task sees is changed in place. Otherwise a new one
+ * is put in front of the list; an old one of the same variable must not stay
+ * behind it, so the part of the list in front of the old one is copied.
+ */
 int coil_context_set(const struct coil_context_var *var, void *value)
 {
     struct coil_loop *loop = coili_need_loop();
