@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: MIT
 /*
- * debug.c: mistakes that show only by what becomes of them later.
+ * debug.c: mistakes whose effect shows only later.
  *
- * A step that takes long: everybody else waits meanwhile, and nobody says why.
- * A future that is completed by the wrong thread: its waiters run there, or are
- * lost. A future that is dropped while it is pending: nobody will be told. A
- * coroutine that was never awaited: known when the loop closes, when nobody
- * remembers who has made it.
- * Looking for them has a price, so it is done only if options.debug or the
- * environment asks for it; where it is not, one compare in ways that are slow
- * anyway is left of it, and none in a step.
+ *     a step that takes long      all other tasks wait meanwhile
+ *     a future completed by       its waiters run in that thread, or are lost
+ *     another thread
+ *     a pending future dropped    code that expects its result never runs
+ *     a coroutine that was never  known when the loop closes, when it is too
+ *     awaited                     late to say where it was made
  *
- * Whose a future is, its allocator knows: every future that was made by a call
- * lies in its loop's memory. Frames in place may lie anywhere; they are not
- * asked for.
+ * To look for these has a price, so it is done only if options.debug or the
+ * environment asks for it. Without debug mode one compare is left, in functions
+ * that are slow anyway, and none in a step.
+ *
+ * To which loop a future belongs is known from its address: a future that was
+ * made by a call lies in the memory of its loop. Frames in place may lie
+ * anywhere, and are not checked.
  */
 #include "debug.h"
 
@@ -43,6 +45,7 @@ static bool is_slow(const struct coil_loop *loop, int64_t began, int64_t *took)
     return *took > loop->options.slow_step_ns;
 }
 
+/* The message names the line at which the step began: it came from there on. */
 void coili_debug_step(struct coil_loop *loop, struct coil_coro *co,
                       int32_t line, int64_t began)
 {
@@ -61,7 +64,7 @@ void coili_debug_step(struct coil_loop *loop, struct coil_coro *co,
     });
 }
 
-/* A function has no name at run time; addr2line(1) knows it. */
+/* At run time a function has no name; addr2line(1) finds it by its address. */
 void coili_debug_call(struct coil_loop *loop, coil_call_fn *fn, int64_t began)
 {
     int64_t took;
@@ -87,7 +90,10 @@ void coili_debug_owner(struct coil_loop *loop, const struct coil_future *f)
 
 /* ---- Lost ------------------------------------------------------------- */
 
-/* A frame that has not begun is in no list: two of its words are free. */
+/*
+ * `next` and `since` of a frame are not used before its first step: they keep
+ * the site and the line of the coroutine that made it.
+ */
 void coili_debug_made(struct coil_loop *loop, struct coil_coro *co)
 {
     struct coil_coro *maker = loop->current;

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: MIT
 /*
- * dump.c: who waits where, on what, for how long.
+ * dump.c: what each task waits for, where, and for how long.
  *
  *     - crawl  crawl.c:52  running
  *         - fetch  crawl.c:31
  *           coil_http_get  session.c:88  recv fd 7, 1.204 s
  *           ~ lines  crawl.c:12  has yielded, 0.250 s
  *
- * Below a task stand its children; below a frame those it has called, and, with
- * a tilde, the generators that it runs: where they yielded, or close.
+ * Below a task stand its children. Below a frame stand the coroutines that it
+ * has called and, with a tilde, the generators that it runs, at the line where
+ * they yielded or where they close.
  *
- * A frame has no room for its file and name; they are in the function. So the
- * function is asked: it is called with a line that it does not know, falls to
- * coili_leave() and leaves its site there.
+ * A frame does not store its file and name: coili_site() asks the coroutine's
+ * function for them.
  *
- * It writes to a descriptor and allocates nothing: it runs when memory is out
- * and the loop cannot be closed.
+ * The dump is written to a descriptor and allocates nothing, since it is used
+ * when memory is out and the loop cannot be closed.
  */
 #include "dump.h"
 
@@ -30,6 +30,7 @@
 #include "scope.h"
 #include "task.h"
 
+/* Print to a descriptor; a line that does not fit the buffer is cut. */
 static __attribute__((format(printf, 2, 3))) void say(int fd,
                                                       const char *format, ...)
 {
@@ -49,6 +50,7 @@ static __attribute__((format(printf, 2, 3))) void say(int fd,
     }
 }
 
+/* The coroutine that this frame has called and waits for; or NULL. */
 static struct coil_coro *callee(const struct coil_coro *co)
 {
     if (!co->awaiting || co->awaiting & AWAITS_TAG)
@@ -66,7 +68,7 @@ static bool is_generator(const struct coil_coro *co)
     return !(co->future.flags & (F_TASK | F_CALLED)) && co->future.waiters;
 }
 
-/* One that stands at its YIELD, or is delegated to by one that does. */
+/* True for a generator at its YIELD, and for one to which that delegates. */
 static bool at_rest(const struct coil_coro *co)
 {
     while (co->future.flags & F_CALLED)
@@ -104,6 +106,10 @@ static void describe(struct coil_coro *co, char *buf, size_t size)
     }
 }
 
+/*
+ * Negative: the line of a FOR_AWAIT. 0: not begun. A line that is not in the
+ * source gives that of the ASYNC; a landing is a line and a number above it.
+ */
 int coili_source_line(int32_t line, const struct coil_site *site)
 {
     if (line < 0)
@@ -123,7 +129,7 @@ static const char *phase(const struct coil_coro *co)
     return co->future.flags & F_FINALLY ? " in FINALLY" : "";
 }
 
-/* How many generators it stands below. */
+/* The number of generators above a frame, its own included. */
 static int nesting(const struct coil_coro *co)
 {
     int n = 0;
@@ -133,6 +139,7 @@ static int nesting(const struct coil_coro *co)
     return n;
 }
 
+/* One line: name, place and phase; for a leaf also what it waits for. */
 static void say_frame(int fd, int indent, struct coil_coro *co, bool first)
 {
     struct coil_loop *loop = coili_loop;
@@ -152,6 +159,7 @@ static void say_frame(int fd, int indent, struct coil_coro *co, bool first)
     say(fd, "\n");
 }
 
+/* The number of ancestors of a task. */
 static int depth(const struct coil_task *t)
 {
     int n = 0;
@@ -163,6 +171,7 @@ static int depth(const struct coil_task *t)
     return n;
 }
 
+/* Each task with its frames; the indent is its depth in the tree. */
 void coil_dump(int fd)
 {
     struct coil_loop *loop = coili_need_loop();

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 /*
- * exception.c: to whom it is told what went wrong.
+ * exception.c: where unhandled errors are reported.
  *
- * A handler is the user's code and may fail a task itself: what is reported
- * while it runs goes to stderr, not to it again.
+ * A handler is the user's code, which may fail a task itself. An error that is
+ * reported while the handler runs goes to stderr: the handler is not called
+ * again from within.
  */
 #include <coil/exception.h>
 
