@@ -67,7 +67,7 @@ unsigned coili_cancels_of_others(const struct coil_coro *co);
 void coili_cancel_scope_over(struct coil_coro *co,
                              struct coili_cancel_scope *s);
 
-/* It leaves its coroutine's list. */
+/* The record leaves the list of its coroutine. */
 void coili_cancel_scope_gone(struct coili_cancel_scope *scope);
 
 #endif

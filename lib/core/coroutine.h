@@ -84,7 +84,7 @@ static inline void request(struct coil_coro *co, unsigned reason)
     flag_set(&co->future, F_MUST_CANCEL | reason << REASON_SHIFT);
 }
 
-/* A request is to strike; unless it was taken back meanwhile. */
+/* True if a request is to strike. One that was taken back is forgotten. */
 static inline bool must_cancel(struct coil_coro *co)
 {
     if (COILI_LIKELY(!(co->future.flags & F_MUST_CANCEL)))
@@ -95,7 +95,7 @@ static inline bool must_cancel(struct coil_coro *co)
     return false;
 }
 
-/* The cancel request strikes before anything is begun. */
+/* True if a request strikes now, before anything is begun. */
 static inline bool struck(struct coil_coro *co)
 {
     if (COILI_LIKELY(!must_cancel(co)))
@@ -116,10 +116,16 @@ struct coili_end {
 struct coili_end coili_take_failure(struct coil_coro *co,
                                     struct coil_future *f);
 
-/* An await ended so; true if that goes to FINALLY, false in FINALLY. */
+/*
+ * An await has failed. True: the coroutine goes on at the landing of a block,
+ * or at FINALLY. False in FINALLY: the next statement runs.
+ */
 bool coili_failed_with(struct coil_coro *co, struct coili_end end);
 
-/* True: the task's own cancellation, which goes to FINALLY all the same. */
+/*
+ * An await of TRY_AWAIT has failed. True: with the task's own cancellation,
+ * which is not caught. False: `err` has the error.
+ */
 bool coili_catch_unless_own(struct coil_coro *co, struct coili_end end,
                             int *err);
 
@@ -133,13 +139,13 @@ bool coili_fits_into(struct coil_coro *co, const struct coil_future *f,
 
 /* ---- The outcome ------------------------------------------------------ */
 
-/* It is going to fail with this task's own cancellation. */
+/* The coroutine is going to fail with this task's own cancellation. */
 void coili_cut(struct coil_coro *co, uint32_t detail);
 
-/* What a coroutine was going to end with is disposed of. */
+/* The coroutine is going to fail; its value, if any, is disposed of. */
 void coili_replace_by_failure(struct coil_coro *co, int err, uint32_t detail);
 
-/* It was going to fail, and goes on all the same. */
+/* The coroutine was going to fail, and goes on instead. */
 static inline void coili_outcome_clear(struct coil_coro *co)
 {
     co->future.state &= (uint8_t)QUIET;
@@ -196,12 +202,12 @@ static inline struct coil_task *coili_frame_make(struct coil_loop *loop,
     return t;
 }
 
-/* Give back one that stands in no list yet. */
+/* Free a frame that is in no list yet. */
 void coili_frame_unmake(struct coil_loop *loop, struct coil_coro *co);
 
 void coili_frame_free(struct coil_coro *co);
 
-/* Have it run the FINALLY of one that it drops, when it is over itself. */
+/* Let `co` call a coroutine that it drops, when its body or FINALLY ends. */
 void coili_call_at_end(struct coil_coro *co, struct coil_coro *dropped);
 
 /* CALL in a thread without a loop: NULL after RUN has failed, else aborts. */
@@ -217,7 +223,7 @@ extern _Thread_local uint32_t coili_run_detail;
 
 /* ---- What can go wrong ------------------------------------------------ */
 
-/* Its source: asks the coroutine itself. */
+/* Where the coroutine stands in the source. */
 const struct coil_site *coili_site(struct coil_coro *co);
 
 /* Say what the program did wrong, naming coroutine and line, and abort. */

@@ -11,7 +11,7 @@
 
 #include <coil/coroutine.h>
 
-/* The environment asks for it. */
+/* True if the environment asks for debug mode. */
 bool coili_debug_wanted(void);
 
 /* Report a step, resumed at `line`, and a call that took too long. */
@@ -19,7 +19,7 @@ void coili_debug_step(struct coil_loop *loop, struct coil_coro *co,
                       int32_t line, int64_t began);
 void coili_debug_call(struct coil_loop *loop, coil_call_fn *fn, int64_t began);
 
-/* Abort if it is not of this loop. */
+/* Abort if the future is that of another loop. */
 void coili_debug_owner(struct coil_loop *loop, const struct coil_future *f);
 
 /* Note which coroutine has made a frame; report one that was never awaited. */

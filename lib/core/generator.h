@@ -27,21 +27,24 @@ struct from_scope {
 };
 
 /*
- * Close those that were left: of a block that is over, or (NULL) all of them.
- * One run by NEXT is left only with the GROUP in which it was begun.
+ * Close the generators of loops that were left with a block, or (NULL) with the
+ * body. One that NEXT runs is closed only with the GROUP in which it was begun.
  */
 void coili_close_iterations(struct coil_coro *co,
                             const struct coili_scope *block);
 
-/* Those that are closing run their FINALLY: cut short only on request. */
+/*
+ * Cancel the generators that are closing in a nursery: their FINALLY is cut
+ * short. Only a request does that, not the end of the body.
+ */
 void coili_cancel_closing(struct coil_coro *co, const struct coili_nursery *n,
                           enum coil_cancel_reason reason);
 
-/* It is a generator that `consumer` has left, or closes. */
+/* True if `consumer` has left the generator `co`, or closes it. */
 bool coili_is_closed_by(const struct coil_coro *co,
                         const struct coil_coro *consumer);
 
-/* One whose consumer left early has run its FINALLY. */
+/* A generator that was left early has run its FINALLY. */
 void coili_generator_ended(struct coil_loop *loop, struct coil_coro *co);
 
 #endif

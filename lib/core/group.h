@@ -38,7 +38,7 @@ void coili_group_spawn_failed(const struct coil_coro *co);
 /* At the brace of a group: true if it waits for its children. */
 bool coili_group_waits(struct coil_coro *co, struct group_scope *g);
 
-/* They have ended: what the block ends with is decided. */
+/* All tasks have ended: decide what the block ends with. */
 void coili_group_over(struct coil_coro *co, struct group_scope *g);
 
 #endif

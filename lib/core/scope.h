@@ -141,13 +141,13 @@ struct coili_nursery *coili_nursery_next(const struct coil_coro *co,
 struct coil_task *coili_nursery_alive(const struct coili_nursery *n,
                                       const struct coili_list *link);
 
-/* Cancel all that run in it. */
+/* Cancel all tasks of a nursery. */
 void coili_nursery_cancel(struct coili_nursery *n,
                           enum coil_cancel_reason reason);
 
 /*
- * For a group: those that it has not asked yet (F_ASKED). Once more would cut
- * short the FINALLY that the first request has led to.
+ * Cancel the tasks of a group that it has not asked yet (F_ASKED). A second
+ * request would cut short the FINALLY that runs because of the first.
  */
 void coili_nursery_ask(struct coili_nursery *n);
 
@@ -162,7 +162,7 @@ static inline void coili_child_ended(struct coil_loop *loop,
         coili_last_child_ended(loop, n);
 }
 
-/* Release all the handles of done children. */
+/* Release the handles of all children that are done. */
 void coili_nursery_release(struct coili_nursery *n);
 
 #endif
