@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: MIT
 /*
- * wakeup.c: a call that a signal handler may ask for.
+ * wakeup.c: a callback that a signal handler may request.
  *
- * Those that were sent are a chain to which anybody adds at its head, and
- * which the loop takes as a whole: so there is nothing that a handler could
- * interrupt half done, and no ABA. `sent` says that a wakeup stands in the
- * chain. The loop takes that back before it makes the call; who raises it later
- * is for one more call.
+ * The wakeups that were sent are a chain, loop->wakeups. Any thread and any
+ * signal handler adds to its head, by compare and exchange; the loop takes the
+ * whole chain at once. So a handler that interrupts either of them finds a
+ * chain that is complete, and there is no ABA problem.
  *
- * The chain is taken where the loop takes the calls of other threads: whenever
- * wait() has returned, which wake() makes it do.
+ * `sent` is 1 while a wakeup is in the chain. The loop clears it before it
+ * queues the call: if the wakeup is sent after that, there is one more call.
+ *
+ * The loop takes the chain where it takes the calls of other threads: after the
+ * backend's wait() has returned, which wake() makes it do.
  */
 #include <coil/wakeup.h>
 
@@ -29,6 +31,10 @@ void coil_wakeup_init(struct coil_wakeup *wakeup, coil_call_fn *fn, void *arg)
     wakeup->call.arg = arg;
 }
 
+/*
+ * Async-signal-safe: no lock, no allocation, errno restored. The exchange of
+ * `sent` is sequentially consistent, so the call sees what was written before.
+ */
 void coil_wakeup_send(struct coil_wakeup *wakeup)
 {
     struct coil_loop *loop = wakeup->loop;
@@ -45,11 +51,12 @@ void coil_wakeup_send(struct coil_wakeup *wakeup)
     errno = saved;
 }
 
+/* Queue the calls, in the order in which the wakeups were sent. */
 void coili_take_wakeups(struct coil_loop *loop)
 {
     struct coil_wakeup *first = __atomic_exchange_n(&loop->wakeups, NULL,
                                                     __ATOMIC_SEQ_CST);
-    /* The newest stands first. */
+    /* The last one that was sent is the first in the chain: turn it round. */
     struct coil_wakeup *wakeup = NULL;
     while (first) {
         struct coil_wakeup *next = first->next;
@@ -58,7 +65,7 @@ void coili_take_wakeups(struct coil_loop *loop)
         first = next;
     }
     while (wakeup) {
-        struct coil_wakeup *next = wakeup->next; /* before it is sent again */
+        struct coil_wakeup *next = wakeup->next; /* valid until `sent` is 0 */
         __atomic_exchange_n(&wakeup->sent, 0, __ATOMIC_SEQ_CST);
         if (wakeup->call.where == WHERE_NOWHERE)
             coil_call_soon(&wakeup->call, wakeup->call.fn, wakeup->call.arg);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // labels: core threads
 /*
- * test_wakeup.c: calls asked for where no lock may be taken; and calls at the
- * close of a loop.
+ * test_wakeup.c: callbacks requested where no lock may be taken, and callbacks
+ * when a loop closes.
  */
 #include "peer.h"
 #include "stage.h"
@@ -25,7 +25,7 @@ static void count(void *arg)
     calls++;
 }
 
-TEST(wakeup_raised_several_times_is_one_call)
+TEST(wakeup_sent_several_times_is_one_call)
 {
     stage_open();
     coil_wakeup_init(&wakeup, count, NULL);
@@ -47,7 +47,7 @@ static void note(void *arg)
     trace("%s", (const char *)arg);
 }
 
-TEST(wakeup_calls_come_in_the_order_in_which_they_were_raised)
+TEST(wakeup_calls_come_in_the_order_in_which_they_were_sent)
 {
     static struct coil_wakeup a, b, c;
     stage_open();
@@ -74,17 +74,17 @@ TEST(wakeup_withdrawn_is_not_called)
     stage_close();
 }
 
-static void raise_again(void *arg)
+static void send_again(void *arg)
 {
     (void)arg;
     if (++calls < 3)
         coil_wakeup_send(&wakeup);
 }
 
-TEST(wakeup_raised_in_its_call_is_for_another_one)
+TEST(wakeup_sent_in_its_call_is_for_another_one)
 {
     stage_open();
-    coil_wakeup_init(&wakeup, raise_again, NULL);
+    coil_wakeup_init(&wakeup, send_again, NULL);
     coil_wakeup_send(&wakeup);
     for (int i = 0; i < 10 && calls < 3; i++)
         coil_loop_pass(stage_loop, COIL_SECONDS(10));
@@ -96,7 +96,7 @@ TEST(wakeup_raised_in_its_call_is_for_another_one)
 enum { TIMES = 20000 };
 static int written, seen;
 
-static void *raise_often(void *arg)
+static void *send_often(void *arg)
 {
     (void)arg;
     for (int i = 1; i <= TIMES; i++) {
@@ -112,13 +112,13 @@ static void look(void *arg)
     seen = __atomic_load_n(&written, __ATOMIC_RELAXED);
 }
 
-// What was written last, before the last raise, must be seen by some call.
+// What was written last, before the last send, must be seen by some call.
 TEST(wakeup_of_a_thread_wakes_the_loop_for_the_last_one_too)
 {
     stage_open();
     coil_wakeup_init(&wakeup, look, NULL);
     pthread_t thread;
-    CHECK_INT(pthread_create(&thread, NULL, raise_often, NULL), 0);
+    CHECK_INT(pthread_create(&thread, NULL, send_often, NULL), 0);
     while (seen < TIMES)
         coil_loop_pass(stage_loop, COIL_NEVER);
     pthread_join(thread, NULL);
@@ -137,7 +137,7 @@ static void on_alarm(int signo)
     errno = saved;
 }
 
-TEST(wakeup_raised_in_a_signal_handler_wakes_the_loop_and_keeps_errno)
+TEST(wakeup_sent_in_a_signal_handler_wakes_the_loop_and_keeps_errno)
 {
     struct sigaction action = { .sa_handler = on_alarm };
     stage_open();
@@ -208,18 +208,18 @@ DEATH_TEST(wakeup_call_at_close_asked_for_twice_aborts, "a handle is in use")
 
 /* ---- While the loop ends ---------------------------------------------- */
 
-static void raise_on_report(const struct coil_exception *what, void *arg)
+static void send_on_report(const struct coil_exception *what, void *arg)
 {
     (void)what;
     coil_wakeup_send(arg);
 }
 
-// What wakes a loop is counted as flying: if it lands when nothing is begun any
-// more it must not be counted twice, or the loop never ends.
-TEST(wakeup_raised_while_the_loop_ends_does_not_keep_it)
+// The poll that wakes a loop is counted as in flight. If it completes while the
+// loop ends it must not be counted twice, or the loop never ends.
+TEST(wakeup_sent_while_the_loop_ends_does_not_keep_it)
 {
     struct coil_loop_options options = COIL_LOOP_OPTIONS_INIT;
-    options.on_exception = raise_on_report;
+    options.on_exception = send_on_report;
     options.on_exception_arg = &wakeup;
     struct sockaddr_in addr;
     int listening = tcp_listen(&addr, 1);
@@ -230,13 +230,13 @@ TEST(wakeup_raised_while_the_loop_ends_does_not_keep_it)
     CHECK_INT(coil_acceptor_open(&acceptor, listening), 0);
     coil_detach_future(coil_acceptor_next(acceptor));
     coil_loop_pass(loop, 0);
-    coil_loop_close(loop); /* tells that `listening` was left: see above */
+    coil_loop_close(loop); /* reports that `listening` was left open */
     close(listening);
 }
 
-// The descriptor that wakes the parent may be another file in the child, whose
-// handlers are its parent's.
-TEST(wakeup_raised_in_a_forked_child_writes_nowhere)
+// The child has the parent's signal handlers, but the descriptor that wakes the
+// parent may be another file there.
+TEST(wakeup_sent_in_a_forked_child_writes_nowhere)
 {
     stage_open();
     coil_wakeup_init(&wakeup, count, NULL);
