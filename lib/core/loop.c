@@ -512,6 +512,15 @@ static unsigned cq_entries(unsigned n)
 /* The size of the struct in its first version: no program has a smaller one. */
 #define OPTIONS_LEAST offsetof(struct coil_loop_options, resolver_threads_limit)
 
+static _Noreturn __attribute__((cold)) void
+bad_option(const char *name, int64_t value, const char *rule)
+{
+    char message[128];
+    snprintf(message, sizeof message, "coil_loop_new: %s is %lld: %s", name,
+             (long long)value, rule);
+    coili_fatal(message);
+}
+
 /*
  * Copy the options and put in the defaults. Fields that the caller's version of
  * the struct does not have are zero.
@@ -521,8 +530,9 @@ static void fill_options(struct coil_loop_options *o,
 {
     *o = (struct coil_loop_options){ 0 };
     if (given) {
-        coili_check(given->size >= OPTIONS_LEAST && given->size <= sizeof *o,
-                    "options begin with their size: COIL_LOOP_OPTIONS_INIT");
+        if (given->size < OPTIONS_LEAST || given->size > sizeof *o)
+            bad_option("options.size", (int64_t)given->size,
+                       "use COIL_LOOP_OPTIONS_INIT");
         memcpy(o, given, given->size);
     }
     o->sq_entries = or_default(o->sq_entries, 64);
@@ -535,14 +545,17 @@ static void fill_options(struct coil_loop_options *o,
         o->operations_limit = 65536;
     o->recv_buffers = or_default(o->recv_buffers, 128);
     o->recv_buffer_bytes = or_default(o->recv_buffer_bytes, 16384);
-    coili_check((o->recv_buffers & (o->recv_buffers - 1)) == 0 &&
-                    o->recv_buffers <= 32768,
-                "options.recv_buffers is a power of two, at most 32768");
+    if ((o->recv_buffers & (o->recv_buffers - 1)) != 0 ||
+        o->recv_buffers > 32768)
+        bad_option("recv_buffers", o->recv_buffers,
+                   "must be a power of two, at most 32768");
     o->debug = o->debug || coili_debug_wanted();
-    coili_check(o->slow_step_ns >= 0, "options.slow_step_ns is not negative");
+    if (o->slow_step_ns < 0)
+        bad_option("slow_step_ns", o->slow_step_ns, "must not be negative");
     if (!o->slow_step_ns)
         o->slow_step_ns = COIL_MS(100);
-    coili_check(o->close_ns >= 0, "options.close_ns is not negative");
+    if (o->close_ns < 0)
+        bad_option("close_ns", o->close_ns, "must not be negative");
     if (!o->close_ns)
         o->close_ns = COIL_SECONDS(10);
     o->resolver_threads_limit = or_default(o->resolver_threads_limit, 4);

@@ -267,7 +267,7 @@ TEST(loop_options_of_an_older_program_are_taken)
 }
 
 DEATH_TEST(loop_options_with_an_odd_number_of_buffers_abort,
-           "recv_buffers is a power of two")
+           "coil_loop_new: recv_buffers is 100: must be a power of two")
 {
     struct coil_loop_options options = COIL_LOOP_OPTIONS_INIT;
     options.recv_buffers = 100;
@@ -1286,7 +1286,8 @@ TEST(loop_close_may_wait_as_long_as_it_takes)
     CHECK_STR(called, "e");
 }
 
-DEATH_TEST(loop_close_in_negative_time_aborts, "close_ns is not negative")
+DEATH_TEST(loop_close_in_negative_time_aborts,
+           "coil_loop_new: close_ns is -1: must not be negative")
 {
     struct coil_loop_options options = COIL_LOOP_OPTIONS_INIT;
     options.close_ns = -1;
