@@ -35,9 +35,9 @@
  *              COIL_MS(20). COIL_NEVER: without a time-out.
  *   Bounds     a bound on a number is called `limit`, one on bytes
  *              `..._bytes_max`, a duration `..._ns`.
- *   Misuse     by the programmer aborts, in release builds too, with a message
- *              that names the coroutine, file and line. Bad input never aborts:
- *              it is an error.
+ *   Misuse     by the programmer aborts the program, in release builds too,
+ *              with a message that names the coroutine, file and line. The
+ *              manual says what "aborts". Bad input never does: it is an error.
  *   Names      _init/_fini work on memory of yours, _new/_free on memory of
  *              coil's, _open/_close on a kernel object; a close is awaited,
  *              except coil_loop_close(). A name with coili_ or COILI_ is

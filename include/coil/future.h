@@ -21,8 +21,8 @@
  * There are three kinds of futures, of one type:
  *   - a plain future is completed by your code;
  *   - a coroutine is completed by its end (coroutine.h);
- *   - a future with a class starts and cancels something when it is told to:
- *     an operation, a place in a queue (struct coil_future_class).
+ *   - a future with a class has functions that start and cancel it, such as an
+ *     operation of the kernel, or a wait in a queue (struct coil_future_class).
  *
  * A future belongs to the loop of the thread that made it. For a future that
  * another thread completes see promise.h.
@@ -122,8 +122,8 @@ COIL_API bool coil_future_set_result(struct coil_future *future,
  * fetched.
  *
  * Result    true if `future` was pending
- * Lifetime  a pointer that `done` would free is freed by neither of the two:
- *           who reads it from `future` owns it
+ * Lifetime  a pointer that `done` would have freed belongs to the code that
+ *           reads it from `future`: neither of the two futures frees it
  * Source    asyncio's _copy_future_state()
  */
 COIL_API bool coil_future_set_as(struct coil_future *future,
@@ -134,7 +134,8 @@ COIL_API bool coil_future_set_as(struct coil_future *future,
  * operation ends when the kernel no longer uses its buffer, and may still
  * succeed. A coroutine that has not begun aborts: see coil_discard().
  *
- * Result    false if the future was done already
+ * Result    false if the future was done already, or is that of coil_sleep(0),
+ *           which all tasks share
  * Source    asyncio Future.cancel()
  */
 COIL_API bool coil_future_cancel(struct coil_future *future);
@@ -212,7 +213,7 @@ COIL_API struct coil_result coil_future_result(struct coil_future *future);
  * Have the loop call `fn(arg)` when the future is done; in the next pass if it
  * is done already. Callbacks are called in the order in which they were added.
  * A coroutine that has begun and is not a task aborts, since only its caller
- * waits for it. A handle that still waits for a call aborts.
+ * waits for it. To pass a handle that still waits for a call aborts.
  *
  * Lifetime  the caller lends `handle` until it was called or removed
  * Source    asyncio Future.add_done_callback()

@@ -14,7 +14,7 @@
  *     if (err < 0)
  *         return err;
  *     struct coil_task *task = SPAWN(serve);
- *     coil_loop_run_until_complete(loop, task);
+ *     err = coil_loop_run_until_complete(loop, task);
  *     coil_loop_close(loop);
  *
  * One turn of the loop is a pass, in asyncio's order: submit the operations
@@ -49,55 +49,56 @@ struct coil_task;
  * How a loop is made. Start with COIL_LOOP_OPTIONS_INIT; a field that is 0 has
  * its default.
  *
- *   field               default  unit, meaning; what happens at the bound
- *   ------------------  -------  --------------------------------------------
- *   size                -        sizeof(struct coil_loop_options)
- *   sq_entries          64       entries of the submission queue. Full: it is
- *                                submitted early, no operation fails. Halved,
- *                                to 8 at the least, if the kernel has no
- *                                memory for the rings (RLIMIT_MEMLOCK)
- *   cq_entries          512      entries of the completion queue, rounded up to
- *                                a power of two; at least sq_entries, at most
- *                                65536. Full: the kernel keeps the completions
- *                                that follow; none is lost, and stats.overflows
- *                                counts
- *   operations_limit    65536    operations in flight; 65536 is also the
- *                                maximum. More fail with -ENOBUFS
- *   recv_buffers        128      receive buffers that all streams share: a
- *                                power of two, at most 32768, else
- *                                coil_loop_new() aborts. All in use: a stream
- *                                receives into a block of its own;
- *                                stats.no_buffers counts
- *   recv_buffer_bytes   16384    bytes of one of them
- *   close_ns            10 s     nanoseconds that coil_loop_close() may take;
- *                                COIL_NEVER: no bound. Over: it prints the
- *                                tasks that have not ended, and aborts
- *   arena               NULL     memory for all that coil allocates, see below;
- *                                NULL: malloc()
- *   arena_bytes         0        bytes of it. Full: -ENOMEM
- *   on_exception        NULL     callback for unhandled errors (exception.h);
- *                                NULL: a line on stderr
- *   on_exception_arg    NULL     its argument
- *   resolver_threads_
- *     limit             4        names that are looked up at once, each in a
- *                                thread of its own. More wait in line
- *   resolver_names_
- *     limit             64       names that are being looked up, waited for or
- *                                kept. Full: the answer that was used longest
- *                                ago is forgotten; if none is only kept, new
- *                                names wait in line
- *   resolver_keep_ns    10 s     nanoseconds for which an answer is kept;
- *                                COIL_NEVER: until its place is needed;
- *                                negative: not at all
- *   leave_sigint        false    true: RUN does not handle SIGINT; see
- *                                coroutine.h
- *   debug               false    true: debug mode, see below
- *   slow_step_ns        100 ms   nanoseconds; in debug mode a longer step or
- *                                call is reported
+ *   field                   default unit, meaning; what happens at the bound
+ *   ----------------------  ------- -----------------------------------------
+ *   size                    -       sizeof(struct coil_loop_options)
+ *   sq_entries              64      entries of the submission queue. Full: it
+ *                                   is submitted early, and no operation fails.
+ *                                   Halved, to 8 at the least, if there is no
+ *                                   memory for the rings (RLIMIT_MEMLOCK)
+ *   cq_entries              512     entries of the completion queue, rounded up
+ *                                   to a power of two; at least sq_entries, at
+ *                                   most 65536. Full: the kernel keeps further
+ *                                   completions, and none is lost; counted in
+ *                                   coil_loop_stats.overflows
+ *   operations_limit        65536   operations in flight, at most 65536.
+ *                                   Reached: an operation fails with -ENOBUFS
+ *   recv_buffers            128     receive buffers, shared by all streams: a
+ *                                   power of two, at most 32768; others abort.
+ *                                   All in use: a stream receives into a block
+ *                                   of its own; counted in
+ *                                   coil_loop_stats.no_buffers
+ *   recv_buffer_bytes       16384   bytes of one receive buffer
+ *   close_ns                10 s    nanoseconds that coil_loop_close() may
+ *                                   take; COIL_NEVER: no bound. Over: what has
+ *                                   not ended is printed, and the program
+ *                                   aborts. Negative: aborts
+ *   arena                   NULL    memory for what coil allocates, see below;
+ *                                   NULL: malloc()
+ *   arena_bytes             0       bytes of the arena. Full: -ENOMEM
+ *   on_exception            NULL    callback for unhandled errors
+ *                                   (exception.h); NULL: they are printed to
+ *                                   stderr
+ *   on_exception_arg        NULL    argument of the callback
+ *   resolver_threads_limit  4       names that are looked up at once (net.h),
+ *                                   each in a thread. Reached: further names
+ *                                   wait in line
+ *   resolver_names_limit    64      names that are looked up, waited for, or
+ *                                   kept with their answer. Reached: the kept
+ *                                   answer that was used longest ago is
+ *                                   dropped; if none is kept, further names
+ *                                   wait in line
+ *   resolver_keep_ns        10 s    nanoseconds for which an answer is kept;
+ *                                   COIL_NEVER: until its room is needed;
+ *                                   negative: not at all
+ *   leave_sigint            false   true: RUN does not handle SIGINT, see
+ *                                   coroutine.h
+ *   debug                   false   true: debug mode, see below
+ *   slow_step_ns            100 ms  nanoseconds: in debug mode a step or call
+ *                                   that takes longer is reported. Negative:
+ *                                   aborts
  *
- * A negative close_ns or slow_step_ns aborts.
- *
- * Arena. The following is allocated elsewhere:
+ * The arena is for all that coil allocates, except:
  *   - the rings, by the kernel;
  *   - the shared receive buffers, recv_buffers * recv_buffer_bytes, which are
  *     mapped when a stream first receives;
@@ -173,11 +174,13 @@ COIL_API struct coil_loop *coil_loop_current(void);
 
 /*
  * Cancel all tasks, wait until they have ended and the kernel has completed all
- * operations, then free the loop. In its own thread, while the loop does not
- * run; else it aborts. A stream or listener that was left open is reported with
- * its descriptor, which stays open. What does not end within options.close_ns
- * is printed (coil_dump) and aborts: coil never frees memory to which the
- * kernel may still write.
+ * operations, then free the loop. Only in the loop's thread, and not while the
+ * loop runs; else it aborts.
+ *
+ * A stream or listener that was left open is reported with its descriptor,
+ * which stays open. If something does not end within options.close_ns, all
+ * tasks are printed (coil_dump) and the program aborts: coil never frees memory
+ * to which the kernel may still write.
  *
  * Lifetime  takes `loop`
  */
@@ -246,16 +249,16 @@ COIL_API int64_t coil_loop_timeout(struct coil_loop *loop);
 COIL_API void coil_loop_stop(struct coil_loop *loop);
 
 /*
- * Have the loop call `fn(arg)`, once. The three functions differ in when:
+ * Have the loop call `fn(arg)` once:
  *
- *     coil_call_soon     in the next pass, in the order in which calls were
- *                        asked for
+ *     coil_call_soon     in the next pass; several calls in the order in which
+ *                        they were asked for
  *     coil_call_later    when `delay_ns` has passed; 0 or less: when the loop
  *                        next looks at its timers
  *     coil_call_at       when coil_now() has reached `deadline_ns`
  *
- * A handle that still waits for a call aborts. A timed call that is not due
- * when the loop closes is not made.
+ * To pass a handle that still waits for a call aborts. A timed call that is not
+ * due when the loop closes is not made.
  *
  * Units     nanoseconds of the monotonic clock
  * Errors    -ENOMEM  coil_call_later and coil_call_at only
@@ -314,7 +317,7 @@ COIL_API void *coil_alloc(size_t size);
 /* Free memory of coil_alloc(); `size` must be what was asked for there. */
 COIL_API void coil_free(void *memory, size_t size);
 
-/* Counters since the loop was made, then numbers of this moment. */
+/* The first five count since the loop was made; the others tell of now. */
 struct coil_loop_stats {
     uint64_t passes;      /* turns of the loop */
     uint64_t enters;      /* system calls into the ring */
