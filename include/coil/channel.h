@@ -20,8 +20,8 @@
  *
  * When the channel is full producers wait, when it is empty consumers do: first
  * come, first served, threads and coroutines in one line. An await that is
- * cancelled in the moment in which its turn has come is not lost: a put has put
- * its item, a get returns one.
+ * cancelled when its turn has come already succeeds all the same, so no item is
+ * lost: a put returns 0, a get returns its item.
  *
  * A channel is counted: each side has a reference of its own, and may be the
  * last to drop it.

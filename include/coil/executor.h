@@ -18,14 +18,15 @@
  * limit. Beyond it jobs wait in line, first come, first served. A waiting job
  * is kept in the future that awaits it, so the line takes no memory.
  *
- * Cancelling a job that waits in line withdraws it. A job that runs cannot be
- * stopped, and its argument is lent by the awaiter: so the await ends when the
- * job does, with its result, cancelled or not. If that is too late for you, use
- * coil_run_in_executor_take(): it takes the argument, and a cancelled await of
- * it ends at once.
+ * To cancel the await of a job that waits in line withdraws the job. A job that
+ * runs cannot be stopped, and it uses an argument that the caller lends: so its
+ * await ends when the job ends, with its result, cancelled or not. With
+ * coil_run_in_executor_take() the job owns its argument, and an await that is
+ * cancelled ends at once.
  *
- * So a job that never ends keeps its loop from closing, which then aborts after
- * options.close_ns (loop.h): give blocking calls a time-out of their own.
+ * A job that never ends, and whose argument is lent, keeps its loop from
+ * closing: coil_loop_close() aborts after options.close_ns (loop.h). Give
+ * blocking calls a time-out of their own.
  */
 
 #include <coil/api.h>
@@ -91,12 +92,11 @@ COIL_API COIL_NODISCARD struct coil_future *
 coil_executor_shutdown(struct coil_executor *executor);
 
 /*
- * Free an executor. Blocks this thread until the executor's threads have ended.
- * Jobs that own their argument (coil_run_in_executor_take) are run first: they
- * may be left, since their awaits may have been cancelled. A job whose argument
- * is lent is still awaited, and aborts: use coil_executor_shutdown() first. One
- * of the executor's own threads would wait for itself, and aborts. NULL is
- * ignored.
+ * Free an executor. Blocks this thread until all queued jobs have run and the
+ * executor's threads have ended. These jobs own their argument
+ * (coil_run_in_executor_take); if there is a job with a lent argument, it is
+ * still awaited, and the call aborts: use coil_executor_shutdown() first. In
+ * one of the executor's own threads it aborts. NULL is ignored.
  *
  * Lifetime  takes `executor`
  */

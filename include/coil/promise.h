@@ -16,9 +16,10 @@
  *         coil_promise_unref(promise);
  *     }
  *
- * A promise is counted and outlives its loop, so to set it late does no harm.
- * When the last reference is dropped before it was set, the promise is broken:
- * its future fails, instead of pending for ever.
+ * A promise is counted and outlives its loop: a thread that sets it too late
+ * does no harm. If the last reference is dropped before the promise was set,
+ * the promise is broken: its future fails with COIL_EBROKEN, and is not pending
+ * for ever.
  */
 
 #include <coil/api.h>

@@ -11,10 +11,10 @@
  *     if (!coil_remote_call_soon(remote, &my->call, arrived))  // any thread
  *         free(my);                                            // loop closed
  *
- * A remote is a loop as other threads see it. It is counted and outlives its
- * loop: a call to a loop that has closed is refused, whereas
- * coil_call_soon_threadsafe() may only be used while the loop exists. Remote
- * tasks, promises, channels and executors are made with it, and your own
+ * A remote stands for a loop in other threads. It is counted and outlives the
+ * loop: when the loop has closed, the remote refuses the call.
+ * (coil_call_soon_threadsafe() may only be used while the loop exists.) Remote
+ * tasks, promises, channels and executors are made with remotes, and your own
  * primitives can be, too.
  */
 

@@ -50,8 +50,9 @@ struct coil_remote_job {
 };
 
 /*
- * Have `make(arg)` called in the loop and what it returns run there as a task,
- * which closing the loop cancels. Also in the loop's own thread.
+ * Have `make(arg)` called in the loop, and the future that it returns run there
+ * as a task. Closing the loop cancels the task. May be called in the loop's own
+ * thread, too.
  *
  * Result    the remote task; NULL without memory. If the loop has closed, or
  *           begins to close before `make` is called, `make` is not called and
@@ -66,9 +67,9 @@ coil_remote_spawn(struct coil_remote *remote,
                   const struct coil_remote_job *job);
 
 /*
- * Block this thread until the task has ended. The thread of the task's own loop
- * would wait for itself: there it aborts if it would have to wait. It is a
- * cancellation point (pthread_cancel(3)).
+ * Block this thread until the task has ended. In the thread of the task's own
+ * loop, which would wait for itself, it aborts unless the task has ended or
+ * `timeout_ns` is 0 or less. It is a cancellation point (pthread_cancel(3)).
  *
  * Units     nanoseconds; 0 or less: do not wait; COIL_NEVER: no time-out
  * Result    0: *out is the value or error that the task has ended with, the

@@ -80,9 +80,9 @@ COIL_API void coil_detach_future(struct coil_future *future);
 
 /*
  * Give the handle back before the spawner has ended; sets *task to NULL. The
- * task goes on. An await of the task that has begun gets its result all the
- * same; an error that is never fetched is reported. A task without a handle
- * (START) aborts. *task may be NULL.
+ * task goes on. A coroutine that awaits the task at that time gets its result
+ * all the same. An error that is never fetched is reported. A task without a
+ * handle (START) aborts. *task may be NULL.
  *
  * Lifetime  takes the handle
  */
@@ -100,10 +100,10 @@ COIL_API bool coil_task_cancel_with(struct coil_task *task,
                                     enum coil_cancel_reason reason);
 
 /*
- * Take one cancel request back, after it was handled. When none is left, a
- * request that has not failed an await yet is forgotten. A called coroutine
- * counts the requests since it was called: a request that comes and is taken
- * back during the call fails no await in it.
+ * Take one cancel request back, after it was handled. When the count reaches 0,
+ * a request with which no await has failed yet is forgotten. A coroutine that
+ * the task has called counts the requests since that call: a request that comes
+ * and is taken back during the call fails no await in it.
  *
  * Result    the number of requests that remain
  * Source    asyncio Task.uncancel()

@@ -38,8 +38,7 @@ struct coil_wakeup {
 
 /*
  * Prepare a wakeup of this thread's loop: after coil_wakeup_send() the loop
- * calls `fn(arg)`. If it is sent several times before the call, that is one
- * call.
+ * calls `fn(arg)`, once for all sends that came before the call.
  *
  * Lifetime  the caller lends `wakeup` until coil_wakeup_fini(), or until the
  *           loop has closed
