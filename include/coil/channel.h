@@ -107,7 +107,8 @@ coil_channel_items(struct coil_channel *channel);
  * Put or get an item in a plain thread, which blocks while the channel is full
  * or empty. In a coroutine, whose loop would be blocked, both abort. Both are
  * cancellation points (pthread_cancel(3)): a thread that is cancelled leaves
- * the line, and the item that it wanted to put is still its own.
+ * the line. The item that it wanted to put is still its own, unless its turn
+ * had come already; an item that it was to get stays in the channel.
  *
  * Units     nanoseconds; 0 or less: do not wait; COIL_NEVER: no time-out
  * Result    0; get: *item is set

@@ -511,9 +511,8 @@ static int wait_blocking(struct coil_channel *ch, bool is_put, void **item,
 
 static void check_not_in_coroutine(void)
 {
-    coili_check(!coil_task_current(),
-                "coil_channel_*_blocking in a coroutine: "
-                "await the future instead");
+    coili_check(!coil_task_current(), "coil_channel_*_blocking in a coroutine: "
+                                      "await the future instead");
 }
 
 int coil_channel_put_blocking(struct coil_channel *ch, void *item,

@@ -357,6 +357,7 @@ static unsigned default_threads(void)
                                              : DEFAULT_THREADS_MOST;
 }
 
+/* No thread yet: enqueue() starts them as jobs come. */
 struct coil_executor *
 coil_executor_new(const struct coil_executor_options *given)
 {

@@ -589,8 +589,7 @@ DEATH_TEST(executor_default_set_too_late_aborts, "before its first use")
     coil_set_default_executor(pool(1));
 }
 
-DEATH_TEST(executor_freed_with_a_job_that_is_awaited_aborts,
-           "jobs are awaited")
+DEATH_TEST(executor_freed_with_a_job_that_is_awaited_aborts, "jobs are awaited")
 {
     struct gate gate = GATE_INIT;
     struct coil_executor *e = pool(1);
