@@ -80,8 +80,8 @@ struct coil_task;
  *                                   (exception.h); NULL: they are printed to
  *                                   stderr
  *   on_exception_arg        NULL    argument of the callback
- *   resolver_threads_limit  4       names that are looked up at once (net.h),
- *                                   each in a thread. Reached: further names
+ *   resolver_threads_limit  4       names that are looked up at once, each in a
+ *                                   thread (resolve.h). Reached: further names
  *                                   wait in line
  *   resolver_names_limit    64      names that are looked up, waited for, or
  *                                   kept with their answer. Reached: the kept
