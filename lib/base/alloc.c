@@ -2,11 +2,12 @@
 /*
  * alloc.c: the memory of one loop.
  *
- * Frames and operations come and go by the million, in few sizes. malloc and
- * free cost 9 ns of the 17 that a task takes; a free list per size class costs
- * two. Memory is carved from chunks, freed blocks are kept in their class for
- * ever: a service reaches its working set once. With an arena the only chunk is
- * the caller's memory and malloc is never called.
+ * A loop allocates and frees frames and operations by the million, in few
+ * sizes. malloc and free cost 9 of the 17 ns that a task takes; a free list per
+ * size class costs 2. Blocks are carved from chunks. A freed block stays in the
+ * free list of its class until the loop is closed: a service reaches its
+ * working set once. With an arena the only chunk is the caller's memory, and
+ * malloc is never called.
  *
  *     class       0    1    2 ...  63 |   64    65    66    67    68 ...
  *     bytes      16   32   48 ... 1024 | 1280  1536  1792  2048  2560 ...
@@ -14,9 +15,8 @@
  * Above 1 KiB there are four classes to a doubling, up to 4 MiB. Without an
  * arena blocks above 4 KiB come from malloc one by one and go back to it.
  *
- * A freed block says so in its first word, where a future keeps its count and
- * kind: to await it again, or to give it back again, is caught by that in most
- * cases.
+ * A freed block is marked in its first word, where a future keeps its count and
+ * its kind. So in most cases awaiting it again, or freeing it again, is caught.
  */
 #include "alloc.h"
 
@@ -87,7 +87,7 @@ void coili_alloc_move(struct coili_alloc *to, struct coili_alloc *from)
         to->large->u.prev = &to->large;
 }
 
-/* What is left of the old chunk serves the largest class it can hold. */
+/* Put the rest of the old chunk into free lists, in blocks up to 1 KiB. */
 static void recycle_rest(struct coili_alloc *a)
 {
     while (a->bump_end - a->bump >= 16) {
@@ -98,6 +98,10 @@ static void recycle_rest(struct coili_alloc *a)
     }
 }
 
+/*
+ * Carve from a new chunk, twice as large as the last one. True if there is one.
+ * The rest of the old chunk is recycled only when malloc has succeeded.
+ */
 static int new_chunk(struct coili_alloc *a)
 {
     if (a->from_arena)
@@ -129,7 +133,7 @@ static void *carve(struct coili_alloc *a, size_t size)
     return p;
 }
 
-/* A block of its own from malloc, linked so that fini() finds it. */
+/* A block of its own from malloc, linked: coili_alloc_fini() frees it. */
 static void *large_get(struct coili_alloc *a, size_t size)
 {
     struct coili_chunk *c = malloc(sizeof *c + size);
@@ -186,7 +190,7 @@ bool coili_alloc_owns(const struct coili_alloc *a, const void *p)
     for (const struct coili_chunk *c = a->chunks; c; c = c->next)
         if (at - (uintptr_t)c < c->u.bytes)
             return true;
-    /* What is asked for stands near the beginning of its block. */
+    /* Sizes are unknown here; callers ask for what begins a block. */
     for (const struct coili_chunk *c = a->large; c; c = c->next)
         if (at - (uintptr_t)c < 64)
             return true;

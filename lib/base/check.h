@@ -5,8 +5,8 @@
 /*
  * check.h: the checks that stay on in release builds.
  *
- * A broken invariant or a caller's bug ends the program with one line that
- * names the rule. Bad input never does: it is an error number.
+ * A broken invariant or a caller's bug aborts the program with one line that
+ * names the rule. Bad input does not: it is an error number.
  */
 
 #include <coil/api.h>
@@ -24,12 +24,12 @@ struct coil_future;
 
 /*
  * Abort unless the future has begun: "coil_wait: element 2 is a coroutine ...",
- * of a function, what it calls its elements, and the index of this one.
+ * made of the function's name, its word for an element, and the index.
  */
 void coili_check_started(const struct coil_future *future,
                          const char *function, const char *noun, size_t i);
 
-/* Says what, and which coroutine runs, after which line; and aborts. */
+/* Abort, and say why, which coroutine runs, and the line it is at. */
 COIL_API _Noreturn __attribute__((cold)) void coili_fatal(const char *what);
 
 #endif

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
- * error.c: numbers to words.
+ * error.c: the text for an error number.
  *
- * What a code of coil-http means stands in coil-http, which this library does
- * not know: it gives its words with coil_explain_with().
+ * The codes of coil-http are explained in coil-http, which this library does
+ * not know: coil-http registers a function with coil_explain_with().
  */
 #include <coil/error.h>
 
@@ -15,6 +15,7 @@
 
 static _Atomic(coil_explain_fn *) more_words;
 
+/* The codes of coil, in the order of error.h; then those of the system. */
 const char *coil_strerror(int err)
 {
     switch (err) {
@@ -44,7 +45,7 @@ const char *coil_strerror(int err)
         return "No thread can be started";
     }
     if (err == -ETIMEDOUT)
-        return "Timed out"; /* most are no connections */
+        return "Timed out"; /* "Connection timed out" is wrong for most */
     if (err >= 0)
         return "Success";
     const char *words = err > -4096 ? strerrordesc_np(-err) : NULL;
@@ -67,12 +68,13 @@ void coil_explain_with(coil_explain_fn *words)
     atomic_store_explicit(&more_words, words, memory_order_release);
 }
 
+/* What the code in a detail means for this error; "" if there is no more. */
 static const char *words_for_code(int err, uint32_t detail)
 {
     int code = COIL_DETAIL_CODE(detail);
     if (err == COIL_ERESOLVE)
         return code ? gai_strerror(code) : "";
-    if (err == COIL_EBROKEN && code < 0) /* of a child: its signal */
+    if (err == COIL_EBROKEN && code < 0) /* a child, killed by a signal */
         return sigdescr_np(-code) ? sigdescr_np(-code) : "";
     coil_explain_fn *words = atomic_load_explicit(&more_words,
                                                   memory_order_acquire);
@@ -85,7 +87,7 @@ const char *coil_explain(int err, uint32_t detail, char *buf, size_t size)
     const char *more = words_for_code(err, detail);
     int status = err == COIL_EBROKEN ? COIL_DETAIL_CODE(detail) : 0;
     char number[32] = "";
-    if (status > 0) /* of a child that has ended by itself */
+    if (status > 0) /* a child that has exited */
         snprintf(number, sizeof number, ": exit status %d", status);
     snprintf(buf, size, "%s%s%s%s%s%s", phase, *phase ? ": " : "",
              coil_strerror(err), *more ? ": " : "", more, number);

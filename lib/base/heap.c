@@ -2,12 +2,13 @@
 /*
  * heap.c: a 4-ary heap of deadlines.
  *
- * The deadline stands in the entry, beside a pointer to the word in which the
- * owner keeps its place: 16 bytes a timer, no pointer is followed to compare,
- * and removing one from the middle is as cheap as adding one. A wheel is twice
- * as fast at that and rounds to its ticks; this one is exact to the nanosecond.
+ * An entry holds the deadline and a pointer to the word in which its owner
+ * keeps the entry's place. So a timer costs 16 bytes, comparing two follows no
+ * pointer, and removing an entry from the middle is as cheap as adding one. A
+ * timer wheel is twice as fast, but rounds deadlines to its ticks; a heap is
+ * exact to the nanosecond.
  *
- * The entries lie in chunks: growing copies nothing, so that a million timers
+ * The entries are in chunks, so growing copies none of them: a million timers
  * cost 16 MB and never 24, also in an arena.
  */
 #include "heap.h"
@@ -23,6 +24,7 @@ static struct coili_heap_entry *at(const struct coili_heap *h, size_t i)
     return &h->chunks[i / COILI_HEAP_CHUNK][i % COILI_HEAP_CHUNK];
 }
 
+/* Write an entry to place `i`, and tell its owner. */
 static void place(const struct coili_heap *h, size_t i,
                   struct coili_heap_entry e)
 {
@@ -31,6 +33,10 @@ static void place(const struct coili_heap *h, size_t i,
                                               COILI_TIMER_TAG;
 }
 
+/*
+ * One chunk more. The table of chunks doubles when it is full; it is replaced
+ * only when the new one is complete, so an error changes nothing.
+ */
 static int grow(struct coili_heap *h)
 {
     if (h->chunks_n == h->chunks_max) {
@@ -52,6 +58,7 @@ static int grow(struct coili_heap *h)
     return 0;
 }
 
+/* Place `e` at `i` or, while it is earlier than the parent, further up. */
 static void sift_up(struct coili_heap *h, size_t i, struct coili_heap_entry e)
 {
     while (i > 0) {
@@ -64,6 +71,7 @@ static void sift_up(struct coili_heap *h, size_t i, struct coili_heap_entry e)
     place(h, i, e);
 }
 
+/* Place `e` at `i` or, while one of 4 children is earlier, further down. */
 static void sift_down(struct coili_heap *h, size_t i, struct coili_heap_entry e)
 {
     for (;;) {
@@ -94,6 +102,10 @@ int coili_heap_push(struct coili_heap *h, int64_t deadline, uintptr_t owner)
     return 0;
 }
 
+/*
+ * The last entry fills the gap. It may come from another branch, so it may have
+ * to go up as well as down.
+ */
 void coili_heap_remove(struct coili_heap *h, size_t i)
 {
     coili_check(i < h->n, "a timer is not in the heap");

@@ -3,7 +3,7 @@
 #define COILI_HEAP_H
 
 /*
- * heap.h: deadlines, the earliest first. The essay is in heap.c.
+ * heap.h: deadlines, the earliest first. heap.c explains it.
  */
 
 #include <stdbool.h>
@@ -27,16 +27,16 @@ struct coili_heap {
 };
 
 /*
- * What an entry's owner holds: its place in the heap, tagged so that it can
- * stand where a pointer stands otherwise.
+ * The owner's word: the place of its entry in the heap, tagged, so that the
+ * same word can hold a pointer at other times.
  */
 #define COILI_TIMER_TAG 1u
 #define COILI_TAG_MASK ((uintptr_t)3)
 #define COILI_TIMER_INDEX(word) ((size_t)((word) >> 2))
 
 /*
- * Add a deadline. *owner (without its lowest bit) is told its place now and
- * whenever it moves.
+ * Add a deadline. The heap writes the place of the entry to *owner (`owner`
+ * without its lowest bit), now and whenever the entry moves.
  *
  * Errors    -ENOMEM
  */

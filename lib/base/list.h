@@ -7,8 +7,8 @@
  *
  *     head <-> a <-> b <-> head
  *
- * Head and link are one type; an empty head points at itself. A link that is
- * in no list is zero, and unlinking it twice is harmless.
+ * Head and link have one type. An empty head points at itself. A link that is
+ * in no list is zero, and removing it again does nothing.
  */
 
 #include <stdbool.h>
@@ -36,7 +36,7 @@ static inline bool coili_list_linked(const struct coili_list *link)
     return link->next != NULL;
 }
 
-/* Puts `link` at the end: in front of the head. */
+/* Add `link` at the end. It must be in no list. */
 static inline void coili_list_append(struct coili_list *head,
                                      struct coili_list *link)
 {

@@ -1,22 +1,26 @@
 // SPDX-License-Identifier: MIT
 /*
- * acceptor.c: one multishot accept, and the line of those who want connections.
+ * acceptor.c: one multishot accept, and the line of tasks that wait for its
+ * connections.
  *
- *     IDLE      nothing is asked of the kernel: nobody wants a connection yet,
- *       |       or enough of them are in store
+ *     IDLE      no accept is in flight: no task has asked for a connection yet,
+ *       |       or enough connections are in the store
  *       v
- *     ARMED     each completion is a connection, for the first in line or for
- *       |       the store
- *       |-----> STOPPING   the store is full: cancelled, until it has ended
+ *     ARMED     each completion is a connection, for the first waiter or, if
+ *       |       there is none, for the store
+ *       |-----> STOPPING   the store has reached its quota: the accept is
+ *       |                  cancelled and will end
  *       v
- *     RESTING   out of descriptors or memory: to ask again at once would only
- *               be refused again
+ *     RESTING   the process is out of descriptors or memory: an accept that
+ *               begins at once would fail again
  *
- * The kernel takes whatever is in the backlog, as long as its completion queue
- * has room; so the store has room for that beyond its quota.
+ * A multishot accept cannot be held to a quota: the kernel accepts the whole
+ * backlog as long as its completion queue has room. So the store has room for
+ * that many connections beyond its quota.
  *
- * An error is told to one of those who wait. So a server that has run out of
- * descriptors hears of it once in a while, not a thousand times a second.
+ * An error of which the acceptor can recover is given to one waiter only. So a
+ * server that is out of descriptors gets one error per REST, not a thousand a
+ * second.
  */
 #include <coil/acceptor.h>
 
@@ -32,21 +36,21 @@
 #include "base/list.h"
 #include "core/loop.h"
 
-/* Connections in store, and how long to rest. */
+/* The most connections in the store; the pause when resources are short. */
 #define QUOTA 64u
 #define REST COIL_MS(100)
 
 enum state { IDLE, ARMED, STOPPING, RESTING };
 
 struct coil_acceptor {
-    struct coil_custom closing; /* done when the kernel has let go */
+    struct coil_custom closing; /* done when no accept is in flight */
     struct coili_operation op;
-    struct coili_list line; /* of those who wait */
-    int *store;
+    struct coili_list line; /* of struct next: the waiters */
+    int *store;             /* a ring of descriptors */
     unsigned size, first, n;
-    unsigned users; /* futures that refer to it: it stays until they are gone */
+    unsigned users; /* futures of coil_acceptor_next(): they keep it alive */
     uint8_t state;
-    bool closed, unowned;
+    bool closed, unowned; /* unowned: `closing` is freed */
     struct coil_handle rested;
 };
 
@@ -83,7 +87,7 @@ static void fail_waiters(struct coil_acceptor *a, int err)
 static void put(struct coil_acceptor *a, int fd)
 {
     if (a->n == a->size) {
-        close(fd); /* two passes of the kernel's in one of ours */
+        close(fd); /* more came in one pass than the kernel's queue holds */
         return;
     }
     a->store[(a->first + a->n++) % a->size] = fd;
@@ -105,7 +109,10 @@ static bool out_of_something(int err)
            err == -ENOMEM;
 }
 
-/* Errors of one connection, gone before it was accepted: accept(2). */
+/*
+ * Errors of one connection, which was gone before it was accepted, and not of
+ * the listener: accept(2), "Error handling".
+ */
 static bool concerns_one(int err)
 {
     return err == -ECONNABORTED || err == -EPROTO || err == -ENETDOWN ||
@@ -123,6 +130,10 @@ static void rested(void *arg)
         arm(a);
 }
 
+/*
+ * Rest if that can help, and there is memory for a timer: one waiter gets the
+ * error. Otherwise all of them do.
+ */
 static void fail(struct coil_acceptor *a, int err)
 {
     struct next *it = next_in_line(a);
@@ -156,6 +167,15 @@ static void arrived(struct coil_acceptor *a, int fd)
         put(a, fd);
 }
 
+/*
+ * A connection, or the end of the accept (no MORE flag), or both.
+ *
+ * A closed acceptor comes first: it never arms again. While the accept goes on
+ * the only question is whether the store is full. When it has ended by an error
+ * that concerns the listener the waiters are told; otherwise the acceptor arms
+ * again if there is a waiter or room in the store. -ECANCELED is the end that
+ * STOPPING has asked for.
+ */
 static void completed(struct coili_operation *op, int res, unsigned flags)
 {
     struct coil_acceptor *a = COILI_CONTAINER(op, struct coil_acceptor, op);
@@ -182,6 +202,10 @@ static void completed(struct coili_operation *op, int res, unsigned flags)
 
 /* ---- next ------------------------------------------------------------- */
 
+/*
+ * From the store, or wait in line. The accept begins again at half the quota,
+ * not at each connection taken: to stop and to begin it costs two operations.
+ */
 static void next_start(struct coil_future *f)
 {
     struct next *it = COILI_CONTAINER(f, struct next, custom.future);
@@ -206,6 +230,7 @@ static void next_cancel(struct coil_future *f)
     finish_next(COILI_CONTAINER(f, struct next, custom.future), -ECANCELED);
 }
 
+/* The acceptor goes with the last future that refers to it. */
 static void free_unused(struct coil_acceptor *a)
 {
     if (a->users > 0 || !a->unowned)
@@ -256,6 +281,7 @@ struct coil_future *coil_acceptor_next(struct coil_acceptor *a)
 
 /* ---- Life ------------------------------------------------------------- */
 
+/* Waiters fail, stored connections are closed, an accept in flight must end. */
 static void close_start(struct coil_future *f)
 {
     struct coil_acceptor *a = COILI_CONTAINER(f, struct coil_acceptor,
@@ -285,6 +311,7 @@ static const struct coil_future_class close_class = {
     .free = close_free,
 };
 
+/* The acceptor contains the future of its closing: closing needs no memory. */
 int coil_acceptor_open(struct coil_acceptor **out, int fd)
 {
     struct coil_loop *loop = coili_need_loop();

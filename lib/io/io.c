@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 /*
- * io.c: one future per operation, over the backend's table.
+ * io.c: a future per operation, on top of the backend's table.
  *
- * The future contains the operation. It is done at the operation's own final
- * completion and not before, so that whoever awaits it, cancelled or not, may
- * have his buffer back when the await ends. A future that nobody waits for any
- * more cancels its operation and stays until that has landed (settle() in
- * future.c), and then disposes of what it brought: a descriptor is closed.
+ * The future contains the operation. The future is done at the operation's own
+ * final completion, not earlier: so when an await ends, cancelled or not, the
+ * buffer is the caller's again. When the last reference to a pending future is
+ * dropped the operation is cancelled; the future stays until it has completed
+ * (settle() in future.c), and then disposes of its value: a descriptor that was
+ * accepted is closed.
  */
 #include <coil/io.h>
 
@@ -23,7 +24,7 @@
 #include "core/coroutine.h"
 #include "core/loop.h"
 
-/* The most that one read or write moves (MAX_RW_COUNT). */
+/* The most bytes that the kernel moves in one call (MAX_RW_COUNT). */
 #define LEN_MOST 0x7ffff000u
 
 struct io {
@@ -83,7 +84,10 @@ IO_CLASS(connect);
 IO_CLASS(shutdown);
 IO_CLASS(poll);
 
-/* A buffer between here and the trampoline is gone before the operation is. */
+/*
+ * A buffer on the stack of the current step is gone when the step returns, long
+ * before the operation has completed.
+ */
 void coil_check_lent(const void *buf)
 {
     coili_check_lent(buf, "a buffer on the stack is lent to an operation: make "
@@ -103,6 +107,7 @@ static struct io *io_new(const struct coil_future_class *cls,
     return io;
 }
 
+/* An operation that reads into a buffer or writes from it. */
 static struct coil_future *transfer(const struct coil_future_class *cls,
                                     enum coili_opcode opcode, int fd,
                                     const void *buf, size_t len,
@@ -119,6 +124,7 @@ static struct coil_future *transfer(const struct coil_future_class *cls,
     return &io->custom.future;
 }
 
+/* The offset that means: at the file's own position. */
 #define AT_POSITION UINT64_MAX
 
 struct coil_future *coil_read(int fd, void *buf, size_t len)
@@ -172,7 +178,7 @@ struct coil_future *coil_poll(int fd, unsigned events)
 
 /* ---- accept ----------------------------------------------------------- */
 
-/* A connection that nobody took is not to leak. */
+/* A connection that no await has taken is closed, or it would leak. */
 static void accept_dispose(struct coil_future *done)
 {
     close((int)coil_future_int(done));
@@ -217,6 +223,11 @@ struct coil_future *coil_connect(int fd, const struct coil_addr *addr)
 
 /* ---- close ------------------------------------------------------------ */
 
+/*
+ * Closing is subject to no bound: when there is no slot for the operation
+ * (operations_limit, memory) the descriptor is closed here. -EBADF is no such
+ * error: another close of the descriptor has begun.
+ */
 static void close_start(struct coil_future *f)
 {
     struct coil_loop *loop = coili_loop;
@@ -226,9 +237,9 @@ static void close_start(struct coil_future *f)
         return;
     }
     int err = loop->table->submit(loop->backend, &io->op);
-    if (err == -EBADF) /* somebody else closes it */
+    if (err == -EBADF)
         coil_future_set_error(f, err);
-    else if (err < 0) /* closing is not subject to any bound */
+    else if (err < 0)
         completed(&io->op, close(io->op.fd) < 0 ? -errno : 0, 0);
 }
 
@@ -242,7 +253,7 @@ struct coil_future *coil_close(int fd)
 {
     struct io *io = io_new(&close_class, COILI_OP_CLOSE, fd, sizeof *io);
     if (!io && fd >= 0) {
-        /* Closed all the same: who asks for it forgets the number. */
+        /* Close it all the same: the caller does not keep the number. */
         coili_loop->table->cancel_fd(coili_loop->backend, fd);
         close(fd);
     }

@@ -2,24 +2,27 @@
 /*
  * receiver.c: bytes as they arrive, in buffers that all connections share.
  *
- * A receiver is one operation that goes on, and an idle one holds no buffer.
- * What it does when the shared buffers are all in use:
+ * A receiver is one multishot receive. While nothing arrives it holds no
+ * buffer. What it does when all shared buffers are in use:
  *
- *     MULTI   multishot receive armed; completes once per buffer
- *       | -ENOBUFS                                ^
+ *     MULTI   the multishot receive is armed; it completes once per buffer
+ *       |                                         ^
+ *       | -ENOBUFS                                |
  *       v                                         |
- *     WAIT    for the end of this pass: did anybody give a buffer back? yes
- *       | no                                      ^
+ *     WAIT    until the ready tasks have run. Has one returned a buffer?
+ *       |                                         | yes
+ *       | no                                      |
  *       v                                         |
- *     POLL    until there is something to receive: an idle connection must
- *       | readable, still no buffer free          | not hold any memory
+ *     POLL    until bytes have arrived: an idle connection must not hold memory
+ *       |                                         |
+ *       | and still no buffer is free             |
  *       v                                         |
- *     OWN     one receive into a block of its own, then MULTI again
+ *     OWN     one receive into a block that is allocated for it
  *
- * So a receiver never waits for another's buffers, and one that holds its quota
- * is PAUSED: cancelled, until it gives some back. Where there is no memory for
- * a block, or no room for one more operation (operations_limit), it is in WAIT
- * for a while.
+ * So no receiver waits for another one's buffers. A receiver whose owner holds
+ * a quota of buffers is PAUSED: its receive is cancelled until some are
+ * returned. Without memory for a block, or without room for one more operation
+ * (operations_limit), it stays in WAIT for a millisecond at a time.
  */
 #include <coil/receiver.h>
 
@@ -34,16 +37,16 @@
 
 enum receiver_state { MULTI, WAIT, POLL, OWN, PAUSED, FAILING, OVER };
 
-/* What is not a shared buffer but the receiver's own block. */
+/* piece.buffer of a piece that is the receiver's own block. */
 #define OWN_BLOCK UINT32_MAX
 
-/* What a completion touches lies together: op.complete and what follows. */
+/* The fields that a completion touches are together, from op.complete on. */
 struct coil_receiver {
-    struct coil_custom closing; /* done when the kernel has let go */
+    struct coil_custom closing; /* done when no operation is in flight */
     struct coili_operation op;
     coil_received_fn *received;
     void *arg;
-    unsigned held, quota;
+    unsigned held, quota; /* pieces that the owner has not returned */
     bool own_lent, closed;
     uint8_t state;
     int err; /* while FAILING */
@@ -72,7 +75,10 @@ static void tell_failure(void *arg)
     r->received(r->arg, r->err, NULL);
 }
 
-/* There is no way to go on. Told soon: its owner may be in the middle of it. */
+/*
+ * The receiver cannot go on. Its owner is told through the ready queue and not
+ * here, because this may run inside a call that the owner has made.
+ */
 static void receiver_fail(struct coil_receiver *r, int err)
 {
     if (r->state == OWN)
@@ -85,18 +91,19 @@ static void receiver_fail(struct coil_receiver *r, int err)
 
 static void receiver_retry(void *arg);
 
-/* When to look again for a control block: others have to end first. */
+/* The pause without room for an operation: others must end first. */
 #define NO_ROOM_PAUSE COIL_MS(1)
 
 static void receiver_wait(struct coil_receiver *r, int64_t delay)
 {
     r->state = WAIT;
     r->u.retry = (struct coil_handle){ 0 };
-    /* Without memory for a timer it asks in every pass. */
+    /* Without memory for a timer: in the next pass. */
     if (delay == 0 || coil_call_later(&r->u.retry, delay, receiver_retry, r))
         coil_call_soon(&r->u.retry, receiver_retry, r);
 }
 
+/* Submit the operation of a state. */
 static int receiver_begin(struct coil_receiver *r, enum receiver_state state)
 {
     static const uint8_t opcodes[] = {
@@ -113,6 +120,7 @@ static int receiver_begin(struct coil_receiver *r, enum receiver_state state)
     return loop->table->submit(loop->backend, &r->op);
 }
 
+/* The same, and without room wait; other errors end the receiver. */
 static void receiver_arm(struct coil_receiver *r, enum receiver_state state)
 {
     int err = receiver_begin(r, state);
@@ -134,6 +142,7 @@ static void receiver_arm_own(struct coil_receiver *r)
         receiver_wait(r, NO_ROOM_PAUSE);
 }
 
+/* Lend a piece to the owner, until coil_receiver_return(). */
 static void deliver(struct coil_receiver *r, int res, unsigned buffer)
 {
     struct coil_loop *loop = coili_loop;
@@ -152,7 +161,7 @@ static void deliver(struct coil_receiver *r, int res, unsigned buffer)
     r->received(r->arg, res, piece);
 }
 
-/* Those that ran in this pass have given back what they could. */
+/* The tasks that ran in this pass have returned the buffers they could. */
 static void receiver_retry(void *arg)
 {
     struct coil_receiver *r = arg;
@@ -162,7 +171,11 @@ static void receiver_retry(void *arg)
     receiver_arm(r, free ? MULTI : POLL);
 }
 
-/* After a final completion: what next? */
+/*
+ * The next state after a final completion. The quota comes first, since a
+ * paused receiver must not arm; one whose own block is lent pauses too, because
+ * u.own is in use. -ENOBUFS of a multishot receive: no shared buffer is free.
+ */
 static void receiver_next(struct coil_receiver *r, int res)
 {
     struct coil_loop *loop = coili_loop;
@@ -176,6 +189,16 @@ static void receiver_next(struct coil_receiver *r, int res)
         receiver_arm(r, MULTI);
 }
 
+/*
+ * Bytes, or the end of the operation (no MORE flag), or both.
+ *
+ * Bytes first: they are in order, and the owner must get them before it is told
+ * of an end. A buffer that comes for a closed receiver, or without bytes, goes
+ * back. While the operation goes on the only question is the quota. At its end
+ * the own block is freed unless it is lent. Then a closed receiver is done, and
+ * one that can go on does. The rest, 0 for the end of the stream or an error,
+ * is the last call to the owner.
+ */
 static void receiver_completed(struct coili_operation *op, int res,
                                unsigned flags)
 {
@@ -225,7 +248,7 @@ static const struct coil_future_class receiver_class = {
     .start = receiver_close_start,
 };
 
-/* The shared buffers and a piece for each, at first need. */
+/* Set up the shared buffers and a piece for each, when first needed. */
 static int open_buffers(struct coil_loop *loop)
 {
     size_t bytes = loop->options.recv_buffers * sizeof *loop->pieces;
@@ -243,6 +266,7 @@ static int open_buffers(struct coil_loop *loop)
     return 0;
 }
 
+/* Receives at once, so that the first bytes are there when they are awaited. */
 int coil_receiver_open(struct coil_receiver **out, int fd,
                        coil_received_fn *received, void *arg)
 {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 /*
- * sender.c: all of it, in the order in which it was asked for.
+ * sender.c: sends whole buffers, in the order of the calls.
  *
- * The first in the queue is in flight. The kernel may take a part of it; the
- * rest goes next, before anything else does. One that ends in the middle ends
- * the sender, since the peer would take the next one for the rest of it.
+ * The first sending in the queue is in flight. The kernel may accept a part of
+ * its bytes; the rest is sent next, before any other sending. A sending that
+ * fails after a part of it was sent breaks the sender: the peer would read the
+ * next sending as the rest of this one.
  */
 #include <coil/sender.h>
 
@@ -18,7 +19,7 @@
 #include "base/list.h"
 #include "core/loop.h"
 
-/* The most that one send moves (MAX_RW_COUNT). */
+/* The most bytes that the kernel moves in one call (MAX_RW_COUNT). */
 #define LEN_MOST 0x7ffff000u
 
 struct coil_sending {
@@ -64,7 +65,7 @@ static void leave_queue(struct coil_sending *it)
 static void finish_sending(struct coil_sending *it, int err)
 {
     if (err < 0 && it->sent > 0)
-        it->sender->broken = true; /* the peer has a part of it */
+        it->sender->broken = true; /* the peer got a part of it */
     leave_queue(it);
     if (err < 0)
         coil_future_set_error(&it->custom.future, err);
@@ -72,13 +73,17 @@ static void finish_sending(struct coil_sending *it, int err)
         coil_future_set_int(&it->custom.future, (int64_t)it->len);
 }
 
-/* Why nothing more can be sent; or 0. */
+/* The error of a sending that begins now; 0: it may. */
 static int refusal(const struct coil_sender *s)
 {
     return s->closed ? COIL_ECLOSED : s->broken ? -EPIPE : 0;
 }
 
-/* The next in line, if it can be begun; those that cannot are told. */
+/*
+ * Begin the first sending in the queue. One that cannot begin fails, and the
+ * next one is tried. When a sender that was stopped has none left its owner is
+ * told.
+ */
 static void send_next(struct coil_sender *s)
 {
     while (s->first) {
@@ -93,13 +98,18 @@ static void send_next(struct coil_sender *s)
         coil_call_soon(&s->idle, s->idle.fn, s->idle.arg);
 }
 
+/*
+ * Bytes that were accepted count first, also those of a cancelled operation.
+ * The rest is sent only if nothing wants this sending to end: its sender was
+ * stopped, or it was cancelled and a part had gone out all the same.
+ */
 static void sent(struct coili_operation *op, int res, unsigned flags)
 {
     (void)flags;
     struct coil_sending *it = COILI_CONTAINER(op, struct coil_sending, op);
     struct coil_sender *s = it->sender;
     if (res > 0)
-        it->sent += (size_t)res; /* maybe not all of it */
+        it->sent += (size_t)res;
     int err = res < 0 ? res : 0;
     if (err == -ECANCELED && s->closed)
         err = COIL_ECLOSED;
@@ -113,6 +123,7 @@ static void sent(struct coili_operation *op, int res, unsigned flags)
     send_next(s);
 }
 
+/* Behind the last in the queue; the first one begins at once. */
 static void sending_start(struct coil_future *f)
 {
     struct coil_sending *it = sending_of(f);
@@ -133,6 +144,7 @@ static void sending_start(struct coil_future *f)
         finish_sending(it, err);
 }
 
+/* Only the first sending is in flight; another one just leaves the queue. */
 static void sending_cancel(struct coil_future *f)
 {
     struct coil_sending *it = sending_of(f);
