@@ -126,7 +126,7 @@ static void send_all(int fd, const char *buf, size_t len)
     }
 }
 
-static void close_but(int fd)
+static void close_all_but(int fd)
 {
     if (fd > 3)
         syscall(SYS_close_range, 3u, (unsigned)fd - 1, 0);
@@ -151,7 +151,7 @@ static _Noreturn void run_child(const struct worker *w, int fd, pid_t parent)
     if (getppid() != parent)
         _exit(0); /* it had ended before that */
     reset_signals();
-    close_but(fd);
+    close_all_but(fd);
     char *request = w->buffer + HEAD;
     char *reply = request + w->pool->room + HEAD;
     for (;;) {
@@ -197,7 +197,7 @@ static struct call *first_call(struct coil_process_pool *p)
     return COILI_CONTAINER(link, struct call, link);
 }
 
-static void fail(struct call *call)
+static void fail_call(struct call *call)
 {
     call->worker = NULL;
     coil_future_set_error_detail(&call->custom.future, call->pool->err,
@@ -216,16 +216,16 @@ static void break_pool(struct coil_process_pool *p, int err, uint32_t detail)
         p->workers[i].call = NULL;
         kill_worker(&p->workers[i]);
         if (call)
-            fail(call);
+            fail_call(call);
     }
     struct call *call;
     while ((call = first_call(p)))
-        fail(call);
+        fail_call(call);
     wake_all(p);
 }
 
 /* When it closes nobody waits for a job that nobody awaits. */
-static void end_abandoned(struct coil_process_pool *p)
+static void kill_abandoned(struct coil_process_pool *p)
 {
     if (!p->closing || !coili_list_empty(&p->line))
         return;
@@ -266,7 +266,7 @@ static void finish_closing(struct coil_process_pool *p)
     coil_future_set_int(closed, 0);
 }
 
-static void task_over(struct coil_process_pool *p)
+static void task_ended(struct coil_process_pool *p)
 {
     if (--p->running > 0)
         return;
@@ -307,7 +307,7 @@ static void watch(struct coil_coro *co)
         }
         if (my->on) {
             close(my->worker->pidfd);
-            task_over(my->worker->pool);
+            task_ended(my->worker->pool);
         }
     }
 }
@@ -352,7 +352,7 @@ static size_t reply_len(const struct exchange *my)
 }
 
 /* Its memory may be in any state: what it says is looked at. */
-static bool is_mad(const struct exchange *my)
+static bool reply_is_invalid(const struct exchange *my)
 {
     int64_t result = head_of(my->worker).result;
     return my->at + my->n >= sizeof(struct reply_head) &&
@@ -372,7 +372,7 @@ static void exchange(struct coil_coro *co)
             COIL_AWAIT_TO(my->n, coil_recv(my->worker->fd,
                                            my->worker->buffer + my->at,
                                            reply_len(my) - my->at));
-            if (my->n == 0 || is_mad(my))
+            if (my->n == 0 || reply_is_invalid(my))
                 COIL_FAIL(COIL_EBROKEN);
         }
     }
@@ -403,7 +403,7 @@ static bool next_job(struct worker *w)
         return false;
     w->call->worker = w;
     w->busy = true;
-    end_abandoned(p);
+    kill_abandoned(p);
     return true;
 }
 
@@ -435,7 +435,7 @@ struct serve {
  * wanted (leaving); dead already, which watch() is going to tell; or because
  * this task cannot go on.
  */
-static void leave(struct worker *w, int err)
+static void worker_leave(struct worker *w, int err)
 {
     struct coil_process_pool *p = w->pool;
     if (err == COIL_EBROKEN || err == -EPIPE || err == -ECONNRESET)
@@ -444,7 +444,7 @@ static void leave(struct worker *w, int err)
         break_pool(p, err ? err : -ECANCELED, 0);
     shutdown(w->fd, SHUT_RDWR); /* whoever was forked has a copy */
     close(w->fd);
-    task_over(p);
+    task_ended(p);
 }
 
 static void serve(struct coil_coro *co)
@@ -467,7 +467,7 @@ static void serve(struct coil_coro *co)
 
     COIL_FINALLY;
         if (my->on)
-            leave(my->worker, my->err);
+            worker_leave(my->worker, my->err);
     }
 }
 
@@ -597,12 +597,12 @@ static int worker_begin(struct worker *w)
 }
 
 /* Those that run already find it broken; the last of them frees it. */
-static int give_up(struct coil_process_pool *p, int err)
+static int undo_open(struct coil_process_pool *p, int err)
 {
     p->orphaned = true;
     p->running++;
     break_pool(p, err, 0);
-    task_over(p);
+    task_ended(p);
     return err;
 }
 
@@ -617,7 +617,7 @@ static void close_start(struct coil_future *f)
     struct coil_process_pool *p = COILI_CONTAINER(f, struct closing,
                                                   custom.future)->pool;
     p->closing = true;
-    end_abandoned(p);
+    kill_abandoned(p);
     wake_all(p);
     if (p->running == 0)
         finish_closing(p);
@@ -662,7 +662,7 @@ int coil_process_pool_open(struct coil_process_pool **out,
         p->workers[i].pool = p;
         int err = worker_begin(&p->workers[i]);
         if (err < 0)
-            return give_up(p, err);
+            return undo_open(p, err);
     }
     *out = p;
     return 0;
@@ -685,7 +685,7 @@ static void start(struct coil_future *f)
     struct call *call = call_of(f);
     struct coil_process_pool *p = call->pool;
     if (p->err) {
-        fail(call);
+        fail_call(call);
     } else if (p->closing) {
         coil_future_set_error(f, COIL_ECLOSED);
     } else if (call->len > p->message_max) {
@@ -703,7 +703,7 @@ static void cancel(struct coil_future *f)
     if (call->worker)
         call->worker->call = NULL; /* its reply goes nowhere */
     call->worker = NULL;
-    end_abandoned(call->pool);
+    kill_abandoned(call->pool);
     coil_future_set_error(f, -ECANCELED);
 }
 

@@ -218,7 +218,7 @@ static void guard_forks(void)
     pthread_atfork(before_fork, after_fork, in_child);
 }
 
-static void begin(void)
+static void lock_dispositions(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, guard_forks);
@@ -253,7 +253,7 @@ static bool is_empty(const struct hub *hub)
     return hub->listeners.next == &hub->listeners;
 }
 
-static void leave(struct coili_listener *l)
+static void unlink_listener(struct coili_listener *l)
 {
     struct hub *hub = my_hub;
     uint64_t wanted = 0;
@@ -277,7 +277,7 @@ static void unlisten(struct coili_listener *l)
     pthread_mutex_lock(&lock);
     give_signals(l->wanted);
     pthread_mutex_unlock(&lock);
-    leave(l);
+    unlink_listener(l);
 }
 
 /* Handlers are left when the loop closes: all others had a task as owner. */
@@ -317,7 +317,7 @@ static struct hub *hub_need(void)
     hub->listeners.next = hub->listeners.prev = &hub->listeners;
     coil_wakeup_init(&hub->wakeup, dispatch, hub);
     coil_call_at_close(&hub->closing, hub_close, hub);
-    begin();
+    lock_dispositions();
     atomic_store(&hub->next, atomic_load(&hubs));
     atomic_store(&hubs, hub);
     pthread_mutex_unlock(&lock);
@@ -345,7 +345,7 @@ static int listen_to(struct coili_listener *l, uint64_t wanted,
     int err = take_signals(wanted);
     pthread_mutex_unlock(&lock);
     if (err < 0)
-        leave(l);
+        unlink_listener(l);
     return err;
 }
 
@@ -526,7 +526,7 @@ bool coili_interrupt_begin(struct coil_wakeup *wakeup)
     if (!is_main_thread() || sigaction(SIGINT, NULL, &now) < 0 ||
         now.sa_flags & SA_SIGINFO || now.sa_handler != SIG_DFL)
         return false;
-    begin();
+    lock_dispositions();
     atomic_store(&interrupted, 0);
     atomic_store(&interrupt, wakeup);
     bool taken = take_signal(SIGINT) == 0;
