@@ -3,19 +3,22 @@
 #define COILI_INTERRUPT_H
 
 /*
- * interrupt.h: what run.c asks of signal.c.
+ * interrupt.h: SIGINT for RUN, between run.c and signal.c.
  */
 
 #include <coil/wakeup.h>
 
 /*
- * In the main thread, if SIGINT has its default disposition: the next SIGINT
- * that nobody listens to raises the wakeup, the one after it ends the process.
- * False if it is not so; then there is nothing to end.
+ * From now on the first SIGINT that no listener wants sends the wakeup, and the
+ * second one ends the process.
+ *
+ * Result    false if this is not the main thread, or if SIGINT does not have its
+ *           default disposition: then coili_interrupt_end() must not be called
+ * Lifetime  lends `wakeup` until coili_interrupt_end()
  */
 bool coili_interrupt_begin(struct coil_wakeup *wakeup);
 
-/* Nobody raises the wakeup after this. */
+/* No handler uses the wakeup after this. */
 void coili_interrupt_end(void);
 
 #endif

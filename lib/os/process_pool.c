@@ -1,26 +1,25 @@
 // SPDX-License-Identifier: MIT
 /*
- * process_pool.c: children that answer requests, and what if one dies.
+ * process_pool.c: child processes that answer requests.
  *
  *     line of calls --> serve() --- socket ---> child: fn(request, reply)
  *                         one per child, one request at a time
  *                       watch() --- pidfd ----> its end
  *
- * All children are forked when the pool is made, none later: then the program
- * may have threads. So one that dies is not replaced but breaks the pool, which
- * is what Python does too, and there is one moment at which the rules of fork
- * matter.
+ * All children are forked when the pool is opened, none later, because later
+ * the program may have threads. So a child that dies is not replaced: it breaks
+ * the pool, as in Python.
  *
- * A request is copied into the worker's buffer when it is sent, and the reply
- * out of it: so a call that is cancelled needs nobody's consent, it is just
- * forgotten by its worker.
+ * A request is copied into the worker's buffer before it is sent, and the reply
+ * is copied out of that buffer. So a call that is cancelled ends at once: its
+ * worker forgets the call and drops the reply.
  *
- * watch() alone knows that a child has ended, reaps it, and says what it died
- * of. serve() never waits for a process, only for its socket: an end of that
- * means that the child dies, or has to (a function may have closed it). So it
- * is killed, which changes nothing for one that is dead.
+ * Only watch() waits for the end of a child: it reaps the child and breaks the
+ * pool with its exit status or signal. serve() waits only for the socket. When
+ * the socket ends the child is dying, or a function has closed the descriptor:
+ * serve() kills the child, which has no effect on a dead one.
  *
- * Both are tasks of the loop. The last of them to end closes the pool.
+ * Both are tasks of the loop. The last of them that ends closes the pool.
  */
 #include <coil/process_pool.h>
 
@@ -56,14 +55,14 @@ struct reply_head {
     int64_t result, padding;
 };
 
-#define HEAD 32 /* keeps what follows aligned */
+#define HEAD 32 /* a multiple of 16: the message behind it is aligned */
 _Static_assert(sizeof(struct request_head) <= HEAD, "a head is short");
 
 struct call {
     struct coil_custom custom;
-    struct coili_list link; /* in line */
+    struct coili_list link; /* in pool->line, until a worker takes it */
     struct coil_process_pool *pool;
-    struct worker *worker; /* it is being answered */
+    struct worker *worker; /* that answers it; or NULL */
     coil_process_fn *fn;
     const void *request;
     void *reply;
@@ -77,23 +76,23 @@ struct closing {
 
 struct worker {
     struct coil_process_pool *pool;
-    struct call *call; /* NULL: idle, or nobody waits for it any more */
-    bool busy, leaving;
-    pid_t pid; /* 0: reaped, or never there */
+    struct call *call; /* NULL: idle, or the call was cancelled */
+    bool busy, leaving; /* leaving: the pool closes, its child is to end */
+    pid_t pid;          /* 0: reaped, or never forked */
     int pidfd, fd;
-    char *buffer; /* HEAD and a message; in a child a second one behind it */
+    char *buffer; /* HEAD and a message; the child uses two of these */
 };
 
 struct coil_process_pool {
-    struct coil_custom *closed; /* made in advance: closing has no memory */
+    struct coil_custom *closed; /* made here: closing needs no memory */
     struct coili_list line;
     struct coil_waiters idle;
-    int err; /* it is broken */
+    int err; /* 0, or the pool is broken: the error of all calls */
     uint32_t detail;
     bool closing;
-    bool orphaned;    /* nobody has it: the last task frees it */
+    bool orphaned;    /* opening has failed: the last task frees the pool */
     unsigned running; /* tasks */
-    size_t message_max, room; /* the latter a multiple of 16 */
+    size_t message_max, room; /* room: rounded up to a multiple of 16 */
     unsigned n;
     struct worker workers[];
 };
@@ -107,7 +106,7 @@ static void receive_all(int fd, char *buf, size_t len)
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
-            _exit(0); /* the parent has closed, or is gone */
+            _exit(0); /* the parent has closed the socket, or is gone */
         buf += n;
         len -= (size_t)n;
     }
@@ -126,6 +125,7 @@ static void send_all(int fd, const char *buf, size_t len)
     }
 }
 
+/* All descriptors above stderr but this one. */
 static void close_all_but(int fd)
 {
     if (fd > 3)
@@ -133,6 +133,7 @@ static void close_all_but(int fd)
     syscall(SYS_close_range, (unsigned)fd + 1, ~0u, 0);
 }
 
+/* As in a fresh program; Ctrl-C is for the parent, which ends its children. */
 static void reset_signals(void)
 {
     struct sigaction action = { .sa_handler = SIG_DFL };
@@ -145,11 +146,16 @@ static void reset_signals(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/*
+ * The child: answer requests until the socket ends. It dies with its parent:
+ * PDEATHSIG covers a parent that ends from now on, getppid() one that has ended
+ * before the call.
+ */
 static _Noreturn void run_child(const struct worker *w, int fd, pid_t parent)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
-        _exit(0); /* it had ended before that */
+        _exit(0);
     reset_signals();
     close_all_but(fd);
     char *request = w->buffer + HEAD;
@@ -175,7 +181,10 @@ static void kill_worker(const struct worker *w)
 {
     if (!w->pid)
         return;
-    /* By pid it might be another one by now, where SIGCHLD is ignored. */
+    /*
+     * By pidfd: where SIGCHLD is ignored the kernel reaps the child itself, and
+     * its pid may be that of another process by now.
+     */
     if (w->pidfd >= 0)
         syscall(SYS_pidfd_send_signal, w->pidfd, SIGKILL, NULL, 0);
     else
@@ -204,7 +213,11 @@ static void fail_call(struct call *call)
                                  call->pool->detail);
 }
 
-/* All jobs fail, all children end. */
+/*
+ * All calls fail, all children are killed; tasks that are idle wake up and end.
+ * Only the first error counts. Workers first: a call that fails must not be
+ * found by its worker any more.
+ */
 static void break_pool(struct coil_process_pool *p, int err, uint32_t detail)
 {
     if (p->err)
@@ -224,7 +237,10 @@ static void break_pool(struct coil_process_pool *p, int err, uint32_t detail)
     wake_all(p);
 }
 
-/* When it closes nobody waits for a job that nobody awaits. */
+/*
+ * A pool that closes does not wait for calls that were cancelled: their
+ * children are killed, once no other call is in line.
+ */
 static void kill_abandoned(struct coil_process_pool *p)
 {
     if (!p->closing || !coili_list_empty(&p->line))
@@ -238,7 +254,7 @@ static void kill_abandoned(struct coil_process_pool *p)
     }
 }
 
-/* Its exit status, or its signal as a negative number. */
+/* The child's exit status, or its signal as a negative number. */
 static int reap(struct worker *w)
 {
     siginfo_t info = { 0 };
@@ -258,7 +274,7 @@ static void pool_free(struct coil_process_pool *p)
     coil_free(p, sizeof *p + p->n * sizeof *p->workers);
 }
 
-/* Its future keeps nothing of it. */
+/* The pool first: the future of its closing does not refer to it. */
 static void finish_closing(struct coil_process_pool *p)
 {
     struct coil_future *closed = &p->closed->future;
@@ -266,6 +282,10 @@ static void finish_closing(struct coil_process_pool *p)
     coil_future_set_int(closed, 0);
 }
 
+/*
+ * The last task finishes closing. If the pool was not closed yet the user may
+ * still close it; otherwise it goes with the loop's memory.
+ */
 static void task_ended(struct coil_process_pool *p)
 {
     if (--p->running > 0)
@@ -275,7 +295,7 @@ static void task_ended(struct coil_process_pool *p)
     } else if (p->orphaned) {
         coil_custom_free(p->closed);
         pool_free(p);
-    } /* else whoever has it closes it, or it goes with the loop's memory */
+    }
 }
 
 struct watch {
@@ -285,6 +305,11 @@ struct watch {
     int err;
 };
 
+/*
+ * Wait for the end of one child, and reap it. FINALLY finds the child alive if
+ * this task was cancelled (the loop closes) or there was no memory to wait. Then
+ * the child is killed and waited for: otherwise a zombie would be left.
+ */
 static void watch(struct coil_coro *co)
 {
     COIL_ASYNC(watch, my) {
@@ -297,7 +322,6 @@ static void watch(struct coil_coro *co)
                        COIL_DETAIL(COIL_PHASE_NONE, code));
 
     COIL_FINALLY;
-        /* Cancelled, since the loop closes, or without memory to wait. */
         if (my->on && my->worker->pid) {
             break_pool(my->worker->pool, my->err ? my->err : -ECANCELED, 0);
             kill_worker(my->worker);
@@ -312,7 +336,7 @@ static void watch(struct coil_coro *co)
     }
 }
 
-/* Its copy: from now on the call may be cancelled as it likes. */
+/* Copy the request: from now on the call may be cancelled at any time. */
 static size_t pack(struct worker *w)
 {
     struct call *call = w->call;
@@ -332,16 +356,16 @@ static struct reply_head head_of(const struct worker *w)
     return head;
 }
 
-/* A request and its reply, as bytes. */
+/* Send a request to the child and receive its reply. */
 struct exchange {
     struct coil_coro coro;
     struct worker *worker;
-    size_t at, len; /* of what is sent, or received */
-    size_t size;    /* of a reply at the most */
+    size_t at, len; /* bytes done, bytes to send */
+    size_t size;    /* the longest reply */
     size_t n;
 };
 
-/* How long the reply is, as far as that is known. */
+/* The length of the reply, as far as its head is known. */
 static size_t reply_len(const struct exchange *my)
 {
     size_t head = sizeof(struct reply_head);
@@ -351,7 +375,10 @@ static size_t reply_len(const struct exchange *my)
     return result > 0 ? head + (size_t)result : head;
 }
 
-/* Its memory may be in any state: what it says is looked at. */
+/*
+ * The head of a reply is checked: a function may have written anything into the
+ * child's memory.
+ */
 static bool reply_is_invalid(const struct exchange *my)
 {
     int64_t result = head_of(my->worker).result;
@@ -359,6 +386,7 @@ static bool reply_is_invalid(const struct exchange *my)
            (result > (int64_t)my->size || result < INT32_MIN);
 }
 
+/* Lengths are added up here: a send or receive may move a part only. */
 static void exchange(struct coil_coro *co)
 {
     COIL_ASYNC(exchange, my) {
@@ -378,6 +406,7 @@ static void exchange(struct coil_coro *co)
     }
 }
 
+/* Complete the call, unless it was cancelled meanwhile. */
 static void answer(struct worker *w)
 {
     struct call *call = w->call;
@@ -396,6 +425,7 @@ static void answer(struct worker *w)
         coil_future_set_int(&call->custom.future, result);
 }
 
+/* Take the first call in line. False: there is none, or the pool is broken. */
 static bool next_job(struct worker *w)
 {
     struct coil_process_pool *p = w->pool;
@@ -407,7 +437,7 @@ static bool next_job(struct worker *w)
     return true;
 }
 
-/* None will come: its child is to end with its socket. */
+/* True if no call will come. In a pool that closes the child ends, too. */
 static bool is_over(struct worker *w)
 {
     if (w->pool->err)
@@ -431,9 +461,10 @@ struct serve {
 };
 
 /*
- * Its child ends, in one way or the other: by the end of its socket if that was
- * wanted (leaving); dead already, which watch() is going to tell; or because
- * this task cannot go on.
+ * The task of a worker ends, and with it the child, for one of three reasons.
+ * The socket has failed: kill the child, watch() breaks the pool. The pool
+ * closes (leaving): the child exits when its socket ends. This task was
+ * cancelled or is out of memory: the pool breaks.
  */
 static void worker_leave(struct worker *w, int err)
 {
@@ -442,11 +473,15 @@ static void worker_leave(struct worker *w, int err)
         kill_worker(w);
     else if (!w->leaving)
         break_pool(p, err ? err : -ECANCELED, 0);
-    shutdown(w->fd, SHUT_RDWR); /* whoever was forked has a copy */
+    shutdown(w->fd, SHUT_RDWR); /* children forked later have a copy of fd */
     close(w->fd);
     task_ended(p);
 }
 
+/*
+ * One call after the other. `on` is set by task_begin(): a task that was never
+ * begun has FINALLY run, too, and must not end a worker.
+ */
 static void serve(struct coil_coro *co)
 {
     COIL_ASYNC(serve, my) {
@@ -473,7 +508,10 @@ static void serve(struct coil_coro *co)
 
 /* ---- Making ----------------------------------------------------------- */
 
-/* Where a standard descriptor belongs, nobody reads or writes a socket. */
+/*
+ * A program that was started without a standard descriptor gets its number for
+ * the next file. Library code that writes to stderr must not write to a socket.
+ */
 static int above_standard(int fd)
 {
     if (fd > 2)
@@ -504,7 +542,10 @@ static int socket_pair(int fds[2])
     return err;
 }
 
-/* In the child it does not return. The parent's handlers do not run in it. */
+/*
+ * Does not return in the child. Signals are blocked meanwhile, so that no
+ * handler of the parent runs in the child.
+ */
 static pid_t fork_child(const struct worker *w, int fd)
 {
     pid_t parent = getpid();
@@ -537,7 +578,7 @@ static int child_begin(struct worker *w)
     return w->pidfd < 0 ? -errno : 0;
 }
 
-/* Nobody watches it yet. */
+/* The child ends before its watch() has begun. */
 static void child_end(struct worker *w)
 {
     if (!w->pid)
@@ -548,7 +589,10 @@ static void child_end(struct worker *w)
     close_if(w->pidfd);
 }
 
-/* Without memory it is dropped, and its FINALLY finds that it is not `on`. */
+/*
+ * Run the call as a task of the loop. Without memory the call is dropped: its
+ * FINALLY runs and finds that it is not `on`.
+ */
 static int task_begin(struct coil_process_pool *p, struct coil_future *call,
                       bool *on)
 {
@@ -577,6 +621,11 @@ static int serve_begin(struct worker *w)
     return task_begin(w->pool, f, &((struct serve *)(void *)f)->on);
 }
 
+/*
+ * A child, then its two tasks. When watch() runs it is watch() that reaps the
+ * child: an error after that only closes the socket, and undo_open() breaks the
+ * pool.
+ */
 static int worker_begin(struct worker *w)
 {
     struct coil_process_pool *p = w->pool;
@@ -596,7 +645,10 @@ static int worker_begin(struct worker *w)
     return err;
 }
 
-/* Those that run already find it broken; the last of them frees it. */
+/*
+ * Opening has failed. Tasks that run already find the pool broken; the last of
+ * them frees it. `running` is raised meanwhile: there may be none.
+ */
 static int undo_open(struct coil_process_pool *p, int err)
 {
     p->orphaned = true;
@@ -628,6 +680,10 @@ static const struct coil_future_class close_class = {
     .start = close_start,
 };
 
+/*
+ * The future of its closing is made here, so that closing cannot fail. From the
+ * first child on an error goes through undo_open(), which waits for tasks.
+ */
 int coil_process_pool_open(struct coil_process_pool **out,
                            const struct coil_process_pool_options *given)
 {
@@ -701,7 +757,7 @@ static void cancel(struct coil_future *f)
     struct call *call = call_of(f);
     coili_list_remove(&call->link);
     if (call->worker)
-        call->worker->call = NULL; /* its reply goes nowhere */
+        call->worker->call = NULL; /* the reply is dropped */
     call->worker = NULL;
     kill_abandoned(call->pool);
     coil_future_set_error(f, -ECANCELED);

@@ -3,15 +3,15 @@
  * run.c: from main() into a coroutine and back.
  *
  * RUN makes a loop, runs one coroutine on it and closes it; RUN_ON runs one on
- * a loop that is there. They are macros around a call of the coroutine, which
- * must be made between two functions: begin, when there is a loop but nothing
+ * a loop that exists. Both are macros. They make the coroutine between calls of
+ * two functions of this file: begin, after which there is a loop but nothing
  * runs, and end, which is given the coroutine.
  *
  * Ctrl-C: the first SIGINT cancels the main task, which may clean up; the next
- * one ends the process, for a cleanup that hangs. A main task that was
- * cancelled for this reason alone gives -EINTR. It is not for those who have an
- * answer of their own: another disposition than the default one, a listener
- * (signal.h), a thread that is not the main one.
+ * one ends the process, in case the cleanup hangs. A main task that was
+ * cancelled only for this reason gives -EINTR. SIGINT is left alone if it has
+ * another disposition than the default one or a listener (signal.h), and in
+ * threads other than the main one.
  */
 #include <coil/coroutine.h>
 
@@ -31,7 +31,7 @@
 struct sigint {
     struct coil_wakeup wakeup;
     struct coil_task *task;
-    bool taken, came;
+    bool taken, came; /* the signal is ours; it has cancelled the task */
 };
 
 static void cancel_main(void *arg)
@@ -58,7 +58,7 @@ static void sigint_end(struct sigint *s)
     coil_wakeup_fini(&s->wakeup);
 }
 
-/* It ended for that, and nobody else had asked it to. */
+/* The task was cancelled by SIGINT, and by no other request. */
 static bool was_interrupted(const struct sigint *s)
 {
     const struct coil_future *f = &s->task->coro.future;
@@ -68,7 +68,11 @@ static bool was_interrupted(const struct sigint *s)
 
 /* ---- One run ---------------------------------------------------------- */
 
-/* Out of line what AWAIT_TO does with an assignment. */
+/*
+ * Store the result in the variable of RUN_TO, whose type is `kind`: AWAIT_TO
+ * does that with an assignment, here it is a function. The taker is a frame
+ * that does nothing but give coili_take_...() the future.
+ */
 static int store(enum coili_kind kind, void *to, struct coil_future *f)
 {
     struct coil_coro taker = { .awaiting = (uintptr_t)f, .step = NULL };
@@ -117,13 +121,18 @@ static void drop_handle(struct coil_task *t)
         coil_task_drop(&t);
 }
 
+/*
+ * Run one coroutine as the main task. A reference is kept, because the task may
+ * detach itself. SIGINT is given back before the result is read: from here on
+ * a Ctrl-C ends the process.
+ */
 static int run(struct coil_loop *loop, struct coil_future *main,
                enum coili_kind kind, void *result)
 {
     struct coil_task *t = coil_spawn(main);
     struct coil_future *f = &t->coro.future;
     struct sigint sigint;
-    future_ref(f); /* it may detach itself */
+    future_ref(f);
     sigint_begin(&sigint, loop, t);
     int err = coil_loop_run_until_complete(loop, t);
     sigint_end(&sigint);

@@ -1,28 +1,30 @@
 // SPDX-License-Identifier: MIT
 /*
- * signal.c: from a signal handler into loops.
+ * signal.c: signals, from a signal handler into loops.
  *
- * A blocked mask with a signalfd would need every thread to block the signal,
- * and every child to unblock it: threads of libraries and executed programs do
- * not. So a handler is installed, which may do next to nothing:
+ * A signalfd would need every thread to block the signal and every child to
+ * unblock it, and threads of libraries and executed programs do neither. So a
+ * handler is installed. It sets flags and wakes, which is all that a handler
+ * may do:
  *
  *     kernel --> on_signal()   in any thread: sets a bit in each loop that
  *                    |         listens, raises its wakeup
  *                    v
- *     hub        dispatch()    in the loop: tells those who wait
+ *     hub        dispatch()    in the loop: calls the listeners
  *
- * A loop in which somebody listens has a hub. Handlers walk the list of hubs
- * without a lock: a hub is added complete; it is taken out of the list, and
- * freed when no handler runs any more that may have seen it (`running`).
+ * A loop with listeners has a hub. Handlers walk the list of hubs without a
+ * lock. So a hub is complete before it is added to the list; it is taken out of
+ * the list first and freed when no handler runs that may have seen it
+ * (`running`).
  *
- * A disposition belongs to the process: it is counted how many listen to each
- * signal, in all loops; with the first ours is installed, with the last the
- * former one put back.
+ * A disposition belongs to the process. The listeners of each signal are
+ * counted, in all loops: the first installs our handler, the last puts the
+ * former disposition back.
  *
- * A child has our handler until fork()'s hook, or execve, takes it away; in a
- * vfork() there is no hook. What it writes would wake its parent, with which
- * it shares the descriptor. So a handler that finds itself in another process
- * puts the former disposition back and sends the signal again.
+ * A child process has our handler until the hook of fork() or execve() takes it
+ * away; vfork() has no hook. A wakeup sent there would wake the parent, which
+ * shares the descriptor. So a handler that runs in another process puts the
+ * former disposition back and sends the signal again.
  */
 #include <coil/signal.h>
 
@@ -48,26 +50,29 @@
 #define SIGNALS 64
 #define BIT(signo) ((uint64_t)1 << ((signo)-1))
 
-/* One per loop in which somebody listens. */
+/* One per loop that has listeners. */
 struct hub {
     struct hub *_Atomic next;
     _Atomic uint64_t wanted, arrived;
     struct coil_wakeup wakeup;
     struct coil_handle closing;
     struct coili_listener listeners; /* the head of a circle */
-    bool dispatching;
+    bool dispatching; /* dispatch() frees the hub if no listener is left */
 };
 
 static _Thread_local struct hub *my_hub;
 
-/* What handlers read. */
+/* Read by handlers, in all threads. */
 static struct hub *_Atomic hubs;
 static struct coil_wakeup *_Atomic interrupt; /* of RUN's SIGINT */
 static atomic_int interrupted;
 static atomic_int running; /* handlers, in all threads */
 static _Atomic pid_t owner;
 
-/* What they do not, but for `former`, written before ours is installed. */
+/*
+ * Guarded by the lock; handlers read `former` only, which is written before our
+ * handler is installed.
+ */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct {
     unsigned users;
@@ -76,13 +81,17 @@ static struct {
 
 /* ---- The handler ------------------------------------------------------ */
 
-/* It goes where it would have gone without us; blocked until we return. */
+/*
+ * Send the signal again, under the disposition that it would have without us.
+ * It is blocked until this handler returns.
+ */
 static void send_on(int signo, const struct sigaction *disposition)
 {
     sigaction(signo, disposition, NULL);
     kill(getpid(), signo);
 }
 
+/* The first SIGINT cancels the main task, the second one ends the process. */
 static void interrupt_or_die(struct coil_wakeup *wakeup)
 {
     static const struct sigaction preset; /* zero: SIG_DFL */
@@ -92,6 +101,7 @@ static void interrupt_or_die(struct coil_wakeup *wakeup)
         coil_wakeup_send(wakeup);
 }
 
+/* RUN gets a SIGINT only if no listener wants it. */
 static void tell_hubs(int signo)
 {
     bool heard = false;
@@ -121,7 +131,10 @@ static void on_signal(int signo)
     errno = saved;
 }
 
-/* After this no handler holds what was taken from its sight before. */
+/*
+ * What was taken out of the handlers' reach before this call is used by none of
+ * them after it.
+ */
 static void wait_for_handlers(void)
 {
     while (atomic_load(&running))
@@ -135,7 +148,10 @@ static bool is_ours(const struct sigaction *action)
     return !(action->sa_flags & SA_SIGINFO) && action->sa_handler == on_signal;
 }
 
-/* SA_RESTART: the program's own system calls have not asked for signals. */
+/*
+ * One listener more. SA_RESTART, because the program's own system calls do not
+ * expect -EINTR.
+ */
 static int take_signal(int signo)
 {
     if (dispositions[signo].users == 0) {
@@ -145,7 +161,7 @@ static int take_signal(int signo)
         sigemptyset(&ours.sa_mask);
         if (sigaction(signo, NULL, &former) < 0)
             return -errno;
-        if (!is_ours(&former)) /* left behind by who had replaced it */
+        if (!is_ours(&former)) /* ours: code that replaced it put it back */
             dispositions[signo].former = former;
         if (sigaction(signo, &ours, NULL) < 0)
             return -errno;
@@ -154,6 +170,7 @@ static int take_signal(int signo)
     return 0;
 }
 
+/* Not if the program has installed another handler meanwhile. */
 static void put_back(int signo)
 {
     struct sigaction now;
@@ -198,7 +215,7 @@ static void after_fork(void)
     pthread_mutex_unlock(&lock);
 }
 
-/* The loops and their hubs are the parent's. */
+/* Loops and hubs belong to the parent: forget them, free nothing. */
 static void in_child(void)
 {
     for (int signo = 1; signo <= SIGNALS; signo++)
@@ -218,6 +235,7 @@ static void guard_forks(void)
     pthread_atfork(before_fork, after_fork, in_child);
 }
 
+/* Unlock by pthread_mutex_unlock(). From here on this process is the owner. */
 static void lock_dispositions(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -253,6 +271,10 @@ static bool is_empty(const struct hub *hub)
     return hub->listeners.next == &hub->listeners;
 }
 
+/*
+ * The last listener takes the hub with it, unless dispatch() is at work on the
+ * hub: then dispatch() frees it.
+ */
 static void unlink_listener(struct coili_listener *l)
 {
     struct hub *hub = my_hub;
@@ -269,7 +291,10 @@ static void unlink_listener(struct coili_listener *l)
         hub_free(hub);
 }
 
-/* Dispositions first, so that nothing is swallowed in between. */
+/*
+ * Dispositions first: a signal that arrives in between has the former one, and
+ * is not lost in a hub without a listener.
+ */
 static void unlisten(struct coili_listener *l)
 {
     if (!l->next)
@@ -280,7 +305,10 @@ static void unlisten(struct coili_listener *l)
     unlink_listener(l);
 }
 
-/* Handlers are left when the loop closes: all others had a task as owner. */
+/*
+ * The loop closes. Listeners that are left belong to coil_signal_add_handler():
+ * all others belonged to tasks, which have ended.
+ */
 static void hub_close(void *arg)
 {
     struct hub *hub = arg;
@@ -290,6 +318,7 @@ static void hub_close(void *arg)
     hub_free(hub);
 }
 
+/* Call the listeners of what has arrived. A listener may remove itself. */
 static void dispatch(void *arg)
 {
     struct hub *hub = arg;
@@ -297,7 +326,7 @@ static void dispatch(void *arg)
     hub->dispatching = true;
     struct coili_listener *l, *next;
     for (l = hub->listeners.next; l != &hub->listeners; l = next) {
-        next = l->next; /* it may leave */
+        next = l->next;
         if (l->wanted & arrived)
             l->heard(l, l->wanted & arrived);
     }
@@ -306,6 +335,7 @@ static void dispatch(void *arg)
         hub_free(hub);
 }
 
+/* The hub of this thread's loop; NULL without memory. Added when complete. */
 static struct hub *hub_need(void)
 {
     if (my_hub)
@@ -325,6 +355,11 @@ static struct hub *hub_need(void)
     return hub;
 }
 
+/*
+ * The order matters: the listener is linked and its bits are wanted before the
+ * handler is installed, so that the first signal finds it. Bits that arrived
+ * for a former listener are cleared, except where another one still wants them.
+ */
 static int listen_to(struct coili_listener *l, uint64_t wanted,
                      void (*heard)(struct coili_listener *, uint64_t))
 {
@@ -338,7 +373,6 @@ static int listen_to(struct coili_listener *l, uint64_t wanted,
     l->prev = hub->listeners.prev;
     l->prev->next = l;
     l->next->prev = l;
-    /* What came while nobody listened is not for us. */
     atomic_fetch_and(&hub->arrived, ~wanted | atomic_load(&hub->wanted));
     atomic_fetch_or(&hub->wanted, wanted);
     pthread_mutex_lock(&lock);
@@ -349,7 +383,7 @@ static int listen_to(struct coili_listener *l, uint64_t wanted,
     return err;
 }
 
-/* The bit of a signal that can be caught; 0. The rest sigaction(2) knows. */
+/* The bit of a signal; 0: it cannot be caught. sigaction(2) refuses others. */
 static uint64_t bit_of(int signo)
 {
     bool can = signo > 0 && signo <= SIGNALS && signo != SIGKILL &&
@@ -420,7 +454,7 @@ struct coil_future *coil_wait_signal(int signo)
 struct signals {
     struct coil_coro coro;
     struct coili_listener listener;
-    struct coil_waiters line; /* it waits in it itself */
+    struct coil_waiters line; /* the generator's own place to wait */
     uint64_t wanted, arrived;
     int signo, err;
 };
@@ -437,6 +471,7 @@ static bool has_arrived(void *arg)
     return ((struct signals *)arg)->arrived != 0;
 }
 
+/* A generator. Signals that arrive between two turns are kept, one of each. */
 static void signals(struct coil_coro *co)
 {
     COIL_ASYNC(signals, my) {
@@ -478,7 +513,7 @@ static void handler_call(void *arg)
 {
     struct coil_signal_handler *h = arg;
     h->called = false;
-    h->fn(h->arg); /* may remove or free it */
+    h->fn(h->arg); /* may remove the handler, or free it */
 }
 
 static void handler_heard(struct coili_listener *l, uint64_t arrived)
