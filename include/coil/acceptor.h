@@ -5,9 +5,9 @@
 /*
  * acceptor.h: connections as they arrive.
  *
- * coil_accept() asks the kernel for one connection. An acceptor asks once and
- * is told of each, several in one pass if they come together. Listeners are
- * made of it; most programs want a listener.
+ * coil_accept() accepts one connection. An acceptor is one operation that
+ * accepts connection after connection, several in one pass if they come
+ * together. Listeners use acceptors; most programs want a listener.
  */
 
 #include <coil/api.h>
@@ -19,8 +19,8 @@ struct coil_acceptor;
 
 /*
  * Prepare to accept from a listening socket. The first coil_acceptor_next()
- * begins; from then on connections are accepted in advance, 64 or as many more
- * as one pass brings.
+ * begins. From then on connections are accepted in advance: about 64, and at
+ * most options.cq_entries more.
  *
  * Result    0
  * Errors    -ENOMEM
@@ -30,21 +30,23 @@ COIL_API COIL_NODISCARD int coil_acceptor_open(struct coil_acceptor **out,
                                                int fd);
 
 /*
- * Wait for the next connection. Who asked first gets it.
+ * Wait for the next connection; first come, first served.
  *
- * Result    its descriptor, close-on-exec; closed if nobody takes it
- * Errors    -EMFILE, -ENFILE, -ENOBUFS, -ENOMEM: one is told, and for 100 ms
- *           nothing more is accepted; others of accept(2) that do not concern
- *           a single connection; COIL_ECLOSED; -ECANCELED
+ * Result    its descriptor, close-on-exec; coil closes it if no await takes it
+ * Errors    -EMFILE, -ENFILE, -ENOBUFS, -ENOMEM: one waiter gets the error, and
+ *           the acceptor pauses for 100 ms; other errors of accept(2) that do
+ *           not concern a single connection; COIL_ECLOSED; -ECANCELED
+ * Lifetime  shares the acceptor's memory: it stays until the future is freed
  * Source    asyncio loop.sock_accept; accept4(2)
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_acceptor_next(struct coil_acceptor *acceptor);
 
 /*
- * Stop: who waits is told COIL_ECLOSED, and connections that nobody has taken
- * are closed. Done when the kernel has let go of the socket, which stays open.
- * Cannot be cancelled; allocates nothing.
+ * Stop accepting. Waiters fail with COIL_ECLOSED, connections that were
+ * accepted in advance are closed. The future is done when the kernel does not
+ * use the socket any more; the socket stays open. Cannot be cancelled;
+ * allocates nothing.
  *
  * Result    0
  * Lifetime  takes the acceptor

@@ -3,14 +3,14 @@
 #define COIL_ERROR_H
 
 /*
- * error.h: one int says how it went.
+ * error.h: error numbers and what they say.
  *
- * 0 or a count is success; -errno is the system's word; the codes below stand
- * under -4095, where no errno reaches. There is no global errno: it would not
- * survive an await.
+ * An int result is 0 or a count on success, -errno for an error of the system,
+ * or one of the codes below, which are smaller than -4095, where no errno is.
+ * There is no global errno: it would not survive an await.
  *
- * Beside an error travels a 32-bit detail: in which phase it happened and a
- * code of that phase (a getaddrinfo code, a parser's reason).
+ * With an error comes a 32-bit detail: the phase in which it happened, and a
+ * code whose meaning depends on the error (from getaddrinfo, from a parser).
  */
 
 #include <coil/api.h>
@@ -21,7 +21,7 @@ enum {
     COIL_EEND = -4096,          /* the source has no more items */
     COIL_EINCOMPLETE = -4097,   /* the peer ended before all bytes were there */
     COIL_ELIMIT = -4098,        /* more bytes than the limit allows */
-    COIL_ECLOSED = -4099,       /* the object was closed meanwhile */
+    COIL_ECLOSED = -4099,       /* the object is closed */
     COIL_ESTOPPED = -4100,      /* the loop was stopped before the end */
     COIL_ERESOLVE = -4101,      /* the name does not resolve; code: EAI_* */
     COIL_EURL = -4102,          /* not a URL that coil can fetch */
@@ -32,7 +32,7 @@ enum {
     COIL_ENOTHREAD = -4107      /* no thread can be started */
 };
 
-/* Where a request was when it failed; upper 8 bits of a detail. */
+/* The phase of an HTTP request in which it failed; upper 8 bits of a detail. */
 enum coil_phase {
     COIL_PHASE_NONE,
     COIL_PHASE_RESOLVE,
@@ -51,6 +51,7 @@ enum coil_cancel_reason {
     COIL_CANCEL_INTERRUPT
 };
 
+/* A detail of a phase and a code, which is a signed number of 24 bits. */
 #define COIL_DETAIL(phase, code) \
     ((uint32_t)(phase) << 24 | ((uint32_t)(code) & 0xffffffu))
 #define COIL_DETAIL_PHASE(detail) ((enum coil_phase)((detail) >> 24))
@@ -58,35 +59,43 @@ enum coil_cancel_reason {
     ((int)(((detail) & 0xffffffu) ^ 0x800000u) - 0x800000)
 
 /*
- * The words for an error number: the system's for -errno, ours for COIL_E*.
+ * The text for an error number: that of the system for -errno, of coil for
+ * COIL_E*.
  *
- * Result    a string without a newline; "Success" for err >= 0
+ * Result    a string without a newline; "Success" for err >= 0, "Unknown error"
+ *           for a number that neither knows
  * Lifetime  static for COIL_E*; the C library's for -errno
  * Source    strerrordesc_np(3)
  */
 COIL_API const char *coil_strerror(int err);
 
 /*
- * One line that says what failed, where and why:
- * "connect: Connection refused".
+ * One line made of the phase, the text for the error and what its code means:
+ * "connect: Connection refused". The line is cut to `size` bytes, a NUL
+ * included.
  *
- * Result    `buf`, always ended by a NUL, cut to `size`
- * Lifetime  copies
+ * Result    `buf`
  */
 COIL_API const char *coil_explain(int err, uint32_t detail, char *buf,
                                   size_t size);
 
 /*
- * Give coil_explain() the words for the codes of a library above this one. The
- * last caller wins; coil-http calls it when a session is made.
+ * Register the function that explains the codes of another library, such as
+ * coil-http, to coil_explain(). It returns a static string, "" for what it does
+ * not know. It replaces the one registered before; NULL: none. Any thread may
+ * call it, and it may be called in any thread. coil-http registers its own when
+ * a session is made.
  *
- * Lifetime  lends `words`: a function that returns a static string, "" for
- *           what it does not know. May be called by any thread
+ * Lifetime  lends `words` until another one is registered
  */
 typedef const char *coil_explain_fn(int err, uint32_t detail);
 COIL_API void coil_explain_with(coil_explain_fn *words);
 
-/* The name of a phase: "resolve", "pool", "connect"...; "" for none. */
+/*
+ * The name of a phase: "resolve", "pool", "connect"...
+ *
+ * Result    a static string; "" for COIL_PHASE_NONE and unknown phases
+ */
 COIL_API const char *coil_phase_name(enum coil_phase phase);
 
 COIL_END_DECLS

@@ -5,15 +5,16 @@
 /*
  * io.h: one operation on a descriptor.
  *
- * Each call makes a future; the await gives the operation to the kernel. A
- * buffer is lent until the await has ended, also when it was cancelled: the
- * await of a cancelled operation ends when the kernel has let go, and with its
- * result if it succeeded all the same. A buffer on the stack of the current
- * step aborts: it would be gone by then.
+ * Each call makes a future; the await submits the operation to the kernel. The
+ * caller lends the buffer until the await has ended, also when it is cancelled:
+ * the await of a cancelled operation ends when the kernel does not use the
+ * buffer any more, and gives the result if the operation succeeded all the
+ * same. A buffer on the stack of the current step aborts: that memory is gone
+ * before the operation has completed.
  *
- * All of them fail with -ECANCELED, -ENOMEM and, when options.operations_limit
- * are in flight, -ENOBUFS; with whatever the system call of their name says;
- * and with -EINVAL for a negative descriptor.
+ * Each of them can fail with -ECANCELED; with -ENOMEM; with -ENOBUFS when
+ * options.operations_limit operations are in flight; with the errors of the
+ * system call of its name; and with -EINVAL for a negative descriptor.
  */
 
 #include <coil/api.h>
@@ -24,11 +25,11 @@ COIL_BEGIN_DECLS
 struct coil_addr;
 
 /*
- * Read from a file, pipe, terminal or socket. The first form reads at the
- * file's position.
+ * Read from a file, pipe, terminal or socket. coil_read() reads at the file's
+ * position, coil_pread() at `offset`.
  *
  * Result    bytes read, at most `len`; 0 at the end
- * Lifetime  lends `buf` until it is done
+ * Lifetime  lends `buf` until the future is done
  * Source    read(2), pread(2)
  */
 COIL_API COIL_NODISCARD struct coil_future *coil_read(int fd, void *buf,
@@ -37,11 +38,12 @@ COIL_API COIL_NODISCARD struct coil_future *
 coil_pread(int fd, void *buf, size_t len, uint64_t offset);
 
 /*
- * Write; may write less than asked for. Nobody reads the pipe any more? Then
- * the kernel raises SIGPIPE as for write(2): ignore it, and get -EPIPE.
+ * Write at the file's position or at `offset`; may write less than `len`. To a
+ * pipe without a reader the kernel raises SIGPIPE, as for write(2); a program
+ * that ignores SIGPIPE gets -EPIPE.
  *
  * Result    bytes written
- * Lifetime  lends `buf` until it is done
+ * Lifetime  lends `buf` until the future is done
  * Source    write(2), pwrite(2)
  */
 COIL_API COIL_NODISCARD struct coil_future *coil_write(int fd, const void *buf,
@@ -50,10 +52,11 @@ COIL_API COIL_NODISCARD struct coil_future *
 coil_pwrite(int fd, const void *buf, size_t len, uint64_t offset);
 
 /*
- * Receive from a socket, send to it. A send never raises SIGPIPE.
+ * Receive from a socket; send to it, maybe less than `len`. A send never raises
+ * SIGPIPE.
  *
- * Result    bytes; recv: 0 at the end
- * Lifetime  lends `buf` until it is done
+ * Result    bytes; for recv 0 at the end of the stream
+ * Lifetime  lends `buf` until the future is done
  * Source    asyncio loop.sock_recv; recv(2), send(2)
  */
 COIL_API COIL_NODISCARD struct coil_future *coil_recv(int fd, void *buf,
@@ -64,7 +67,7 @@ COIL_API COIL_NODISCARD struct coil_future *coil_send(int fd, const void *buf,
 /*
  * Accept a connection.
  *
- * Result    its descriptor, close-on-exec; closed if nobody takes it
+ * Result    its descriptor, close-on-exec; coil closes it if no await takes it
  * Source    asyncio loop.sock_accept; accept4(2)
  */
 COIL_API COIL_NODISCARD struct coil_future *coil_accept(int fd);
@@ -73,7 +76,7 @@ COIL_API COIL_NODISCARD struct coil_future *coil_accept(int fd);
  * Connect a socket.
  *
  * Result    0
- * Lifetime  copies
+ * Lifetime  copies `addr`
  * Source    asyncio loop.sock_connect; connect(2)
  */
 COIL_API COIL_NODISCARD struct coil_future *
@@ -88,30 +91,31 @@ coil_connect(int fd, const struct coil_addr *addr);
 COIL_API COIL_NODISCARD struct coil_future *coil_shutdown(int fd, int how);
 
 /*
- * Cancel every operation on the descriptor, wait until the kernel has let go of
- * them, then close it. The awaits of those operations end with -ECANCELED, what
- * is begun meanwhile with -EBADF. Cannot be cancelled itself. Closing a socket
- * that you made? coil_shutdown() it before, so that the peer learns at once
- * even if another process shares it.
+ * Cancel every operation on the descriptor, wait until all of them have
+ * completed, then close it. Their awaits end with -ECANCELED; an operation that
+ * begins meanwhile fails with -EBADF. The close itself cannot be cancelled. For
+ * a socket of your own call coil_shutdown() first: then the peer learns at once
+ * that the connection ends, even if another process shares the socket.
  *
  * Result    0; the descriptor is closed even after an error
- * Errors    of close(2); -EBADF also if it is being closed already
+ * Errors    of close(2); -EBADF also if another close of it has begun
  * Source    close(2)
  */
 COIL_API COIL_NODISCARD struct coil_future *coil_close(int fd);
 
 /*
- * Wait until a descriptor is ready: the door for other libraries.
+ * Wait until a descriptor is ready, for libraries that read and write it
+ * themselves.
  *
- * Units     POLLIN, POLLOUT... of poll(2)
- * Result    the events that are there; POLLERR, POLLHUP too
+ * Units     events: POLLIN, POLLOUT... of poll(2)
+ * Result    the events that have come, POLLERR and POLLHUP among them
  * Source    asyncio loop.add_reader, add_writer; gevent socket.wait_read
  */
 COIL_API COIL_NODISCARD struct coil_future *coil_poll(int fd, unsigned events);
 
 /*
- * For your own primitives that borrow a buffer until they are done: abort if
- * it is on the stack of the step that runs now.
+ * Abort if the buffer is on the stack of the step that runs now. For futures of
+ * your own whose caller lends a buffer until they are done.
  */
 COIL_API void coil_check_lent(const void *buf);
 

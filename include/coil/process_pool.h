@@ -13,25 +13,26 @@
  *                                           sizeof my->number, &my->answer,
  *                                           sizeof my->answer));
  *
- * For what must not take the program along when it crashes, or shares what no
- * two threads may. A child is a copy of the program as it was when the pool was
- * made (fork, not exec): its functions and its data are there, nothing that was
- * changed later, and no loop.
+ * For code that may crash and must not end the program, or that uses a library
+ * which two threads must not use. A child is a copy of the program as it was
+ * when the pool was opened (fork, not exec): it has the functions and the data
+ * of that moment, no later changes, and no loop.
  *
- * Threads are not copied, and whatever lock one of them held stays locked in
- * the children: make the pool before any threads, or let its functions do
- * without what threads of yours may have locked. malloc() is safe.
+ * Threads are not copied, and a lock that another thread held at that moment
+ * stays locked in the children. So open the pool before the program has
+ * threads, or do not use in its functions what other threads may have locked.
+ * malloc() is safe.
  *
  * A child has the standard descriptors and its own end of a socket, no others.
- * Signals do what they do by default, except for SIGINT, which is ignored:
- * Ctrl-C goes to the whole group, and the parent decides what becomes of its
- * children. A child ends with _exit(), and is killed when the parent's thread
- * that made the pool ends.
+ * Signals have their default disposition, except SIGINT, which is ignored:
+ * Ctrl-C goes to the whole process group, and the parent decides when its
+ * children end. A child ends with _exit(), and is killed when the thread of the
+ * parent that opened the pool ends.
  *
- * One child that dies breaks the pool, as in Python: all jobs there are and all
- * that come later fail with COIL_EBROKEN, and the other children are killed.
- * The detail of the error holds, as its code, the exit status of the one that
- * died, or its signal as a negative number.
+ * A child that dies breaks the pool, as in Python: all jobs, also later ones,
+ * fail with COIL_EBROKEN, and the other children are killed. The code in the
+ * detail of the error is the exit status of the child that died, or its signal
+ * as a negative number.
  */
 
 #include <coil/api.h>
@@ -44,20 +45,20 @@ struct coil_process_pool;
 /* Start with COIL_PROCESS_POOL_OPTIONS_INIT; 0 means the default. */
 struct coil_process_pool_options {
     size_t size;              /* sizeof(struct coil_process_pool_options) */
-    unsigned workers;         /* children; as many as processors */
-    size_t message_bytes_max; /* of a request, and of a reply; 65536 */
+    unsigned workers;         /* children; default: one per processor */
+    size_t message_bytes_max; /* of a request and of a reply; default: 65536 */
 };
 
 #define COIL_PROCESS_POOL_OPTIONS_INIT \
     COILI_OPTIONS_INIT(struct coil_process_pool_options)
 
 /*
- * Make the children of a pool, which belongs to this thread's loop. A loop that
- * closes with a pool kills its children.
+ * Make a pool and fork its children. The pool belongs to this thread's loop; a
+ * loop that is closed with an open pool kills the children.
  *
  * Result    0
  * Errors    -ENOMEM; those of fork(2), socketpair(2), pidfd_open(2)
- * Lifetime  gives; coil_process_pool_close takes it back
+ * Lifetime  gives the pool (coil_process_pool_close)
  * Source    concurrent.futures.ProcessPoolExecutor; multiprocessing.Pool
  */
 COIL_API COIL_NODISCARD int
@@ -65,24 +66,24 @@ coil_process_pool_open(struct coil_process_pool **out,
                        const struct coil_process_pool_options *options);
 
 /*
- * Runs in a child: answers `request` with at most `size` bytes in `reply`; both
- * are aligned to 16 bytes.
+ * A function that runs in a child. It reads `len` bytes of `request` and writes
+ * at most `size` bytes to `reply`; both are aligned to 16 bytes.
  *
- * Result    bytes of the reply, or a negative error for who asked
+ * Result    bytes of the reply, or a negative error, which the await gets
  */
 typedef int64_t coil_process_fn(const void *request, size_t len, void *reply,
                                 size_t size);
 
 /*
- * Have `fn` called in the next child that is idle; first come, first served.
- * What is cancelled in line is never begun. What has begun goes on in its
- * child, but the await ends at once; that child is idle again when it is
- * through.
+ * Call `fn` in the next child that is idle; first come, first served. A job
+ * that is cancelled before it has begun never runs. When a running job is
+ * cancelled the await ends at once; the child finishes the job and is idle
+ * then.
  *
  * Result    bytes in `reply`
  * Errors    what `fn` returned; COIL_EBROKEN; COIL_ELIMIT the request is longer
  *           than message_bytes_max; COIL_ECLOSED; -ENOMEM, -ECANCELED
- * Lifetime  lends `pool`, `request` and `reply` until it is done
+ * Lifetime  lends `pool`, `request` and `reply` until the future is done
  * Source    asyncio loop.run_in_executor() with a ProcessPoolExecutor
  */
 COIL_API COIL_NODISCARD struct coil_future *
@@ -90,14 +91,14 @@ coil_process_pool_run(struct coil_process_pool *pool, coil_process_fn *fn,
                       const void *request, size_t len, void *reply,
                       size_t size);
 
-/* How many children there are. */
+/* The number of children. */
 COIL_API unsigned coil_process_pool_workers(
     const struct coil_process_pool *pool);
 
 /*
- * Take no more jobs, wait for those that were given, have the children end and
- * wait for that. One whose job nobody awaits any more is killed. Allocates
- * nothing, cannot be cancelled.
+ * Accept no more jobs (COIL_ECLOSED), wait for those that were accepted, then
+ * end the children and wait for their end. A child whose job was cancelled is
+ * killed. Allocates nothing, cannot be cancelled.
  *
  * Result    0
  * Lifetime  takes `pool`

@@ -5,9 +5,9 @@
 /*
  * receiver.h: bytes as they arrive, in shared buffers.
  *
- * A receiver takes bytes from a socket into buffers that all receivers of the
- * loop share (options.recv_buffers): an idle connection holds none. Streams are
- * made of it; most programs want a stream.
+ * A receiver receives from a socket into buffers that all receivers of the loop
+ * share (options.recv_buffers): an idle connection holds none. Streams use
+ * receivers; most programs want a stream.
  */
 
 #include <coil/api.h>
@@ -17,7 +17,7 @@ COIL_BEGIN_DECLS
 
 struct coil_receiver;
 
-/* What was received. `next` is yours, to link pieces. */
+/* Bytes that were received. `next` is yours, to link pieces. */
 struct coil_piece {
     struct coil_piece *next;
     char *data;
@@ -26,21 +26,22 @@ struct coil_piece {
 };
 
 /*
- * Called from the loop's harvest. It may complete futures and return pieces;
- * it must not wait.
+ * Called while the loop takes completions, before tasks run. It may complete
+ * futures and return pieces; it cannot await.
  *
- * Units     res: bytes in *piece; 0 at the end of stream, or an error: then
- *           there is no piece and no more comes
- * Lifetime  lends `piece` until coil_receiver_return()
+ * Units     res: bytes in *piece. 0 at the end of the stream, or an error: then
+ *           `piece` is NULL and this is the last call
+ * Lifetime  the receiver lends `piece` until coil_receiver_return()
  */
 typedef void coil_received_fn(void *arg, int res, struct coil_piece *piece);
 
 /*
- * Begin to receive from a socket. What goes wrong from now on is told by
- * `received`; want of memory, or operations_limit reached, only delays.
+ * Begin to receive from a socket. Later errors are passed to `received`; when
+ * there is no memory, or operations_limit is reached, receiving is only
+ * delayed.
  *
  * Result    0
- * Errors    -ENOMEM, -ENOBUFS; of the registration of the shared buffers
+ * Errors    -ENOMEM, -ENOBUFS; those of registering the shared buffers
  * Lifetime  gives (coil_receiver_close); lends `fd` and `arg` until then
  */
 COIL_API COIL_NODISCARD int coil_receiver_open(struct coil_receiver **out,
@@ -48,20 +49,27 @@ COIL_API COIL_NODISCARD int coil_receiver_open(struct coil_receiver **out,
                                                coil_received_fn *received,
                                                void *arg);
 
-/* Give a piece back. A receiver that has lent its quota pauses until then. */
+/*
+ * Return a piece, whose memory is used again. A receiver whose quota of pieces
+ * (an eighth of the shared buffers, at least 4) is lent pauses until half of
+ * them are returned.
+ *
+ * Lifetime  takes `piece`
+ */
 COIL_API void coil_receiver_return(struct coil_receiver *receiver,
                                    struct coil_piece *piece);
 
 /*
- * True if it pauses: nothing comes until pieces are returned. The last piece
- * that comes finds it true already.
+ * True if the receiver pauses: nothing comes until pieces are returned. Already
+ * true in the call that delivers the last piece.
  */
 COIL_API bool coil_receiver_paused(const struct coil_receiver *receiver);
 
 /*
- * Stop: what arrives from this call on is dropped, and `received` is not called
- * any more. Done when the kernel has let go of it. Return all pieces before it
- * is awaited. Cannot be cancelled; allocates nothing.
+ * Stop receiving. From this call on bytes that arrive are dropped, and
+ * `received` is not called any more. The future is done when the kernel does
+ * not use the socket any more. Return all pieces before you await it. Cannot be
+ * cancelled; allocates nothing.
  *
  * Result    0
  * Lifetime  takes the receiver

@@ -3,8 +3,9 @@
 #define COIL_RESULT_H
 
 /*
- * result.h: what something ended with, as a value of its own: one word, or an
- * error and its detail. A future belongs to its loop; this may cross threads.
+ * result.h: a result without a future: an integer, a double, a pointer, or an
+ * error and its detail. A future belongs to its loop; a result may be passed to
+ * another thread.
  *
  *     static struct coil_result count(void *arg)
  *     {
@@ -30,7 +31,7 @@ enum coil_result_kind {
 
 struct coil_result {
     enum coil_result_kind kind;
-    int err; /* 0 unless it is an error */
+    int err; /* 0 unless the kind is COIL_RESULT_ERROR */
     uint32_t detail;
     union {
         int64_t i;
@@ -40,6 +41,7 @@ struct coil_result {
     } value;
 };
 
+/* A result of each kind. Memory behind a pointer stays its owner's. */
 static inline struct coil_result coil_result_int(int64_t value)
 {
     struct coil_result r = { COIL_RESULT_INT, 0, 0, { 0 } };

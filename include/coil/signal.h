@@ -10,22 +10,23 @@
  *     FOR_AWAIT(my->signo, coil_signals((int[]){ SIGHUP, SIGTERM }, 2))
  *         ...
  *
- * While anybody in the process listens to a signal, coil's handler stands in
- * for its disposition; when the last one has left, what there was before is put
- * back, unless somebody else has replaced ours. The signal is not blocked.
- * Every listener is told, in every loop, whichever thread the kernel has
- * chosen.
+ * While a signal has listeners in this process, coil's handler is installed for
+ * it. When the last listener is gone the former disposition is put back, unless
+ * the program has replaced coil's handler. The signal is not blocked. Every
+ * listener of every loop gets the signal, whichever thread the kernel delivers
+ * it to.
  *
- * Signals of one number that come faster than the loop turns are one, as they
- * are for the kernel: what listens is told at least once after the last one.
+ * Signals of one number that arrive faster than the loop turns may become one,
+ * as they do in the kernel: a listener is called at least once after the last
+ * of them.
  *
- * A forked child has none of it: the dispositions are those from before. One
- * that is executed has the dispositions that execve(2) gives it, and no signal
- * is blocked. RUN() has an answer of its own to SIGINT, see coroutine.h: who
- * listens to SIGINT here gets it instead.
+ * A forked child has the former dispositions and no listener. A program that is
+ * executed has the dispositions that execve(2) gives it, and no signal is
+ * blocked. RUN() handles SIGINT itself, see coroutine.h: a listener gets SIGINT
+ * instead of RUN().
  *
- * Errors of all of them: -ENOMEM, and -EINVAL for what cannot be caught
- * (SIGKILL, SIGSTOP) or is no signal.
+ * All of them can fail with -ENOMEM, and with -EINVAL for a number that is no
+ * signal or cannot be caught (SIGKILL, SIGSTOP).
  */
 
 #include <coil/api.h>
@@ -34,8 +35,8 @@
 COIL_BEGIN_DECLS
 
 /*
- * Wait for the next arrival, counted from the await on. In a loop one that
- * comes between two awaits is missed: that is what coil_signals() is for.
+ * Wait for the next arrival after the await has begun. A loop of such awaits
+ * misses signals that arrive between two of them: use coil_signals() there.
  *
  * Result    signo
  * Errors    as above; -ECANCELED
@@ -44,21 +45,21 @@ COIL_BEGIN_DECLS
 COIL_API COIL_NODISCARD struct coil_future *coil_wait_signal(int signo);
 
 /*
- * A source for FOR_AWAIT that misses none between two turns: it listens from
- * the first turn to the end. Those that have come meanwhile are yielded by
- * their numbers, the lowest first.
+ * A source for FOR_AWAIT that misses no signal between two turns: it listens
+ * from the first turn until the loop is left. Signals that have arrived
+ * meanwhile are yielded in the order of their numbers.
  *
  * Result    yields signo
  * Errors    as above; -ECANCELED
- * Lifetime  copies the array
+ * Lifetime  copies `signos`
  * Source    trio.open_signal_receiver()
  */
 COIL_API COIL_NODISCARD struct coil_future *coil_signals(const int *signos,
                                                          size_t n);
 
-/* A place of the lists of listeners. The fields are private. */
+/* A link of a list of listeners. The fields are private. */
 struct coili_listener {
-    struct coili_listener *next, *prev; /* NULL: in none */
+    struct coili_listener *next, *prev; /* NULL: in no list */
     uint64_t wanted;
     void (*heard)(struct coili_listener *listener, uint64_t signals);
 };
@@ -73,19 +74,21 @@ struct coil_signal_handler {
 };
 
 /*
- * Have the loop call `fn(arg)` when the signal has come, until the handler is
- * removed or the loop is closed. Others who listen are told too.
+ * Let the loop call `fn(arg)` after each arrival of the signal, until the
+ * handler is removed or the loop is closed. Other listeners get the signal,
+ * too.
  *
  * Result    0
  * Lifetime  lends `handler` until it is removed or the loop is closed
- * Source    asyncio loop.add_signal_handler(); that one replaces the former
+ * Source    asyncio loop.add_signal_handler(), which replaces a former handler
  */
 COIL_API COIL_NODISCARD int
 coil_signal_add_handler(struct coil_signal_handler *handler, int signo,
                         coil_call_fn *fn, void *arg);
 
 /*
- * It is not called any more, even if the signal has come already.
+ * Remove a handler. It is not called any more, even if its signal has arrived
+ * already.
  *
  * Result    false if it was not added, or the loop has been closed
  * Source    asyncio loop.remove_signal_handler()

@@ -3,10 +3,11 @@
 #define COIL_TIME_H
 
 /*
- * time.h: one time type.
+ * time.h: times and durations.
  *
- * Every time and duration is an int64_t in nanoseconds on the monotonic clock.
- * Functions inside the loop take deadlines, functions for users durations.
+ * Both are int64_t in nanoseconds; a time is one of the monotonic clock. A
+ * function takes a duration unless its block says that it takes a time, which
+ * is called a deadline.
  */
 
 #include <coil/api.h>
@@ -14,15 +15,15 @@
 COIL_BEGIN_DECLS
 
 /*
- * Durations in nanoseconds; the argument may be a fraction: 1.5. What is longer
- * than an int64_t holds, 292 years, is COIL_NEVER; what is no number is 0. Of
- * constants they are constants.
+ * Durations in nanoseconds; the argument may be a fraction, such as 1.5. A
+ * duration that does not fit into an int64_t (292 years) becomes COIL_NEVER,
+ * and NaN becomes 0. With a constant argument the result is a constant.
  */
 #define COIL_SECONDS(s) COILI_NS((double)(s) * 1e9)
 #define COIL_MS(ms) COILI_NS((double)(ms) * 1e6)
 #define COIL_US(us) COILI_NS((double)(us) * 1e3)
 
-/* A deadline that never comes. */
+/* A deadline that never comes; as a duration: without end. */
 #define COIL_NEVER INT64_MAX
 
 /*

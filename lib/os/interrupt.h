@@ -12,7 +12,7 @@
  * From now on the first SIGINT that no listener wants sends the wakeup, and the
  * second one ends the process.
  *
- * Result    false if this is not the main thread, or if SIGINT does not have its
+ * Result    false outside the main thread, or if SIGINT does not have the
  *           default disposition: then coili_interrupt_end() must not be called
  * Lifetime  lends `wakeup` until coili_interrupt_end()
  */

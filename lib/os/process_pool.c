@@ -307,8 +307,8 @@ struct watch {
 
 /*
  * Wait for the end of one child, and reap it. FINALLY finds the child alive if
- * this task was cancelled (the loop closes) or there was no memory to wait. Then
- * the child is killed and waited for: otherwise a zombie would be left.
+ * this task was cancelled (the loop closes) or had no memory to wait. Then the
+ * child is killed and waited for: otherwise a zombie would be left.
  */
 static void watch(struct coil_coro *co)
 {
