@@ -1,17 +1,32 @@
 // SPDX-License-Identifier: MIT
 /*
- * connect.c: a stream to an address.
+ * connect.c: a stream to an address, and to a host by its name.
+ *
+ * coil_open_connection() is made of coil_resolve() and coil_stream_connect().
+ * One block covers both phases: whatever ends it, a time-out or a cancellation
+ * included, ends with an error whose detail tells the phase.
  */
 #include <coil/connect.h>
 
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <coil/block.h>
 #include <coil/coroutine.h>
+#include <coil/error.h>
 #include <coil/io.h>
+#include <coil/loop.h>
+#include <coil/resolve.h>
 #include <coil/stream.h>
+#include <coil/time.h>
+#include <coil/wait_for.h>
+
+#include "base/check.h"
+
+/* ---- To an address ---------------------------------------------------- */
 
 struct stream_connect {
     struct coil_coro coro;
@@ -60,4 +75,112 @@ static void stream_connect(struct coil_coro *co)
 struct coil_future *coil_stream_connect(const struct coil_addr *addr)
 {
     return COIL_CALL(stream_connect, .addr = *addr);
+}
+
+/* ---- To a host -------------------------------------------------------- */
+
+struct open_connection {
+    struct coil_coro coro;
+    struct coil_future *lookup; /* of the host, which it has copied */
+    struct coil_addrs *addrs;   /* allocated: large, and needed only here */
+    int64_t timeout_ns, attempt_timeout_ns;
+    struct coil_stream *stream;
+    size_t i;
+    int err, first_err;
+    enum coil_phase phase;
+};
+
+/*
+ * The error of the first address says most, unless that address was just out
+ * of reach: then the error of the next one replaces it.
+ */
+static void note_error(struct open_connection *my)
+{
+    int first = my->first_err;
+    if (!first || first == -ENETUNREACH || first == -EHOSTUNREACH ||
+        first == -EADDRNOTAVAIL || first == -EAFNOSUPPORT)
+        my->first_err = my->err;
+}
+
+static struct coil_future *begin_lookup(struct open_connection *my)
+{
+    struct coil_future *lookup = my->lookup;
+    my->lookup = NULL;
+    return coil_wait_for(lookup, my->attempt_timeout_ns);
+}
+
+static struct coil_future *begin_attempt(struct open_connection *my)
+{
+    return coil_wait_for(coil_stream_connect(&my->addrs->list[my->i]),
+                         my->attempt_timeout_ns);
+}
+
+/* The phase, and the code if the error has one: EAI_*, or why cancelled. */
+static uint32_t detail_of(const struct open_connection *my)
+{
+    bool has_code = my->err == COIL_ERESOLVE || my->err == -ECANCELED;
+    return COIL_DETAIL(my->phase,
+                       has_code ? COIL_DETAIL_CODE(coil_last_detail()) : 0);
+}
+
+static void open_connection(struct coil_coro *co)
+{
+    COIL_ASYNC_GIVES(open_connection, my, coil_stream_close_soon) {
+        my->phase = COIL_PHASE_RESOLVE;
+        COIL_TRY_ALL(my->err) COIL_WITHIN(my->timeout_ns) {
+            COIL_AWAIT(begin_lookup(my));
+            my->phase = COIL_PHASE_CONNECT;
+            for (; my->i < my->addrs->n; my->i++) {
+                COIL_TRY_AWAIT_TO(my->err, my->stream, begin_attempt(my));
+                if (my->err == 0)
+                    COIL_RETURN(my->stream);
+                note_error(my);
+            }
+            COIL_FAIL(my->first_err);
+        }
+        COIL_FAIL_WITH(my->err, detail_of(my));
+
+    COIL_FINALLY;
+        if (my->lookup)
+            coil_discard(my->lookup);
+        coil_free(my->addrs, sizeof *my->addrs);
+    }
+}
+
+static struct coil_connect_options
+with_defaults(const struct coil_connect_options *given)
+{
+    struct coil_connect_options o = { 0 };
+    if (given) {
+        coili_check(given->size >= sizeof given->size &&
+                        given->size <= sizeof o,
+                    "connect options begin with their size: "
+                    "COIL_CONNECT_OPTIONS_INIT");
+        memcpy(&o, given, given->size);
+    }
+    o.timeout_ns = o.timeout_ns ? o.timeout_ns : COIL_NEVER;
+    o.attempt_timeout_ns = o.attempt_timeout_ns ? o.attempt_timeout_ns
+                                                : COIL_NEVER;
+    return o;
+}
+
+/* The lookup is made here, since it copies `host`, and begins at the await. */
+struct coil_future *
+coil_open_connection(const char *host, uint16_t port,
+                     const struct coil_connect_options *options)
+{
+    struct coil_connect_options o = with_defaults(options);
+    struct coil_addrs *addrs = coil_alloc(sizeof *addrs);
+    if (!addrs)
+        return coil_future_from_nomem();
+    addrs->n = 0;
+    struct coil_future *lookup = coil_resolve(addrs, host, port);
+    struct coil_future *f = COIL_CALL(
+        open_connection, .lookup = lookup, .addrs = addrs,
+        .timeout_ns = o.timeout_ns, .attempt_timeout_ns = o.attempt_timeout_ns);
+    if (coil_future_done(f)) { /* no memory */
+        coil_discard(lookup);
+        coil_free(addrs, sizeof *addrs);
+    }
+    return f;
 }
