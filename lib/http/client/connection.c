@@ -2,7 +2,6 @@
 /*
  * connection.c: one request and one response over one stream.
  *
- *     connect   RESOLVE -> CONNECT      an address after the other
  *     exchange  SEND -> HEADERS         ends with a response that has the lease
  *     body      BODY                    in response.c
  *
@@ -24,7 +23,6 @@
 #include <sys/socket.h>
 
 #include <coil/block.h>
-#include <coil/wait_for.h>
 
 /* Interim answers (100, 103...) before the answer. */
 #define INTERIM_MOST 16
@@ -101,55 +99,6 @@ static void enter_phase(const struct coili_lease *lease, enum coil_phase phase)
 {
     if (lease->conn)
         lease->conn->phase = (uint8_t)phase;
-}
-
-/* ---- Connecting ------------------------------------------------------- */
-
-/* The first error says most, unless that address was just out of reach. */
-static void note_error(struct coili_connect *my)
-{
-    int first = my->first_err;
-    if (!first || first == -ENETUNREACH || first == -EHOSTUNREACH ||
-        first == -EADDRNOTAVAIL || first == -EAFNOSUPPORT)
-        my->first_err = my->err;
-}
-
-void coili_connect(struct coil_coro *co)
-{
-    COIL_ASYNC_GIVES(coili_connect, my, coil_stream_close_soon) {
-        my->addrs = coil_alloc(sizeof *my->addrs);
-        if (!my->addrs)
-            COIL_FAIL_WITH(-ENOMEM, COIL_DETAIL(COIL_PHASE_RESOLVE, 0));
-        my->addrs->n = 0;
-
-        enter_phase(my->lease, COIL_PHASE_RESOLVE);
-        COIL_TRY_AWAIT(my->err, coil_wait_for(coil_resolve(my->addrs, my->host,
-                                                           my->port),
-                                              my->connect_ns));
-        int code = my->err == COIL_ERESOLVE
-                       ? COIL_DETAIL_CODE(coil_last_detail())
-                       : 0;
-        if (my->err < 0)
-            COIL_FAIL_WITH(my->err, COIL_DETAIL(COIL_PHASE_RESOLVE, code));
-
-        enter_phase(my->lease, COIL_PHASE_CONNECT);
-        for (; my->i < my->addrs->n; my->i++) {
-            COIL_TRY_AWAIT_TO(my->err, my->stream,
-                              coil_wait_for(coil_stream_connect(
-                                                &my->addrs->list[my->i]),
-                                            my->connect_ns));
-            if (my->err == 0) {
-                struct coil_stream *stream = my->stream;
-                my->stream = NULL;
-                COIL_RETURN(stream);
-            }
-            note_error(my);
-        }
-        COIL_FAIL_WITH(my->first_err, COIL_DETAIL(COIL_PHASE_CONNECT, 0));
-
-    COIL_FINALLY;
-        coil_free(my->addrs, sizeof *my->addrs);
-    }
 }
 
 /* ---- Sending ---------------------------------------------------------- */

@@ -14,11 +14,9 @@
  * a lease taken away meanwhile leaves him the stream, shut down.
  */
 
-#include <coil/connect.h>
 #include <coil/coroutine.h>
 #include <coil/http.h>
 #include <coil/loop.h>
-#include <coil/resolve.h>
 #include <coil/stream.h>
 #include <coil/task.h>
 #include <coil/time.h>
@@ -91,24 +89,6 @@ static inline void coili_lease_filled(struct coili_lease *lease)
     if (lease->conn)
         lease->conn->gap = COIL_NEVER;
 }
-
-/* ---- Connecting ------------------------------------------------------- */
-
-/* The host's addresses, one after the other, until one answers. */
-struct coili_connect {
-    struct coil_coro coro;
-    struct coili_lease *lease; /* lent; its connection is told the phase */
-    const char *host;          /* lent */
-    int64_t connect_ns;
-    uint16_t port;
-    size_t i;
-    int err, first_err;
-    struct coil_stream *stream;
-    struct coil_addrs *addrs; /* allocated: large, and rare */
-};
-
-/* Result: a struct coil_stream *. */
-void coili_connect(struct coil_coro *co);
 
 /* ---- Request and response --------------------------------------------- */
 

@@ -23,6 +23,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include <coil/connect.h>
 #include <coil/coroutine.h>
 #include <coil/url.h>
 #include <coil/wait.h>
@@ -209,24 +210,29 @@ struct request {
 static struct coil_task *begin_connecting(struct request *my)
 {
     struct job *job = my->job;
-    struct coili_conn *conn = job->lease.conn;
+    struct coil_connect_options o = COIL_CONNECT_OPTIONS_INIT;
+    o.attempt_timeout_ns = job->connect_ns;
     coil_task_drop(&my->connecting);
-    my->connecting = COIL_SPAWN(coili_connect, .lease = &job->lease,
-                                .host = job->origin->host,
-                                .port = job->origin->port,
-                                .connect_ns = job->connect_ns);
-    conn->connecting = my->connecting;
+    my->connecting = coil_spawn(
+        coil_open_connection(job->origin->host, job->origin->port, &o));
+    job->lease.conn->connecting = my->connecting;
+    job->lease.conn->phase = COIL_PHASE_RESOLVE;
     return my->connecting;
 }
 
-/* The outcome is in my->err and my->stream; what was it, all in all? */
+/*
+ * The task that connects has ended; my->err and my->stream tell how. If the
+ * lease was taken away meanwhile, that has cancelled the task: the error is the
+ * lease's, in the phase that the task had reached, if it had begun.
+ */
 static int end_connecting(struct request *my)
 {
     struct coili_lease *lease = &my->job->lease;
     my->detail = my->err < 0 ? coil_last_detail()
                              : COIL_DETAIL(COIL_PHASE_CONNECT, 0);
     if (!lease->conn) {
-        my->detail = lease->detail;
+        enum coil_phase phase = COIL_DETAIL_PHASE(my->detail);
+        my->detail = phase ? COIL_DETAIL(phase, 0) : lease->detail;
         return lease->err;
     }
     lease->conn->connecting = NULL;
