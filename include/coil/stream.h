@@ -183,6 +183,25 @@ coil_stream_close(struct coil_stream *stream);
  */
 COIL_API void coil_stream_close_soon(struct coil_stream *stream);
 
+/*
+ * Close without sending what is queued: the kernel drops the bytes that it has
+ * not sent yet and resets the connection, so the peer sees -ECONNRESET. Reads
+ * and writes of other tasks end with COIL_ECLOSED. Cannot be cancelled;
+ * allocates nothing. In a place that cannot await:
+ * coil_detach(coil_stream_abort(stream)).
+ *
+ * A Unix socket has no reset: its peer sees the end or, if it has sent bytes
+ * that were not received, -ECONNRESET. A stream from coil_stream_adopt() is
+ * closed as by coil_stream_close(), since the connection may be in use
+ * elsewhere.
+ *
+ * Result    0
+ * Lifetime  takes the stream; NULL is fine
+ * Source    asyncio WriteTransport.abort()
+ */
+COIL_API COIL_NODISCARD struct coil_future *
+coil_stream_abort(struct coil_stream *stream);
+
 /* ---- For your own streams --------------------------------------------- */
 
 /*
@@ -203,6 +222,8 @@ struct coil_stream_ops {
      */
     struct coil_future *(*close)(struct coil_stream *stream);
     int (*fd)(const struct coil_stream *stream);
+    /* Such a future too. NULL: close. */
+    struct coil_future *(*abort)(struct coil_stream *stream);
 };
 
 /* The head of a stream; your fields follow. */

@@ -15,8 +15,9 @@
  *
  * Closing: shut down, unless other processes may share the socket; cancel; the
  * receiver and the sender tell when the kernel has let go; then the descriptor
- * is closed. All of it happens in memory that the stream has from its birth:
- * closing works when nothing else does.
+ * is closed. Aborting is the same with SO_LINGER instead of the shutdown, which
+ * would send what is queued. All of it happens in memory that the stream has
+ * from its birth: closing works when nothing else does.
  */
 #include <coil/stream.h>
 
@@ -57,7 +58,7 @@ struct tcp {
     char *merged;    /* a block of merged_size bytes */
     int fd;
     int end; /* 1: the peer has ended; an error; 0: neither */
-    bool closed, shared;
+    bool closed, shared, reset;
     uint8_t landing; /* receiver and sender, while they are closing */
     struct coil_sender sender;
     size_t merged_at, merged_end, merged_size;
@@ -319,11 +320,19 @@ static void landed(void *arg)
     coil_future_set_int(&t->closing.future, 0);
 }
 
+static void reset_on_close(int fd)
+{
+    struct linger none = { .l_onoff = 1, .l_linger = 0 };
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+}
+
 static void close_start(struct coil_future *f)
 {
     struct tcp *t = COILI_CONTAINER(f, struct tcp, closing.future);
     t->closed = true;
-    if (!t->shared)
+    if (t->reset)
+        reset_on_close(t->fd);
+    else if (!t->shared)
         shutdown(t->fd, SHUT_RDWR);
     if (t->reader)
         try_fill(t);
@@ -353,6 +362,14 @@ static struct coil_future *tcp_close(struct coil_stream *s)
     return &tcp_of(s)->closing.future;
 }
 
+/* Who shares the socket would be reset too. */
+static struct coil_future *tcp_abort(struct coil_stream *s)
+{
+    struct tcp *t = tcp_of(s);
+    t->reset = !t->shared;
+    return &t->closing.future;
+}
+
 static int tcp_fd(const struct coil_stream *s)
 {
     return tcp_of(s)->fd;
@@ -367,6 +384,7 @@ static const struct coil_stream_ops tcp_ops = {
     .write_eof = tcp_write_eof,
     .close = tcp_close,
     .fd = tcp_fd,
+    .abort = tcp_abort,
 };
 
 struct coil_stream *coil_stream_new(int fd)
@@ -430,6 +448,11 @@ void coil_stream_close_soon(struct coil_stream *s)
 {
     if (s)
         coil_detach(s->ops->close(s));
+}
+
+struct coil_future *coil_stream_abort(struct coil_stream *s)
+{
+    return s && s->ops->abort ? s->ops->abort(s) : coil_stream_close(s);
 }
 
 int coil_stream_fd(const struct coil_stream *s)

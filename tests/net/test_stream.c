@@ -1384,6 +1384,238 @@ TEST(stream_dropped_as_the_loop_closes_is_closed)
     close(wire.b);
 }
 
+/* ---- abort ------------------------------------------------------------ */
+
+/* Read what is there; the error with which that ends, 0: the end of stream. */
+static int peer_drains(size_t *n)
+{
+    static char buf[65536];
+    ssize_t got;
+    *n = 0;
+    while ((got = recv(wire.b, buf, sizeof buf, 0)) > 0)
+        *n += (size_t)got;
+    return got < 0 ? errno : 0;
+}
+
+// The peer does not read, so the socket's queue is full: close() sends what is
+// in it, abort() does not.
+TEST(stream_abort_sends_nothing_that_is_queued)
+{
+    static char buf[1 << 20];
+    size_t n[2];
+    for (int abort = 0; abort < 2; abort++) {
+        stage_open();
+        open_on(tcp_pair(65536));
+        struct coil_task *w = begin(coil_stream_write(s, buf, sizeof buf));
+        for (int i = 0; i < 20; i++)
+            coil_loop_pass(stage_loop, COIL_MS(1));
+        CHECK(!coil_task_done(w));
+        CHECK_INT(wait_int(abort ? coil_stream_abort(s) : coil_stream_close(s)),
+                  0);
+        CHECK(!is_open(wire.a));
+        CHECK_INT(task_int(w), COIL_ECLOSED);
+        CHECK_INT(peer_drains(&n[abort]), abort ? ECONNRESET : 0);
+        close(wire.b);
+        stage_close();
+    }
+    CHECK(n[1] < n[0]);
+}
+
+// Nothing is queued, nothing was ever read or written: a reset all the same.
+TEST(stream_abort_resets_a_connection_at_rest)
+{
+    size_t n;
+    for (int state = 0; state < 3; state++) {
+        stage_open();
+        open_on(tcp_pair(0));
+        if (state > 0) {
+            peer_sends(10);
+            CHECK_INT(fill(1), 10);
+        }
+        if (state > 1)
+            consume(10);
+        CHECK_INT(wait_int(coil_stream_abort(s)), 0);
+        CHECK(!is_open(wire.a));
+        CHECK_INT(peer_drains(&n), ECONNRESET);
+        CHECK_INT(n, 0);
+        close(wire.b);
+        stage_close();
+    }
+    stage_open();
+    CHECK_INT(wait_int(coil_stream_abort(NULL)), 0);
+    stage_close();
+}
+
+TEST(stream_abort_tells_reader_and_writers)
+{
+    static char buf[1 << 20];
+    size_t n;
+    for (int kind = 0; kind < 4; kind++) {
+        stage_open();
+        open_on(tcp_pair(4096));
+        struct coil_task *r = begin(read_of_kind(kind, line));
+        struct coil_task *w = begin(coil_stream_write(s, buf, sizeof buf));
+        struct coil_task *next = begin(coil_stream_write(s, buf, sizeof buf));
+        struct coil_task *eof = begin(coil_stream_write_eof(s));
+        CHECK_INT(wait_int(coil_stream_abort(s)), 0);
+        CHECK(!is_open(wire.a));
+        CHECK_INT(task_int(r), COIL_ECLOSED);
+        CHECK_INT(task_int(w), COIL_ECLOSED);
+        CHECK_INT(task_int(next), COIL_ECLOSED);
+        CHECK_INT(task_int(eof), COIL_ECLOSED);
+        CHECK_INT(peer_drains(&n), ECONNRESET);
+        close(wire.b);
+        stage_close();
+    }
+}
+
+struct aborts {
+    struct coil_coro coro;
+    struct coil_stream *stream;
+    bool cancelled;
+};
+
+static void aborts(struct coil_coro *co)
+{
+    ASYNC(aborts, my) {
+        if (my->cancelled)
+            coil_task_cancel(coil_task_current());
+        AWAIT(coil_stream_abort(my->stream));
+    }
+}
+
+// Reader and writer are cancelled before, in the same pass, or behind it, and
+// the one that aborts in the middle: it cannot be cancelled.
+TEST(stream_abort_among_cancels_at_every_point)
+{
+    static char buf[1 << 20];
+    size_t n;
+    for (int point = 0; point < 24; point++) {
+        test_note("point %d", point);
+        stage_open();
+        open_on(tcp_pair(4096));
+        struct coil_task *r = coil_spawn(coil_stream_fill(s, 1));
+        struct coil_task *w = coil_spawn(coil_stream_write(s, buf, sizeof buf));
+        int before = point % 4, after = point / 4 % 3;
+        stage_passes(before);
+        if (point >= 12)
+            peer_sends(10);
+        if (after == 0) {
+            coil_task_cancel(r);
+            coil_task_cancel(w);
+        }
+        struct coil_task *t = SPAWN(aborts, .stream = s);
+        if (after > 0) {
+            stage_passes(after);
+            coil_task_cancel(t);
+            coil_task_cancel(r);
+            coil_task_cancel(w);
+        }
+        int64_t err = task_int(t);
+        CHECK(err == 0 || err == -ECANCELED);
+        int64_t read = task_int(r), written = task_int(w);
+        CHECK(read == COIL_ECLOSED || read == -ECANCELED || read == 10);
+        CHECK(written == COIL_ECLOSED || written == -ECANCELED);
+        UNTIL(!is_open(wire.a) && stage_stats().in_flight == 0);
+        CHECK_INT(peer_drains(&n), ECONNRESET);
+        close(wire.b);
+        stage_close();
+    }
+}
+
+TEST(stream_abort_in_a_cancelled_task_and_when_dropped)
+{
+    size_t n;
+    for (int i = 0; i < 3; i++) {
+        stage_open();
+        open_on(tcp_pair(0));
+        if (i == 0)
+            coil_discard(coil_stream_abort(s));
+        else if (i == 1)
+            coil_detach(coil_stream_abort(s));
+        else
+            wait_int(CALL(aborts, .stream = s, .cancelled = true));
+        UNTIL(!is_open(wire.a));
+        CHECK_INT(peer_drains(&n), ECONNRESET);
+        close(wire.b);
+        stage_close();
+    }
+}
+
+TEST(stream_abort_in_any_state_allocates_nothing)
+{
+    static char buf[1 << 20];
+    for (int state = 0; state < 4; state++) {
+        stage_open_with((struct coil_loop_options){ .recv_buffers = 4,
+                                                    .recv_buffer_bytes = 64 });
+        open_on(tcp_pair(4096));
+        struct coil_task *r = NULL, *w = NULL;
+        if (state > 0) {
+            peer_sends(1000);
+            CHECK(fill(100) >= 100); /* merged, paused */
+        }
+        if (state > 1)
+            r = begin(coil_stream_fill(s, 5000));
+        if (state > 2)
+            w = begin(coil_stream_write(s, buf, sizeof buf));
+        stage_passes(3);
+        test_forbid_allocations(true);
+        coil_detach(coil_stream_abort(s));
+        UNTIL(!is_open(wire.a) && stage_stats().in_flight == 0);
+        test_forbid_allocations(false);
+        CHECK_INT(test_forbidden_allocations(), 0);
+        if (r)
+            CHECK_INT(task_int(r), COIL_ECLOSED);
+        if (w)
+            CHECK_INT(task_int(w), COIL_ECLOSED);
+        close(wire.b);
+        stage_close();
+    }
+}
+
+// The connection is not ours alone: it goes on for the others, with no option
+// changed.
+TEST(stream_abort_of_what_was_adopted_closes_only_our_descriptor)
+{
+    stage_open();
+    struct pair pair = tcp_pair(0);
+    int copy = dup(pair.a);
+    s = coil_stream_adopt(pair.a);
+    struct coil_task *reader = begin(coil_stream_fill(s, 1));
+    CHECK_INT(wait_int(coil_stream_abort(s)), 0);
+    CHECK_INT(task_int(reader), COIL_ECLOSED);
+    CHECK(!is_open(pair.a));
+    struct linger linger;
+    socklen_t len = sizeof linger;
+    CHECK_INT(getsockopt(copy, SOL_SOCKET, SO_LINGER, &linger, &len), 0);
+    CHECK(!linger.l_onoff);
+    char x = 'x';
+    CHECK_INT(write(copy, &x, 1), 1);
+    CHECK_INT(read(pair.b, &x, 1), 1);
+    CHECK_INT(write(pair.b, &x, 1), 1);
+    CHECK_INT(read(copy, &x, 1), 1);
+    close(copy);
+    CHECK_INT(read(pair.b, &x, 1), 0);
+    close(pair.b);
+    stage_close();
+}
+
+// There is no reset: the end, or an error if we have left bytes unread.
+TEST(stream_abort_of_a_unix_socket_ends_it)
+{
+    size_t n;
+    for (int unread = 0; unread < 2; unread++) {
+        open_stream();
+        if (unread)
+            peer_sends(100); /* and there is no receiver yet */
+        CHECK_INT(wait_int(coil_stream_abort(s)), 0);
+        CHECK(!is_open(wire.a));
+        CHECK_INT(peer_drains(&n), unread ? ECONNRESET : 0);
+        close(wire.b);
+        stage_close();
+    }
+}
+
 /* ---- Misuse ----------------------------------------------------------- */
 
 struct lends_its_stack {
@@ -1521,10 +1753,16 @@ static const struct coil_future_class text_class = {
     .start = text_close_start,
 };
 
+static bool text_at_end(const struct coil_stream *stream)
+{
+    return text_of(stream)->text[text_of(stream)->at] == '\0';
+}
+
 static const struct coil_stream_ops text_ops = {
     .fill = text_fill,
     .peek = text_peek,
     .consume = text_consume,
+    .at_end = text_at_end,
     .write = text_write,
     .close = text_close,
 };
