@@ -75,6 +75,16 @@ COIL_API void coil_stream_consume(struct coil_stream *stream, size_t n);
 COIL_API bool coil_stream_at_end(const struct coil_stream *stream);
 
 /*
+ * Ask, without waiting, whether a kept connection can be used for the next
+ * exchange: false if bytes have come that nobody asked for, or if the peer has
+ * ended. What comes later is not known now, and before the first fill nothing
+ * is.
+ *
+ * Result    true if no received byte is unread and the peer has not ended
+ */
+COIL_API bool coil_stream_is_quiet(struct coil_stream *stream);
+
+/*
  * Read at least one byte and at most `len` into `buf`.
  *
  * Result    bytes read; 0 at the end, and for len 0
@@ -224,6 +234,8 @@ struct coil_stream_ops {
     int (*fd)(const struct coil_stream *stream);
     /* Such a future too. NULL: close. */
     struct coil_future *(*abort)(struct coil_stream *stream);
+    /* NULL: true if peek shows nothing and at_end is false. */
+    bool (*is_quiet)(struct coil_stream *stream);
 };
 
 /* The head of a stream; your fields follow. */

@@ -1616,6 +1616,44 @@ TEST(stream_abort_of_a_unix_socket_ends_it)
     }
 }
 
+/* ---- is_quiet --------------------------------------------------------- */
+
+TEST(stream_is_quiet_until_something_comes_unasked)
+{
+    open_stream();
+    CHECK(coil_stream_is_quiet(s));
+    peer_sends(10);
+    CHECK_INT(fill(1), 10);
+    CHECK(!coil_stream_is_quiet(s));
+    consume(9);
+    CHECK(!coil_stream_is_quiet(s));
+    consume(1);
+    CHECK(coil_stream_is_quiet(s));
+    peer_sends(1);
+    stage_passes(3);
+    CHECK(!coil_stream_is_quiet(s));
+    consume(1);
+    shutdown(wire.b, SHUT_WR);
+    stage_passes(3);
+    CHECK(!coil_stream_is_quiet(s));
+    close_all();
+}
+
+TEST(stream_is_not_quiet_after_a_reset)
+{
+    stage_open();
+    open_on(tcp_pair(0));
+    peer_sends(1);
+    CHECK_INT(fill(1), 1);
+    consume(1);
+    CHECK(coil_stream_is_quiet(s));
+    close_with_reset(wire.b);
+    wire.b = -1;
+    stage_passes(5);
+    CHECK(!coil_stream_is_quiet(s));
+    close_all();
+}
+
 /* ---- Misuse ----------------------------------------------------------- */
 
 struct lends_its_stack {
@@ -1796,6 +1834,65 @@ TEST(stream_may_be_anybodys_table_of_operations)
             CHECK_INT(wait_int(coil_stream_close(s)), 0);
         CHECK(closed);
     }
+    stage_close();
+}
+
+static struct coil_stream *text_new(const struct coil_stream_ops *ops,
+                                    const char *text, bool *closed)
+{
+    struct text_stream *t = coil_custom_new(&text_class, sizeof *t);
+    CHECK(t != NULL);
+    t->stream.ops = ops;
+    t->text = text;
+    t->closed = closed;
+    return &t->stream;
+}
+
+// A table from before abort and is_quiet were there, or without a use for them.
+TEST(stream_without_abort_and_is_quiet_closes_and_peeks)
+{
+    bool closed = false;
+    stage_open();
+    s = text_new(&text_ops, "ab", &closed);
+    CHECK(coil_stream_is_quiet(s));
+    CHECK_INT(fill(1), 1);
+    CHECK(!coil_stream_is_quiet(s));
+    coil_stream_consume(s, 1);
+    CHECK(coil_stream_is_quiet(s));
+    CHECK_INT(fill(1), 1);
+    coil_stream_consume(s, 1);
+    CHECK(!coil_stream_is_quiet(s)); /* at its end */
+    CHECK_INT(wait_int(coil_stream_abort(s)), 0);
+    CHECK(closed);
+    stage_close();
+}
+
+static struct coil_future *text_abort(struct coil_stream *stream)
+{
+    text_of(stream)->text = "aborted";
+    return text_close(stream);
+}
+
+static bool text_is_quiet(struct coil_stream *stream)
+{
+    return text_of(stream)->shown > 1;
+}
+
+TEST(stream_asks_its_own_abort_and_is_quiet)
+{
+    struct coil_stream_ops ops = text_ops;
+    bool closed = false;
+    ops.abort = text_abort;
+    ops.is_quiet = text_is_quiet;
+    stage_open();
+    s = text_new(&ops, "ab", &closed);
+    CHECK(!coil_stream_is_quiet(s));
+    CHECK_INT(fill(2), 2);
+    CHECK(coil_stream_is_quiet(s));
+    struct coil_future *f = coil_stream_abort(s);
+    CHECK_STR(text_of(s)->text, "aborted");
+    CHECK_INT(wait_int(f), 0);
+    CHECK(closed);
     stage_close();
 }
 
