@@ -432,13 +432,13 @@ static void actor(struct coil_coro *co)
                 if (my->deed == MAPS && one_in(2)) {
                     FOR_AWAIT(my->task,
                               my->steps % 2
-                                  ? coil_map_over(MAKE(makes_actors, .n = 4,
-                                                       .depth = my->depth - 1),
-                                                  1 + chance(3))
+                                  ? coil_map_over(1 + chance(3),
+                                                  MAKE(makes_actors, .n = 4,
+                                                       .depth = my->depth - 1))
                                   : coil_map_over_unordered(
+                                        1 + chance(3),
                                         MAKE(makes_actors, .n = 4,
-                                             .depth = my->depth - 1),
-                                        1 + chance(3))) {
+                                             .depth = my->depth - 1))) {
                         TRY_AWAIT(my->err, my->task);
                         if (one_in(6))
                             break;

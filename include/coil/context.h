@@ -18,7 +18,7 @@
  * its bindings.
  *
  * Callbacks of the loop (coil_call_soon(), done callbacks, release functions)
- * belong to no task: they get the fallback. Threads inherit no bindings either:
+ * belong to no task: they get the default value. Threads inherit no bindings either:
  * hand over what they need.
  *
  * A program that uses no context variables pays nothing for them. While a task
@@ -36,8 +36,8 @@ COIL_BEGIN_DECLS
  * Source    contextvars.ContextVar
  */
 struct coil_context_var {
-    const char *name; /* for debuggers; coil does not use it */
-    void *fallback;   /* the value in a task that has bound none */
+    const char *name;    /* for debuggers; coil does not use it */
+    void *default_value; /* the value in a task that has bound none */
 };
 
 /*
@@ -54,7 +54,7 @@ COIL_API COIL_NODISCARD int
 coil_context_set(const struct coil_context_var *var, void *value);
 
 /*
- * The value that is bound in the running task; var->fallback if none is, and
+ * The value that is bound in the running task; var->default_value if none is, and
  * outside of a task.
  *
  * Source    ContextVar.get()

@@ -327,7 +327,7 @@ struct coil_loop_stats {
     unsigned in_flight;   /* operations that the kernel holds now */
     unsigned timers;      /* armed now */
     unsigned tasks;       /* not done now; counted one by one for this call */
-    size_t memory;        /* bytes taken from the system or the arena */
+    size_t memory_bytes;  /* bytes taken from the system or the arena */
 };
 
 /* Read the statistics of this thread's loop. */

@@ -50,7 +50,7 @@ coil_map_unordered(size_t limit, coil_source_fn *source, void *arg);
  *     FOR_AWAIT(my->call, ...)                // in urls()
  *         YIELD(CALL(fetch, .url = ...));
  *
- *     FOR_AWAIT(my->task, coil_map_over_unordered(CALL(urls), 100)) { ... }
+ *     FOR_AWAIT(my->task, coil_map_over_unordered(100, CALL(urls))) { ... }
  *
  * Result    yields struct coil_task *, valid until the next iteration
  * Errors    -EINVAL: `limit` is 0; -ENOMEM; the error of the generator: the
@@ -61,9 +61,9 @@ coil_map_unordered(size_t limit, coil_source_fn *source, void *arg);
  * Source    gevent Pool.imap over a generator
  */
 COIL_API COIL_NODISCARD struct coil_future *
-coil_map_over(struct coil_future *generator, size_t limit);
+coil_map_over(size_t limit, struct coil_future *generator);
 COIL_API COIL_NODISCARD struct coil_future *
-coil_map_over_unordered(struct coil_future *generator, size_t limit);
+coil_map_over_unordered(size_t limit, struct coil_future *generator);
 
 COIL_END_DECLS
 

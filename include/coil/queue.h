@@ -197,7 +197,7 @@ struct coil_queue_waiter {
     struct coil_queue *queue;
     void *item;
     uint64_t sequence; /* this and the rest are private */
-    bool puts, holds;
+    bool is_put, holds;
 };
 
 /*

@@ -30,7 +30,7 @@ struct coil_case {
     struct coil_future *future;
     void *item; /* what to put; what was got, if this get was performed */
     int err;    /* if this case was performed: 0; COIL_EEND, COIL_ECLOSED */
-    bool puts;
+    bool is_put;
 };
 
 /*

@@ -26,7 +26,6 @@
 
 #include <coil/api.h>
 #include <coil/future.h>
-#include <coil/map.h>
 #include <coil/task.h>
 
 COIL_BEGIN_DECLS
@@ -77,6 +76,14 @@ coil_then_future(struct coil_future *future, coil_then_fn *ok,
                  coil_then_fn *failed, void *arg);
 
 /*
+ * What coil_finally() calls.
+ *
+ * Result    a future to await, or NULL
+ * Lifetime  gives: the future is taken
+ */
+typedef struct coil_future *coil_finally_fn(void *arg);
+
+/*
  * Call `fn(arg)` when `x`, a future or a task, has ended, whether it succeeded,
  * failed, was cancelled, or was discarded before it began. The future that `fn`
  * returns is awaited; NULL: there is none.
@@ -94,9 +101,9 @@ coil_then_future(struct coil_future *future, coil_then_fn *ok,
              struct coil_future *: coil_finally_future)((x), (fn), (arg))
 #endif
 COIL_API COIL_NODISCARD struct coil_future *
-coil_finally_task(struct coil_task *task, coil_source_fn *fn, void *arg);
+coil_finally_task(struct coil_task *task, coil_finally_fn *fn, void *arg);
 COIL_API COIL_NODISCARD struct coil_future *
-coil_finally_future(struct coil_future *future, coil_source_fn *fn, void *arg);
+coil_finally_future(struct coil_future *future, coil_finally_fn *fn, void *arg);
 
 /*
  * Complete the plain future `dst` with the value or error of `x`, a future or a

@@ -160,8 +160,8 @@ void *coil_context_get(const struct coil_context_var *var)
 {
     struct coil_loop *loop = coili_loop;
     if (!loop || !loop->current)
-        return var->fallback;
+        return var->default_value;
     const struct context_scope *scope = find_scope(root_of(loop->current));
     const struct binding *b = scope ? find(scope->bindings, var) : NULL;
-    return b ? b->value : var->fallback;
+    return b ? b->value : var->default_value;
 }

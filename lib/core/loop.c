@@ -783,7 +783,7 @@ void coil_loop_get_stats(const struct coil_loop *loop,
         .in_flight = b.in_flight,
         .timers = (unsigned)loop->timers.n,
         .tasks = count_tasks(loop),
-        .memory = loop->alloc.taken,
+        .memory_bytes = loop->alloc.taken,
     };
 }
 

@@ -277,7 +277,7 @@ int coil_queue_waiter_get(struct coil_queue_waiter *waiter,
 {
     struct coili_queued it;
     waiter->queue = q;
-    waiter->puts = waiter->holds = false;
+    waiter->is_put = waiter->holds = false;
     int err = take_item(q, &it);
     if (err == 0)
         deliver(waiter, it);
@@ -288,7 +288,7 @@ int coil_queue_waiter_put(struct coil_queue_waiter *waiter,
                           struct coil_queue *q)
 {
     waiter->queue = q;
-    waiter->puts = true;
+    waiter->is_put = true;
     waiter->holds = false;
     return give_item(q, waiter->item);
 }
@@ -297,19 +297,19 @@ int coil_queue_waiter_enter(struct coil_queue_waiter *waiter,
                             coil_granted_fn *granted)
 {
     struct coil_queue *q = waiter->queue;
-    if (waiter->puts) {
+    if (waiter->is_put) {
         if (q->n + q->reserved >= q->capacity && grow(q) < 0)
             return -ENOMEM;
         q->reserved++;
     }
-    coil_waiters_enter(waiter->puts ? &q->putters : &q->getters, &waiter->base,
-                       granted);
+    coil_waiters_enter(waiter->is_put ? &q->putters : &q->getters,
+                       &waiter->base, granted);
     return 0;
 }
 
 void coil_queue_waiter_leave(struct coil_queue_waiter *waiter)
 {
-    if (coil_waiters_leave(&waiter->base) && waiter->puts)
+    if (coil_waiters_leave(&waiter->base) && waiter->is_put)
         waiter->queue->reserved--;
 }
 

@@ -83,7 +83,7 @@ static void granted(struct coil_waiter *waiter, void *queue)
     if (queue)
         finish(slot, 0);
     else
-        finish(slot, slot->waiter.puts ? COIL_ECLOSED : COIL_EEND);
+        finish(slot, slot->waiter.is_put ? COIL_ECLOSED : COIL_EEND);
 }
 
 static void future_done(void *arg)
@@ -102,8 +102,8 @@ static int try_case(struct slot *slot, const struct coil_case *it)
     if (!it->queue)
         return -EAGAIN;
     slot->waiter.item = it->item;
-    return it->puts ? coil_queue_waiter_put(&slot->waiter, it->queue)
-                    : coil_queue_waiter_get(&slot->waiter, it->queue);
+    return it->is_put ? coil_queue_waiter_put(&slot->waiter, it->queue)
+                      : coil_queue_waiter_get(&slot->waiter, it->queue);
 }
 
 /* Enter the queue, or add a callback to the future. */

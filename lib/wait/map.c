@@ -248,13 +248,13 @@ static struct coil_future *map_over(struct coil_future *generator, size_t limit,
     return f;
 }
 
-struct coil_future *coil_map_over(struct coil_future *generator, size_t limit)
+struct coil_future *coil_map_over(size_t limit, struct coil_future *generator)
 {
     return map_over(generator, limit, true);
 }
 
-struct coil_future *coil_map_over_unordered(struct coil_future *generator,
-                                            size_t limit)
+struct coil_future *coil_map_over_unordered(size_t limit,
+                                            struct coil_future *generator)
 {
     return map_over(generator, limit, false);
 }

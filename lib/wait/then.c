@@ -126,7 +126,7 @@ struct coil_future *coil_then_future(struct coil_future *future,
 struct finally {
     struct coil_coro coro;
     struct upstream up;
-    coil_source_fn *fn;
+    coil_finally_fn *fn;
     void *arg;
 };
 
@@ -144,7 +144,7 @@ static void finally(struct coil_coro *co)
     }
 }
 
-static struct coil_future *finally_new(struct upstream up, coil_source_fn *fn,
+static struct coil_future *finally_new(struct upstream up, coil_finally_fn *fn,
                                        void *arg)
 {
     return fini_if_nomem(COIL_CALL(finally, .up = up, .fn = fn, .arg = arg),
@@ -152,13 +152,13 @@ static struct coil_future *finally_new(struct upstream up, coil_source_fn *fn,
 }
 
 struct coil_future *coil_finally_task(struct coil_task *task,
-                                      coil_source_fn *fn, void *arg)
+                                      coil_finally_fn *fn, void *arg)
 {
     return finally_new(upstream_of_task(task), fn, arg);
 }
 
 struct coil_future *coil_finally_future(struct coil_future *future,
-                                        coil_source_fn *fn, void *arg)
+                                        coil_finally_fn *fn, void *arg)
 {
     return finally_new(upstream_of_future(future), fn, arg);
 }

@@ -18,7 +18,7 @@ static size_t memory(void)
 {
     struct coil_loop_stats stats;
     coil_loop_get_stats(stage_loop, &stats);
-    return stats.memory;
+    return stats.memory_bytes;
 }
 
 /* What it sees; then it binds something itself, and looks again. */

@@ -778,7 +778,7 @@ static size_t memory_now(void)
 {
     struct coil_loop_stats stats;
     coil_loop_get_stats(stage_loop, &stats);
-    return stats.memory;
+    return stats.memory_bytes;
 }
 
 static void many(struct coil_coro *co)

@@ -1013,9 +1013,9 @@ TEST(resolve_takes_no_more_memory_with_more_names)
         for (int i = 0; i < 16; i++)
             CHECK_INT(task_int(tasks[i]), 0);
         if (round == 1)
-            memory = stage_stats().memory;
+            memory = stage_stats().memory_bytes;
     }
-    CHECK_INT(stage_stats().memory, memory);
+    CHECK_INT(stage_stats().memory_bytes, memory);
     stage_close();
 }
 

@@ -360,11 +360,11 @@ TEST(run_on_gives_its_memory_back)
     open_runner();
     CHECK_INT(COIL_RUN_ON(stage_loop, tick, .n = 1), 0);
     coil_loop_get_stats(stage_loop, &stats);
-    size_t memory = stats.memory;
+    size_t memory = stats.memory_bytes;
     for (int i = 0; i < 10000; i++)
         CHECK_INT(COIL_RUN_ON(stage_loop, tick), 0);
     coil_loop_get_stats(stage_loop, &stats);
-    CHECK_INT(stats.memory, memory);
+    CHECK_INT(stats.memory_bytes, memory);
     stage_close();
 }
 

@@ -601,7 +601,7 @@ static void one(struct coil_coro *co)
         AWAIT_TO(my->which, coil_select(my->cases, 3));
         if (my->which == 2 || my->cases[my->which].err)
             RETURN(0);
-        if (my->cases[my->which].puts)
+        if (my->cases[my->which].is_put)
             world.in[7]++;
         else
             world.out[number(my->cases[my->which].item)]++;

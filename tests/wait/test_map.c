@@ -368,7 +368,7 @@ TEST(map_of_many_takes_the_memory_of_few)
         while (!coil_task_done(t)) {
             coil_loop_pass(stage_loop, COIL_NEVER);
             coil_loop_get_stats(stage_loop, &stats);
-            most = stats.memory > most ? stats.memory : most;
+            most = stats.memory_bytes > most ? stats.memory_bytes : most;
         }
         CHECK_INT(coil_future_int(coil_task_future(t)), n);
         struct maps *frame = coil_task_frame(t);
@@ -427,10 +427,10 @@ static void maps_over(struct coil_coro *co)
         my->generator = CALL(calls, .source = my->source, .pause = my->pause,
                              .fail_at = my->fail_at, .fail = my->fail,
                              .closed_only = my->closed_only);
-        FOR_AWAIT(my->task, my->ordered
-                                ? coil_map_over(my->generator, my->limit)
-                                : coil_map_over_unordered(my->generator,
-                                                          my->limit)) {
+        FOR_AWAIT(my->task,
+                  my->ordered
+                      ? coil_map_over(my->limit, my->generator)
+                      : coil_map_over_unordered(my->limit, my->generator)) {
             CHECK(coil_task_done(my->task));
             AWAIT_TO(my->id, my->task);
             if (!my->quiet)
@@ -499,9 +499,9 @@ static void checks_lazy_over(struct coil_coro *co)
     ASYNC(checks_lazy_over, my) {
         FOR_AWAIT(my->task,
                   my->ordered
-                      ? coil_map_over(CALL(calls, .source = my->source), 3)
+                      ? coil_map_over(3, CALL(calls, .source = my->source))
                       : coil_map_over_unordered(
-                            CALL(calls, .source = my->source), 3)) {
+                            3, CALL(calls, .source = my->source))) {
             my->read++;
             for (my->i = 0; my->i < 10; my->i++)
                 AWAIT(coil_sleep(0));
@@ -568,7 +568,7 @@ TEST(map_over_a_generator_that_is_never_asked_runs_its_finally)
     stage_open();
     struct source s = { .n = 9 };
     coil_discard(
-        coil_map_over(CALL(calls, .source = &s, .closed_only = true), 3));
+        coil_map_over(3, CALL(calls, .source = &s, .closed_only = true)));
     stage_passes(4);
     CHECK_TRACE("~calls");
     struct coil_task *t = SPAWN(maps_over, .source = &s, .limit = 0,

@@ -235,7 +235,7 @@ static size_t memory_taken(void)
 {
     struct coil_loop_stats stats;
     coil_loop_get_stats(coil_loop_current(), &stats);
-    return stats.memory;
+    return stats.memory_bytes;
 }
 
 static void gathers_again(struct coil_coro *co)
