@@ -151,7 +151,7 @@ static void say_frame(int fd, int indent, struct coil_coro *co, bool first)
     if (!callee(co)) {
         char what[128];
         describe(co, what, sizeof what);
-        uint32_t ms = loop->now_ms - co->since;
+        uint32_t ms = (uint32_t)(coil_now() / 1000000) - co->since;
         say(fd, "  %s", what);
         if (co != loop->current && co->awaiting)
             say(fd, ", %u.%03u s", ms / 1000, ms % 1000);
