@@ -631,10 +631,14 @@ static void storm(uint64_t seed, bool close_in_the_midst)
 TEST(storm_loses_nothing)
 {
     test_timeout(60);
+    bool cancelled = false, late = false;
     int n = test_seeds(22);
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < n; i++) {
         storm(test_seed(i), false);
-    CHECK(world.cancelled > 0 && world.late > 0);
+        cancelled |= world.cancelled > 0;
+        late |= world.late > 0;
+    }
+    CHECK((cancelled && late) || n < 4);
 }
 
 // Tasks of the loop that wait for each other must end when it is closed.

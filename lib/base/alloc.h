@@ -3,7 +3,7 @@
 #define COILI_ALLOC_H
 
 /*
- * alloc.h: memory of one loop, in size classes. The essay is in alloc.c.
+ * alloc.h: memory of one loop, in size classes. alloc.c explains it.
  */
 
 #include <stdbool.h>
@@ -14,7 +14,7 @@
 
 /*
  * Under a sanitizer, and with COIL_DEBUG_ALLOC (valgrind), every block is a
- * malloc of its own, so that each is watched.
+ * malloc of its own, so that these tools see each use of a freed one.
  */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || \
     defined(COIL_DEBUG_ALLOC)
@@ -29,14 +29,14 @@
 #endif
 
 /*
- * The first word of a freed block, which overlays that of a future: kind 7,
- * which no future has (core/future.h), and one reference. So a future that is
- * given back twice is noticed.
+ * The first word of a freed block, read as that of a future: kind 7, which no
+ * future has (core/future.h), and one reference, so that dropping it once more
+ * is noticed.
  */
 #define COILI_DEAD ((uint64_t)7 << 32 | 1)
 
 struct coili_free {
-    uint64_t dead; /* overlays a future's first word: says "freed" */
+    uint64_t dead; /* COILI_DEAD, in the place of a future's first word */
     struct coili_free *next;
 };
 
@@ -46,16 +46,19 @@ struct coili_alloc {
     struct coili_chunk *chunks;
     struct coili_chunk *large; /* blocks from malloc, to be freed at the end */
     size_t chunk_bytes;
-    size_t taken;              /* from the system or of the arena */
+    size_t taken;              /* bytes from malloc, or of the arena */
     uintptr_t arena; /* where it begins */
     int from_arena;
 };
 
-/* `arena` may be NULL: then memory comes from malloc, in chunks. */
+/*
+ * The caller lends `arena` until coili_alloc_fini(). NULL: memory comes from
+ * malloc, in chunks.
+ */
 void coili_alloc_init(struct coili_alloc *a, void *arena, size_t arena_bytes);
 void coili_alloc_fini(struct coili_alloc *a);
 
-/* Move an allocator: into the object that it has itself allocated. */
+/* Move an allocator, for example into an object that it has allocated. */
 void coili_alloc_move(struct coili_alloc *to, struct coili_alloc *from);
 
 unsigned coili_size_class_slow(size_t size);
@@ -93,10 +96,13 @@ static inline void coili_class_put(struct coili_alloc *a, void *p, unsigned cls)
     a->free[cls] = f;
 }
 
-/* Whether this is memory of this allocator's. Looks through all of it. */
+/* True if `p` is memory of this allocator. Looks through all its chunks. */
 bool coili_alloc_owns(const struct coili_alloc *a, const void *p);
 
-/* The same by size, also above the largest class. */
+/*
+ * The same by size, also above the largest class. coili_put() is given the size
+ * that coili_get() was given; NULL is no block.
+ */
 void *coili_get(struct coili_alloc *a, size_t size);
 void coili_put(struct coili_alloc *a, void *p, size_t size);
 

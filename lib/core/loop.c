@@ -20,7 +20,8 @@
  * kernel has flagged work). Every 64th pass looks at the clock, and enters the
  * ring if an operation is in flight.
  *
- * Only this file runs code of the user's: coroutines and calls, from the batch.
+ * Coroutines and calls run here alone, from the batch. lib/README.md lists the
+ * other functions of a program that coil calls, and when.
  */
 #include <coil/loop.h>
 
