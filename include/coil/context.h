@@ -18,7 +18,7 @@
  * its bindings.
  *
  * Callbacks of the loop (coil_call_soon(), done callbacks, release functions)
- * belong to no task: they get the default value. Threads inherit no bindings either:
+ * belong to no task: they get the default value. Threads inherit no bindings:
  * hand over what they need.
  *
  * A program that uses no context variables pays nothing for them. While a task
@@ -54,8 +54,8 @@ COIL_API COIL_NODISCARD int
 coil_context_set(const struct coil_context_var *var, void *value);
 
 /*
- * The value that is bound in the running task; var->default_value if none is, and
- * outside of a task.
+ * The value that is bound in the running task; var->default_value if none is
+ * bound, and outside of a task.
  *
  * Source    ContextVar.get()
  */

@@ -27,7 +27,7 @@ struct coil_loop;
 
 /* What a handler is given. */
 struct coil_exception {
-    const char *message; /* "a task failed and nobody fetched its error" */
+    const char *message; /* "a task failed and its error was not fetched" */
     const char *name;    /* of the task or coroutine; may be NULL */
     const char *file;    /* where it last was; may be NULL */
     int line;            /* in `file` */

@@ -141,7 +141,7 @@ static NOINLINE void report_and_free(struct coil_coro *co)
     if (f->flags & F_TASK && state_of(f) == S_FAILED &&
         !(f->flags & F_FETCHED) && !(f->state & QUIET) &&
         f->result.e.error != -ECANCELED)
-        coili_report("a task failed and nobody fetched its error", co,
+        coili_report("a task failed and its error was not fetched", co,
                      f->result.e.error, f->result.e.detail);
     while (co->scopes)
         coili_scope_pop(co, co->scopes);

@@ -53,7 +53,7 @@ void coili_debug_step(struct coil_loop *loop, struct coil_coro *co,
     if (!is_slow(loop, began, &took))
         return;
     char message[64];
-    snprintf(message, sizeof message, "a step took %lld ms: from here",
+    snprintf(message, sizeof message, "slow step: %lld ms, from this line on",
              (long long)(took / 1000000));
     const struct coil_site *site = coili_site(co);
     coil_call_exception_handler(&(struct coil_exception){
@@ -71,7 +71,7 @@ void coili_debug_call(struct coil_loop *loop, coil_call_fn *fn, int64_t began)
     if (!is_slow(loop, began, &took))
         return;
     char message[96];
-    snprintf(message, sizeof message, "a call took %lld ms: of function %#llx",
+    snprintf(message, sizeof message, "slow call: %lld ms, of function %#llx",
              (long long)(took / 1000000), (unsigned long long)(uintptr_t)fn);
     coil_call_exception_handler(&(struct coil_exception){ .message = message });
 }

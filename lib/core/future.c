@@ -246,7 +246,7 @@ void coili_gone(struct coil_future *f)
     case KIND_SLEEP:
         if (state_of(f) == S_FAILED && !(f->flags & F_FETCHED) &&
             f->result.e.error != -ECANCELED)
-            coili_report("future failed and nobody fetched its error", NULL,
+            coili_report("a future failed and its error was not fetched", NULL,
                          f->result.e.error, f->result.e.detail);
         if (COILI_UNLIKELY(loop->debug) && !f->state && !f->waiters &&
             kind_of(f) == KIND_PLAIN)

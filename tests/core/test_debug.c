@@ -105,7 +105,7 @@ TEST(debug_names_a_slow_step_and_the_line_it_was_resumed_at)
 {
     open_in_debug();
     CHECK_INT(stage_run(COIL_SPAWN(busy)), 0);
-    CHECK(reported("a step took ", "busy", busy_line));
+    CHECK(reported("slow step: ", "busy", busy_line));
     stage_close();
 }
 
@@ -113,7 +113,7 @@ TEST(debug_names_the_coroutine_whose_step_was_slow_not_its_caller)
 {
     open_in_debug();
     CHECK_INT(stage_run(COIL_SPAWN(busy, .call = true)), 0);
-    CHECK(reported("a step took ", "callee", callee_line));
+    CHECK(reported("slow step: ", "callee", callee_line));
     stage_close();
 }
 
@@ -123,7 +123,7 @@ TEST(debug_reports_a_slow_call)
     open_in_debug();
     coil_call_soon(&call, take_long, NULL);
     stage_passes(1);
-    CHECK(reported("a call took ", "", 0));
+    CHECK(reported("slow call: ", "", 0));
     stage_close();
 }
 
@@ -145,7 +145,7 @@ TEST(debug_is_off_unless_it_is_asked_for)
     CHECK_INT(n_reports, 0);
     setenv("COIL_DEBUG", "1", 1);
     run_busy(0);
-    CHECK(reported("a step took ", "busy", busy_line));
+    CHECK(reported("slow step: ", "busy", busy_line));
     unsetenv("COIL_DEBUG");
 }
 

@@ -647,7 +647,7 @@ TEST(future_dropped_while_pending_ends_cancelled_for_its_callbacks)
     CHECK_INT(reported.n, 0);
 }
 
-/* --- Errors that nobody fetched --------------------------------------------*/
+/* ---- Errors that were not fetched -------------------------------------- */
 
 TEST(future_error_nobody_fetched_is_reported_once)
 {
@@ -661,7 +661,7 @@ TEST(future_error_nobody_fetched_is_reported_once)
     CHECK_INT(reported.n, 1);
     CHECK_INT(reported.err, -EPIPE);
     CHECK_INT(reported.detail, 77);
-    CHECK(strstr(reported.message, "nobody fetched") != NULL);
+    CHECK(strstr(reported.message, "was not fetched") != NULL);
     close_loop();
     CHECK_INT(reported.n, 1);
 }
@@ -762,7 +762,7 @@ TEST(future_cancellation_is_not_reported)
 
 // Without a handler of the program's own it is a line on stderr that says all.
 DEATH_TEST(future_error_is_reported_on_stderr,
-           "nobody fetched its error: headers: Connection reset by peer")
+           "its error was not fetched: headers: Connection reset by peer")
 {
     CHECK_INT(coil_loop_new(&loop, NULL), 0);
     struct coil_future *f = coil_future_new();

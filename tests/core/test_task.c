@@ -2044,7 +2044,7 @@ TEST(task_dropped_is_cancelled_with_its_spawner)
     stage_close();
 }
 
-/* ---- Errors nobody fetched -------------------------------------------- */
+/* ---- Errors that were not fetched -------------------------------------- */
 
 enum fetch { NOT, AWAITED, TRIED, ASKED, ASKED_WHETHER, QUIET, GATHERED };
 
@@ -2091,7 +2091,7 @@ TEST(task_error_that_nobody_fetched_is_reported_once)
         CHECK_INT(stage_reported.n, expected);
     }
     CHECK_STR(stage_reported.name, "fails");
-    CHECK(strstr(stage_reported.message, "nobody fetched") != NULL);
+    CHECK(strstr(stage_reported.message, "was not fetched") != NULL);
 }
 
 struct peeks {
