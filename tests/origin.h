@@ -73,6 +73,7 @@ struct origin {
     char url[64]; /* http://127.0.0.1:PORT */
     size_t cut;
     unsigned accepted, open, most_open;      /* connections */
+    unsigned resets;                         /* by the client */
     unsigned requests, busy, most_busy;      /* requests */
     unsigned served;  /* of the connection that had the last request */
     size_t poured;
@@ -326,6 +327,7 @@ static inline void origin_serve(struct coil_coro *co)
         TRY_AWAIT(my->err, CALL(origin_talk, .origin = my->origin,
                                 .stream = my->stream));
         my->origin->open--;
+        my->origin->resets += my->err == -ECONNRESET;
 
     FINALLY;
         AWAIT(coil_stream_close(my->stream));

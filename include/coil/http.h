@@ -106,8 +106,10 @@ coil_http_session_new(const struct coil_http_session_options *options);
 
 /*
  * Close: requests under way and those who wait for a connection end with
- * COIL_ECLOSED, so does reading their responses; then wait until all requests
- * have ended and all connections are closed. Cannot be cancelled.
+ * COIL_ECLOSED, so does reading their responses; their connections are reset.
+ * Then wait until all requests have ended and all connections are closed; but a
+ * piece that coil_http_response_next() has shown keeps its connection until the
+ * next call with that response. Cannot be cancelled.
  *
  * Result    0
  * Lifetime  takes the session; NULL is fine. Responses stay yours

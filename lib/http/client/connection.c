@@ -20,7 +20,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include <coil/block.h>
 
@@ -53,8 +52,9 @@ static void timer_rings(void *arg)
 {
     struct coili_conn *conn = arg;
     conn->timer_set = false;
-    if (next_deadline(conn) <= coil_now() || set_timer(conn) < 0)
-        conn->late(conn);
+    int err = next_deadline(conn) <= coil_now() ? -ETIMEDOUT : set_timer(conn);
+    if (err < 0)
+        conn->fail(conn, err);
 }
 
 int coili_conn_until(struct coili_conn *conn, int64_t deadline)
@@ -88,13 +88,6 @@ struct coil_future *coili_conn_fill(struct coili_conn *conn, size_t want,
     return coil_stream_fill(conn->stream, want);
 }
 
-bool coili_conn_quiet(const struct coili_conn *conn)
-{
-    char *data;
-    return coil_stream_peek(conn->stream, &data) == 0 &&
-           !coil_stream_at_end(conn->stream);
-}
-
 static void enter_phase(const struct coili_lease *lease, enum coil_phase phase)
 {
     if (lease->conn)
@@ -109,29 +102,35 @@ struct upload {
     struct coil_stream *stream;
 };
 
-/* The stream is there as long as somebody has the lease of it. */
-static bool has_stream(const struct coili_exchange *x)
+/* Who has the lease of the stream now: nobody if it was taken away. */
+static struct coili_lease *lease_of(const struct coili_exchange *x)
 {
-    return x->lease->conn || (x->response && x->response->lease.conn);
+    if (x->lease->conn)
+        return x->lease;
+    return x->response && x->response->lease.conn ? &x->response->lease : NULL;
 }
 
-/* Wakes who waits for the answer: there will be none. */
-static void give_up_upload(struct upload *my)
+/* The peer has gone, perhaps after an answer that tells why. */
+static bool may_have_answered(int send_err)
 {
-    if (has_stream(my->exchange))
-        shutdown(coil_stream_fd(my->stream), SHUT_RDWR);
+    return send_err == -EPIPE || send_err == -ECONNRESET;
 }
 
-/* Now it is the server's turn. */
+/*
+ * Now it is the server's turn. If the peer has gone, what it has sent before is
+ * read to its end. If it was our side that failed, the server waits for the
+ * rest of the body and we would wait for its answer.
+ */
 static void uploaded(struct upload *my)
 {
     struct coili_exchange *x = my->exchange;
-    struct coili_conn *conn = x->lease->conn;
-    enter_phase(x->lease, COIL_PHASE_HEADERS);
-    if (conn && x->send_err == 0)
-        x->send_err = mind_the_gap(conn, x->sent->read_ns);
-    if (x->send_err < 0)
-        give_up_upload(my);
+    struct coili_lease *lease = lease_of(x);
+    if (lease == x->lease && x->send_err == 0)
+        x->send_err = mind_the_gap(lease->conn, x->sent->read_ns);
+    if (x->send_err == 0 || may_have_answered(x->send_err))
+        enter_phase(x->lease, COIL_PHASE_HEADERS);
+    else if (lease)
+        lease->conn->fail(lease->conn, x->send_err);
 }
 
 static void upload(struct coil_coro *co)
@@ -140,7 +139,7 @@ static void upload(struct coil_coro *co)
         COIL_TRY(my->exchange->send_err) {
             COIL_AWAIT(coil_stream_write(my->stream, my->exchange->sent->text,
                                          my->exchange->sent->text_n));
-            if (!has_stream(my->exchange))
+            if (!lease_of(my->exchange))
                 COIL_FAIL(COIL_ECLOSED);
             COIL_AWAIT(coil_stream_write(my->stream, my->exchange->sent->body,
                                          my->exchange->sent->body_n));
@@ -294,12 +293,6 @@ static int head_filled(struct coili_exchange *x)
         return x->send_err;
     }
     return fault(x, x->err < 0 ? x->err : COIL_EDISCONNECTED, 0);
-}
-
-/* The peer has gone, perhaps after an answer that tells why. */
-static bool may_have_answered(int send_err)
-{
-    return send_err == -EPIPE || send_err == -ECONNRESET;
 }
 
 static int sent_small(struct coili_exchange *x)

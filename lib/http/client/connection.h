@@ -10,8 +10,8 @@
  * is closed; it then says why. So after every await the first question is
  * whether lease->conn is still there.
  *
- * Received bytes that were shown to the user are his until he asks for more:
- * a lease taken away meanwhile leaves him the stream, shut down.
+ * Received bytes that were shown to the user stay as they are until the user
+ * asks for more: a lease that is taken away meanwhile keeps the stream so long.
  */
 
 #include <coil/coroutine.h>
@@ -29,9 +29,12 @@ struct coili_conn;
 struct coili_origin;
 struct coili_pool;
 
+/* End a connection, and revoke its lease if it has one, because of `err`. */
+typedef void coili_fail_fn(struct coili_conn *conn, int err);
+
 struct coili_lease {
     struct coili_conn *conn;     /* NULL: not yet, or not any more */
-    struct coil_stream *orphan;  /* to be dropped; see above */
+    struct coil_stream *orphan;  /* to be aborted; see above */
     bool lent;                   /* the user looks at received bytes */
     int err;                     /* why it was taken away */
     uint32_t detail;
@@ -50,7 +53,7 @@ struct coili_conn {
     struct coil_task *connecting; /* while there is no stream */
     struct coil_stream *stream;
     struct coili_closing *closing; /* for the end of `stream`; see pool.c */
-    coil_call_fn *late;            /* what to do at a deadline */
+    coili_fail_fn *fail;           /* the pool's */
     struct coil_handle timer;
     int64_t timer_at;
     int64_t deadline; /* of the whole request; of being idle */
@@ -75,9 +78,6 @@ int coili_conn_until(struct coili_conn *conn, int64_t deadline);
 
 /* No deadline, no timer. */
 void coili_conn_rest(struct coili_conn *conn);
-
-/* True if nothing has come unasked and the peer is still there. */
-bool coili_conn_quiet(const struct coili_conn *conn);
 
 /* Wait for bytes, for `read_ns` at the most; otherwise coil_stream_fill(). */
 struct coil_future *coili_conn_fill(struct coili_conn *conn, size_t want,

@@ -33,7 +33,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "base/check.h"
 
@@ -288,11 +287,8 @@ void coili_conn_connected(struct coili_conn *conn, struct coil_stream *stream)
     conn->reused = false;
 }
 
-void coili_conn_renew(struct coili_conn *conn)
+static void end_stream(struct coili_conn *conn, struct coil_future *end)
 {
-    if (!conn->stream)
-        return;
-    struct coil_future *end = coil_stream_close(conn->stream);
     conn->stream = NULL;
     conn->gap = COIL_NEVER;
     conn->pool->closing++;
@@ -302,7 +298,13 @@ void coili_conn_renew(struct coili_conn *conn)
     coil_detach(end);
 }
 
-static void conn_late(void *arg);
+void coili_conn_renew(struct coili_conn *conn)
+{
+    if (conn->stream)
+        end_stream(conn, coil_stream_close(conn->stream));
+}
+
+static void conn_fail(struct coili_conn *conn, int err);
 
 static struct coili_conn *conn_new(struct coili_pool *p)
 {
@@ -310,7 +312,7 @@ static struct coili_conn *conn_new(struct coili_pool *p)
     if (conn)
         *conn = (struct coili_conn){
             .pool = p,
-            .late = conn_late,
+            .fail = conn_fail,
             .deadline = COIL_NEVER,
             .gap = COIL_NEVER,
         };
@@ -350,7 +352,7 @@ static struct coili_conn *find_idle(struct coili_origin *o)
     while ((same = coili_list_first(&o->idle))) {
         struct coili_conn *conn = COILI_CONTAINER(same, struct coili_conn,
                                                   same);
-        if (coili_conn_quiet(conn))
+        if (coil_stream_is_quiet(conn->stream))
             return conn;
         close_conn(conn);
     }
@@ -506,14 +508,19 @@ static void serve(struct coili_pool *p)
 
 /* ---- The end of a lease ----------------------------------------------- */
 
-/* Who had it finds out at his next step. */
-static void take_away(struct coili_conn *conn, int err)
+/*
+ * Revoke the lease: its holder sees lease->conn NULL and lease->err. A
+ * connection with half an exchange on it is reset; but bytes that the user
+ * looks at stay until pull() in response.c does that.
+ */
+static void revoke(struct coili_conn *conn, int err)
 {
     struct coili_lease *lease = conn->lease;
     if (lease->lent) {
         lease->orphan = conn->stream;
         conn->stream = NULL;
-        shutdown(coil_stream_fd(lease->orphan), SHUT_RDWR);
+    } else if (conn->stream) {
+        end_stream(conn, coil_stream_abort(conn->stream));
     }
     lease->conn = NULL;
     lease->err = err;
@@ -521,13 +528,11 @@ static void take_away(struct coili_conn *conn, int err)
     close_conn(conn);
 }
 
-static void conn_late(void *arg)
+static void conn_fail(struct coili_conn *conn, int err)
 {
-    struct coili_conn *conn = arg;
     struct coili_pool *p = conn->pool;
-    bool due = conn->timer_at <= coil_now();
     if (conn->lease)
-        take_away(conn, due ? -ETIMEDOUT : -ENOMEM);
+        revoke(conn, err);
     else
         close_conn(conn);
     serve(p);
@@ -537,7 +542,7 @@ void coili_lease_release(struct coili_lease *lease)
 {
     struct coili_conn *conn = lease->conn;
     struct coili_pool *p = conn->pool;
-    if (!coili_conn_quiet(conn)) {
+    if (!coil_stream_is_quiet(conn->stream)) {
         coili_lease_drop(lease);
         return;
     }
@@ -591,7 +596,7 @@ void coili_pool_close(struct coili_pool *p)
         for (struct coili_origin *o = p->buckets[i]; o; o = o->next)
             send_home(o);
     while ((link = coili_list_first(&p->busy)))
-        take_away(conn_of(link), COIL_ECLOSED);
+        revoke(conn_of(link), COIL_ECLOSED);
     while ((link = coili_list_first(&p->idle)))
         close_conn(conn_of(link));
 }

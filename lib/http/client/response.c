@@ -103,7 +103,8 @@ void coili_response_begin(struct coil_http_response *r)
 static int64_t pull(struct coil_http_response *r)
 {
     r->lease.lent = false;
-    coil_stream_close_soon(r->lease.orphan);
+    if (r->lease.orphan)
+        coil_detach(coil_stream_abort(r->lease.orphan));
     r->lease.orphan = NULL;
     if (r->ended)
         return 0;

@@ -182,7 +182,7 @@ static int job_connected(struct job *job)
     struct coili_conn *conn = job->lease.conn;
     if (!conn)
         return job->lease.err;
-    if (conn->stream && !coili_conn_quiet(conn))
+    if (conn->stream && !coil_stream_is_quiet(conn->stream))
         coili_conn_renew(conn);
     return coili_conn_until(conn, job->deadline);
 }

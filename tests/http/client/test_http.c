@@ -1063,6 +1063,50 @@ static void timeouts(struct coil_coro *co)
     }
 }
 
+struct resets {
+    STAGE;
+    const char *path;
+    struct coil_task *task;
+    bool by_close;
+};
+
+static void resets(struct coil_coro *co)
+{
+    ASYNC(resets, my) {
+        CHECK_INT(origin_open(&my->origin, slow_routes), 0);
+        my->session = coil_http_session_new(NULL);
+        my->task = SPAWN(
+            fetch, .session = my->session,
+            .request = { .url = origin_url(&my->origin, my->path),
+                         .timeouts.total_ns = my->by_close ? 0 : COIL_MS(30) });
+        if (my->by_close) {
+            AWAIT(coil_sleep(COIL_MS(30)));
+            AWAIT(coil_http_session_close(my->session));
+            my->session = NULL;
+        }
+        TRY_AWAIT(my->err, my->task);
+        CHECK_INT(my->err, my->by_close ? COIL_ECLOSED : -ETIMEDOUT);
+        while (my->origin.resets == 0)
+            AWAIT(coil_sleep(COIL_MS(1)));
+
+    FINALLY;
+        AWAIT(coil_http_session_close(my->session));
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+// The server learns at once that nobody waits for the rest, and what was queued
+// for it is not sent.
+TEST(http_a_request_that_is_cut_short_resets_its_connection)
+{
+    static const char *const paths[] = { "/silent", "/half-head",
+                                         "/half-body" };
+    for (int i = 0; i < 3; i++) {
+        CHECK_INT(RUN(resets, .path = paths[i]), 0);
+        CHECK_INT(RUN(resets, .path = paths[i], .by_close = true), 0);
+    }
+}
+
 // The next request gets the slot at once: with one connection in all.
 TEST(http_total_strikes_wherever_the_request_is)
 {
@@ -1360,9 +1404,12 @@ static void lent(struct coil_coro *co)
             AWAIT(CALL(fetch, .session = my->session,
                        .request = { .url = origin_url(&my->origin, "/yyy") }));
         CHECK(all_x(coil_http_response_piece(my->response), my->n));
+        CHECK_INT(my->origin.resets, 0);
         TRY_AWAIT_TO(my->err, my->n, coil_http_response_next(my->response));
         CHECK_ERR(my->err, my->by_close ? COIL_ECLOSED : -ETIMEDOUT,
                   COIL_PHASE_BODY);
+        while (my->origin.resets == 0)
+            AWAIT(coil_sleep(COIL_MS(1)));
 
     FINALLY;
         coil_http_response_free(my->response);
