@@ -14,7 +14,8 @@
  *         coil_http_response_free(my->response);
  *         AWAIT(coil_http_session_close(my->session));
  *
- * A session keeps connections for the next request to the same host and port.
+ * A session keeps connections for the next request to the same scheme, host and
+ * port.
  * It never has more than options.limit of them; who finds none free waits his
  * turn, first come, first served. A response of any status is a response: 404
  * is no error.
@@ -75,7 +76,7 @@ struct coil_http_timeouts {
 struct coil_http_session_options {
     size_t size;             /* sizeof(struct coil_http_session_options) */
     unsigned limit;          /* connections in all; 100 */
-    unsigned limit_per_host; /* to one host and port; no limit of its own */
+    unsigned limit_per_host; /* to one scheme, host and port; no limit */
     int64_t keepalive_ns;    /* an unused connection is kept; 15 s */
     size_t body_bytes_max;   /* coil_http_response_read keeps no more; 64 MiB */
     uint32_t head_bytes_max; /* of an answer; 64 KiB; at most 256 KiB - 1 */

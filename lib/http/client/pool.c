@@ -131,10 +131,12 @@ static void requeue(struct coili_origin *o)
 /* ---- Origins ---------------------------------------------------------- */
 
 /* FNV-1a; salted, so that nobody can prepare hosts that collide. */
-static uint32_t hash_origin(const struct coili_pool *p, const char *host,
-                            size_t len, uint16_t port)
+static uint32_t hash_origin(const struct coili_pool *p,
+                            const struct coil_url *url, const char *host,
+                            size_t len)
 {
-    uint64_t hash = 0xcbf29ce484222325u ^ (uintptr_t)p ^ port;
+    uint64_t hash = 0xcbf29ce484222325u ^ (uintptr_t)p ^ url->port ^
+                    (uint32_t)url->tls << 16;
     for (size_t i = 0; i < len; i++)
         hash = (hash ^ (unsigned char)host[i]) * 0x100000001b3u;
     return (uint32_t)(hash ^ hash >> 32);
@@ -202,6 +204,7 @@ static struct coili_origin *origin_new(struct coili_pool *p,
         return NULL;
     *o = (struct coili_origin){
         .pool = p,
+        .tls = url->tls,
         .port = url->port,
         .host_len = (uint16_t)len,
         .authority_len = (uint16_t)n,
@@ -218,10 +221,11 @@ struct coili_origin *coili_origin_find(struct coili_pool *p,
 {
     char host[COIL_URL_ORIGIN_BYTES_MAX];
     size_t len = lower_host(host, url);
-    uint32_t hash = hash_origin(p, host, len, url->port);
+    uint32_t hash = hash_origin(p, url, host, len);
     struct coili_origin *o = *bucket(p, hash);
-    while (o && (o->hash != hash || o->port != url->port ||
-                 o->host_len != len || memcmp(o->host, host, len) != 0))
+    while (o &&
+           (o->hash != hash || o->port != url->port || o->tls != url->tls ||
+            o->host_len != len || memcmp(o->host, host, len) != 0))
         o = o->next;
     if (o) {
         o->refs++;

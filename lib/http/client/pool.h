@@ -17,7 +17,7 @@
 
 #include "connection.h"
 
-/* A host and port, while anybody has to do with it. */
+/* A scheme, host and port, while anybody has to do with it. */
 struct coili_origin {
     struct coili_pool *pool;
     struct coili_origin *next; /* of its bucket */
@@ -28,6 +28,7 @@ struct coili_origin {
     struct coil_waiters line;  /* who waits for one */
     struct coili_origin *child, *sibling, **up; /* of the heap */
     bool queued;               /* in it */
+    bool tls;
     uint16_t port;
     uint16_t host_len;
     uint16_t authority_len;    /* of "host:port", behind the host */

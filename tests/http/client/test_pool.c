@@ -280,6 +280,59 @@ TEST(pool_finds_each_of_many_hosts)
     CHECK_INT(RUN(crowd), 0);
 }
 
+struct schemes {
+    struct coil_coro coro;
+    struct coili_pool pool;
+    struct coili_lease leases[3];
+};
+
+static struct coili_origin *origin_of(struct coili_pool *pool, const char *text)
+{
+    struct coil_url url;
+    CHECK_INT(coil_url_parse(&url, text, strlen(text)), 0);
+    return coili_origin_find(pool, &url);
+}
+
+static void schemes(struct coil_coro *co)
+{
+    ASYNC(schemes, my) {
+        coili_pool_init(&my->pool, ended, NULL);
+        my->pool.limit = 10;
+        my->pool.keepalive_ns = COIL_SECONDS(10);
+        struct coili_origin *plain = origin_of(&my->pool, "http://h:443/");
+        struct coili_origin *tls = origin_of(&my->pool, "https://h:443/");
+        CHECK(plain != tls);
+        CHECK(!plain->tls && tls->tls);
+        CHECK(origin_of(&my->pool, "https://H/") == tls);
+        coili_origin_unref(tls);
+        CHECK_STR(coili_origin_authority(plain).at, "h:443");
+        CHECK_STR(coili_origin_authority(tls).at, "h");
+
+        CHECK_INT(coili_pool_take(plain, &my->leases[0]), 0);
+        pretend_to_connect(my->leases[0].conn);
+        struct coil_stream *stream = my->leases[0].conn->stream;
+        coili_lease_release(&my->leases[0]);
+        CHECK_INT(coili_pool_take(tls, &my->leases[1]), 0);
+        CHECK(my->leases[1].conn->stream == NULL);
+        CHECK_INT(coili_pool_take(plain, &my->leases[2]), 0);
+        CHECK(my->leases[2].conn->stream == stream);
+
+        coili_lease_drop(&my->leases[1]);
+        coili_lease_drop(&my->leases[2]);
+        coili_origin_unref(plain);
+        coili_origin_unref(tls);
+        while (my->pool.closing > 0)
+            AWAIT(coil_sleep(0));
+        coili_pool_fini(&my->pool);
+    }
+}
+
+// Else a request for https would go out in plain text.
+TEST(pool_shares_no_connection_between_http_and_https)
+{
+    CHECK_INT(RUN(schemes), 0);
+}
+
 /* ---- Through a session ------------------------------------------------ */
 
 #define STAGE \
