@@ -288,7 +288,7 @@ int main(int argc, char **argv)
 {
     struct bench b = bench_options(argc, argv);
     struct coil_executor_options four = COIL_EXECUTOR_OPTIONS_INIT;
-    four.threads = 4;
+    four.threads_limit = 4;
     executor = coil_executor_new(&four);
     if (!executor)
         die("out of memory");
