@@ -43,6 +43,11 @@
  *              except coil_loop_close(). A name with coili_ or COILI_ is
  *              private.
  *
+ *   Cleanup    _fini of zero bytes, and _free, _unref, _close and
+ *              coil_discard() of NULL, do nothing. So FINALLY, which also runs
+ *              if a task was cancelled before its first step, calls them
+ *              without a test.
+ *
  * The row "Lifetime" of a function says who frees what, in six words:
  *
  *   copies     you may change or free the argument when the call returns

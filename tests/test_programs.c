@@ -114,3 +114,78 @@ TEST(programs_request_of_no_session_is_out_of_memory)
 {
     CHECK_INT(RUN(no_session), -ENOMEM);
 }
+
+/* ---- A task that is cancelled before its first step --------------------- */
+
+struct owner {
+    struct coil_coro coro;
+    struct coil_queue queue;
+    struct coil_completions completions;
+    struct coil_wakeup wakeup;
+    struct coil_future *future, *call;
+    struct coil_task *task;
+    struct coil_promise *promise;
+    struct coil_remote *remote;
+    struct coil_remote_task *remote_task;
+    struct coil_channel *channel;
+    struct coil_executor *executor;
+    struct coil_process_pool *pool;
+    struct coil_listener *listener;
+    struct coil_stream *stream, *other, *third;
+    struct coil_acceptor *acceptor;
+    struct coil_receiver *receiver;
+    struct coil_http_session *session;
+    struct coil_http_response *response;
+    int *errors;
+};
+
+#define NOTE(x) TRY_AWAIT(my->errors[__LINE__ % 16], x)
+
+static void owner(struct coil_coro *co)
+{
+    ASYNC(owner, my) {
+        AWAIT(coil_sleep(COIL_SECONDS(60)));
+
+    FINALLY;
+        coil_queue_fini(&my->queue);
+        coil_completions_fini(&my->completions);
+        coil_wakeup_fini(&my->wakeup);
+        coil_future_unref(my->future);
+        coil_discard(my->call);
+        coil_task_drop(&my->task);
+        coil_promise_unref(my->promise);
+        coil_remote_unref(my->remote);
+        coil_remote_task_unref(my->remote_task);
+        coil_channel_unref(my->channel);
+        coil_executor_free(my->executor);
+        coil_stream_close_soon(my->stream);
+        coil_http_response_free(my->response);
+        NOTE(coil_process_pool_close(my->pool));
+        NOTE(coil_listener_close(my->listener));
+        NOTE(coil_stream_close(my->other));
+        NOTE(coil_stream_abort(my->third));
+        NOTE(coil_acceptor_close(my->acceptor));
+        NOTE(coil_receiver_close(my->receiver));
+        NOTE(coil_http_session_close(my->session));
+        trace("clean");
+    }
+}
+
+COROUTINE(cancels_at_once, struct coil_task *task; int err; int errors[16];)
+{
+    ASYNC(cancels_at_once, my) {
+        my->task = SPAWN(owner, .errors = my->errors);
+        coil_task_cancel(my->task);
+        TRY_AWAIT(my->err, my->task);
+        CHECK_INT(my->err, -ECANCELED);
+        for (int i = 0; i < 16; i++)
+            CHECK_INT(my->errors[i], 0);
+    }
+}
+
+// Its FINALLY runs, with all fields zero: each cleanup takes zero and NULL.
+TEST(programs_finally_cleans_up_what_was_never_made)
+{
+    CHECK_INT(RUN(cancels_at_once), 0);
+    CHECK_TRACE("clean");
+}

@@ -49,7 +49,7 @@ coil_acceptor_next(struct coil_acceptor *acceptor);
  * allocates nothing.
  *
  * Result    0
- * Lifetime  takes the acceptor
+ * Lifetime  takes the acceptor; NULL is fine
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_acceptor_close(struct coil_acceptor *acceptor);

@@ -94,7 +94,7 @@ COIL_API struct coil_future *coil_future_ref(struct coil_future *future);
  * pending then: one with a class is cancelled first, and freed when it has
  * ended; of a plain future the callbacks are called.
  *
- * Lifetime  takes the reference
+ * Lifetime  takes the reference; NULL is fine
  */
 COIL_API void coil_future_unref(struct coil_future *future);
 

@@ -101,7 +101,7 @@ COIL_API unsigned coil_process_pool_workers(
  * killed. Allocates nothing, cannot be cancelled.
  *
  * Result    0
- * Lifetime  takes `pool`
+ * Lifetime  takes `pool`; NULL is fine
  * Source    Executor.shutdown(wait=True)
  */
 COIL_API COIL_NODISCARD struct coil_future *

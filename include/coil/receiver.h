@@ -72,7 +72,7 @@ COIL_API bool coil_receiver_paused(const struct coil_receiver *receiver);
  * cancelled; allocates nothing.
  *
  * Result    0
- * Lifetime  takes the receiver
+ * Lifetime  takes the receiver; NULL is fine
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_receiver_close(struct coil_receiver *receiver);

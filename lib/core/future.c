@@ -152,7 +152,8 @@ struct coil_future *coil_future_ref(struct coil_future *f)
 
 void coil_future_unref(struct coil_future *f)
 {
-    future_unref(f);
+    if (f)
+        future_unref(f);
 }
 
 /* F_GIVES says that dispose() is to be called: not all classes have one. */
@@ -373,7 +374,8 @@ bool coil_future_cancel(struct coil_future *f)
 
 void coil_discard(struct coil_future *f)
 {
-    coili_check(f, "coil_discard() of NULL");
+    if (!f)
+        return;
     if (kind_of(f) != KIND_CORO) {
         future_unref(f);
         return;

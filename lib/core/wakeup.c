@@ -75,6 +75,8 @@ void coili_take_wakeups(struct coil_loop *loop)
 
 void coil_wakeup_fini(struct coil_wakeup *wakeup)
 {
+    if (!wakeup->loop)
+        return; /* zero: FINALLY runs also if the body has not begun */
     coili_take_wakeups(wakeup->loop);
     coil_handle_cancel(&wakeup->call);
 }

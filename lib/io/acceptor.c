@@ -31,6 +31,7 @@
 
 #include <coil/error.h>
 #include <coil/loop.h>
+#include <coil/wait.h>
 
 #include "backend/backend.h"
 #include "base/list.h"
@@ -335,5 +336,5 @@ int coil_acceptor_open(struct coil_acceptor **out, int fd)
 
 struct coil_future *coil_acceptor_close(struct coil_acceptor *a)
 {
-    return &a->closing.future;
+    return a ? &a->closing.future : coil_sleep(0);
 }

@@ -30,6 +30,7 @@
 #include <poll.h>
 
 #include <coil/loop.h>
+#include <coil/wait.h>
 
 #include "backend/backend.h"
 #include "base/list.h"
@@ -314,6 +315,8 @@ bool coil_receiver_paused(const struct coil_receiver *r)
 
 struct coil_future *coil_receiver_close(struct coil_receiver *r)
 {
+    if (!r)
+        return coil_sleep(0);
     r->closed = true;
     if (r->state == WAIT || r->state == FAILING) {
         coil_handle_cancel(&r->u.retry);

@@ -16,6 +16,7 @@
 #include <coil/io.h>
 #include <coil/stream.h>
 #include <coil/task.h>
+#include <coil/wait.h>
 
 struct coil_listener {
     struct coil_custom closing;
@@ -145,5 +146,5 @@ struct coil_future *coil_listener_accept(struct coil_listener *l)
 
 struct coil_future *coil_listener_close(struct coil_listener *listener)
 {
-    return &listener->closing.future;
+    return listener ? &listener->closing.future : coil_sleep(0);
 }

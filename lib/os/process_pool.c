@@ -38,6 +38,7 @@
 #include <coil/coroutine.h>
 #include <coil/io.h>
 #include <coil/task.h>
+#include <coil/wait.h>
 #include <coil/waiters.h>
 
 #include "base/check.h"
@@ -790,5 +791,5 @@ struct coil_future *coil_process_pool_run(struct coil_process_pool *p,
 
 struct coil_future *coil_process_pool_close(struct coil_process_pool *p)
 {
-    return &p->closed->future;
+    return p ? &p->closed->future : coil_sleep(0);
 }

@@ -47,6 +47,13 @@ static struct wait *wait_of(struct coil_future *f)
     return COILI_CONTAINER(f, struct wait, custom.future);
 }
 
+/* The fields of a frame are zero at first, so a forgotten _init shows here. */
+static struct coil_lock *lock_of(const struct coil_condition *cond)
+{
+    coili_check(cond->lock, "a coil_condition is zero: call its _init");
+    return cond->lock;
+}
+
 /* The wait has the lock again. */
 static void finish(struct wait *w)
 {
@@ -82,7 +89,7 @@ static void notified(struct coil_waiter *waiter, void *value)
 static void start(struct coil_future *f)
 {
     struct wait *w = wait_of(f);
-    coili_check(coil_lock_locked(w->cond->lock),
+    coili_check(coil_lock_locked(lock_of(w->cond)),
                 "coil_condition_wait: its lock is not held");
     coil_waiters_enter(&w->cond->waiters, &w->waiter, notified);
     coil_lock_release(w->cond->lock);
@@ -128,7 +135,7 @@ struct wait_until {
 static void wait_until(struct coil_coro *co)
 {
     COIL_ASYNC(wait_until, my) {
-        coili_check(coil_lock_locked(my->cond->lock),
+        coili_check(coil_lock_locked(lock_of(my->cond)),
                     "coil_condition_wait_for: its lock is not held");
         while (!my->predicate(my->arg))
             COIL_AWAIT(coil_condition_wait(my->cond));
@@ -145,7 +152,7 @@ struct coil_future *coil_condition_wait_for(struct coil_condition *cond,
 
 static void check_locked(const struct coil_condition *cond)
 {
-    coili_check(coil_lock_locked(cond->lock),
+    coili_check(coil_lock_locked(lock_of(cond)),
                 "coil_condition_notify: its lock is not held");
 }
 
@@ -169,5 +176,5 @@ static void release(void *cond)
 struct coil_future *coili_hold_condition(struct coil_coro *co,
                                          struct coil_condition *cond)
 {
-    return coil_hold(co, cond, release, coil_lock_acquire(cond->lock));
+    return coil_hold(co, cond, release, coil_lock_acquire(lock_of(cond)));
 }

@@ -68,6 +68,8 @@ void coil_queue_init_priority(struct coil_queue *q, size_t limit,
 
 void coil_queue_fini(struct coil_queue *q)
 {
+    if (!q->getters.next)
+        return; /* zero: FINALLY runs also if the body has not begun */
     coili_check(coil_waiters_empty(&q->getters) &&
                     coil_waiters_empty(&q->putters) &&
                     coil_waiters_empty(&q->joiners),

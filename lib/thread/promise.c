@@ -165,7 +165,8 @@ struct coil_promise *coil_promise_ref(struct coil_promise *p)
 
 void coil_promise_unref(struct coil_promise *p)
 {
-    if (atomic_fetch_sub_explicit(&p->setters, 1, memory_order_acq_rel) > 1)
+    if (!p ||
+        atomic_fetch_sub_explicit(&p->setters, 1, memory_order_acq_rel) > 1)
         return;
     if (!p->was_set)
         coil_promise_set(p, coil_result_error(COIL_EBROKEN));

@@ -64,7 +64,8 @@ struct coil_remote *coil_remote_ref(struct coil_remote *remote)
 
 void coil_remote_unref(struct coil_remote *remote)
 {
-    if (atomic_fetch_sub_explicit(&remote->refs, 1, memory_order_acq_rel) > 1)
+    if (!remote ||
+        atomic_fetch_sub_explicit(&remote->refs, 1, memory_order_acq_rel) > 1)
         return;
     pthread_cond_destroy(&remote->queued);
     pthread_mutex_destroy(&remote->lock);

@@ -3629,8 +3629,7 @@ enum null_await {
     NULL_RETURN,
     NULL_FOR,
     NULL_SPAWN,
-    NULL_START,
-    NULL_DROP
+    NULL_START
 };
 
 /* Says the line of the await that follows it. */
@@ -3668,10 +3667,8 @@ COROUTINE(await_null, enum null_await how; struct coil_future *f;
                 continue;
         } else if (my->how == NULL_SPAWN) {
             coil_spawn(my->f);
-        } else if (my->how == NULL_START) {
-            coil_start(my->f);
         } else {
-            coil_discard(my->f);
+            coil_start(my->f);
         }
     }
 }
@@ -3728,12 +3725,6 @@ DEATH_TEST(coroutine_start_of_null_aborts,
            "a task is made of NULL: .*\n    in await_null at ")
 {
     RUN(await_null, .how = NULL_START);
-}
-
-DEATH_TEST(coroutine_drop_of_null_aborts,
-           "coil_discard.. of NULL\n    in await_null at ")
-{
-    RUN(await_null, .how = NULL_DROP);
 }
 
 enum in_finally { DO_RETURN, DO_FAIL, DO_YIELD, DO_RETURN_AWAIT };

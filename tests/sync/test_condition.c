@@ -317,6 +317,21 @@ static int play(void)
     return err;
 }
 
+COROUTINE(waits_for_nothing, struct coil_condition cond;)
+{
+    ASYNC(waits_for_nothing, my) {
+        WITH(&my->cond) {
+            AWAIT(coil_condition_wait(&my->cond));
+        }
+    }
+}
+
+DEATH_TEST(condition_that_was_not_begun_aborts,
+           "a coil_condition is zero: call its _init")
+{
+    RUN(waits_for_nothing);
+}
+
 TEST(condition_without_memory_keeps_its_lock_in_order)
 {
     test_every_allocation(play);
