@@ -3,7 +3,7 @@
 #define COIL_ADDR_H
 
 /*
- * addr.h: socket addresses.
+ * addr.h: socket addresses, as values: IPv4, IPv6 and Unix.
  */
 
 #include <netinet/in.h>
@@ -14,9 +14,9 @@
 
 COIL_BEGIN_DECLS
 
-/* A socket address, by value. */
+/* A socket address. It may be copied, and there is nothing to free. */
 struct coil_addr {
-    socklen_t len;
+    socklen_t len; /* of the address in `u` */
     union {
         struct sockaddr sa;
         struct sockaddr_in in;
@@ -26,34 +26,50 @@ struct coil_addr {
 };
 
 /*
- * Read a numeric address: "127.0.0.1", "::1". No name is looked up.
+ * Make an address of a numeric host, "127.0.0.1" or "::1", and a port. No name
+ * is looked up.
  *
- * Errors    -EINVAL
+ * Result    0
+ * Errors    -EINVAL: `ip` is not a numeric address, and nothing else
+ * Lifetime  copies `ip`
+ * Source    inet_pton(3)
  */
 COIL_API int coil_addr_from_ip(struct coil_addr *out, const char *ip,
                                uint16_t port);
 
 /*
- * The address of a Unix socket.
+ * Make the address of a Unix socket with this path.
  *
- * Errors    -ENAMETOOLONG
+ * Result    0
+ * Errors    -ENAMETOOLONG: more than 107 bytes
+ * Lifetime  copies `path`
+ * Source    unix(7)
  */
 COIL_API int coil_addr_from_path(struct coil_addr *out, const char *path);
 
+/* Room for the text of any address, and for its NUL. */
 #define COIL_ADDR_TEXT_BYTES_MAX 128
 
 /*
- * Write it down: "127.0.0.1:80", "[::1]:80", a path.
+ * Write the address as text: "127.0.0.1:80", "[::1]:80", a path; "?" for an
+ * address of another family.
  *
- * Result    `buf`
+ * Units     size: bytes of `buf`, at least 1; a longer text is cut
+ * Result    `buf`; a NUL ends the text
  */
 COIL_API const char *coil_addr_text(const struct coil_addr *addr, char *buf,
                                     size_t size);
 
-/* The port, in host order; 0 for a Unix socket. */
+/* The port, in host byte order; 0 for a Unix socket. */
 COIL_API uint16_t coil_addr_port(const struct coil_addr *addr);
 
-/* The addresses of a descriptor's two ends. Errors: -errno. */
+/*
+ * The address of a socket's own end, and that of its peer.
+ *
+ * Result    0
+ * Errors    -EBADF, -ENOTSOCK; -ENOTCONN: there is no peer; others of
+ *           getsockname(2) and getpeername(2)
+ */
 COIL_API int coil_addr_local(struct coil_addr *out, int fd);
 COIL_API int coil_addr_peer(struct coil_addr *out, int fd);
 

@@ -3,7 +3,9 @@
 #define COIL_CONNECT_H
 
 /*
- * connect.h: streams to other programs.
+ * connect.h: streams to other programs, by name or by address.
+ *
+ *     AWAIT_TO(my->peer, coil_open_connection("example.com", 7, NULL));
  */
 
 #include <coil/addr.h>
@@ -16,50 +18,52 @@ COIL_BEGIN_DECLS
  * Connect to an address, with TCP_NODELAY.
  *
  * Result    a struct coil_stream *
- * Errors    of connect(2): -ECONNREFUSED, -ETIMEDOUT, ...; -EMFILE, -ENOMEM
- * Lifetime  gives (coil_stream_close); copies `addr`; closed if nobody takes it
- * Source    asyncio.open_connection()
+ * Errors    of connect(2): -ECONNREFUSED, -ETIMEDOUT, -ENETUNREACH and others;
+ *           of socket(2): -EMFILE, -EAFNOSUPPORT and others; -ENOBUFS,
+ *           -ECANCELED, -ENOMEM
+ * Lifetime  gives (coil_stream_close); copies `addr`; a stream that is not
+ *           taken is closed
+ * Source    asyncio.open_connection(), open_unix_connection()
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_stream_connect(const struct coil_addr *addr);
 
 /*
- * Start with COIL_CONNECT_OPTIONS_INIT; 0 means the default. A time-out below 0
- * leaves no time at all.
+ * Start with COIL_CONNECT_OPTIONS_INIT; 0 means the default, which stands last
+ * in each comment. A duration below 0 leaves no time at all.
  */
 struct coil_connect_options {
     size_t size;                /* sizeof(struct coil_connect_options) */
     int64_t timeout_ns;         /* for the lookup and all addresses together;
+                                   COIL_NEVER: no limit of their own */
+    int64_t attempt_timeout_ns; /* for the lookup, and for each address;
                                    COIL_NEVER */
-    int64_t attempt_timeout_ns; /* for the lookup of the name, and for each of
-                                   its addresses; COIL_NEVER */
 };
 
 #define COIL_CONNECT_OPTIONS_INIT \
     COILI_OPTIONS_INIT(struct coil_connect_options)
 
 /*
- * Connect to a host: resolve its name (resolve.h) and try its addresses in
- * turn until one of them answers, with TCP_NODELAY. A numeric host, such as
- * "127.0.0.1" or "::1", is not looked up. For a Unix socket there are
+ * Connect to a host by its name: resolve the name (resolve.h), then try its
+ * addresses one after the other until one of them answers. A numeric host, such
+ * as "127.0.0.1" or "::1", is not looked up. For a Unix socket there are
  * coil_addr_from_path() and coil_stream_connect().
  *
- * The detail of an error, also of a cancellation, says in which phase it came:
- * COIL_PHASE_RESOLVE or COIL_PHASE_CONNECT (COIL_PHASE_NONE: before the first
- * step).
+ * The detail of an error tells the phase in which the call ended,
+ * COIL_PHASE_RESOLVE or COIL_PHASE_CONNECT, also that of -ECANCELED; it is
+ * COIL_PHASE_NONE if the call ended before its first step.
  *
- * Result    a struct coil_stream *
- * Errors    those of coil_resolve(), in COIL_PHASE_RESOLVE;
- *           -ETIMEDOUT after timeout_ns, in either phase, and after
- *           attempt_timeout_ns in COIL_PHASE_RESOLVE;
- *           in COIL_PHASE_CONNECT, when all addresses have failed, the error of
- *           the first one, -ECONNREFUSED or another of coil_stream_connect(),
- *           or -ETIMEDOUT after attempt_timeout_ns; an address that was out of
- *           reach (-ENETUNREACH, -EHOSTUNREACH, -EADDRNOTAVAIL,
- *           -EAFNOSUPPORT) counts only if all of them were;
+ * Result    a struct coil_stream *, with TCP_NODELAY
+ * Errors    in COIL_PHASE_RESOLVE: those of coil_resolve(); -ETIMEDOUT after
+ *           either time-out;
+ *           in COIL_PHASE_CONNECT: -ETIMEDOUT after timeout_ns; when all
+ *           addresses have failed the error of the first one: that of
+ *           coil_stream_connect(), or -ETIMEDOUT after attempt_timeout_ns. The
+ *           error of an address out of reach (-ENETUNREACH, -EHOSTUNREACH,
+ *           -EADDRNOTAVAIL, -EAFNOSUPPORT) gives way to that of the next one;
  *           -ECANCELED, -ENOMEM
- * Lifetime  gives (coil_stream_close); copies `host` and `options`; a stream
- *           that is not taken is closed
+ * Lifetime  gives (coil_stream_close); copies `host` and `options`, NULL for
+ *           the defaults; a stream that is not taken is closed
  * Source    asyncio.open_connection()
  */
 COIL_API COIL_NODISCARD struct coil_future *

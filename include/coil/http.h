@@ -15,28 +15,27 @@
  *         AWAIT(coil_http_session_close(my->session));
  *
  * A session keeps connections for the next request to the same scheme, host and
- * port.
- * It never has more than options.limit of them; who finds none free waits his
- * turn, first come, first served. A response of any status is a response: 404
- * is no error.
+ * port. It never has more than options.limit connections; a request that finds
+ * none free waits for one, in the order of arrival. A response of any status is
+ * a response: 404 is not an error.
  *
- * What fails says in which phase (error.h), and coil_explain() puts it into
- * words:
+ * The detail of an error tells the phase in which the request failed (error.h),
+ * and coil_explain() makes a sentence of both:
  *
- *     -ETIMEDOUT          a time-out, in the phase that it struck
- *     COIL_EURL           not a URL, or one that cannot be fetched
+ *     -ETIMEDOUT          a time-out, in any phase
+ *     COIL_EURL           `url` is not a URL, or cannot be fetched
  *     -EINVAL             the method or a header cannot be sent
  *     COIL_ERESOLVE       the name does not resolve
- *     -ECONNREFUSED...    no address could be connected to, or the
- *                         connection broke
- *     COIL_EDISCONNECTED  the peer closed before it answered
- *     COIL_EPROTOCOL      the answer is not HTTP as it should be
- *     COIL_EINCOMPLETE    the answer stopped in the middle
- *     COIL_ELIMIT         the head or the body is larger than allowed
+ *     -ECONNREFUSED...    no address of the host could be connected to, or the
+ *                         connection failed
+ *     COIL_EDISCONNECTED  the server closed the connection before it answered
+ *     COIL_EPROTOCOL      the answer is not valid HTTP
+ *     COIL_EINCOMPLETE    the connection ended in the middle of the answer
+ *     COIL_ELIMIT         the head or the body is larger than the options allow
  *     COIL_ECLOSED        the session was closed meanwhile
  *     -ECANCELED, -ENOMEM, -EMFILE...
  *
- * Plain http:// for now: https:// is refused with COIL_EURL.
+ * A URL with https:// is refused with COIL_EURL: there is no TLS yet.
  */
 
 #include <coil/api.h>
@@ -56,64 +55,68 @@ struct coil_http_header {
 };
 
 /*
- * How long to wait for what, in nanoseconds. 0: the default; COIL_NEVER; below
- * 0: not at all.
+ * Time-outs in nanoseconds. 0 means the default, which stands last in each
+ * comment; COIL_NEVER: no time-out; below 0: no time at all.
  */
 struct coil_http_timeouts {
-    int64_t total_ns;   /* from the await of the request to the body's last
-                        byte, all that follows included; 300 s */
-    int64_t pool_ns;    /* for a connection to be free; COIL_NEVER */
-    int64_t connect_ns; /* for the name to be resolved, and for each of its
-                        addresses to answer; 30 s */
-    int64_t read_ns;    /* for the next bytes of the answer; does not run while
-                        the body is sent, nor while it is you who is not
-                        reading; COIL_NEVER */
+    int64_t total_ns;   /* from the await of the request to the last byte of the
+                        response's body; 300 s */
+    int64_t pool_ns;    /* until a connection is free; COIL_NEVER */
+    int64_t connect_ns; /* to resolve the name, and for each of its addresses to
+                        answer; 30 s */
+    int64_t read_ns;    /* until the next bytes of the answer come; does not run
+                        while the request's body is sent, nor while no task
+                        reads; COIL_NEVER */
 };
 
 /* ---- Sessions --------------------------------------------------------- */
 
-/* Start with COIL_HTTP_SESSION_OPTIONS_INIT; 0 means the default. */
+/*
+ * Start with COIL_HTTP_SESSION_OPTIONS_INIT; 0 means the default, which stands
+ * last in each comment.
+ */
 struct coil_http_session_options {
     size_t size;             /* sizeof(struct coil_http_session_options) */
     unsigned limit;          /* connections in all; 100 */
     unsigned limit_per_host; /* to one scheme, host and port; no limit */
-    int64_t keepalive_ns;    /* an unused connection is kept; 15 s */
-    size_t body_bytes_max;   /* coil_http_response_read keeps no more; 64 MiB */
-    uint32_t head_bytes_max; /* of an answer; 64 KiB; at most 256 KiB - 1 */
-    uint16_t line_bytes_max; /* of a line in it; 8190 */
-    uint16_t headers_limit;  /* lines in it; 128 */
+    int64_t keepalive_ns;    /* so long an unused connection is kept; 15 s */
+    size_t body_bytes_max;   /* of a body that is read whole; 64 MiB */
+    uint32_t head_bytes_max; /* of an answer, at most 256 KiB - 1; 64 KiB */
+    uint16_t line_bytes_max; /* of a line in a head; 8190 */
+    uint16_t headers_limit;  /* lines in a head; 128 */
     struct coil_http_timeouts timeouts;
-    const char *user_agent;  /* "coil/VERSION"; "" for none */
-    const struct coil_http_header *headers; /* sent with every request that does
-                                          not say otherwise */
+    const char *user_agent;  /* "" for none; "coil/VERSION" */
+    const struct coil_http_header *headers; /* sent with each request that does
+                                          not have a header of this name */
     size_t headers_n;
-    bool no_retry; /* see coil_http_send */
+    bool no_retry; /* see coil_http_send() */
 };
 
 #define COIL_HTTP_SESSION_OPTIONS_INIT \
     COILI_OPTIONS_INIT(struct coil_http_session_options)
 
 /*
- * Make a session. One for the whole program is the rule.
+ * Make a session. Most programs need one, for all their requests.
  *
- * Result    the session; NULL without memory: requests of NULL fail with
- *           -ENOMEM, to close it is fine
- * Lifetime  gives (coil_http_session_close, awaited); copies `options`, NULL
- *           for the defaults, and all it points to
+ * Result    the session; NULL without memory. A session that is NULL may be
+ *           used: its requests fail with -ENOMEM, and it may be closed
+ * Lifetime  gives (coil_http_session_close); copies `options` and all that it
+ *           points to; NULL for the defaults
  * Source    aiohttp.ClientSession with its TCPConnector
  */
 COIL_API COIL_NODISCARD struct coil_http_session *
 coil_http_session_new(const struct coil_http_session_options *options);
 
 /*
- * Close: requests under way and those who wait for a connection end with
- * COIL_ECLOSED, so does reading their responses; their connections are reset.
- * Then wait until all requests have ended and all connections are closed; but a
- * piece that coil_http_response_next() has shown keeps its connection until the
- * next call with that response. Cannot be cancelled.
+ * Close the session. Requests that have not ended fail with COIL_ECLOSED, and
+ * so does reading their responses; their connections are reset. Then wait until
+ * all requests have ended and all connections are closed; but the connection of
+ * a piece that coil_http_response_next() has shown stays open until the next
+ * call with that response. Cannot be cancelled.
  *
  * Result    0
- * Lifetime  takes the session; NULL is fine. Responses stay yours
+ * Lifetime  takes the session; NULL is allowed. Responses still belong to the
+ *           caller
  * Source    aiohttp ClientSession.close(), which does not wait
  */
 COIL_API COIL_NODISCARD struct coil_future *
@@ -121,21 +124,22 @@ coil_http_session_close(struct coil_http_session *session);
 
 /* ---- Requests --------------------------------------------------------- */
 
-/* What to send. 0 and NULL are the defaults. */
+/* A request. A field that is 0 or NULL has its default. */
 struct coil_http_request {
     const char *url;
     const char *method;      /* "GET" */
-    const struct coil_http_header
-        *headers; /* in this order, after Host; one that
-                                          the session sends too replaces it.
-                                          Not Host, Content-Length and
-                                          Transfer-Encoding: -EINVAL */
+    /*
+     * Sent in this order, after Host. A header replaces one of the same name in
+     * the session's options. Host, Content-Length and Transfer-Encoding are
+     * refused with -EINVAL: coil sends them itself.
+     */
+    const struct coil_http_header *headers;
     size_t headers_n;
     const void *body;
     size_t body_size;
-    struct coil_http_timeouts timeouts; /* 0: the session's */
-    size_t body_bytes_max;   /* 0: the session's */
-    bool no_retry;
+    struct coil_http_timeouts timeouts; /* each of them: the session's */
+    size_t body_bytes_max;   /* the session's */
+    bool no_retry;           /* do not repeat: see coil_http_send() */
 };
 
 /*
@@ -147,22 +151,24 @@ struct coil_http_request {
  *                                      .body_size = my->size };
  *     AWAIT_TO(my->response, coil_http_send(my->session, &put));
  *
- * Host, User-Agent, Accept and Content-Length are sent by themselves; the URL
- * is sent as you wrote it. Redirects are answers like any other; interim
- * answers (100, 103...) are passed over.
+ * coil adds Host, User-Agent, Accept and Content-Length, and sends the URL as
+ * it is written. Redirects are answers like any other; interim answers (100,
+ * 103...) are skipped.
  *
- * The server may have closed a kept connection at the same moment. If nothing
- * of an answer came over a connection that was used before, and the method is
- * one that may be sent twice (GET, HEAD, OPTIONS, TRACE, PUT, DELETE, QUERY),
- * it is sent once more over a new one; `no_retry` says not to.
+ * The server may close a kept connection while the request is on its way. If
+ * that happens on a connection that was used before, no byte of an answer has
+ * come, and the method may be sent twice (GET, HEAD, OPTIONS, TRACE, PUT,
+ * DELETE, QUERY), the request is sent once more over a new connection, unless
+ * `no_retry` is true in the request or in the session's options.
  *
- * An answer of 300 or above that comes before the whole body is sent stops the
- * sending; one below waits for it.
+ * If an answer comes before the whole body is sent: with a status of 300 or
+ * above the sending stops; below, the answer is given when the body is sent.
  *
  * Result    a struct coil_http_response *
- * Errors    see above
- * Lifetime  gives (coil_http_response_free); freed if nobody takes it. Copies
- *           all but `body`, which is lent until it is done
+ * Errors    see the top of this page
+ * Lifetime  gives (coil_http_response_free); a response that is not taken is
+ *           freed. Copies all but `body`; the caller lends `body` until the
+ *           future is done
  * Source    aiohttp ClientSession.request()
  */
 COIL_API COIL_NODISCARD struct coil_future *
@@ -170,7 +176,7 @@ coil_http_send(struct coil_http_session *session,
                const struct coil_http_request *request);
 
 /*
- * GET a URL: coil_http_send() with nothing else.
+ * Send a GET request: coil_http_send() with a URL and no other field.
  *
  * Result    a struct coil_http_response *
  * Lifetime  gives (coil_http_response_free); copies `url`
@@ -185,7 +191,7 @@ coil_http_get(struct coil_http_session *session, const char *url);
 COIL_API int
 coil_http_response_status(const struct coil_http_response *response);
 
-/* "OK", "Not Found"; "" if the server gave none. Views the response. */
+/* "OK", "Not Found"; "" if the server sent none. Views the response. */
 COIL_API const char *
 coil_http_response_reason(const struct coil_http_response *response);
 
@@ -193,14 +199,14 @@ coil_http_response_reason(const struct coil_http_response *response);
 COIL_API int
 coil_http_response_version(const struct coil_http_response *response);
 
-/* The Content-Length, also of the answer to a HEAD; -1 without one. */
+/* The Content-Length, also in the answer to a HEAD; -1 if there is none. */
 COIL_API int64_t
 coil_http_response_content_length(const struct coil_http_response *response);
 
 /*
- * The first header of a name; capitals do not matter.
+ * The first header with this name, in capitals or not.
  *
- * Result    its value, white space around it cut off; NULL without one
+ * Result    its value, without white space around it; NULL if there is none
  * Lifetime  views the response
  * Source    aiohttp ClientResponse.headers
  */
@@ -224,24 +230,26 @@ coil_http_response_headers(const struct coil_http_response *response);
 /* ---- Responses: the body ---------------------------------------------- */
 
 /*
- * Read the body to its end and keep it; not what was taken in pieces before.
- * The connection is free for others when this is done. Read already? Then it is
- * done at once. If it is cancelled, the next call goes on where it stopped.
+ * Read the body to its end and keep it in the response, without the pieces that
+ * coil_http_response_next() has shown before. Then the connection is free for
+ * other requests. For a body that was read before the future is done at once. A
+ * read that is cancelled loses nothing: the next call continues it.
  *
- * Result    its size, as coil_http_response_size() says
- * Errors    COIL_ELIMIT above body_bytes_max, and those above, in the phase
- *           BODY: the rest is lost; -EBUSY another task reads; -ECANCELED
+ * Result    the size of the body, that of coil_http_response_size()
+ * Errors    COIL_ELIMIT: the body is larger than body_bytes_max; those at the
+ *           top of this page, in COIL_PHASE_BODY: the rest of the body is lost;
+ *           -EBUSY: another task reads; -ECANCELED
  * Source    aiohttp ClientResponse.read()
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_http_response_read(struct coil_http_response *response);
 
 /*
- * What coil_http_response_read has read, also before it has failed. A NUL
- * stands behind the last byte.
+ * The bytes that coil_http_response_read() has read, also those before it
+ * failed, and their number. A NUL follows the last byte.
  *
- * Result    "" and 0 before
- * Lifetime  views the response; until coil_http_response_read is called again
+ * Result    "" and 0 before the first read
+ * Lifetime  views the response, until coil_http_response_read() is called again
  */
 COIL_API const char *
 coil_http_response_body(const struct coil_http_response *response);
@@ -249,9 +257,9 @@ COIL_API size_t
 coil_http_response_size(const struct coil_http_response *response);
 
 /*
- * Wait for the next piece of the body, however large it is. It stays where it
- * was received, so nothing is copied, and a server that is faster than you is
- * held back.
+ * Wait for the next piece of the body, of any size. The piece stays in the
+ * buffer in which it was received, so nothing is copied, and a server that is
+ * faster than the program is slowed down.
  *
  *     for (;;) {
  *         AWAIT_TO(my->n, coil_http_response_next(my->response));
@@ -261,37 +269,37 @@ coil_http_response_size(const struct coil_http_response *response);
  *         AWAIT(coil_write(my->fd, my->piece, my->n));
  *     }
  *
- * Result    its size; 0 at the end of the body
- * Errors    as coil_http_response_read, but for the limit
+ * Result    the size of the piece; 0 at the end of the body
+ * Errors    those of coil_http_response_read(), except that of body_bytes_max
  * Source    aiohttp StreamReader.iter_any()
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_http_response_next(struct coil_http_response *response);
 
 /*
- * The piece that coil_http_response_next has waited for.
+ * The piece for which coil_http_response_next() has waited.
  *
- * Lifetime  views: until the next call that reads or frees the response
+ * Lifetime  views the response, until the next call that reads or frees it
  */
 COIL_API const char *
 coil_http_response_piece(const struct coil_http_response *response);
 
 /*
- * Read the rest of the body and throw it away, so that the connection can be
- * used again.
+ * Read the rest of the body and discard it, so that the connection can be used
+ * again.
  *
- * Result    bytes thrown away
- * Errors    as coil_http_response_next
+ * Result    the number of discarded bytes
+ * Errors    those of coil_http_response_next()
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_http_response_skip(struct coil_http_response *response);
 
 /*
- * Free the response. Its connection is given on if the body was read to its
- * end, and is closed in the background if not. Allocates nothing and does not
- * wait: right for FINALLY.
+ * Free the response. If its body was not read to the end, its connection is
+ * closed in the background. Allocates nothing and does not wait, so it may
+ * stand in FINALLY.
  *
- * Lifetime  takes the response; NULL is fine
+ * Lifetime  takes the response; NULL is allowed
  * Source    aiohttp ClientResponse.close()
  */
 COIL_API void coil_http_response_free(struct coil_http_response *response);

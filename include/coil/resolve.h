@@ -3,7 +3,7 @@
 #define COIL_RESOLVE_H
 
 /*
- * resolve.h: names to addresses.
+ * resolve.h: the addresses of a host, by its name.
  */
 
 #include <coil/addr.h>
@@ -12,6 +12,7 @@
 
 COIL_BEGIN_DECLS
 
+/* The most addresses of one name. */
 #define COIL_RESOLVE_LIMIT 16
 
 struct coil_addrs {
@@ -20,23 +21,25 @@ struct coil_addrs {
 };
 
 /*
- * Look a name up, in coil's own worker thread. Who asks for a name that is
- * being looked up waits for the same answer, for any port; an answer is kept
- * for a while, an error is not. "localhost" is this machine: 127.0.0.1, then
- * ::1, and nobody is asked.
+ * Look up the addresses of a host, in a worker thread of coil's own. Tasks that
+ * ask for a name which is being looked up wait for the same answer, for any
+ * port. An answer is kept for options.resolver_keep_ns, an error is not. A
+ * numeric host is not looked up. "localhost" and names that end in ".localhost"
+ * mean this machine, 127.0.0.1 and then ::1, without a lookup.
  *
- * The loop's options are the bounds: names beyond
- * options.resolver_threads_limit wait for a thread, new ones beyond
- * options.resolver_names_limit wait until they can be kept, both in the order
- * of arrival. A lookup cannot be interrupted: when those who wait are cancelled
- * it goes on and its answer is kept, and when the loop is closed its thread
- * ends by itself, within the time-outs of resolv.conf(5).
+ * The loop's options are the bounds. Names beyond
+ * options.resolver_threads_limit wait for a thread, new names beyond
+ * options.resolver_names_limit wait for room, both in the order of arrival. A
+ * lookup cannot be interrupted: if all tasks that wait for it are cancelled,
+ * it goes on and its answer is kept. If the loop is closed meanwhile, the
+ * thread ends by itself, within the time-outs of resolv.conf(5).
  *
- * Result    0, and the addresses in *out in the order to be tried
- * Errors    COIL_ERESOLVE (the detail's code is EAI_*); COIL_ENOTHREAD; -errno
- *           of the system for EAI_SYSTEM; -ECANCELED, -ENOMEM
- * Lifetime  copies `host`; lends `out` until it is done
- * Source    asyncio loop.getaddrinfo(); getaddrinfo(3)
+ * Result    0; the addresses are in *out, in the order in which to try them
+ * Errors    COIL_ERESOLVE, with EAI_* in the detail's code: the name does not
+ *           resolve, or is empty or longer than 255 bytes; COIL_ENOTHREAD;
+ *           -errno of the system for EAI_SYSTEM; -ECANCELED, -ENOMEM
+ * Lifetime  copies `host`; the caller lends `out` until the future is done
+ * Source    asyncio loop.getaddrinfo(); getaddrinfo(3), RFC 6761 6.3
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_resolve(struct coil_addrs *out, const char *host, uint16_t port);

@@ -5,16 +5,16 @@
 /*
  * stream.h: buffered bytes over a connection.
  *
- * Received bytes are lent: coil_stream_fill() waits for some,
- * coil_stream_peek() shows them where the kernel has put them, and
- * coil_stream_consume() gives the space back. An echo copies nothing. The
- * other reads are built on these three.
+ * A stream shows received bytes where the kernel has put them:
+ * coil_stream_fill() waits for bytes, coil_stream_peek() shows them, and
+ * coil_stream_consume() returns their space. So an echo copies nothing. The
+ * other reads are made of these three.
  *
- * One task reads and any number write; a write is done when all its bytes have
- * been given to the kernel, so a slow peer holds the writer back.
+ * One task reads at a time; any number of tasks write. A write is done when the
+ * kernel has taken all its bytes, so a slow peer slows the writer down.
  *
- * A stream is a table of operations: TCP fills it in here, TLS will elsewhere,
- * and so may you: see the end of this page.
+ * A stream is a table of operations, that of sockets or one of your own: see the
+ * end of this page.
  */
 
 #include <coil/api.h>
@@ -28,185 +28,207 @@ struct coil_stream;
 #define COIL_STREAM_FILL_BYTES_MAX (256 * 1024)
 
 /*
- * A stream over a connected socket that you have made or accepted yourself.
+ * Make a stream over a connected socket that the program has made or accepted.
  *
- * Result    NULL without memory: the descriptor stays yours
- * Lifetime  gives (coil_stream_close); takes `fd`
+ * Result    the stream; NULL without memory
+ * Lifetime  gives (coil_stream_close); takes `fd`, but not if the result is
+ *           NULL
  */
 COIL_API struct coil_stream *coil_stream_new(int fd);
 
 /*
- * The same over one that other processes may share, such as an inherited one:
- * to close the stream does not shut down the connection.
+ * Make a stream over a connected socket that other processes may use, too, such
+ * as an inherited one. To close the stream closes the descriptor, and does not
+ * shut down the connection.
  *
+ * Result    the stream; NULL without memory
+ * Lifetime  gives (coil_stream_close); takes `fd`, but not if the result is
+ *           NULL
  * Source    asyncio loop.connect_accepted_socket()
  */
 COIL_API struct coil_stream *coil_stream_adopt(int fd);
 
-/* The descriptor, to set options or ask for addresses. Views. */
+/*
+ * The descriptor of the stream, to set options or to ask for addresses.
+ *
+ * Lifetime  views the stream
+ */
 COIL_API int coil_stream_fd(const struct coil_stream *stream);
 
 /*
- * Wait until at least `want` bytes can be peeked, or the peer has ended.
+ * Wait until coil_stream_peek() shows at least `want` bytes in one piece, or
+ * the peer has ended.
  *
- * Units     want: 1 to COIL_STREAM_FILL_BYTES_MAX, in one piece
- * Result    bytes that peek shows; fewer than `want` only at the end; 0: no
- *           more
- * Errors    -ECONNRESET and others of recv(2); -EBUSY another task reads;
- *           COIL_ELIMIT for a larger `want`; COIL_ECLOSED; -ENOMEM; the first
- *           one also -ENOBUFS, when options.operations_limit are in flight
- * Lifetime  lends the stream until it is done
+ * Units     want: 1 to COIL_STREAM_FILL_BYTES_MAX; 0 counts as 1
+ * Result    the number of bytes that peek shows; fewer than `want` only if the
+ *           peer has ended; 0: no byte is left and none will come
+ * Errors    -ECONNRESET and others of recv(2); -EBUSY: another task reads;
+ *           COIL_ELIMIT: `want` is too large; COIL_ECLOSED: the stream was
+ *           closed; -ECANCELED, -ENOMEM; from the first fill of a stream also
+ *           -ENOBUFS: options.operations_limit operations are in flight
+ * Lifetime  the caller lends the stream until the future is done
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_stream_fill(struct coil_stream *stream, size_t want);
 
 /*
- * What is there, in one piece, without waiting.
+ * Show the first received bytes that stand in one piece, without waiting.
  *
- * Result    the number of bytes at *data; 0 if there are none now
- * Lifetime  views: until they are consumed, the next fill, or close
+ * Result    the number of bytes at *data; 0, and *data unchanged, if there are
+ *           none now
+ * Lifetime  views the stream: the bytes are valid until they are consumed, the
+ *           next fill begins, or the stream is closed
  */
 COIL_API size_t coil_stream_peek(struct coil_stream *stream, char **data);
 
-/* Give back the first `n` bytes of what peek shows. More than that aborts. */
+/*
+ * Return the space of the first `n` bytes that peek shows. A larger `n` than
+ * peek shows aborts.
+ */
 COIL_API void coil_stream_consume(struct coil_stream *stream, size_t n);
 
-/* True if the peer has ended (or reset) and all it sent is consumed. */
+/* True if the peer has ended, or reset, and all its bytes are consumed. */
 COIL_API bool coil_stream_at_end(const struct coil_stream *stream);
 
 /*
  * Ask, without waiting, whether a kept connection can be used for the next
- * exchange: false if bytes have come that nobody asked for, or if the peer has
- * ended. What comes later is not known now, and before the first fill nothing
- * is.
+ * exchange. Before the first fill the stream has received nothing, so the
+ * answer is true.
  *
- * Result    true if no received byte is unread and the peer has not ended
+ * Result    true if no received byte is unread and the peer has not ended, as
+ *           far as that is known now
  */
 COIL_API bool coil_stream_is_quiet(struct coil_stream *stream);
 
 /*
  * Read at least one byte and at most `len` into `buf`.
  *
- * Result    bytes read; 0 at the end, and for len 0
- * Errors    as fill
- * Lifetime  lends `buf` until it is done
+ * Result    the number of bytes; 0 at the end of the stream, and for len 0
+ * Errors    those of coil_stream_fill()
+ * Lifetime  the caller lends `buf` until the future is done
  * Source    asyncio StreamReader.read(n)
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_stream_read(struct coil_stream *stream, void *buf, size_t len);
 
 /*
- * Read `len` bytes, no fewer. Cancelled, it has read none; but one of more than
- * COIL_STREAM_FILL_BYTES_MAX bytes has read some.
+ * Read `len` bytes, no fewer. A read that is cancelled has consumed nothing,
+ * unless `len` is above COIL_STREAM_FILL_BYTES_MAX.
  *
  * Result    len
- * Errors    COIL_EINCOMPLETE: the peer ended before; what had come is in buf,
- *           its length (at most 8388607) in the error's detail code; as fill
- * Lifetime  lends `buf` until it is done
+ * Errors    COIL_EINCOMPLETE: the peer ended before; the bytes that had come
+ *           are in `buf`, their number (at most 8388607) is the code in the
+ *           error's detail; those of coil_stream_fill()
+ * Lifetime  the caller lends `buf` until the future is done
  * Source    asyncio StreamReader.readexactly(n)
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_stream_read_exactly(struct coil_stream *stream, void *buf, size_t len);
 
 /*
- * Read up to and including the separator byte into `buf`.
+ * Read up to and including the next separator byte into `buf`.
  *
- * Result    bytes read, the separator included; 0 at the end
- * Errors    COIL_ELIMIT: none within `size` bytes, nor within
- *           COIL_STREAM_FILL_BYTES_MAX, and they stay unread;
- *           COIL_EINCOMPLETE: the peer ended in the middle, and the rest stays
- *           unread; as fill
- * Lifetime  lends `buf` until it is done
+ * Result    the number of bytes, with the separator; 0 at the end of the stream
+ * Errors    COIL_ELIMIT: there is no separator within `size` bytes, or within
+ *           COIL_STREAM_FILL_BYTES_MAX; the bytes stay unread;
+ *           COIL_EINCOMPLETE: the peer ended before a separator; the bytes stay
+ *           unread; those of coil_stream_fill()
+ * Lifetime  the caller lends `buf` until the future is done
  * Source    asyncio StreamReader.readuntil(), readline()
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_stream_read_until(struct coil_stream *stream, char separator, void *buf,
                        size_t size);
 
-/* A line; a NUL byte follows its last one. */
+/* A line of a stream. */
 struct coil_line {
-    char *text;
+    char *text; /* a NUL byte follows the line */
     size_t len;
 };
 
 /*
- * The lines of a stream, one after the other: a source for FOR_AWAIT. Each ends
- * with its newline, as from getline(3); the last one may have none. What comes
- * behind a line is left to whoever reads next: to leave the loop loses nothing.
+ * The lines of a stream, one after the other: a source for FOR_AWAIT. Each line
+ * ends with its newline, as from getline(3); the last one may have none. Bytes
+ * behind the line stay in the stream for the next read, also when the loop is
+ * left.
  *
  *     FOR_AWAIT(my->line, coil_stream_lines(my->peer, 4096))
  *         fwrite(my->line->text, 1, my->line->len, stdout);
  *
- * Units     limit: bytes of the longest line, with its newline
- * Result    yields struct coil_line *, until the peer has ended; it is the
- *           loop's, text and all, and valid until its next turn
- * Errors    COIL_ELIMIT: a line is longer than `limit` or
- *           COIL_STREAM_FILL_BYTES_MAX, and stays unread; as fill
- * Lifetime  lends the stream while the loop runs
+ * Units     line_bytes_max: of the longest line, with its newline
+ * Result    yields struct coil_line *, until the peer has ended
+ * Errors    COIL_ELIMIT: a line is longer than `line_bytes_max` or
+ *           COIL_STREAM_FILL_BYTES_MAX, and stays unread; those of
+ *           coil_stream_fill()
+ * Lifetime  the caller lends the stream until the loop is left; the line and
+ *           its text are views, valid until the next turn of the loop
  * Source    async for line in StreamReader
  */
 COIL_API COIL_NODISCARD struct coil_future *
-coil_stream_lines(struct coil_stream *stream, size_t limit);
+coil_stream_lines(struct coil_stream *stream, size_t line_bytes_max);
 
 /*
- * Write all of it. Writes of several tasks go out one after the other. One
- * that is cancelled may have sent a part of its bytes: then all later ones fail
- * with -EPIPE, and what is left is to read and to close.
+ * Write all `len` bytes. Writes of several tasks are sent one after the other,
+ * in the order in which they began. A write that is cancelled may have sent a
+ * part of its bytes. Then all later writes fail with -EPIPE: the stream can
+ * still be read, and closed.
  *
  * Result    len
- * Errors    -EPIPE, -ECONNRESET; COIL_ECLOSED; -ECANCELED
- * Lifetime  lends `buf` until it is done
+ * Errors    of send(2): -EPIPE, -ECONNRESET and others; COIL_ECLOSED: the
+ *           stream was closed; -ENOBUFS, -ECANCELED, -ENOMEM
+ * Lifetime  the caller lends `buf` until the future is done
  * Source    asyncio StreamWriter.write() and drain(), in one
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_stream_write(struct coil_stream *stream, const void *buf, size_t len);
 
 /*
- * Tell the peer that no more is written, after what is being written.
+ * Send the end of the stream behind all writes that have begun; the stream can
+ * still be read.
  *
  * Result    0
- * Errors    of shutdown(2); -EPIPE after a write that was cut short, as above;
- *           COIL_ECLOSED
- * Lifetime  lends the stream until it is done
+ * Errors    of shutdown(2); -EPIPE after a write that has sent only a part;
+ *           COIL_ECLOSED: the stream was closed; -ENOBUFS, -ECANCELED, -ENOMEM
+ * Lifetime  the caller lends the stream until the future is done
  * Source    asyncio StreamWriter.write_eof()
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_stream_write_eof(struct coil_stream *stream);
 
 /*
- * Close: shut down (not what was adopted), cancel what is in flight, wait until
- * the kernel has let go, close the descriptor. Reads and writes of other tasks
- * end with COIL_ECLOSED. Cannot be cancelled.
+ * Close: shut the connection down (not that of coil_stream_adopt()), cancel all
+ * operations on it, wait for their final completions, and close the descriptor.
+ * Reads and writes of other tasks end with COIL_ECLOSED. The kernel still sends
+ * bytes of writes that are done. Cannot be cancelled; allocates nothing.
  *
  * Result    0
- * Lifetime  takes the stream; NULL is fine
+ * Lifetime  takes the stream; NULL is allowed
  * Source    asyncio StreamWriter.close() and wait_closed(), in one
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_stream_close(struct coil_stream *stream);
 
 /*
- * The same without waiting, for a place that cannot await. Allocates nothing;
- * the loop waits for it when it is closed.
+ * Close without waiting, for a place that cannot await. Allocates nothing. A
+ * loop that is closed waits until the stream is.
  *
- * Lifetime  takes the stream; NULL is fine
+ * Lifetime  takes the stream; NULL is allowed
  */
 COIL_API void coil_stream_close_soon(struct coil_stream *stream);
 
 /*
- * Close without sending what is queued: the kernel drops the bytes that it has
- * not sent yet and resets the connection, so the peer sees -ECONNRESET. Reads
- * and writes of other tasks end with COIL_ECLOSED. Cannot be cancelled;
- * allocates nothing. In a place that cannot await:
- * coil_detach(coil_stream_abort(stream)).
+ * Close, and reset the connection: the kernel drops all bytes that it has not
+ * sent yet, and the peer gets ECONNRESET. Reads and writes of other tasks end
+ * with COIL_ECLOSED. Cannot be cancelled; allocates nothing. In a place that
+ * cannot await: coil_detach(coil_stream_abort(stream)).
  *
- * A Unix socket has no reset: its peer sees the end or, if it has sent bytes
- * that were not received, -ECONNRESET. A stream from coil_stream_adopt() is
- * closed as by coil_stream_close(), since the connection may be in use
- * elsewhere.
+ * A Unix socket has no reset: its peer sees the end of the stream, or gets
+ * ECONNRESET if bytes that it has sent were not received. The stream of
+ * coil_stream_adopt() is closed as by coil_stream_close(), since other
+ * processes may use the connection.
  *
  * Result    0
- * Lifetime  takes the stream; NULL is fine
+ * Lifetime  takes the stream; NULL is allowed
  * Source    asyncio WriteTransport.abort()
  */
 COIL_API COIL_NODISCARD struct coil_future *
@@ -215,8 +237,8 @@ coil_stream_abort(struct coil_stream *stream);
 /* ---- For your own streams --------------------------------------------- */
 
 /*
- * What stands behind a stream. Each does what the function of its name says;
- * the functions that are not here are made of these.
+ * The operations of a stream. Each does what the function of its name says; the
+ * functions that have none are made of these.
  */
 struct coil_stream_ops {
     struct coil_future *(*fill)(struct coil_stream *stream, size_t want);
@@ -227,18 +249,18 @@ struct coil_stream_ops {
                                  size_t len);
     struct coil_future *(*write_eof)(struct coil_stream *stream);
     /*
-     * A future of a class that cannot be cancelled, made without memory: the
-     * stream has it from its birth. coil_stream_close_soon() detaches it.
+     * Its future has a class without `cancel`, and is made together with the
+     * stream: to close allocates nothing. coil_stream_close_soon() detaches it.
      */
     struct coil_future *(*close)(struct coil_stream *stream);
     int (*fd)(const struct coil_stream *stream);
-    /* Such a future too. NULL: close. */
+    /* As close; close and abort may return one future. NULL: close is called */
     struct coil_future *(*abort)(struct coil_stream *stream);
-    /* NULL: true if peek shows nothing and at_end is false. */
+    /* NULL: quiet if peek shows no byte and at_end is false */
     bool (*is_quiet)(struct coil_stream *stream);
 };
 
-/* The head of a stream; your fields follow. */
+/* The beginning of a stream. The fields of your stream follow it. */
 struct coil_stream {
     const struct coil_stream_ops *ops;
 };
