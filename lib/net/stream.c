@@ -602,7 +602,7 @@ struct coil_future *coil_stream_read_until(struct coil_stream *stream,
 struct lines {
     struct coil_coro coro;
     struct coil_stream *stream;
-    size_t limit, there, scanned, size;
+    size_t line_bytes_max, there, scanned, size;
     struct coil_line line; /* its text: a block of `size` bytes */
 };
 
@@ -633,14 +633,14 @@ static void lines(struct coil_coro *co)
                           coil_stream_fill(my->stream, my->scanned + 1));
             char *data;
             size_t n = coil_stream_peek(my->stream, &data);
-            if (n > my->limit)
-                n = my->limit;
+            if (n > my->line_bytes_max)
+                n = my->line_bytes_max;
             char *found = n > my->scanned ? memchr(data + my->scanned, '\n',
                                                    n - my->scanned)
                                           : NULL;
             bool last = my->there <= my->scanned;
             if (!found && !last) {
-                if (n == my->limit)
+                if (n == my->line_bytes_max)
                     COIL_FAIL(COIL_ELIMIT);
                 my->scanned = n;
                 continue;
@@ -659,7 +659,8 @@ static void lines(struct coil_coro *co)
     }
 }
 
-struct coil_future *coil_stream_lines(struct coil_stream *stream, size_t limit)
+struct coil_future *coil_stream_lines(struct coil_stream *stream,
+                                      size_t line_bytes_max)
 {
-    return COIL_CALL(lines, .stream = stream, .limit = limit);
+    return COIL_CALL(lines, .stream = stream, .line_bytes_max = line_bytes_max);
 }
