@@ -66,9 +66,9 @@ struct entry {
 struct coili_resolver {
     struct coil_handle closing;
     struct coil_semaphore room;
-    struct coili_list line;  /* entries that wait for a thread, */
-    struct coili_list asked; /* that have one, */
-    struct coili_list kept;  /* that nobody uses; newest use last */
+    struct coili_list queued; /* entries that wait for a thread, */
+    struct coili_list asked;  /* that have one, */
+    struct coili_list kept;   /* that nobody uses; newest use last */
     unsigned threads;
     size_t names, mask;
     struct coili_list buckets[];
@@ -89,7 +89,7 @@ struct job {
     char host[];
 };
 
-static void told(void *arg);
+static void job_finished(void *arg);
 
 static void job_free(struct job *job)
 {
@@ -115,7 +115,7 @@ static void *look_up(void *arg)
     bool abandoned = job->abandoned;
     job->finished = true;
     if (!abandoned)
-        coil_call_soon_threadsafe(job->loop, &job->handle, told, job);
+        coil_call_soon_threadsafe(job->loop, &job->handle, job_finished, job);
     pthread_mutex_unlock(&job->lock);
     if (abandoned)
         job_free(job);
@@ -201,7 +201,7 @@ static struct coili_resolver *resolver(void)
     if (!r)
         return NULL;
     coil_semaphore_init(&r->room, loop->options.resolver_names_limit);
-    coili_list_init(&r->line);
+    coili_list_init(&r->queued);
     coili_list_init(&r->asked);
     coili_list_init(&r->kept);
     r->threads = 0;
@@ -348,7 +348,7 @@ static void begin(struct coili_resolver *r)
 {
     struct coili_list *link;
     while (r->threads < coili_loop->options.resolver_threads_limit &&
-           (link = coili_list_first(&r->line))) {
+           (link = coili_list_first(&r->queued))) {
         struct entry *e = COILI_CONTAINER(link, struct entry, link);
         int err = job_begin(e);
         if (err == COIL_ENOTHREAD && r->threads > 0)
@@ -364,7 +364,7 @@ static void begin(struct coili_resolver *r)
 }
 
 /* In the loop again; the thread has nothing more to do than to end. */
-static void told(void *arg)
+static void job_finished(void *arg)
 {
     struct job *job = arg;
     struct coili_resolver *r = coili_loop->resolver;
@@ -464,7 +464,7 @@ static bool join_others(struct resolve *my)
     return true;
 }
 
-static bool join_line(struct resolve *my)
+static bool queue_name(struct resolve *my)
 {
     struct coili_resolver *r = my->resolver;
     make_room(r);
@@ -474,7 +474,7 @@ static bool join_line(struct resolve *my)
     my->has_room = false; /* it is the entry's */
     e->users = 1;
     my->entry = e;
-    coili_list_append(&r->line, &e->link);
+    coili_list_append(&r->queued, &e->link);
     begin(r);
     return true;
 }
@@ -502,7 +502,7 @@ static void resolve(struct coil_coro *co)
             /* Somebody may have asked for the same name meanwhile. */
             if (use_answer(my))
                 COIL_RETURN(0);
-            if (!join_others(my) && !join_line(my))
+            if (!join_others(my) && !queue_name(my))
                 COIL_FAIL(-ENOMEM);
             give_room_back(my);
         }
