@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * addr.c: socket addresses: from text, to text, of a descriptor.
+ * addr.c: socket addresses from text, to text, and of a descriptor.
  */
 #include <coil/addr.h>
 
@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+/* inet_pton() takes four decimal numbers only: not 127.1, not 0x7f000001. */
 int coil_addr_from_ip(struct coil_addr *out, const char *ip, uint16_t port)
 {
     struct coil_addr a = { 0 };
@@ -51,6 +52,7 @@ uint16_t coil_addr_port(const struct coil_addr *addr)
     }
 }
 
+/* A path that fills sun_path has no NUL. */
 const char *coil_addr_text(const struct coil_addr *addr, char *buf, size_t size)
 {
     char ip[INET6_ADDRSTRLEN] = "";
