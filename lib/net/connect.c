@@ -3,8 +3,8 @@
  * connect.c: a stream to an address, and to a host by its name.
  *
  * coil_open_connection() is made of coil_resolve() and coil_stream_connect().
- * One block covers both phases: whatever ends it, a time-out or a cancellation
- * included, ends with an error whose detail tells the phase.
+ * One TRY_ALL covers both phases, so that every error gets a detail which tells
+ * the phase, also a time-out and a cancellation.
  */
 #include <coil/connect.h>
 
@@ -51,6 +51,10 @@ static int new_socket(const struct coil_addr *addr)
     return fd;
 }
 
+/*
+ * The stream is made before the socket is connected: closing it cancels the
+ * connect and closes the descriptor, whatever happens.
+ */
 static void stream_connect(struct coil_coro *co)
 {
     COIL_ASYNC_GIVES(stream_connect, my, coil_stream_close_soon) {
@@ -81,8 +85,8 @@ struct coil_future *coil_stream_connect(const struct coil_addr *addr)
 
 struct open_connection {
     struct coil_coro coro;
-    struct coil_future *lookup; /* of the host, which it has copied */
-    struct coil_addrs *addrs;   /* allocated: large, and needed only here */
+    struct coil_future *lookup; /* has copied the host; NULL: awaited */
+    struct coil_addrs *addrs;   /* 2 KB, freed when the stream is there */
     int64_t timeout_ns, attempt_timeout_ns;
     struct coil_stream *stream;
     size_t i;
@@ -91,8 +95,9 @@ struct open_connection {
 };
 
 /*
- * The error of the first address says most, unless that address was just out
- * of reach: then the error of the next one replaces it.
+ * Keep the error of the first address: it is the one that the resolver
+ * prefers. But an address may be out of reach from this machine, as IPv6 often
+ * is. Then the error of the next one says more.
  */
 static void note_error(struct open_connection *my)
 {
@@ -123,6 +128,7 @@ static uint32_t detail_of(const struct open_connection *my)
                        has_code ? COIL_DETAIL_CODE(coil_last_detail()) : 0);
 }
 
+/* The value of RETURN leaves both blocks; an error lands in my->err. */
 static void open_connection(struct coil_coro *co)
 {
     COIL_ASYNC_GIVES(open_connection, my, coil_stream_close_soon) {
