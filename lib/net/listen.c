@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 /*
- * listen.c: listening sockets.
+ * listen.c: listening sockets, and streams over what they accept.
  *
- * A listener may be closed while tasks wait for a connection: they are told,
- * and have no use for it afterwards.
+ * A listener may be closed while tasks wait for a connection. They get
+ * COIL_ECLOSED, and may run when the listener has been freed: so a task that
+ * accepts points to the acceptor's future and not to the listener.
  */
 #include <coil/listen.h>
 
@@ -21,7 +22,7 @@
 struct coil_listener {
     struct coil_custom closing;
     struct coil_acceptor *acceptor;
-    struct coil_future *close_fd; /* made in advance: closing has no memory */
+    struct coil_future *close_fd; /* made in advance: close may not allocate */
     struct coil_handle closed_fd;
     int fd;
     struct coil_addr addr;
@@ -38,12 +39,13 @@ static void fd_is_closed(void *arg)
     coil_future_set_int(&l->closing.future, 0);
 }
 
+/* close_fd waits until the acceptor has no operation in flight any more. */
 static void close_start(struct coil_future *f)
 {
     struct coil_listener *l = listener_of(f);
     coil_detach(coil_acceptor_close(l->acceptor));
     coil_future_add_done_callback(l->close_fd, &l->closed_fd, fd_is_closed, l);
-    coil_detach(l->close_fd); /* waits for the acceptor's operation */
+    coil_detach(l->close_fd);
 }
 
 static const struct coil_future_class close_class = {
@@ -62,18 +64,19 @@ static int bind_and_listen(int fd, const struct coil_addr *addr, int backlog)
     return 0;
 }
 
-/* The descriptor is l->close_fd's from here on, also after an error. */
+/* From here on l->close_fd closes the descriptor, also after an error. */
 static int open_acceptor(struct coil_listener *l)
 {
     l->close_fd = coil_close(l->fd);
     if (coil_future_done(l->close_fd))
-        return -ENOMEM; /* and it is closed */
+        return -ENOMEM; /* coil_close() has closed the descriptor */
     int err = coil_acceptor_open(&l->acceptor, l->fd);
     if (err < 0)
         coil_detach(l->close_fd);
     return err;
 }
 
+/* Before open_acceptor() the descriptor is closed here, then by close_fd. */
 int coil_listener_open(struct coil_listener **out, const struct coil_addr *addr,
                        int backlog)
 {
@@ -103,14 +106,15 @@ void coil_listener_addr(const struct coil_listener *l, struct coil_addr *out)
     *out = l->addr;
 }
 
-/* It may run when the listener is closed, and gone. */
+/* Its fields are all it needs: the listener may be freed before it ends. */
 struct listener_accept {
     struct coil_coro coro;
-    struct coil_future *next;
+    struct coil_future *next; /* of the acceptor; NULL: awaited */
     bool tcp;
     int fd;
 };
 
+/* Wait for a descriptor, and make a stream of it. */
 static void listener_accept(struct coil_coro *co)
 {
     COIL_ASYNC_GIVES(listener_accept, my, coil_stream_close_soon) {
@@ -128,7 +132,7 @@ static void listener_accept(struct coil_coro *co)
         COIL_RETURN(stream);
 
     COIL_FINALLY;
-        if (my->next) /* cancelled before it began */
+        if (my->next) /* cancelled before its first step */
             coil_discard(my->next);
     }
 }
