@@ -3,30 +3,30 @@
  * resolve.c: names to addresses, in threads of coil's own.
  *
  * getaddrinfo() blocks and cannot be cancelled. So each lookup has a thread of
- * its own, and the names are entries in a table of the loop's: who asks for a
- * name that is being looked up waits for the same answer, an answer is kept
- * for a while, an error is not.
+ * its own, and each name is an entry in a table of the loop. Tasks that ask for
+ * the same name wait for one entry. An answer is kept for a while, an error is
+ * not.
  *
- *                    room                thread                answer
- *     coil_resolve() ----> in line ----------------> looked up -----> kept
- *      waits for its          |                          |
- *      entry's event          | nobody waits any more    | an error
- *                             +-----------> freed <------+
+ *                    room             thread                answer
+ *     coil_resolve() ----> queued -------------> looked up -------> kept
+ *      waits for the          |                      |
+ *      entry's event          | no task waits        | error
+ *                             +-------> freed <------+
  *
- * Two bounds, each with a line that is first come, first served:
+ * There are two bounds. Each has a queue in the order of arrival.
  *
- * - options.resolver_threads_limit are looked up at once, the others are in
- *   line. A lookup goes on if whoever asked is cancelled; in line it is just
- *   dropped.
- * - options.resolver_names_limit are in the table. Those that are in use (in
- *   line, looked up, or not yet told to all who wait) hold a permit of `room`;
- *   kept answers hold none, and the one used longest ago makes room for a new
- *   name. Invariant: a permit in hand, a full table has a kept answer.
+ * - options.resolver_threads_limit names are looked up at once, the others are
+ *   queued. If all tasks that wait for a name are cancelled, a lookup goes on,
+ *   but a queued name is freed.
+ * - options.resolver_names_limit names are in the table. A name in use (queued,
+ *   looked up, or answered while tasks have still to take the answer) holds a
+ *   permit of `room`. A kept answer holds no permit; the one that was used
+ *   longest ago is freed for a new name. Invariant: if a task has a permit and
+ *   the table is full, there is a kept answer.
  *
- * When the loop closes, a thread that still hangs in getaddrinfo() is left
- * alone with its job and frees it at the end. The lock of the job decides who
- * of the two was first. What a thread needs is malloc'ed: it may outlive the
- * loop's memory.
+ * When the loop closes, a thread may still hang in getaddrinfo(). It keeps its
+ * job and frees it at its end; job->lock decides whether the thread or the loop
+ * came first. A job is malloc'ed, since it may outlive the loop's memory.
  */
 #include <coil/resolve.h>
 
@@ -50,14 +50,14 @@
 #define BUCKETS_MOST 65536
 
 struct entry {
-    struct coili_list bucket; /* zero: nobody finds it any more */
-    struct coili_list link;   /* in line, asked or kept; else zero */
+    struct coili_list bucket; /* zero: not found by new tasks any more */
+    struct coili_list link;   /* in queued, asked or kept; else zero */
     struct coil_event answered;
     struct job *job; /* while it is looked up */
-    unsigned users;  /* who wait for the answer, or are to be told */
-    int err;         /* the answer: an error and its code, */
+    unsigned users;  /* tasks that wait for the answer or have to take it */
+    int err;         /* the answer: an error and its code */
     int code;
-    size_t n;        /* or addresses */
+    size_t n;        /* the answer: addresses */
     struct coil_addr *addrs;
     int64_t expires;
     char host[];
@@ -66,9 +66,9 @@ struct entry {
 struct coili_resolver {
     struct coil_handle closing;
     struct coil_semaphore room;
-    struct coili_list queued; /* entries that wait for a thread, */
-    struct coili_list asked;  /* that have one, */
-    struct coili_list kept;   /* that nobody uses; newest use last */
+    struct coili_list queued; /* entries that wait for a thread */
+    struct coili_list asked;  /* entries that have a thread */
+    struct coili_list kept;   /* answers without users; last used, last */
     unsigned threads;
     size_t names, mask;
     struct coili_list buckets[];
@@ -78,10 +78,10 @@ struct coili_resolver {
 
 struct job {
     pthread_mutex_t lock;
-    bool abandoned, finished; /* guarded by it */
+    bool abandoned, finished; /* guarded by `lock` */
     pthread_t thread;
     struct coil_loop *loop;
-    struct entry *entry; /* of the loop, which may be gone */
+    struct entry *entry; /* only for the loop's thread */
     struct coil_handle handle;
     int err;        /* EAI_* */
     int system_err; /* errno, for EAI_SYSTEM */
@@ -99,10 +99,14 @@ static void job_free(struct job *job)
     free(job);
 }
 
+/*
+ * The thread. When it has finished, the loop is called, unless it was closed
+ * meanwhile: then the job is the thread's, and is freed here.
+ */
 static void *look_up(void *arg)
 {
     struct job *job = arg;
-    /* Families that this machine has no address of are not asked for. */
+    /* AI_ADDRCONFIG: no IPv6 addresses for a machine that has none itself. */
     struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
                               .ai_flags = AI_ADDRCONFIG };
     struct addrinfo *list = NULL;
@@ -122,17 +126,18 @@ static void *look_up(void *arg)
     return NULL;
 }
 
+/* A small stack is enough for getaddrinfo(), and there may be many threads. */
 static int thread_begin(struct job *job)
 {
     pthread_attr_t attr;
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, STACK_BYTES);
-    /* The program's signals are for threads that it knows. */
+    /* The program's signals must go to its own threads. */
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int err = pthread_create(&job->thread, &attr, look_up, job);
-    /* Too small for the program's thread-local variables, which lie in it. */
+    /* EINVAL: the program's thread-local variables are too large for it. */
     if (err == EINVAL)
         err = pthread_create(&job->thread, NULL, look_up, job);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -140,6 +145,7 @@ static int thread_begin(struct job *job)
     return err == EAGAIN ? COIL_ENOTHREAD : -err;
 }
 
+/* Begin the lookup of an entry; after an error the entry has no job. */
 static int job_begin(struct entry *e)
 {
     size_t size = strlen(e->host) + 1;
@@ -159,7 +165,10 @@ static int job_begin(struct entry *e)
     return 0;
 }
 
-/* The loop closes. A thread that has not finished keeps the job. */
+/*
+ * The loop closes. A thread that has not finished keeps the job. One that has
+ * finished may have called the loop: that call must not run.
+ */
 static void job_abandon(struct job *job)
 {
     pthread_mutex_lock(&job->lock);
@@ -178,7 +187,7 @@ static void job_abandon(struct job *job)
 
 /* ---- The table -------------------------------------------------------- */
 
-/* What is allocated goes with the loop. */
+/* The table itself is freed with the loop's memory. */
 static void close_resolver(void *arg)
 {
     struct coili_resolver *r = arg;
@@ -189,6 +198,7 @@ static void close_resolver(void *arg)
     }
 }
 
+/* The loop's table; made at the first lookup. NULL without memory. */
 static struct coili_resolver *resolver(void)
 {
     struct coil_loop *loop = coili_loop;
@@ -251,7 +261,7 @@ static void entry_free(struct coili_resolver *r, struct entry *e)
     r->names--;
 }
 
-/* A permit in hand: if the table is full, something in it is only kept. */
+/* The caller has a permit: so if the table is full, `kept` is not empty. */
 static void make_room(struct coili_resolver *r)
 {
     if (r->names >= coili_loop->options.resolver_names_limit)
@@ -275,7 +285,10 @@ static struct entry *entry_find(struct coili_resolver *r, const char *host)
     return NULL;
 }
 
-/* If it was in use and is no more: its permit goes to the next name. */
+/*
+ * A user has left, or the lookup has ended. An entry that is not in use any more
+ * is kept or freed, and its permit is free for another name.
+ */
 static void entry_unused(struct coili_resolver *r, struct entry *e)
 {
     if (e->users > 0 || e->job)
@@ -305,6 +318,7 @@ static bool is_usable(const struct addrinfo *info)
     return info->ai_family == AF_INET || info->ai_family == AF_INET6;
 }
 
+/* Copy the first IPv4 and IPv6 addresses, in the order of getaddrinfo(). */
 static int copy_addresses(struct entry *e, const struct addrinfo *list)
 {
     size_t n = 0;
@@ -339,11 +353,14 @@ static int error_of(const struct job *job)
 static void answer_with(struct entry *e, const struct job *job)
 {
     int err = job->err ? error_of(job) : copy_addresses(e, job->list);
-    int code = job->err ? job->err : EAI_NONAME; /* no address at all */
+    int code = job->err ? job->err : EAI_NONAME; /* the list has no address */
     answer(e, err, err == COIL_ERESOLVE ? code : 0);
 }
 
-/* Threads for those in line. If none can be had, one of ours will be free. */
+/*
+ * Begin lookups of queued names. If no thread can be started, the name stays
+ * queued until one of our threads ends; without such a thread it fails.
+ */
 static void begin(struct coili_resolver *r)
 {
     struct coili_list *link;
@@ -363,7 +380,7 @@ static void begin(struct coili_resolver *r)
     }
 }
 
-/* In the loop again; the thread has nothing more to do than to end. */
+/* Called in the loop when the thread of a job has finished. */
 static void job_finished(void *arg)
 {
     struct job *job = arg;
@@ -385,8 +402,8 @@ struct resolve {
     struct coil_coro coro;
     struct coil_addrs *out;
     struct coili_resolver *resolver;
-    struct entry *entry; /* we are one of its users */
-    bool has_room;
+    struct entry *entry; /* this task is one of its users */
+    bool has_room;       /* has a permit that no entry holds */
     uint16_t port;
     char host[HOST_MOST + 1];
 };
@@ -402,7 +419,7 @@ static bool is_this_machine(const char *host)
            (len == size || host[len - size - 1] == '.');
 }
 
-/* An address needs no resolver, nor does this machine (RFC 6761 6.3). */
+/* Numeric hosts and "localhost" need no lookup (RFC 6761 6.3). */
 static bool is_known(struct resolve *my)
 {
     struct coil_addr addr, six;
@@ -434,6 +451,7 @@ static void give_addresses(struct resolve *my, const struct entry *e)
     }
 }
 
+/* Take an answer that is there already and has not expired. */
 static bool use_answer(struct resolve *my)
 {
     struct entry *e = entry_find(my->resolver, my->host);
@@ -441,7 +459,7 @@ static bool use_answer(struct resolve *my)
         return false;
     bool kept = coili_list_linked(&e->link);
     if (e->expires <= coil_now()) {
-        coili_list_remove(&e->bucket); /* those who wait may have it still */
+        coili_list_remove(&e->bucket); /* tasks that wait still take it */
         if (kept)
             entry_free(my->resolver, e);
         return false;
@@ -454,6 +472,7 @@ static bool use_answer(struct resolve *my)
     return true;
 }
 
+/* Wait for the entry of this name, if there is one. */
 static bool join_others(struct resolve *my)
 {
     struct entry *e = entry_find(my->resolver, my->host);
@@ -464,6 +483,7 @@ static bool join_others(struct resolve *my)
     return true;
 }
 
+/* Make an entry, which takes over the permit, and queue it. */
 static bool queue_name(struct resolve *my)
 {
     struct coili_resolver *r = my->resolver;
@@ -471,7 +491,7 @@ static bool queue_name(struct resolve *my)
     struct entry *e = entry_new(r, my->host);
     if (!e)
         return false;
-    my->has_room = false; /* it is the entry's */
+    my->has_room = false;
     e->users = 1;
     my->entry = e;
     coili_list_append(&r->queued, &e->link);
@@ -486,6 +506,10 @@ static void give_room_back(struct resolve *my)
     my->has_room = false;
 }
 
+/*
+ * Asked for again after the wait for room: another task may have brought the
+ * answer, or an entry for the same name, meanwhile.
+ */
 static void resolve(struct coil_coro *co)
 {
     COIL_ASYNC(resolve, my) {
@@ -499,7 +523,6 @@ static void resolve(struct coil_coro *co)
         if (!join_others(my)) {
             COIL_AWAIT(coil_semaphore_acquire(&my->resolver->room));
             my->has_room = true;
-            /* Somebody may have asked for the same name meanwhile. */
             if (use_answer(my))
                 COIL_RETURN(0);
             if (!join_others(my) && !queue_name(my))
