@@ -2,22 +2,23 @@
 /*
  * stream.c: buffered bytes over a connection.
  *
- * What the receiver lends is kept as a list of pieces, and peek shows the
- * first:
+ * The pieces that the receiver has lent are in a list. The oldest bytes may
+ * have been copied into the merged block, because a fill needed more bytes in
+ * one piece than a piece holds:
  *
- *     merged | piece -> piece -> piece
- *     ^ copied together when somebody needs more in one piece than one holds
+ *     merged block | piece -> piece -> piece
  *
- * So a reader that takes what is there copies nothing, and the buffer goes back
- * to the kernel when its last byte is consumed. Pieces may be tiny: when the
- * receiver has lent its quota and the reader is not content yet, they are
- * merged, which gives them back and lets it go on.
+ * peek shows the merged block if there is one, else the first piece. So a
+ * reader that consumes what peek shows causes no copy, and a buffer goes back
+ * to the kernel when its last byte is consumed. Pieces may be tiny: a receiver
+ * that has lent its quota pauses, although the fill wants more bytes. Then the
+ * pieces are merged, which returns them, and the receiver goes on.
  *
- * Closing: shut down, unless other processes may share the socket; cancel; the
- * receiver and the sender tell when the kernel has let go; then the descriptor
- * is closed. Aborting is the same with SO_LINGER instead of the shutdown, which
- * would send what is queued. All of it happens in memory that the stream has
- * from its birth: closing works when nothing else does.
+ * To close a stream: shut the socket down, unless other processes may use it;
+ * cancel the receiver and the sender; when both have no operation in flight any
+ * more, close the descriptor. Abort sets SO_LINGER instead of the shutdown,
+ * since a shutdown would let the kernel send what is queued. All this needs
+ * only memory that was allocated with the stream, so it cannot fail.
  */
 #include <coil/stream.h>
 
@@ -45,21 +46,21 @@ struct fill {
     size_t want;
 };
 
-/* In the middle what every message touches, cold fields before and behind. */
+/* The fields that each message touches are in the middle, together. */
 struct tcp {
-    struct coil_custom closing; /* the future of close */
+    struct coil_custom closing; /* the future of close and abort */
     struct coil_handle received_all;
     struct coil_stream stream;
     struct coil_receiver *receiver; /* made at the first fill */
-    struct fill *reader;            /* who waits for bytes */
+    struct fill *reader;            /* the fill that waits for bytes */
     struct coil_piece *first, *last;
-    size_t offset;   /* consumed of the first piece */
-    size_t buffered; /* in pieces */
-    char *merged;    /* a block of merged_size bytes */
+    size_t offset;   /* bytes of the first piece that are consumed */
+    size_t buffered; /* bytes in pieces that are not consumed */
+    char *merged;    /* a block of merged_size bytes, or NULL */
     int fd;
-    int end; /* 1: the peer has ended; an error; 0: neither */
+    int end;         /* 1: the peer has ended; below 0: an error; 0: neither */
     bool closed, shared, reset;
-    uint8_t landing; /* receiver and sender, while they are closing */
+    uint8_t landing; /* of receiver and sender, those that still close */
     struct coil_sender sender;
     size_t merged_at, merged_end, merged_size;
 };
@@ -69,7 +70,7 @@ static struct tcp *tcp_of(const struct coil_stream *s)
     return COILI_CONTAINER((void *)(uintptr_t)s, struct tcp, stream);
 }
 
-/* ---- What is there ---------------------------------------------------- */
+/* ---- Received bytes --------------------------------------------------- */
 
 static size_t merged_bytes(const struct tcp *t)
 {
@@ -106,6 +107,7 @@ static size_t tcp_peek(struct coil_stream *s, char **data)
     return t->first->len - t->offset;
 }
 
+/* The last byte consumed frees the merged block, or returns the piece. */
 static void tcp_consume(struct coil_stream *s, size_t n)
 {
     struct tcp *t = tcp_of(s);
@@ -132,7 +134,7 @@ static bool tcp_at_end(const struct coil_stream *s)
     return t->end && !t->first && !t->merged;
 }
 
-/* In one piece, as peek shows it. */
+/* The bytes that peek shows, in one piece. */
 static size_t in_one_piece(struct tcp *t)
 {
     char *data;
@@ -146,7 +148,7 @@ static size_t all_bytes(const struct tcp *t)
 
 /* ---- Merging ---------------------------------------------------------- */
 
-/* Room for `want` bytes in the merged block, what is there kept. */
+/* Make room for `want` bytes in the merged block, and keep the bytes in it. */
 static int reserve(struct tcp *t, size_t want)
 {
     if (t->merged_size - t->merged_at >= want)
@@ -167,7 +169,10 @@ static int reserve(struct tcp *t, size_t want)
     return 0;
 }
 
-/* Copy pieces together until `want` bytes, or all there are, stand in one. */
+/*
+ * Copy pieces into the merged block, and return them, until `want` bytes are in
+ * it or all bytes are.
+ */
 static int merge(struct tcp *t, size_t want)
 {
     int err = reserve(t, want);
@@ -200,7 +205,11 @@ static void end_fill(struct tcp *t, int64_t result)
         coil_future_set_int(&fill->custom.future, result);
 }
 
-/* The reader has enough, or will not get more: tell it. */
+/*
+ * Complete the fill that waits, if it has its bytes or cannot get them. They
+ * are merged first if they stand in several pieces: either enough have come (or
+ * all that will come), or the receiver pauses and goes on only after this.
+ */
 static void try_fill(struct tcp *t)
 {
     size_t want = t->reader->want;
@@ -242,6 +251,7 @@ static void received(void *arg, int res, struct coil_piece *piece)
         try_fill(t);
 }
 
+/* The first fill opens the receiver: a stream that is only written has none. */
 static void fill_start(struct coil_future *f)
 {
     struct fill *fill = COILI_CONTAINER(f, struct fill, custom.future);
@@ -265,7 +275,7 @@ static void fill_start(struct coil_future *f)
     try_fill(t);
 }
 
-/* Bytes that arrive after this wait for the next reader. */
+/* Bytes that arrive after this are kept for the next fill. */
 static void fill_cancel(struct coil_future *f)
 {
     struct fill *fill = COILI_CONTAINER(f, struct fill, custom.future);
@@ -326,6 +336,7 @@ static void reset_on_close(int fd)
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
 }
 
+/* A fill that waits ends at once, writes when their operations have ended. */
 static void close_start(struct coil_future *f)
 {
     struct tcp *t = COILI_CONTAINER(f, struct tcp, closing.future);
@@ -336,7 +347,7 @@ static void close_start(struct coil_future *f)
         shutdown(t->fd, SHUT_RDWR);
     if (t->reader)
         try_fill(t);
-    /* Before the pieces go back, or it would receive what nobody reads. */
+    /* Close it before its pieces are returned: it would receive again. */
     struct coil_future *closing = t->receiver ? coil_receiver_close(t->receiver)
                                               : NULL;
     while (t->first)
@@ -362,7 +373,7 @@ static struct coil_future *tcp_close(struct coil_stream *s)
     return &tcp_of(s)->closing.future;
 }
 
-/* Who shares the socket would be reset too. */
+/* A shared socket is only closed: a reset would be for all who use it. */
 static struct coil_future *tcp_abort(struct coil_stream *s)
 {
     struct tcp *t = tcp_of(s);
@@ -471,8 +482,9 @@ int coil_stream_fd(const struct coil_stream *s)
 /* ---- Reading, from fill, peek and consume ----------------------------- */
 
 /*
- * What a fill has found may be gone when its task runs: another task read it,
- * or closed the stream. That is not its end; the next fill tells.
+ * When the task of a fill runs, another task may have consumed the bytes, or
+ * have closed the stream. So a fill that has found bytes which are gone is no
+ * end of the stream: the loop fills again.
  */
 struct read_some {
     struct coil_coro coro;
@@ -481,7 +493,7 @@ struct read_some {
     size_t len, n, there;
 };
 
-/* Copy what is there, up to `len`; gives the count. */
+/* Copy and consume the received bytes, at most `len`. Result: their number. */
 static size_t take(struct coil_stream *s, char *buf, size_t len)
 {
     size_t n = 0;
@@ -517,8 +529,9 @@ struct coil_future *coil_stream_read(struct coil_stream *stream, void *buf,
 }
 
 /*
- * Nothing is taken before all of it is there, so that a read that is cancelled
- * loses nothing; what is larger than a fill is taken as it comes.
+ * Bytes are consumed only when all of them have come, so that a read that is
+ * cancelled loses nothing. More bytes than a fill can show are consumed as they
+ * come.
  */
 struct read_exactly {
     struct coil_coro coro;
@@ -527,8 +540,10 @@ struct read_exactly {
     size_t len, n, want, there;
 };
 
+/* The largest code that an error's detail can hold. */
 #define DETAIL_MOST 0x7fffffu
 
+/* A fill of 1 for more than a fill can show: what has come is consumed. */
 static void read_exactly(struct coil_coro *co)
 {
     COIL_ASYNC(read_exactly, my) {
@@ -559,10 +574,15 @@ struct read_until {
     struct coil_coro coro;
     struct coil_stream *stream;
     char *buf;
-    size_t size, there, scanned;
+    size_t size;
+    size_t there, scanned; /* bytes of the last fill; without a separator */
     char separator;
 };
 
+/*
+ * Each turn wants one byte more than were scanned. A fill that gives no more
+ * than that has met the end of the stream.
+ */
 static void read_until(struct coil_coro *co)
 {
     COIL_ASYNC(read_until, my) {
@@ -603,10 +623,10 @@ struct lines {
     struct coil_coro coro;
     struct coil_stream *stream;
     size_t line_bytes_max, there, scanned, size;
-    struct coil_line line; /* its text: a block of `size` bytes */
+    struct coil_line line; /* its text is a block of `size` bytes */
 };
 
-/* Make a line of the first `n` bytes; without memory they stay unread. */
+/* Make a line of the first `n` bytes. Without memory they stay unread. */
 static int take_line(struct lines *my, size_t n)
 {
     if (n + 1 > my->size) {
@@ -625,6 +645,10 @@ static int take_line(struct lines *my, size_t n)
     return 0;
 }
 
+/*
+ * As read_until(), but only bytes that are new are scanned: lines may be long
+ * and come in many small pieces. The last line may have no newline.
+ */
 static void lines(struct coil_coro *co)
 {
     COIL_ASYNC(lines, my) {
