@@ -30,10 +30,11 @@
 
 static int64_t next_deadline(const struct coili_conn *conn)
 {
-    return conn->gap < conn->deadline ? conn->gap : conn->deadline;
+    return conn->read_deadline < conn->deadline ? conn->read_deadline
+                                                : conn->deadline;
 }
 
-static void timer_rings(void *arg);
+static void timer_expired(void *arg);
 
 static int set_timer(struct coili_conn *conn)
 {
@@ -42,13 +43,13 @@ static int set_timer(struct coili_conn *conn)
         return 0;
     if (conn->timer_set)
         coil_handle_cancel(&conn->timer);
-    int err = coil_call_at(&conn->timer, at, timer_rings, conn);
+    int err = coil_call_at(&conn->timer, at, timer_expired, conn);
     conn->timer_set = err == 0;
     conn->timer_at = at;
     return err;
 }
 
-static void timer_rings(void *arg)
+static void timer_expired(void *arg)
 {
     struct coili_conn *conn = arg;
     conn->timer_set = false;
@@ -60,30 +61,30 @@ static void timer_rings(void *arg)
 int coili_conn_until(struct coili_conn *conn, int64_t deadline)
 {
     conn->deadline = deadline;
-    conn->gap = COIL_NEVER;
+    conn->read_deadline = COIL_NEVER;
     return set_timer(conn);
 }
 
-void coili_conn_rest(struct coili_conn *conn)
+void coili_conn_disarm(struct coili_conn *conn)
 {
-    conn->deadline = conn->gap = COIL_NEVER;
+    conn->deadline = conn->read_deadline = COIL_NEVER;
     if (conn->timer_set)
         coil_handle_cancel(&conn->timer);
     conn->timer_set = false;
 }
 
-static int mind_the_gap(struct coili_conn *conn, int64_t read_ns)
+static int arm_read_timeout(struct coili_conn *conn, int64_t read_ns)
 {
     if (read_ns == COIL_NEVER)
         return 0;
-    conn->gap = coili_after(read_ns);
+    conn->read_deadline = coili_after(read_ns);
     return set_timer(conn);
 }
 
 struct coil_future *coili_conn_fill(struct coili_conn *conn, size_t want,
                                     int64_t read_ns)
 {
-    if (mind_the_gap(conn, read_ns) < 0)
+    if (arm_read_timeout(conn, read_ns) < 0)
         return coil_future_from_nomem();
     return coil_stream_fill(conn->stream, want);
 }
@@ -126,7 +127,7 @@ static void uploaded(struct upload *my)
     struct coili_exchange *x = my->exchange;
     struct coili_lease *lease = lease_of(x);
     if (lease == x->lease && x->send_err == 0)
-        x->send_err = mind_the_gap(lease->conn, x->sent->read_ns);
+        x->send_err = arm_read_timeout(lease->conn, x->sent->read_ns);
     if (x->send_err == 0 || may_have_answered(x->send_err))
         enter_phase(x->lease, COIL_PHASE_HEADERS);
     else if (lease)
@@ -269,7 +270,7 @@ static int read_head(struct coili_exchange *x)
 }
 
 /* While we are sending the server need not answer. */
-static int64_t patience(const struct coili_exchange *x)
+static int64_t read_timeout(const struct coili_exchange *x)
 {
     bool sending = x->upload && !coil_task_done(x->upload);
     return sending ? COIL_NEVER : x->sent->read_ns;
@@ -332,9 +333,9 @@ void coili_exchange(struct coil_coro *co)
                 COIL_FAIL_WITH(my->err, my->detail);
             if (my->response)
                 break;
-            COIL_TRY_AWAIT_TO(my->err, my->there,
-                              coili_conn_fill(my->lease->conn, my->want,
-                                              patience(my)));
+            COIL_TRY_AWAIT_TO(
+                my->err, my->there,
+                coili_conn_fill(my->lease->conn, my->want, read_timeout(my)));
             my->err = head_filled(my);
             if (my->err < 0)
                 COIL_FAIL_WITH(my->err, my->detail);

@@ -57,7 +57,7 @@ struct coili_conn {
     struct coil_handle timer;
     int64_t timer_at;
     int64_t deadline; /* of the whole request; of being idle */
-    int64_t gap;      /* of the wait for the next bytes */
+    int64_t read_deadline; /* of the wait for the next bytes */
     bool timer_set;
     bool reused;
     uint8_t phase; /* enum coil_phase */
@@ -77,7 +77,7 @@ static inline int64_t coili_after(int64_t duration)
 int coili_conn_until(struct coili_conn *conn, int64_t deadline);
 
 /* No deadline, no timer. */
-void coili_conn_rest(struct coili_conn *conn);
+void coili_conn_disarm(struct coili_conn *conn);
 
 /* Wait for bytes, for `read_ns` at the most; otherwise coil_stream_fill(). */
 struct coil_future *coili_conn_fill(struct coili_conn *conn, size_t want,
@@ -87,7 +87,7 @@ struct coil_future *coili_conn_fill(struct coili_conn *conn, size_t want,
 static inline void coili_lease_filled(struct coili_lease *lease)
 {
     if (lease->conn)
-        lease->conn->gap = COIL_NEVER;
+        lease->conn->read_deadline = COIL_NEVER;
 }
 
 /* ---- Request and response --------------------------------------------- */

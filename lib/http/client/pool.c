@@ -50,7 +50,8 @@ struct waiter {
 
 static struct waiter *first_waiter(const struct coili_origin *o)
 {
-    return COILI_CONTAINER(coil_waiters_first(&o->line), struct waiter, place);
+    return COILI_CONTAINER(coil_waiters_first(&o->waiters), struct waiter,
+                           place);
 }
 
 static void attach(struct coili_origin **up, struct coili_origin *o)
@@ -123,7 +124,7 @@ static void requeue(struct coili_origin *o)
 {
     if (o->queued)
         heap_remove(o->pool, o);
-    if (!coil_waiters_empty(&o->line) &&
+    if (!coil_waiters_empty(&o->waiters) &&
         (has_room(o) || !coili_list_empty(&o->idle)))
         heap_insert(o->pool, o);
 }
@@ -210,7 +211,7 @@ static struct coili_origin *origin_new(struct coili_pool *p,
         .authority_len = (uint16_t)n,
     };
     coili_list_init(&o->idle);
-    coil_waiters_init(&o->line);
+    coil_waiters_init(&o->waiters);
     memcpy(o->host, host, len + 1);
     memcpy(o->host + len + 1, authority, n + 1);
     return o;
@@ -294,7 +295,7 @@ void coili_conn_connected(struct coili_conn *conn, struct coil_stream *stream)
 static void end_stream(struct coili_conn *conn, struct coil_future *end)
 {
     conn->stream = NULL;
-    conn->gap = COIL_NEVER;
+    conn->read_deadline = COIL_NEVER;
     conn->pool->closing++;
     coil_future_add_done_callback(end, &conn->closing->handle, closed,
                                   conn->closing);
@@ -318,7 +319,7 @@ static struct coili_conn *conn_new(struct coili_pool *p)
             .pool = p,
             .fail = conn_fail,
             .deadline = COIL_NEVER,
-            .gap = COIL_NEVER,
+            .read_deadline = COIL_NEVER,
         };
     return conn;
 }
@@ -329,7 +330,7 @@ static void close_conn(struct coili_conn *conn)
     struct coili_pool *p = conn->pool;
     struct coili_origin *o = conn->origin;
     coili_conn_renew(conn);
-    coili_conn_rest(conn);
+    coili_conn_disarm(conn);
     if (conn->connecting)
         coil_task_cancel(conn->connecting);
     conn->connecting = NULL;
@@ -456,8 +457,8 @@ static void waiter_start(struct coil_future *f)
     }
     struct coili_origin *o = w->origin;
     w->ticket = ++o->pool->tickets;
-    coil_waiters_enter(&o->line, &w->place, granted);
-    if (coil_waiters_first(&o->line) == &w->place)
+    coil_waiters_enter(&o->waiters, &w->place, granted);
+    if (coil_waiters_first(&o->waiters) == &w->place)
         requeue(o);
 }
 
@@ -495,7 +496,7 @@ struct coil_future *coili_pool_wait(struct coili_origin *origin,
 }
 
 /* A slot may have become free: to the first who can use it. */
-static void serve(struct coili_pool *p)
+static void grant_slots(struct coili_pool *p)
 {
     while (p->first) {
         struct coili_origin *o = p->first;
@@ -506,7 +507,7 @@ static void serve(struct coili_pool *p)
                 return;
             assign(conn, o);
         }
-        coil_waiters_wake_with(&o->line, conn);
+        coil_waiters_wake_with(&o->waiters, conn);
     }
 }
 
@@ -539,7 +540,7 @@ static void conn_fail(struct coili_conn *conn, int err)
         revoke(conn, err);
     else
         close_conn(conn);
-    serve(p);
+    grant_slots(p);
 }
 
 void coili_lease_release(struct coili_lease *lease)
@@ -553,14 +554,14 @@ void coili_lease_release(struct coili_lease *lease)
     lease->conn = NULL;
     conn->lease = NULL;
     conn->reused = true;
-    conn->gap = COIL_NEVER;
+    conn->read_deadline = COIL_NEVER;
     coili_list_remove(&conn->link);
     coili_list_append(&p->idle, &conn->link);
     coili_list_append(conn->origin->idle.next, &conn->same); /* in front */
-    if (!coil_waiters_empty(&conn->origin->line))
+    if (!coil_waiters_empty(&conn->origin->waiters))
         requeue(conn->origin);
     if (p->first)
-        serve(p);
+        grant_slots(p);
     bool idle = !conn->lease && conn->origin;
     if (idle && coili_conn_until(conn, coili_after(p->keepalive_ns)) < 0)
         close_conn(conn);
@@ -572,7 +573,7 @@ void coili_lease_drop(struct coili_lease *lease)
     struct coili_pool *p = conn->pool;
     lease->conn = NULL;
     close_conn(conn);
-    serve(p);
+    grant_slots(p);
 }
 
 /* ---- Life ------------------------------------------------------------- */
@@ -587,9 +588,9 @@ void coili_pool_init(struct coili_pool *p, coil_call_fn *ended, void *arg)
     coili_list_init(&p->spare);
 }
 
-static void send_home(struct coili_origin *o)
+static void fail_waiters(struct coili_origin *o)
 {
-    while (!coil_waiters_empty(&o->line))
+    while (!coil_waiters_empty(&o->waiters))
         waiter_failed(first_waiter(o), COIL_ECLOSED);
 }
 
@@ -598,7 +599,7 @@ void coili_pool_close(struct coili_pool *p)
     struct coili_list *link;
     for (size_t i = 0; i < p->buckets_n; i++)
         for (struct coili_origin *o = p->buckets[i]; o; o = o->next)
-            send_home(o);
+            fail_waiters(o);
     while ((link = coili_list_first(&p->busy)))
         revoke(conn_of(link), COIL_ECLOSED);
     while ((link = coili_list_first(&p->idle)))

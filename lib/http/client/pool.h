@@ -25,7 +25,7 @@ struct coili_origin {
     unsigned refs;             /* connections, and requests */
     unsigned count;            /* connections, the idle ones too */
     struct coili_list idle;    /* connections, the latest first */
-    struct coil_waiters line;  /* who waits for one */
+    struct coil_waiters waiters;                /* who waits for one */
     struct coili_origin *child, *sibling, **up; /* of the heap */
     bool queued;               /* in it */
     bool tls;

@@ -78,7 +78,7 @@ static int broken(struct coil_http_response *r, int err, int code)
     return err;
 }
 
-static void at_the_end(struct coil_http_response *r)
+static void body_ended(struct coil_http_response *r)
 {
     r->ended = true;
     if (r->lease.conn && r->keep)
@@ -93,7 +93,7 @@ void coili_response_begin(struct coil_http_response *r)
     if (r->lease.conn)
         r->lease.conn->phase = COIL_PHASE_BODY;
     if (coili_http_body_done(&r->state))
-        at_the_end(r);
+        body_ended(r);
 }
 
 /*
@@ -132,7 +132,7 @@ static int64_t pull(struct coil_http_response *r)
         }
         coil_stream_consume(stream, piece.taken);
     }
-    at_the_end(r);
+    body_ended(r);
     return 0;
 }
 

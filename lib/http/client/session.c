@@ -74,7 +74,7 @@ struct coil_http_session {
 
 /* ---- Words ------------------------------------------------------------ */
 
-static const char *words_for(int err, uint32_t detail)
+static const char *text_for(int err, uint32_t detail)
 {
     enum coil_phase phase = COIL_DETAIL_PHASE(detail);
     int code = COIL_DETAIL_CODE(detail);
@@ -123,7 +123,7 @@ static bool is_busy(const struct coil_http_session *s)
 }
 
 /* Something has ended: was it the last that close waits for? */
-static void settle(void *arg)
+static void check_quiet(void *arg)
 {
     struct coil_http_session *s = arg;
     if (!s->waits || is_busy(s))
@@ -151,7 +151,7 @@ static void job_end(struct job *job)
     coili_origin_unref(job->origin);
     s->running -= job->running;
     coil_free(job, job->size);
-    settle(s);
+    check_quiet(s);
     session_unref(s);
 }
 
@@ -166,7 +166,7 @@ static int job_begin(struct job *job)
     return coili_pool_take(job->origin, &job->lease);
 }
 
-static struct coil_future *wait_in_line(struct job *job)
+static struct coil_future *wait_for_connection(struct job *job)
 {
     int64_t late = coili_after(job->pool_ns);
     return coili_pool_wait(job->origin, &job->lease,
@@ -256,7 +256,7 @@ static void request(struct coil_coro *co)
     COIL_ASYNC_GIVES(request, my, coil_http_response_free) {
         my->err = job_begin(my->job);
         if (my->err == -EAGAIN)
-            COIL_TRY_AWAIT(my->err, wait_in_line(my->job));
+            COIL_TRY_AWAIT(my->err, wait_for_connection(my->job));
         if (my->err == 0)
             my->err = job_connected(my->job);
         if (my->err < 0)
@@ -629,7 +629,7 @@ static int session_init(struct coil_http_session *s,
     s->limits.head = o->head_bytes_max;
     s->limits.line = o->line_bytes_max;
     s->limits.fields = o->headers_limit;
-    coili_pool_init(&s->pool, settle, s);
+    coili_pool_init(&s->pool, check_quiet, s);
     s->pool.limit = o->limit;
     s->pool.limit_per_host = o->limit_per_host;
     s->pool.keepalive_ns = o->keepalive_ns;
@@ -655,7 +655,7 @@ struct coil_http_session *
 coil_http_session_new(const struct coil_http_session_options *given)
 {
     struct coil_http_session_options o = with_defaults(given);
-    coil_explain_with(words_for);
+    coil_explain_with(text_for);
     struct coil_http_session *s = coil_alloc(sizeof *s);
     if (s && session_init(s, &o) < 0) {
         session_free(s);
