@@ -2,19 +2,21 @@
 /*
  * connection.c: one request and one response over one stream.
  *
- *     exchange  SEND -> HEADERS         ends with a response that has the lease
- *     body      BODY                    in response.c
+ *     phase             where
+ *     SEND -> HEADERS   coili_exchange(): ends with a response, which has the
+ *                       lease
+ *     BODY              response.c
  *
- * A small body is sent with the head, in one write that is awaited: then the
- * answer is. A large one is sent by a child, because a server may answer before
- * it has read all of it, and stop reading: whoever insisted on sending first
- * would wait for ever.
+ * A small body is sent with the head in one write; then the answer is awaited.
+ * A large body is sent by a child task, because a server may answer before it
+ * has read the whole body, and read no further. A client that sends first and
+ * reads then would wait for ever.
  *
- * A request costs no timer. The connection's stands in the heap all the time;
- * whoever begins something writes down a deadline, and only one that is earlier
- * than the timer has to move it. When the timer goes off too early it is set to
- * what is then the next deadline: a kept connection that is busy all the time
- * does that once in keepalive_ns.
+ * A request sets no timer, in most cases. The timer of its connection is armed
+ * all the time. A new deadline is only noted, unless it is earlier than the
+ * timer: then the timer is set anew. When the timer expires too early, it is
+ * set to the next deadline. For a connection that is always busy this happens
+ * once in keepalive_ns.
  */
 #include "connection.h"
 
@@ -23,7 +25,7 @@
 
 #include <coil/block.h>
 
-/* Interim answers (100, 103...) before the answer. */
+/* The most interim answers (100, 103...) before the answer. */
 #define INTERIM_MOST 16
 
 /* ---- Deadlines -------------------------------------------------------- */
@@ -103,7 +105,7 @@ struct upload {
     struct coil_stream *stream;
 };
 
-/* Who has the lease of the stream now: nobody if it was taken away. */
+/* The lease of the stream, the job's or the response's; NULL: it is revoked. */
 static struct coili_lease *lease_of(const struct coili_exchange *x)
 {
     if (x->lease->conn)
@@ -111,16 +113,17 @@ static struct coili_lease *lease_of(const struct coili_exchange *x)
     return x->response && x->response->lease.conn ? &x->response->lease : NULL;
 }
 
-/* The peer has gone, perhaps after an answer that tells why. */
+/* The peer has closed the connection. It may have sent an answer before. */
 static bool may_have_answered(int send_err)
 {
     return send_err == -EPIPE || send_err == -ECONNRESET;
 }
 
 /*
- * Now it is the server's turn. If the peer has gone, what it has sent before is
- * read to its end. If it was our side that failed, the server waits for the
- * rest of the body and we would wait for its answer.
+ * The upload has ended; the time for the answer begins. If the peer has closed
+ * the connection, the exchange reads what it sent before, and meets the end by
+ * itself. After any other error the server waits for the rest of the body, and
+ * the exchange would wait for its answer: so the connection fails.
  */
 static void uploaded(struct upload *my)
 {
@@ -152,8 +155,8 @@ static void upload(struct coil_coro *co)
 /* ---- The answer's head ------------------------------------------------ */
 
 /*
- * The head is not all there: its fields move out of everybody's array, also the
- * one that has just been begun.
+ * The head has not come whole, and other exchanges will use the shared array of
+ * fields meanwhile. So the fields are copied, and the one that has just begun.
  */
 static int keep_fields(struct coili_exchange *x)
 {
@@ -182,7 +185,10 @@ static int fault(struct coili_exchange *x, int err, int code)
     return err;
 }
 
-/* Ends strings in place: the byte behind each is a colon, space or CR. */
+/*
+ * Copy the head into the response, and end its strings in place: the byte
+ * behind each is a colon, a space or a CR.
+ */
 static void copy_head(struct coil_http_response *r,
                       const struct coili_http_head *h, size_t len)
 {
@@ -202,14 +208,14 @@ static void copy_head(struct coil_http_response *r,
     r->headers[h->count] = (struct coil_http_header){ 0 };
 }
 
-/* Another request may follow: the answer says so, and ours was sent whole. */
+/* The connection may be kept: the answer allows it, and all was sent. */
 static bool is_kept(const struct coili_exchange *x)
 {
     bool sent = !x->upload || coil_task_done(x->upload);
     return sent && x->send_err == 0 && x->sent->keep && x->head.keep_alive;
 }
 
-/* The response takes the lease over. */
+/* Make the response, which takes over the lease. */
 static int make_response(struct coili_exchange *x, size_t len)
 {
     const struct coili_http_head *h = &x->head;
@@ -239,7 +245,11 @@ static int make_response(struct coili_exchange *x, size_t len)
     return 0;
 }
 
-/* Go on reading it. 0: it has become a response, or more bytes are needed. */
+/*
+ * Parse the bytes that have come. Interim answers are skipped.
+ *
+ * Result    0: x->response is made, or x->want says how many bytes are needed
+ */
 static int read_head(struct coili_exchange *x)
 {
     struct coil_stream *stream = x->lease->conn->stream;
@@ -269,14 +279,18 @@ static int read_head(struct coili_exchange *x)
     return 0;
 }
 
-/* While we are sending the server need not answer. */
+/* While the body is sent the server need not answer. */
 static int64_t read_timeout(const struct coili_exchange *x)
 {
     bool sending = x->upload && !coil_task_done(x->upload);
     return sending ? COIL_NEVER : x->sent->read_ns;
 }
 
-/* What a fill that ended with x->err and x->there says. */
+/*
+ * A fill has ended with x->err and x->there. Result: the error of the exchange,
+ * or 0. If an answer has begun, its error counts more than that of sending;
+ * without any answer the error of sending is the cause.
+ */
 static int head_filled(struct coili_exchange *x)
 {
     struct coili_lease *lease = x->lease;
@@ -296,6 +310,7 @@ static int head_filled(struct coili_exchange *x)
     return fault(x, x->err < 0 ? x->err : COIL_EDISCONNECTED, 0);
 }
 
+/* The write of head and small body has ended with x->send_err. */
 static int sent_small(struct coili_exchange *x)
 {
     if (!x->lease->conn) {
@@ -306,6 +321,7 @@ static int sent_small(struct coili_exchange *x)
     return may_have_answered(x->send_err) ? 0 : x->send_err;
 }
 
+/* The upload is a child, so it has ended before FINALLY frees what it uses. */
 void coili_exchange(struct coil_coro *co)
 {
     COIL_ASYNC_GIVES(coili_exchange, my, coil_http_response_free) {
@@ -341,7 +357,10 @@ void coili_exchange(struct coil_coro *co)
                 COIL_FAIL_WITH(my->err, my->detail);
         }
 
-        /* Refused in mid-sentence? Then this ends the upload, and the rest. */
+        /*
+         * Status 300 or above before the body is sent: stop sending; returning
+         * cancels the upload.
+         */
         if (my->upload && my->response->status < 300) {
             COIL_TRY_AWAIT(my->err, my->upload);
             my->response->keep = is_kept(my);

@@ -5,13 +5,14 @@
 /*
  * connection.h: one request and one response over one stream.
  *
- * Who uses a connection has a lease of it: a request, and then its response.
- * A lease can be taken away at any await, by a deadline or because the session
- * is closed; it then says why. So after every await the first question is
- * whether lease->conn is still there.
+ * A request has a lease of the connection that it uses, and hands the lease to
+ * its response. A lease can be revoked at any await, by a deadline or because
+ * the session is closed. Then lease->conn is NULL and lease->err says why. So
+ * lease->conn is looked at after every await.
  *
- * Received bytes that were shown to the user stay as they are until the user
- * asks for more: a lease that is taken away meanwhile keeps the stream so long.
+ * Received bytes that were shown to the user must stay as they are until the
+ * user asks for more: a lease that is revoked meanwhile keeps the stream until
+ * then.
  */
 
 #include <coil/coroutine.h>
@@ -33,57 +34,58 @@ struct coili_pool;
 typedef void coili_fail_fn(struct coili_conn *conn, int err);
 
 struct coili_lease {
-    struct coili_conn *conn;     /* NULL: not yet, or not any more */
-    struct coil_stream *orphan;  /* to be aborted; see above */
-    bool lent;                   /* the user looks at received bytes */
-    int err;                     /* why it was taken away */
+    struct coili_conn *conn;     /* NULL: not granted yet, or revoked */
+    struct coil_stream *orphan;  /* of a revoked lease: shown, to be aborted */
+    bool lent;                   /* received bytes are shown to the user */
+    int err;                     /* why the lease was revoked */
     uint32_t detail;
 };
 
 /*
- * A slot of the pool. Its timer is armed as long as it is in use, and rarely
- * set: going off too early it looks at the deadlines and is set again.
+ * A slot of the pool: a place for a connection. Its timer is armed as long as
+ * the slot is in use, and seldom set anew: when it expires before the next
+ * deadline, it is set to that deadline.
  */
 struct coili_conn {
-    struct coili_list link; /* of the pool: idle, busy or spare */
-    struct coili_list same; /* of its origin's idle ones */
+    struct coili_list link; /* in the pool's list: idle, busy or spare */
+    struct coili_list same; /* in its origin's list of idle connections */
     struct coili_pool *pool;
     struct coili_origin *origin;
     struct coili_lease *lease;    /* NULL: idle or spare */
     struct coil_task *connecting; /* while there is no stream */
     struct coil_stream *stream;
-    struct coili_closing *closing; /* for the end of `stream`; see pool.c */
-    coili_fail_fn *fail;           /* the pool's */
+    struct coili_closing *closing; /* to close `stream` with; see pool.c */
+    coili_fail_fn *fail;           /* the pool's; it stands above this file */
     struct coil_handle timer;
     int64_t timer_at;
-    int64_t deadline; /* of the whole request; of being idle */
+    int64_t deadline;      /* of the whole request, or of the idle time */
     int64_t read_deadline; /* of the wait for the next bytes */
     bool timer_set;
-    bool reused;
+    bool reused;   /* a request was sent over `stream` before */
     uint8_t phase; /* enum coil_phase */
 };
 
-/* When `duration` is over that begins now; one below 0 is over. */
+/* The end of a duration that begins now; a duration below 0 counts as 0. */
 static inline int64_t coili_after(int64_t duration)
 {
     return coili_deadline(coil_now(), duration > 0 ? duration : 0);
 }
 
 /*
- * Set the deadline of what begins now.
+ * Set the deadline of the request, or of the idle time, that begins now.
  *
- * Errors    -ENOMEM; not if the timer was set before: that place is kept
+ * Errors    -ENOMEM; not if the timer is set: then it is only moved
  */
 int coili_conn_until(struct coili_conn *conn, int64_t deadline);
 
-/* No deadline, no timer. */
+/* Remove the deadlines and the timer. */
 void coili_conn_disarm(struct coili_conn *conn);
 
-/* Wait for bytes, for `read_ns` at the most; otherwise coil_stream_fill(). */
+/* coil_stream_fill() that fails the connection after `read_ns`. */
 struct coil_future *coili_conn_fill(struct coili_conn *conn, size_t want,
                                     int64_t read_ns);
 
-/* The wait is over: nobody is late any more. */
+/* A fill has ended: its deadline is removed. */
 static inline void coili_lease_filled(struct coili_lease *lease)
 {
     if (lease->conn)
@@ -93,8 +95,8 @@ static inline void coili_lease_filled(struct coili_lease *lease)
 /* ---- Request and response --------------------------------------------- */
 
 /*
- * A response: what was in the head, and where the reading of the body stands.
- * One block with the headers' pointers and the head's bytes behind it.
+ * A response: the fields of the head, and how far its body is read. The array
+ * of headers and a copy of the head follow in the same block.
  */
 struct coil_http_response {
     struct coili_lease lease;
@@ -104,49 +106,53 @@ struct coil_http_response {
     int64_t read_ns;
     uint16_t status;
     uint8_t minor;
-    bool keep;    /* as far as we know another request may follow */
-    bool ended;   /* the body has, and the connection is given back */
-    bool broken;  /* an error has cost the rest of the body */
+    bool keep;    /* the connection may be used for another request */
+    bool ended;   /* the body was read to its end: no connection any more */
+    bool broken;  /* the rest of the body is lost because of lease.err */
     bool busy;    /* a task reads */
     const struct coili_http_limits *limits;
     struct coili_http_body state;
-    const char *piece; /* what coil_http_response_next has shown */
-    size_t taken;      /* and what is to be consumed before the next */
-    char *body;        /* what coil_http_response_read has read */
+    const char *piece; /* the piece that is shown */
+    size_t taken;      /* bytes to consume before the next piece */
+    char *body;        /* the bytes that coil_http_response_read() has read */
     size_t body_n, body_room, body_max;
     struct coil_http_header headers[];
 };
 
-/* What the exchange must know of the request; lent until it is done. */
+/* The request. The job lends it until the exchange is over. */
 struct coili_sent {
-    const char *text;  /* the head; and the body, if it is small */
+    const char *text;  /* the head, and the body if it is small */
     size_t text_n;
-    const void *body;  /* the rest */
+    const void *body;  /* the body if it is large */
     size_t body_n;
     size_t body_max;   /* of the answer */
     int64_t read_ns;
     enum coili_http_to to;
     bool keep; /* the request does not say "Connection: close" */
     const struct coili_http_limits *limits;
-    struct coili_http_field *fields; /* limits->fields of them, of everybody */
+    struct coili_http_field *fields; /* limits->fields, of all exchanges */
 };
 
 struct coili_exchange {
     struct coil_coro coro;
     const struct coili_sent *sent;
-    struct coili_lease *lease; /* goes over to the response */
+    struct coili_lease *lease; /* the job's, until the response has it */
     struct coil_task *upload;
     struct coil_http_response *response;
-    struct coili_http_field *fields; /* of its own, if the head is cut */
-    size_t there, want;
+    struct coili_http_field *fields; /* its own: the head came in pieces */
+    size_t there, want; /* bytes of the last fill; of the next one */
     int err, send_err;
     uint32_t detail;
     unsigned interim;
-    bool answered; /* something of an answer has come */
+    bool answered; /* bytes of an answer have come */
     struct coili_http_head head;
 };
 
-/* Send it, read the head of the answer: a struct coil_http_response *. */
+/*
+ * Send the request and read the head of its answer.
+ *
+ * Result    a struct coil_http_response *
+ */
 void coili_exchange(struct coil_coro *co);
 
 #endif
