@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 /*
- * pool.c: connections that are kept, and the line of those who wait for one.
+ * pool.c: kept connections, and the requests that wait for one.
  *
- * A connection is a slot first. There are at most `limit` of them, made at need
- * and never given back before the session ends, so that passing a slot on takes
- * no memory:
+ * A slot is a place for a connection. There are at most `limit` slots. A slot
+ * is allocated when it is first needed, and freed with the session, so that to
+ * hand a slot on takes no memory:
  *
  *               take                     connected
  *     SPARE ------------> BUSY, no stream --------> BUSY, stream
@@ -12,21 +12,22 @@
  *       +-------------------+---------------------------+  | | take
  *       |                   drop                   release v |
  *       +------------------------------------------------ IDLE
- *         expired, ended, chatty, or room for another host
+ *         expired, closed by the server, or with bytes that no request asked
+ *         for; or its slot is needed for another origin
  *
- * Who finds none waits at his origin, with a ticket. The origins whose first
- * waiter could be served if there were a slot stand in a heap, ordered by that
- * waiter's ticket: so it is strictly first come, first served, and a host that
- * has all it may have holds nobody else up. (aiohttp asks a random host.)
+ * A request that finds no slot waits at its origin, with a ticket. Tickets are
+ * numbered in the order of arrival. The heap contains each origin whose first
+ * waiter needs only a slot, ordered by the ticket of that waiter. So requests
+ * are served strictly in the order of arrival, and an origin at its
+ * limit_per_host delays no other origin. (aiohttp serves a random host.)
  *
- * Invariant: nobody who waits could be served. A slot that becomes free goes to
- * the first who waits in the same call, and a newcomer overtakes nobody by
- * taking what there is.
+ * Invariant: no waiter could be served now. A slot that becomes free is granted
+ * to the first waiter in the same call, so a new request may take a slot that
+ * it finds: it overtakes no waiter.
  *
- * The bug of every other client's pool is a slot that gets lost when its owner
- * is cancelled. Here it is in exactly one place at any time: in a list of the
- * pool's with no lease, or in its owner's lease, which the owner's FINALLY
- * ends.
+ * In the pools of other clients slots were lost when their owner was cancelled.
+ * Here a slot is in exactly one place at any time: in a list of the pool and
+ * without a lease, or in the lease of its owner, whose FINALLY ends the lease.
  */
 #include "pool.h"
 
@@ -36,7 +37,7 @@
 
 #include "base/check.h"
 
-/* ---- Whose turn it is: a pairing heap of origins ---------------------- */
+/* ---- The next to be served: a pairing heap of origins ----------------- */
 
 struct waiter {
     struct coil_custom custom;
@@ -54,6 +55,7 @@ static struct waiter *first_waiter(const struct coili_origin *o)
                            place);
 }
 
+/* Each origin in the heap knows the pointer that points to it. */
 static void attach(struct coili_origin **up, struct coili_origin *o)
 {
     *up = o;
@@ -75,6 +77,7 @@ static struct coili_origin *meld(struct coili_origin *a, struct coili_origin *b)
     return a;
 }
 
+/* Meld siblings in pairs from the left, then the pairs from the right. */
 static struct coili_origin *meld_siblings(struct coili_origin *o)
 {
     struct coili_origin *pairs = NULL, *all = NULL;
@@ -119,7 +122,10 @@ static bool has_room(const struct coili_origin *o)
     return !most || o->count < most;
 }
 
-/* Whether its first waiter stands in the heap, and where, may have changed. */
+/*
+ * The first waiter of an origin has changed, or whether it needs only a slot:
+ * put the origin into the heap, move it, or take it out.
+ */
 static void requeue(struct coili_origin *o)
 {
     if (o->queued)
@@ -131,7 +137,7 @@ static void requeue(struct coili_origin *o)
 
 /* ---- Origins ---------------------------------------------------------- */
 
-/* FNV-1a; salted, so that nobody can prepare hosts that collide. */
+/* FNV-1a, salted with an address: colliding hosts cannot be prepared. */
 static uint32_t hash_origin(const struct coili_pool *p,
                             const struct coil_url *url, const char *host,
                             size_t len)
@@ -154,7 +160,7 @@ static void free_buckets(struct coili_pool *p)
         coil_free(p->buckets, p->buckets_n * sizeof *p->buckets);
 }
 
-/* Without memory the chains get longer, which does no harm. */
+/* Without memory the buckets stay few, and their chains get longer. */
 static void grow_buckets(struct coili_pool *p)
 {
     size_t n = p->buckets_n * 2;
@@ -194,6 +200,7 @@ static size_t origin_size(const struct coili_origin *o)
     return sizeof *o + o->host_len + o->authority_len + 2u;
 }
 
+/* `host` and the authority of the Host field are copied behind the struct. */
 static struct coili_origin *origin_new(struct coili_pool *p,
                                        const struct coil_url *url,
                                        const char *host, size_t len)
@@ -217,6 +224,7 @@ static struct coili_origin *origin_new(struct coili_pool *p,
     return o;
 }
 
+/* The buckets grow with the origins, so their chains stay short. */
 struct coili_origin *coili_origin_find(struct coili_pool *p,
                                        const struct coil_url *url)
 {
@@ -260,7 +268,7 @@ void coili_origin_unref(struct coili_origin *o)
 
 /* ---- Slots ------------------------------------------------------------ */
 
-/* What the end of a stream needs: its slot may be in use again by then. */
+/* For closing a stream: its slot may be in use again before that has ended. */
 struct coili_closing {
     struct coil_handle handle;
     struct coili_pool *pool;
@@ -292,6 +300,7 @@ void coili_conn_connected(struct coili_conn *conn, struct coil_stream *stream)
     conn->reused = false;
 }
 
+/* `end` is the close or abort of conn->stream. */
 static void end_stream(struct coili_conn *conn, struct coil_future *end)
 {
     conn->stream = NULL;
@@ -324,7 +333,7 @@ static struct coili_conn *conn_new(struct coili_pool *p)
     return conn;
 }
 
-/* Out of the pool's books, and in the list of spare ones. */
+/* End the connection; its slot becomes a spare one. */
 static void close_conn(struct coili_conn *conn)
 {
     struct coili_pool *p = conn->pool;
@@ -350,7 +359,7 @@ static struct coili_conn *conn_of(struct coili_list *link)
     return COILI_CONTAINER(link, struct coili_conn, link);
 }
 
-/* A kept connection of the origin's that is still good; others are closed. */
+/* A kept connection of the origin that is still good. Others are closed. */
 static struct coili_conn *find_idle(struct coili_origin *o)
 {
     struct coili_list *same;
@@ -364,7 +373,10 @@ static struct coili_conn *find_idle(struct coili_origin *o)
     return NULL;
 }
 
-/* A slot for a new connection, at the cost of the longest idle if need be. */
+/*
+ * A spare slot. At the limit the connection that is idle for the longest time
+ * is closed for it. NULL: the limit is reached, or a slot has to be made.
+ */
 static struct coili_conn *find_slot(struct coili_pool *p)
 {
     struct coili_list *oldest = coili_list_first(&p->idle);
@@ -395,6 +407,7 @@ static void lend(struct coili_conn *conn, struct coili_lease *lease)
     lease->conn = conn;
 }
 
+/* No waiter is overtaken: see the invariant above. */
 int coili_pool_take(struct coili_origin *o, struct coili_lease *lease)
 {
     struct coili_pool *p = o->pool;
@@ -415,14 +428,17 @@ int coili_pool_take(struct coili_origin *o, struct coili_lease *lease)
     return 0;
 }
 
-/* ---- The line --------------------------------------------------------- */
+/* ---- Waiters ---------------------------------------------------------- */
 
 static struct waiter *waiter_of(struct coil_future *f)
 {
     return COILI_CONTAINER(f, struct waiter, custom.future);
 }
 
-/* The slot is his, and the next one's turn may have come. */
+/*
+ * The first waiter gets the slot, before its task runs. Now the next waiter of
+ * this origin is the first.
+ */
 static void granted(struct coil_waiter *place, void *conn)
 {
     struct waiter *w = COILI_CONTAINER(place, struct waiter, place);
@@ -495,7 +511,7 @@ struct coil_future *coili_pool_wait(struct coili_origin *origin,
     return &w->custom.future;
 }
 
-/* A slot may have become free: to the first who can use it. */
+/* Slots may be free: grant them to the first waiters that can use them. */
 static void grant_slots(struct coili_pool *p)
 {
     while (p->first) {
@@ -514,9 +530,10 @@ static void grant_slots(struct coili_pool *p)
 /* ---- The end of a lease ----------------------------------------------- */
 
 /*
- * Revoke the lease: its holder sees lease->conn NULL and lease->err. A
- * connection with half an exchange on it is reset; but bytes that the user
- * looks at stay until pull() in response.c does that.
+ * Revokes the lease: its holder sees lease->conn NULL and lease->err. The
+ * connection is in the middle of an exchange, so it is reset. If received bytes
+ * are shown to the user, pull() in response.c does that, when they are not
+ * needed any more.
  */
 static void revoke(struct coili_conn *conn, int err)
 {
@@ -543,6 +560,11 @@ static void conn_fail(struct coili_conn *conn, int err)
     grant_slots(p);
 }
 
+/*
+ * The connection becomes idle. A waiter may get it at once; only if none does
+ * the idle time begins, which needs a timer, and without memory for it the
+ * connection is closed.
+ */
 void coili_lease_release(struct coili_lease *lease)
 {
     struct coili_conn *conn = lease->conn;
@@ -557,7 +579,7 @@ void coili_lease_release(struct coili_lease *lease)
     conn->read_deadline = COIL_NEVER;
     coili_list_remove(&conn->link);
     coili_list_append(&p->idle, &conn->link);
-    coili_list_append(conn->origin->idle.next, &conn->same); /* in front */
+    coili_list_append(conn->origin->idle.next, &conn->same); /* at the front */
     if (!coil_waiters_empty(&conn->origin->waiters))
         requeue(conn->origin);
     if (p->first)

@@ -3,13 +3,14 @@
 #define COILI_HTTP_POOL_H
 
 /*
- * pool.h: connections that are kept, and the line of those who wait for one.
+ * pool.h: kept connections, and the requests that wait for one.
  *
- *     lookup -> take, else wait -> use -> release or drop
+ *     find the origin -> take a slot, or wait -> use -> release or drop
  *
- * A lease with a connection is a slot, whether it is connected yet or not. To
- * be granted one is to find it in the lease: also a request that is cancelled
- * at that moment does, and gives it back when it ends.
+ * A slot is a place for a connection, whether there is a stream yet or not. A
+ * grant stores the slot in the request's lease at once. So a request that is
+ * cancelled after the grant, and before it runs, finds the slot in its lease
+ * and gives it back at its end.
  */
 
 #include <coil/url.h>
@@ -17,22 +18,23 @@
 
 #include "connection.h"
 
-/* A scheme, host and port, while anybody has to do with it. */
+/* A scheme, host and port; freed with its last connection and request. */
 struct coili_origin {
     struct coili_pool *pool;
-    struct coili_origin *next; /* of its bucket */
+    struct coili_origin *next; /* in its bucket */
     uint32_t hash;
-    unsigned refs;             /* connections, and requests */
-    unsigned count;            /* connections, the idle ones too */
-    struct coili_list idle;    /* connections, the latest first */
-    struct coil_waiters waiters;                /* who waits for one */
-    struct coili_origin *child, *sibling, **up; /* of the heap */
-    bool queued;               /* in it */
+    unsigned refs;             /* connections and requests */
+    unsigned count;            /* connections, with the idle ones */
+    struct coili_list idle;    /* connections, the last used first */
+    struct coil_waiters waiters;                /* requests */
+    struct coili_origin *child, *sibling, **up; /* in the heap */
+    bool queued;               /* in the heap */
     bool tls;
     uint16_t port;
     uint16_t host_len;
     uint16_t authority_len;    /* of "host:port", behind the host */
-    char host[];               /* in lower case, without brackets */
+    char host[];               /* in lower case, without brackets; the authority
+                               behind it */
 };
 
 #define COILI_POOL_BUCKETS 16
@@ -40,31 +42,31 @@ struct coili_origin {
 struct coili_pool {
     unsigned limit, limit_per_host;
     int64_t keepalive_ns;
-    unsigned count;             /* connections, connecting and idle ones too */
-    unsigned closing;           /* streams that are being closed */
+    unsigned count;             /* connections, also connecting and idle ones */
+    unsigned closing;           /* streams whose close has not ended */
     struct coili_list idle;     /* the longest idle first */
     struct coili_list busy;
-    struct coili_list spare;    /* slots without a connection, to use again */
-    struct coili_origin *first; /* a heap: whose turn it is */
-    uint64_t tickets;
+    struct coili_list spare;    /* slots that are not in use */
+    struct coili_origin *first; /* the top of the heap: the next to be served */
+    uint64_t tickets;           /* the last one that was given out */
     struct coili_origin **buckets;
-    size_t buckets_n, origins;  /* the former a power of two */
+    size_t buckets_n, origins;  /* a power of two; the number of origins */
     struct coili_origin *few[COILI_POOL_BUCKETS];
-    coil_call_fn *ended;        /* a stream has been closed */
+    coil_call_fn *ended;        /* called when a stream has been closed */
     void *ended_arg;
 };
 
-/* In your memory. The limits are set by you afterwards. */
+/* Prepare a pool in the caller's memory, who then sets its limits. */
 void coili_pool_init(struct coili_pool *pool, coil_call_fn *ended, void *arg);
 
 /*
- * No request waits any more, no connection is left: leases are taken away with
- * COIL_ECLOSED. Streams are closed in the background; `ended` is called after
- * each, and pool->closing counts those that are left.
+ * Fail all requests that wait, and revoke all leases, with COIL_ECLOSED; close
+ * all connections. Streams are closed in the background: `ended` is called
+ * after each, and pool->closing counts those that are left.
  */
 void coili_pool_close(struct coili_pool *pool);
 
-/* Free what is left when nothing is closing and nobody has an origin. */
+/* Free the slots. No stream is closing then, and there are no origins. */
 void coili_pool_fini(struct coili_pool *pool);
 
 /*
@@ -86,37 +88,39 @@ coili_origin_authority(const struct coili_origin *origin)
 }
 
 /*
- * Take a connection now: one that was kept, or a slot for a new one.
+ * Take a kept connection, or a slot for a new one, without waiting.
  *
- * Errors    -EAGAIN: wait; -ENOMEM
+ * Errors    -EAGAIN: there is none, so wait; -ENOMEM
  */
 int coili_pool_take(struct coili_origin *origin, struct coili_lease *lease);
 
 /*
- * Wait in line for one.
+ * Wait for a kept connection or a slot, in the order of arrival.
  *
- * Result    0: the lease has a connection
+ * Result    0: the lease has a slot
  * Errors    -ETIMEDOUT after the deadline; COIL_ECLOSED; -ECANCELED; -ENOMEM
- * Lifetime  lends `origin` and `lease`
+ * Lifetime  the caller lends `origin` and `lease` until the future is done
  */
 struct coil_future *coili_pool_wait(struct coili_origin *origin,
                                     struct coili_lease *lease,
                                     int64_t deadline);
 
 /*
- * A slot gets its stream. What its end needs is allocated before.
+ * Give a slot its stream. The first of the two allocates what closing the
+ * stream will need.
  *
  * Errors    -ENOMEM
  */
 int coili_conn_prepare(struct coili_conn *conn);
 void coili_conn_connected(struct coili_conn *conn, struct coil_stream *stream);
 
-/* Close the stream and keep the slot, to connect again. */
+/* Close the stream, and keep the slot to connect again. */
 void coili_conn_renew(struct coili_conn *conn);
 
 /*
- * End a lease that has a connection. Release keeps it for the next request, or
- * closes it if it turns out not to be fit for one. Neither allocates.
+ * End a lease that has a slot. Release keeps the connection for the next
+ * request, unless the stream is not quiet; drop closes it. They allocate
+ * nothing.
  */
 void coili_lease_release(struct coili_lease *lease);
 void coili_lease_drop(struct coili_lease *lease);
