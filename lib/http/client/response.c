@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: MIT
 /*
- * response.c: the head to look at, the body to read.
+ * response.c: the head of a response, and reading its body.
  *
- * A body is pulled out of the stream's own buffers, a piece at a time. What was
- * shown is consumed by the next pull: so nothing is copied on the way to
- * whoever takes the pieces, and a server faster than him is held back by the
- * kernel.
+ * A body is pulled out of the stream's own buffers, piece by piece. The next
+ * pull consumes the piece that was shown. So nothing is copied for a program
+ * that takes pieces, and a server that is faster is slowed down by the kernel.
  *
  *     lease.conn   ended   busy
- *        yes        no     no     the body can be read
- *        yes        no     yes    a task reads
- *        no         no            lease.err says why, for ever; unless the last
- *                                 piece was shown when it was taken away
- *        no         yes           read to its end; the connection is given back
+ *        set        no     no     the body can be read
+ *        set        no     yes    a task reads
+ *        NULL       no            the lease was revoked or the body broke off:
+ *                                 each read fails with lease.err; but if the
+ *                                 piece that is shown is the last one, the next
+ *                                 read meets the end of the body
+ *        NULL       yes           the body was read to its end
  *
- * The connection goes back at the last byte, not when the response is freed:
- * who reads a body and then ponders on it keeps nobody waiting.
+ * The connection is given back with the last byte of the body, not when the
+ * response is freed: a program may keep a response without keeping a slot.
  */
 #include "response.h"
 
@@ -24,7 +25,7 @@
 
 #include "base/check.h"
 
-/* Of an announced length this much is allocated at once. */
+/* The most that is allocated at once for an announced length. */
 #define BODY_AT_ONCE ((size_t)1 << 20)
 #define BODY_ROOM_LEAST ((size_t)4096)
 
@@ -67,7 +68,7 @@ coil_http_response_headers(const struct coil_http_response *r)
 
 /* ---- Pulling ---------------------------------------------------------- */
 
-/* The rest is not worth having. */
+/* An error ends the body: its rest is lost, and so is the connection. */
 static int broken(struct coil_http_response *r, int err, int code)
 {
     if (r->lease.conn)
@@ -87,7 +88,10 @@ static void body_ended(struct coil_http_response *r)
         coili_lease_drop(&r->lease);
 }
 
-/* The connection may be gone already, if an upload took its time to end. */
+/*
+ * The head is read. The connection may be gone already: it may have failed
+ * while coili_exchange() waited for the end of the upload.
+ */
 void coili_response_begin(struct coil_http_response *r)
 {
     if (r->lease.conn)
@@ -97,8 +101,10 @@ void coili_response_begin(struct coil_http_response *r)
 }
 
 /*
- * The next piece, without waiting: its length, at r->piece; 0 at the end;
- * -EAGAIN when bytes must come first.
+ * Consume the piece that was shown, and go on to the next one, without waiting.
+ *
+ * Result    the length of the piece at r->piece; 0 at the end of the body;
+ *           -EAGAIN: no bytes are there now; an error
  */
 static int64_t pull(struct coil_http_response *r)
 {
@@ -136,7 +142,10 @@ static int64_t pull(struct coil_http_response *r)
     return 0;
 }
 
-/* A fill has ended with `err`, or with `there` bytes. */
+/*
+ * A fill has ended with `err`, or with `there` bytes; 0: the end of the stream,
+ * which is the end of the body or an error, as the head says.
+ */
 static int filled(struct coil_http_response *r, int err, size_t there)
 {
     coili_lease_filled(&r->lease);
@@ -166,7 +175,10 @@ static int resize_body(struct coil_http_response *r, size_t room)
     return 0;
 }
 
-/* Room for `more` bytes and a NUL; and for what the head has announced. */
+/*
+ * Make room for `more` bytes and a NUL. If the head has announced a length, the
+ * room is made for all of it, but not more than BODY_AT_ONCE in advance.
+ */
 static int make_room(struct coil_http_response *r, size_t more)
 {
     size_t need = r->body_n + more + 1;
@@ -194,7 +206,7 @@ static int keep_piece(struct coil_http_response *r, size_t n)
     return 0;
 }
 
-/* Said to be too long: then there is no use in beginning. */
+/* A body whose announced length is above the limit is not begun. */
 static int check_length(struct coil_http_response *r)
 {
     bool has_body = r->lease.conn && !r->ended;
@@ -226,7 +238,7 @@ static int begin_reading(struct response_body *my)
     return my->aim == READ ? check_length(r) : 0;
 }
 
-/* What to do with what was pulled. 1: done, 0: pull on, -EAGAIN, an error. */
+/* Use what was pulled. Result: 1: done; 0: pull again; -EAGAIN; an error. */
 static int handle(struct response_body *my)
 {
     if (my->n <= 0)
@@ -239,6 +251,7 @@ static int handle(struct response_body *my)
     return 0;
 }
 
+/* Pull until nothing is left in the stream's buffers, then fill them again. */
 static void response_body(struct coil_coro *co)
 {
     COIL_ASYNC(response_body, my) {
@@ -262,7 +275,7 @@ static void response_body(struct coil_coro *co)
         if (my->aim == READ)
             COIL_RETURN(my->response->body_n);
         my->response->lease.lent = my->n > 0;
-        COIL_RETURN(my->n); /* the next call goes on behind it */
+        COIL_RETURN(my->n); /* of the piece that is shown from now on */
 
     COIL_FINALLY;
         if (my->reads) {
@@ -304,7 +317,10 @@ size_t coil_http_response_size(const struct coil_http_response *r)
     return r->body_n;
 }
 
-/* The last piece may have been the end without having been told so. */
+/*
+ * pull() consumes the last piece that was shown: it may have been the end of
+ * the body. Then the connection can be kept.
+ */
 void coil_http_response_free(struct coil_http_response *r)
 {
     if (!r)
