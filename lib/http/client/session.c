@@ -2,21 +2,22 @@
 /*
  * session.c: from a URL to a response.
  *
- * What a request needs is made in the call, not at the await: the head is
- * written as it will be sent, the origin is looked up, and all of it stands in
- * one block, the job. So the caller's strings may go at once.
+ * The call prepares the request, not the await: the head is written as it will
+ * be sent, the origin is looked up, and both are stored in one block, the job.
+ * So the caller's strings are not needed any more.
  *
  *     coil_http_send()  job -> take or wait -> connect -> exchange -> response
- *                                  ^             ^          |
- *                                  FIFO, pool.c  +----------+ once, if a kept
- *                                                             connection was
- *                                                             dead
+ *                               (pool.c)         ^            |
+ *                                                +------------+
+ *                                       once, if a kept connection was closed
  *
- * The coroutine that closes the session is made with it, because closing must
- * not need memory. So a session that is never closed is a coroutine that was
- * never awaited: the loop says so at its end, and closes it.
+ * The coroutine that closes the session is made with the session, because
+ * closing must not allocate. A session that is never closed is a coroutine that
+ * was never awaited: the loop reports it at its end, and runs its FINALLY. That
+ * closes the session.
  *
- * The session's memory is counted: jobs hold it, begun or not.
+ * The session's memory is counted: each job holds a reference, whether it has
+ * begun or not.
  */
 #include <coil/http.h>
 
@@ -42,13 +43,13 @@
 #define TOTAL COIL_SECONDS(300)
 #define CONNECT COIL_SECONDS(30)
 
-/* Fields that need no memory of their own on the way to the head. */
+/* So many fields and bytes of a head are written without an allocation. */
 #define PAIRS_FEW 32
 #define HEAD_FEW 2048
-/* A body of so many bytes is sent with the head. */
+/* The largest body that is sent with the head in one write. */
 #define BODY_WITH_HEAD 16384
 
-/* Why a URL is refused, beside what coil_url_check() says. */
+/* Faults of a URL, in addition to those of coil_url_check(). */
 enum {
     URL_FAULT_TLS = 128,
     URL_FAULT_USER
@@ -56,24 +57,25 @@ enum {
 
 struct coil_http_session {
     struct coili_pool pool;
-    size_t refs;    /* jobs, and whoever closes */
-    size_t running; /* requests that have begun */
+    size_t refs;    /* jobs, and 1 until the session is closed */
+    size_t running; /* requests that have begun and not ended */
     bool closed;
-    bool waits;     /* close, for `quiet` */
+    bool waits;     /* the close waits for `quiet` */
     bool no_retry;
-    struct coil_future *close; /* not awaited yet */
-    struct coil_future *quiet; /* nothing runs and nothing is closing */
+    struct coil_future *close; /* the coroutine that closes the session */
+    struct coil_future *quiet; /* done when no request runs, no stream closes */
     struct coil_http_timeouts timeouts;
     size_t body_max;
     struct coili_http_limits limits;
-    struct coili_http_field *fields; /* of the head that is read just now */
+    struct coili_http_field *fields; /* of the head that is parsed now */
     struct coili_http_pair *pairs;   /* sent with every request */
     size_t pairs_n, pairs_size;
     char head[HEAD_FEW];
 };
 
-/* ---- Words ------------------------------------------------------------ */
+/* ---- Texts of errors -------------------------------------------------- */
 
+/* The text of what only this library knows; "": coil_strerror() has one. */
 static const char *text_for(int err, uint32_t detail)
 {
     enum coil_phase phase = COIL_DETAIL_PHASE(detail);
@@ -122,7 +124,7 @@ static bool is_busy(const struct coil_http_session *s)
     return s->running > 0 || s->pool.closing > 0;
 }
 
-/* Something has ended: was it the last that close waits for? */
+/* A request or a stream has ended: if it was the last one, close goes on. */
 static void check_quiet(void *arg)
 {
     struct coil_http_session *s = arg;
@@ -132,7 +134,7 @@ static void check_quiet(void *arg)
     coil_future_set_int(s->quiet, 0);
 }
 
-/* A kept connection over which nothing was sent is as good as it was. */
+/* A kept connection over which nothing was sent can be kept further. */
 static void end_lease(struct job *job)
 {
     struct coili_lease *lease = &job->lease;
@@ -155,7 +157,7 @@ static void job_end(struct job *job)
     session_unref(s);
 }
 
-/* 0: it has a connection; -EAGAIN: it must wait for one. */
+/* Result: 0: the job has a slot; -EAGAIN: it must wait for one; an error. */
 static int job_begin(struct job *job)
 {
     if (job->session->closed)
@@ -174,8 +176,8 @@ static struct coil_future *wait_for_connection(struct job *job)
 }
 
 /*
- * The connection's timer is from now on the request's. One that was handed on
- * may have ended in the pass between.
+ * The job has a slot: the deadline of the slot is that of the request now. A
+ * kept connection may have been closed by the server since it was granted.
  */
 static int job_connected(struct job *job)
 {
@@ -187,7 +189,10 @@ static int job_connected(struct job *job)
     return coili_conn_until(conn, job->deadline);
 }
 
-/* A kept connection may be dead; then nobody has read the request. */
+/*
+ * True if the server may have closed a kept connection before it read the
+ * request: no byte of an answer has come.
+ */
 static bool may_repeat(const struct job *job, int err)
 {
     return job->may_repeat && job->lease.conn && job->lease.conn->reused &&
@@ -221,9 +226,9 @@ static struct coil_task *begin_connecting(struct request *my)
 }
 
 /*
- * The task that connects has ended; my->err and my->stream tell how. If the
- * lease was taken away meanwhile, that has cancelled the task: the error is the
- * lease's, in the phase that the task had reached, if it had begun.
+ * The task that connects has ended with my->err or my->stream. If the lease was
+ * revoked meanwhile, that has cancelled the task: the error is that of the
+ * lease, and the phase is the one that the task had reached, if it had begun.
  */
 static int end_connecting(struct request *my)
 {
@@ -251,6 +256,10 @@ static struct coil_future *begin_exchange(struct job *job)
                         .lease = &job->lease);
 }
 
+/*
+ * Get a slot, connect if the slot has no stream, send and read the head. The
+ * loop runs a second time if a kept connection was closed by the server.
+ */
 static void request(struct coil_coro *co)
 {
     COIL_ASYNC_GIVES(request, my, coil_http_response_free) {
@@ -333,6 +342,7 @@ static bool is_overruled(const struct coil_http_request *q,
     return false;
 }
 
+/* Collect the fields: the session's that are not replaced, the request's. */
 static int draft_fields(struct draft *d)
 {
     const struct coil_http_session *s = d->session;
@@ -384,7 +394,12 @@ static const char *const repeatable[] = { "GET",    "HEAD",  "OPTIONS", "TRACE",
 static const char *const tunnel[] = { "CONNECT", NULL };
 static const char *const headless[] = { "HEAD", NULL };
 
-/* A server that expects a body is told that there is none (RFC 9110 8.6). */
+/*
+ * Write the head into the session's buffer. A method that usually has a body
+ * sends Content-Length: 0 without one (RFC 9110 8.6).
+ *
+ * Result    the length of the head, which may be above HEAD_FEW; an error
+ */
 static int draft_head(struct draft *d, struct coili_http_text host)
 {
     const struct coil_http_request *q = d->request;
@@ -407,6 +422,7 @@ static int64_t or_else(int64_t value, int64_t preset)
     return value ? value : preset;
 }
 
+/* A head that did not fit into the session's buffer is written here again. */
 static struct job *job_new(struct draft *d, struct coili_origin *origin,
                            size_t head_n)
 {
@@ -466,6 +482,7 @@ static struct coil_future *call(struct draft *d, struct coili_origin *origin,
     return f;
 }
 
+/* The draft is on the stack: only the job outlives this call. */
 struct coil_future *coil_http_send(struct coil_http_session *session,
                                    const struct coil_http_request *q)
 {
@@ -505,6 +522,7 @@ struct coil_future *coil_http_get(struct coil_http_session *session,
 
 /* ---- Making a session ------------------------------------------------- */
 
+/* A head must fit into one piece of the stream, so its limit is bounded. */
 static struct coil_http_session_options
 with_defaults(const struct coil_http_session_options *given)
 {
@@ -534,7 +552,7 @@ with_defaults(const struct coil_http_session_options *given)
     return o;
 }
 
-/* What the given headers do not say themselves: User-Agent and Accept. */
+/* The headers that coil adds unless they are given: User-Agent and Accept. */
 static size_t own_headers(struct coil_http_header own[2],
                           const struct coil_http_session_options *o)
 {
@@ -556,7 +574,7 @@ static struct coili_http_text copy_text(char **to, const char *string)
     return text;
 }
 
-/* Pairs and their texts in one block. */
+/* Copy the headers of every request: pairs and their texts in one block. */
 static int copy_headers(struct coil_http_session *s,
                         const struct coil_http_session_options *o)
 {
@@ -584,7 +602,7 @@ static int copy_headers(struct coil_http_session *s,
     return 0;
 }
 
-/* Ends when close has nothing to wait for; no cancellation makes it. */
+/* check_quiet() completes it; a cancellation does nothing. */
 static void quiet_nothing(struct coil_future *f)
 {
     (void)f;
@@ -601,7 +619,7 @@ struct session_close {
     struct coil_http_session *session;
 };
 
-/* All of it in FINALLY: it is done also if the closer is cancelled. */
+/* FINALLY does all the work: so it is done even if the task is cancelled. */
 static void session_close(struct coil_coro *co)
 {
     COIL_ASYNC(session_close, my) {
@@ -616,6 +634,7 @@ static void session_close(struct coil_coro *co)
     }
 }
 
+/* After an error session_free() frees what is there. */
 static int session_init(struct coil_http_session *s,
                         const struct coil_http_session_options *o)
 {
