@@ -862,13 +862,13 @@ bool coili_http_field_has(const struct coili_http_head *head, const char *name,
 
 /* Up to IN_END_LF the framing, byte by byte; after it payload and the ends. */
 enum {
-    IN_SIZE,       // the first digit
+    IN_SIZE, // the first digit
     IN_DIGITS,
     IN_EXTENSION,
     IN_SIZE_LF,
     IN_CHUNK_CR,
     IN_CHUNK_LF,
-    IN_TRAILER,    // the first byte of a line
+    IN_TRAILER, // the first byte of a line
     IN_NAME,
     IN_VALUE,
     IN_VALUE_LF,
@@ -877,7 +877,7 @@ enum {
     IN_LENGTH,
     IN_CLOSE,
     IN_NOTHING,
-    IN_RUINS
+    IN_ERROR
 };
 
 /*
@@ -939,9 +939,9 @@ static enum coili_http_fault end_size(struct coili_http_body *body)
 }
 
 /* `c` must be `expected`; go on to `phase`. */
-static enum coili_http_fault pass(struct coili_http_body *body, char c,
-                                  char expected, uint8_t phase,
-                                  enum coili_http_fault fault)
+static enum coili_http_fault expect(struct coili_http_body *body, char c,
+                                    char expected, uint8_t phase,
+                                    enum coili_http_fault fault)
 {
     if (c != expected)
         return fault;
@@ -964,14 +964,15 @@ static enum coili_http_fault body_step(struct coili_http_body *body, char c)
             return read_digit(body, c);
         return COILI_HTTP_FAULT_NONE;
     case IN_EXTENSION:
-        return is(c, IS_VALUE) ? COILI_HTTP_FAULT_NONE
-                               : pass(body, c, '\r', IN_SIZE_LF, line_fault(c));
+        return is(c, IS_VALUE)
+                   ? COILI_HTTP_FAULT_NONE
+                   : expect(body, c, '\r', IN_SIZE_LF, line_fault(c));
     case IN_SIZE_LF:
         return c == '\n' ? end_size(body) : COILI_HTTP_FAULT_BARE_CR;
     case IN_CHUNK_CR:
-        return pass(body, c, '\r', IN_CHUNK_LF, COILI_HTTP_FAULT_CHUNK_END);
+        return expect(body, c, '\r', IN_CHUNK_LF, COILI_HTTP_FAULT_CHUNK_END);
     case IN_CHUNK_LF:
-        return pass(body, c, '\n', IN_SIZE, COILI_HTTP_FAULT_CHUNK_END);
+        return expect(body, c, '\n', IN_SIZE, COILI_HTTP_FAULT_CHUNK_END);
     case IN_TRAILER:
         if (c == '\r' || is(c, IS_TOKEN))
             body->phase = c == '\r' ? IN_END_LF : IN_NAME;
@@ -980,15 +981,15 @@ static enum coili_http_fault body_step(struct coili_http_body *body, char c)
         return COILI_HTTP_FAULT_NONE;
     case IN_NAME:
         return is(c, IS_TOKEN) ? COILI_HTTP_FAULT_NONE
-                               : pass(body, c, ':', IN_VALUE, name_fault(c));
+                               : expect(body, c, ':', IN_VALUE, name_fault(c));
     case IN_VALUE:
-        return is(c, IS_VALUE) ? COILI_HTTP_FAULT_NONE
-                               : pass(body, c, '\r', IN_VALUE_LF,
-                                      line_fault(c));
+        return is(c, IS_VALUE)
+                   ? COILI_HTTP_FAULT_NONE
+                   : expect(body, c, '\r', IN_VALUE_LF, line_fault(c));
     case IN_VALUE_LF:
-        return pass(body, c, '\n', IN_TRAILER, COILI_HTTP_FAULT_BARE_CR);
+        return expect(body, c, '\n', IN_TRAILER, COILI_HTTP_FAULT_BARE_CR);
     default:
-        return pass(body, c, '\n', IN_NOTHING, COILI_HTTP_FAULT_BARE_CR);
+        return expect(body, c, '\n', IN_NOTHING, COILI_HTTP_FAULT_BARE_CR);
     }
 }
 
@@ -1024,7 +1025,7 @@ static const char *read_framing(struct coili_http_body *body,
             fault = body_step(body, *at++);
         }
         if (fault) {
-            body->phase = IN_RUINS;
+            body->phase = IN_ERROR;
             body->fault = (uint8_t)fault;
         }
     }
@@ -1032,8 +1033,8 @@ static const char *read_framing(struct coili_http_body *body,
 }
 
 /* Payload, which starts at `at`. */
-static int give(struct coili_http_body *body, const char *at, const char *end,
-                struct coili_http_piece *piece)
+static int give_payload(struct coili_http_body *body, const char *at,
+                        const char *end, struct coili_http_piece *piece)
 {
     size_t len = (size_t)(end - at);
 
@@ -1066,10 +1067,10 @@ int coili_http_body_next(struct coili_http_body *body,
     case IN_CHUNK:
     case IN_LENGTH:
     case IN_CLOSE:
-        return give(body, at, end, piece);
+        return give_payload(body, at, end, piece);
     case IN_NOTHING:
         return COILI_HTTP_END;
-    case IN_RUINS:
+    case IN_ERROR:
         return fault_error(body->fault);
     default:
         return COILI_HTTP_MORE;
@@ -1087,8 +1088,8 @@ int coili_http_body_closed(struct coili_http_body *body)
         body->phase = IN_NOTHING;
     if (body->phase == IN_NOTHING)
         return 0;
-    if (body->phase != IN_RUINS) {
-        body->phase = IN_RUINS;
+    if (body->phase != IN_ERROR) {
+        body->phase = IN_ERROR;
         body->fault = COILI_HTTP_FAULT_TRUNCATED;
     }
     return fault_error(body->fault);
