@@ -862,13 +862,13 @@ bool coili_http_field_has(const struct coili_http_head *head, const char *name,
 
 /* Up to IN_END_LF the framing, byte by byte; after it payload and the ends. */
 enum {
-    IN_SIZE, // the first digit
+    IN_SIZE,       // the first digit
     IN_DIGITS,
     IN_EXTENSION,
     IN_SIZE_LF,
     IN_CHUNK_CR,
     IN_CHUNK_LF,
-    IN_TRAILER, // the first byte of a line
+    IN_TRAILER,    // the first byte of a line
     IN_NAME,
     IN_VALUE,
     IN_VALUE_LF,

@@ -81,7 +81,7 @@
     X(FIELD_RESERVED, \
       "Host, Content-Length or Transfer-Encoding among the extra fields") \
     X(CONNECT_BODY, "a CONNECT request with a body") \
-    X(UPGRADE, "a change of protocol that nobody asked for") \
+    X(UPGRADE, "a change of protocol that was not asked for") \
     X(INTERIM_MANY, "there are more interim answers than the limit") \
     X(TUNNEL, "CONNECT is for proxies")
 

@@ -480,7 +480,7 @@ static const struct answer {
       .text = "HTTP/1.1 101 Switching Protocols\r\n"
               "Connection: upgrade\r\nUpgrade: x\r\n\r\n",
       .err = COIL_EPROTOCOL, .phase = COIL_PHASE_HEADERS,
-      .words = "a change of protocol that nobody asked for" },
+      .words = "a change of protocol that was not asked for" },
 
     /* Not HTTP. */
     { .what = "another protocol",
