@@ -1,27 +1,30 @@
 // SPDX-License-Identifier: MIT
 /*
- * url.c: an http URL, taken apart.
+ * url.c: the parts of an http or https URL.
  *
- * The danger in a URL is that the program that checks it and the program that
- * follows it see different hosts. The places where that happened to others are
- * closed here by refusing, never by guessing:
+ * A URL is dangerous if the program that checks it and the program that follows
+ * it see different hosts. Here every form with which this has happened is
+ * refused; nothing is guessed:
  *
  *   http://good\@evil/     a browser ends the host at the backslash
  *   http://good@b@evil/    the first or the last '@'?
- *   http://2130706433/     inet_aton() takes it, and 127.1, and 0x7f.1, for
- *   http://0177.0.0.1/     127.0.0.1; so getaddrinfo() does
- *   http://go%6fd/         decoded by one, looked up as it is by the other
- *   http://g<o-umlaut>d/   which Unicode mapping? The caller's, as xn--...
- *   http://a<TAB>b/        removed by browsers
+ *   http://2130706433/     inet_aton() and getaddrinfo() take these, 127.1 and
+ *   http://0177.0.0.1/     0x7f.1 for 127.0.0.1
+ *   http://go%6fd/         one program decodes it, the other looks it up as it
+ *                          is
+ *   http://g<o-umlaut>d/   there are several Unicode mappings: the caller
+ *                          chooses one and writes xn--...
+ *   http://a<TAB>b/        browsers remove the TAB
  *
- * What is left is raw: no escaping, no unescaping, no removal of dot segments.
- * aiohttp re-quotes and so breaks URLs that are signed as they stand.
+ * The parts are not changed: nothing is encoded or decoded, and dot segments
+ * are not removed. aiohttp encodes anew, and so breaks signed URLs.
  */
 #include <coil/url.h>
 
 #include <arpa/inet.h>
 #include <string.h>
 
+/* Each text names the fault and, where it can, the cure. */
 const char *coil_url_fault_text(int fault)
 {
     switch (fault) {
@@ -97,7 +100,7 @@ static struct coil_url_part part(const char *at, const char *end)
     return (struct coil_url_part){ at, (size_t)(end - at) };
 }
 
-/* What no part may have. Bytes above 127 are judged where they stand. */
+/* No part may have these. Bytes above 127 are for the check of each part. */
 static enum coil_url_fault check_text(const char *at, const char *end)
 {
     for (; at < end; at++) {
@@ -111,7 +114,7 @@ static enum coil_url_fault check_text(const char *at, const char *end)
     return COIL_URL_FAULT_NONE;
 }
 
-/* Past "http://" or "https://"; NULL for anything else. */
+/* Result: behind "http://" or "https://"; NULL for any other scheme. */
 static const char *read_scheme(struct coil_url *url, const char *at,
                                const char *end)
 {
@@ -127,7 +130,7 @@ static const char *read_scheme(struct coil_url *url, const char *at,
     return at + 3;
 }
 
-/* RFC 3986's userinfo, without NULs. A second '@' is refused with the rest. */
+/* The userinfo of RFC 3986, without '@'. A NUL was refused before. */
 static bool is_userinfo(const char *at, const char *end)
 {
     for (; at < end; at++) {
@@ -166,7 +169,7 @@ static bool is_address(int family, const char *at, const char *end)
     return inet_pton(family, text, address) == 1;
 }
 
-/* "[::1]"; then `*at` is where the port starts. */
+/* Read "[::1]" at `*at`, and set `*at` to the byte behind it. */
 static enum coil_url_fault read_ipv6(struct coil_url *url, const char **at,
                                      const char *end)
 {
@@ -199,7 +202,7 @@ static enum coil_url_fault check_label(const char *at, const char *end)
     return COIL_URL_FAULT_NONE;
 }
 
-/* Decimal, octal or hexadecimal, as inet_aton() reads them; "0x" is one. */
+/* A number of inet_aton(): decimal, octal or hexadecimal, also only "0x". */
 static bool is_number(const char *at, const char *end)
 {
     bool hexadecimal = end - at >= 2 && *at == '0' && lower(at[1]) == 'x';
@@ -211,7 +214,7 @@ static bool is_number(const char *at, const char *end)
     return at == end;
 }
 
-/* A name that ends in a number is an address to somebody. */
+/* Some resolvers take a name that ends in a number for an address. */
 static enum coil_url_fault check_name(struct coil_url *url, const char *at,
                                       const char *end)
 {
@@ -254,7 +257,7 @@ static enum coil_url_fault read_name(struct coil_url *url, const char **at,
     return check_name(url, start, stop);
 }
 
-/* ":8080", ":" or nothing. */
+/* Read ":8080", ":" or nothing. */
 static enum coil_url_fault read_port(struct coil_url *url, const char *at,
                                      const char *end)
 {
@@ -275,7 +278,7 @@ static enum coil_url_fault read_port(struct coil_url *url, const char *at,
     return COIL_URL_FAULT_NONE;
 }
 
-/* The last '@' counts; read_userinfo refuses any other. */
+/* The last '@' ends the userinfo; read_userinfo() refuses any other. */
 static enum coil_url_fault read_authority(struct coil_url *url,
                                           const char *start, const char *end)
 {
@@ -310,6 +313,7 @@ static enum coil_url_fault read_target(struct coil_url *url, const char *at,
     return COIL_URL_FAULT_NONE;
 }
 
+/* The authority ends at the first '/', '?' or '#'; the target follows. */
 static enum coil_url_fault parse(struct coil_url *url, const char *text,
                                  size_t len)
 {
@@ -350,7 +354,7 @@ enum coil_url_fault coil_url_check(const char *text, size_t len)
 
 /* --- The origin ----------------------------------------------------------*/
 
-/* The callers' buffers hold all that coil_url_parse lets through. */
+/* COIL_URL_ORIGIN_BYTES_MAX is enough for all that coil_url_parse() accepts. */
 static char *put(char *at, const char *bytes, size_t len)
 {
     memcpy(at, bytes, len);
