@@ -2,45 +2,46 @@
 /*
  * message.c: HTTP/1 from bytes and to bytes.
  *
- * Two programs that read the same bytes differently are a hole: what one takes
- * for a body is the next request to the other. So there is one reading here,
- * the narrow one of RFC 9112, and whatever another parser might read otherwise
- * is refused, in responses as in requests, trusted peer or not:
+ * If two programs read the same bytes differently, a body for the one is the
+ * next request for the other (request smuggling). So this parser is strict: it
+ * accepts what RFC 9112 lets a sender send, and refuses what another parser
+ * might read in another way, in responses and in requests:
  *
- *   - lines end with CR LF. A CR or LF alone, which some take for a line end,
- *     and all other control characters are refused, in values too;
- *   - no folded lines, no space before the colon: the field that one parser
- *     sees there another does not;
- *   - Content-Length is digits, once. Equal repetitions are refused as well:
- *     two of them are the work of two programs, and one was not asked;
+ *   - lines end with CR LF. A CR or LF alone, which ends a line for some
+ *     parsers, and all other control characters are refused, in values too;
+ *   - no folded lines, and no space before the colon: some parsers see a field
+ *     there, and others none;
+ *   - Content-Length is digits, once. Equal repetitions are refused, too: they
+ *     come from two programs that do not know of one another;
  *   - Transfer-Encoding is `chunked`, once, in HTTP/1.1, and never beside a
- *     Content-Length. We ask for no other coding and could not undo it. No
- *     HTAB stands in either field;
- *   - no body in a CONNECT: one reads it as the body, another as the first
- *     bytes through the tunnel;
+ *     Content-Length. Requests of coil allow no other coding. There is no HTAB
+ *     in either field;
+ *   - no body in a CONNECT: some parsers read it as the body, and others as the
+ *     first bytes of the tunnel;
  *   - a chunk size is hexadecimal digits, then `;` or CR LF, and chunk data is
  *     followed by CR LF and by nothing else.
  *
- * One liberty is taken because it is common and can mislead nobody: a status
- * line may end after the number, without the space and the reason.
+ * There is one exception, which is common and harmless: a status line may end
+ * after the number, without the space and the reason.
  *
- * The head's scanner goes from left to right and can stop behind any byte:
+ * The scanner of heads goes from left to right and can stop behind any byte:
  *
  *   response  START -> REASON -----------.
  *   request   START -> TARGET -> VERSION -+-> LINE -> NAME -> SPACE -> VALUE
  *                                              |  ^                      |
  *                                             END '----------------------'
  *
- * It goes on where it stopped; only what is of fixed length, a version or a
- * status, is read again until it is whole.
+ * It goes on where it stopped. Only parts of fixed length, a version or a
+ * status, are read again until they are whole.
  *
- * Invariant: what it says of some bytes depends on these bytes alone and not
- * on how they were cut, because it says it at the first byte that settles it.
- * The limits are part of that: each line has a wall, and running into the wall
- * is an error whether more bytes are there or not.
+ * Invariant: the result depends on the bytes and not on how they were cut. An
+ * error is found at the first byte that proves it. This holds for the limits,
+ * too: each line must end before its wall, and a line that reaches the wall is
+ * an error whether more bytes have come or not.
  *
- * Bodies are a second machine (body_step), one byte at a time for the framing;
- * payload and whatever may be long is passed over as a block.
+ * Bodies have a state machine of their own (body_step), which reads framing
+ * byte by byte. Payload, and parts of the framing that may be long, are skipped
+ * as blocks.
  */
 #include "message.h"
 
@@ -147,9 +148,10 @@ static const char *skip(const char *at, const char *end, int class)
 }
 
 /*
- * skip(IS_VALUE), eight bytes at a time: values are most of a head. What is
- * below 0x20 borrows and so sets its top bit, and so does DEL once it has been
- * turned into 0. The slow loop takes it from there; HTAB passes it.
+ * skip(IS_VALUE), eight bytes at a time, since most bytes of a head are in
+ * values. In the subtractions a byte below 0x20, and a DEL that has become 0,
+ * borrow and set their top bit. Then skip() looks at the bytes one by one: it
+ * accepts a HTAB and stops at the others.
  */
 static const char *skip_value(const char *at, const char *end)
 {
@@ -221,6 +223,7 @@ enum {
     SEEN_SWITCH = 64     // `upgrade` in Connection
 };
 
+/* The value must be digits only, and fit into an int64_t. */
 static enum coili_http_fault note_length(struct coili_http_head *head,
                                          struct coili_http_text value)
 {
@@ -285,9 +288,9 @@ static enum coili_http_fault note_host(struct coili_http_head *head,
 }
 
 /*
- * HTAB is white space around a value, but not to everybody: for llhttp 8.1 a
- * body whose coding is "chunked" and a HTAB lasts until close. Nobody needs
- * one where it decides the framing.
+ * HTAB is white space around a value, but not in every parser: with "chunked"
+ * and a HTAB llhttp 8.1 reads the body until the peer closes. So no HTAB is
+ * accepted in fields that decide the framing.
  */
 static bool has_tab(const struct coili_http_head *head,
                     const struct coili_http_field *field)
@@ -297,7 +300,10 @@ static bool has_tab(const struct coili_http_head *head,
     return memchr(head->bytes + colon, '\t', head->line - colon);
 }
 
-/* Most fields are none of these, and their length tells. */
+/*
+ * Note a field that means something for the message. Comparing the length first
+ * is enough for most others.
+ */
 static enum coili_http_fault note_field(struct coili_http_head *head,
                                         const struct coili_http_field *field)
 {
@@ -310,7 +316,7 @@ static enum coili_http_fault note_field(struct coili_http_head *head,
             return note_host(head, value);
         break;
     case sizeof "Upgrade" - 1:
-        // A client that names no protocol asks for nothing.
+        // Without a protocol's name a request asks for no upgrade.
         if (coili_http_text_is(name, "Upgrade") && (value.len || head->status))
             head->seen |= SEEN_UPGRADE;
         break;
@@ -353,7 +359,7 @@ static enum coili_http_fault check_framing(const struct coili_http_head *head)
     return COILI_HTTP_FAULT_NONE;
 }
 
-/* 101 names the new protocol; without a name nothing was switched. */
+/* 101 without the name of a protocol in Upgrade switches to none. */
 static bool is_upgrade(const struct coili_http_head *head,
                        enum coili_http_to to)
 {
@@ -367,7 +373,7 @@ static bool is_upgrade(const struct coili_http_head *head,
     return head->status == 101 && head->seen & SEEN_UPGRADE;
 }
 
-/* Answers that have no body whatever their fields say. */
+/* Responses that have no body, whatever their fields are. */
 static bool is_bodiless(const struct coili_http_head *head,
                         enum coili_http_to to)
 {
@@ -397,7 +403,7 @@ static bool is_kept_alive(const struct coili_http_head *head)
     return head->minor || head->seen & SEEN_KEEP_ALIVE;
 }
 
-/* All the fields are there. */
+/* All fields have been read: what follows from them for the message. */
 static void derive(struct coili_http_head *head, enum coili_http_to to)
 {
     if (!(head->seen & SEEN_LENGTH))
@@ -422,14 +428,17 @@ enum {
     BROKEN
 };
 
-/* What one call needs. Its steps return 1: go on; 0: more bytes; an error. */
+/*
+ * The state of one call. A step of the scanner returns 1: go on; 0: more bytes
+ * are needed; or an error.
+ */
 struct scan {
     struct coili_http_head *head;
     const struct coili_http_limits *limits;
     enum coili_http_to to;
     uint32_t len;
-    uint32_t wall;    // this line must end before here
-    const char *end;  // the bytes end here, or the wall stands here
+    uint32_t wall;    // the offset before which this line must end
+    const char *end;  // of the bytes, or the wall if that comes first
 };
 
 static int refuse(struct coili_http_head *head, enum coili_http_fault fault)
@@ -439,6 +448,7 @@ static int refuse(struct coili_http_head *head, enum coili_http_fault fault)
     return fault_error(fault);
 }
 
+/* The scanner is at s->end. At the wall no further bytes can help. */
 static int run_out(const struct scan *s)
 {
     if (s->len < s->wall)
@@ -463,19 +473,19 @@ static const char *here(const struct scan *s)
     return s->head->bytes + s->head->at;
 }
 
-/* Scanned up to `at`. */
+/* The bytes before `at` are scanned. */
 static void move(struct scan *s, const char *at)
 {
     s->head->at = (uint32_t)(at - s->head->bytes);
 }
 
-/* A byte that may stand in a value does not end a line: one of these. */
+/* The fault of a byte that is not allowed in a value, and is no CR. */
 static enum coili_http_fault line_fault(char c)
 {
     return c == '\n' ? COILI_HTTP_FAULT_BARE_LF : COILI_HTTP_FAULT_CONTROL;
 }
 
-/* At the CR LF, or else the line is broken. */
+/* The scanner is behind the last byte of a line: there must be CR LF. */
 static int end_line(struct scan *s)
 {
     const char *at = here(s);
@@ -502,7 +512,7 @@ static enum coili_http_fault name_fault(char c)
     return is(c, IS_VALUE) ? COILI_HTTP_FAULT_NAME : line_fault(c);
 }
 
-/* The blank line. */
+/* Read the empty line that ends the head. */
 static int end_head(struct scan *s)
 {
     int r = end_line(s);
@@ -517,7 +527,7 @@ static int end_head(struct scan *s)
     return 1;
 }
 
-/* The first byte of a line says what it will be. */
+/* The first byte tells whether the line is a field or the end of the head. */
 static int read_line(struct scan *s)
 {
     struct coili_http_head *head = s->head;
@@ -536,6 +546,7 @@ static int read_line(struct scan *s)
     return 1;
 }
 
+/* The name ends at the colon, with no space before it. */
 static int read_name(struct scan *s)
 {
     struct coili_http_head *head = s->head;
@@ -570,6 +581,7 @@ static int read_space(struct scan *s)
     return 1;
 }
 
+/* The value ends at CR LF; white space before that is cut off. */
 static int read_value(struct scan *s)
 {
     struct coili_http_head *head = s->head;
@@ -594,6 +606,7 @@ static int read_value(struct scan *s)
     return 1;
 }
 
+/* From the phase in which the last call stopped. */
 static int read_fields(struct scan *s)
 {
     struct coili_http_head *head = s->head;
@@ -612,7 +625,7 @@ static int read_fields(struct scan *s)
     return r;
 }
 
-/* "HTTP/1.0" or "HTTP/1.1" at `at`; `fault` if it does not start with HTTP/. */
+/* Read the version at `at`. The error is `fault` if it is not even "HTTP/". */
 static int read_version(struct scan *s, const char *at,
                         enum coili_http_fault fault)
 {
@@ -632,7 +645,7 @@ static int read_version(struct scan *s, const char *at,
     return 1;
 }
 
-/* "HTTP/1.1 200", of fixed length: it is read again until it is whole. */
+/* "HTTP/1.1 200" has a fixed length: it is read again until it is whole. */
 static int read_status(struct scan *s)
 {
     const char *at = s->head->bytes;
@@ -691,7 +704,7 @@ static int read_method(struct scan *s)
     return 1;
 }
 
-/* "http://host:80/path?query" for a proxy. No user and password: RFC 9110. */
+/* "http://host:80/path?query", for a proxy; without a user (RFC 9110 4.2.4). */
 static bool is_absolute(const char *at, const char *end)
 {
     const char *start = at;
@@ -705,7 +718,10 @@ static bool is_absolute(const char *at, const char *end)
     return at > host && (at == end || *at == '/' || *at == '?');
 }
 
-/* The four forms of RFC 9112 3.2: two parsers must see the same host. */
+/*
+ * One of the four forms of RFC 9112 3.2. In others two parsers could see two
+ * different hosts.
+ */
 static bool is_target(struct coili_http_text method,
                       struct coili_http_text target)
 {
@@ -720,6 +736,7 @@ static bool is_target(struct coili_http_text method,
     return *at == '/' || is_absolute(at, end);
 }
 
+/* A line that ends after the target is HTTP/0.9, which has no head. */
 static int read_target(struct scan *s)
 {
     struct coili_http_head *head = s->head;
@@ -728,7 +745,7 @@ static int read_target(struct scan *s)
     move(s, at);
     if (at == s->end)
         return run_out(s);
-    if (*at == '\r')  // HTTP/0.9
+    if (*at == '\r')
         return refuse(head, COILI_HTTP_FAULT_VERSION);
     head->target_len = (uint16_t)(head->at - head->target);
     if (*at != ' ' || !is_target(coili_http_method(head),
@@ -739,7 +756,7 @@ static int read_target(struct scan *s)
     return 1;
 }
 
-/* Of fixed length too. */
+/* "HTTP/1.1" and CR LF: read again until they are whole, as a status is. */
 static int read_request_version(struct scan *s)
 {
     int r = read_version(s, here(s), COILI_HTTP_FAULT_VERSION);
@@ -860,7 +877,7 @@ bool coili_http_field_has(const struct coili_http_head *head, const char *name,
 
 /* --- Bodies --------------------------------------------------------------*/
 
-/* Up to IN_END_LF the framing, byte by byte; after it payload and the ends. */
+/* The phases before IN_CHUNK are framing; then payload, and the two ends. */
 enum {
     IN_SIZE,       // the first digit
     IN_DIGITS,
@@ -881,9 +898,9 @@ enum {
 };
 
 /*
- * A peer may send a byte at a time: 16 bytes of framing per chunk and twice
- * the data are free. What exceeds that adds up, over the whole body, to at
- * most this: a small chunk with long extensions, for ever, is an attack.
+ * The most bytes of framing in excess that a whole body may have. Endless small
+ * chunks with long extensions are an attack. But a peer may send one byte per
+ * chunk, so for each chunk 16 bytes and twice the size of its data are free.
  */
 #define NOISE_MAX 16384
 
@@ -938,7 +955,7 @@ static enum coili_http_fault end_size(struct coili_http_body *body)
     return COILI_HTTP_FAULT_NONE;
 }
 
-/* `c` must be `expected`; go on to `phase`. */
+/* `c` must be `expected`: then `phase` comes next. */
 static enum coili_http_fault expect(struct coili_http_body *body, char c,
                                     char expected, uint8_t phase,
                                     enum coili_http_fault fault)
@@ -949,7 +966,7 @@ static enum coili_http_fault expect(struct coili_http_body *body, char c,
     return COILI_HTTP_FAULT_NONE;
 }
 
-/* One byte of framing. */
+/* Read one byte of framing. */
 static enum coili_http_fault body_step(struct coili_http_body *body, char c)
 {
     switch (body->phase) {
@@ -994,8 +1011,8 @@ static enum coili_http_fault body_step(struct coili_http_body *body, char c)
 }
 
 /*
- * Framing, up to the next payload or the end. `line` counts all of what stands
- * between the data of two chunks, and then all of the trailers.
+ * Read framing up to the next payload or the end of the body. body->line counts
+ * all bytes between the data of two chunks; then all bytes of the trailers.
  */
 static const char *read_framing(struct coili_http_body *body,
                                 const struct coili_http_limits *limits,
@@ -1032,7 +1049,7 @@ static const char *read_framing(struct coili_http_body *body,
     return at;
 }
 
-/* Payload, which starts at `at`. */
+/* The payload that starts at `at` becomes the piece. */
 static int give_payload(struct coili_http_body *body, const char *at,
                         const char *end, struct coili_http_piece *piece)
 {
@@ -1053,6 +1070,7 @@ static int give_payload(struct coili_http_body *body, const char *at,
     return COILI_HTTP_DATA;
 }
 
+/* First the framing, if the body is at one; then its phase tells the result. */
 int coili_http_body_next(struct coili_http_body *body,
                          const struct coili_http_limits *limits,
                          const char *bytes, size_t len,
@@ -1143,7 +1161,7 @@ static enum coili_http_fault check_body(const struct coili_http_request *r)
     }
 }
 
-/* A query without a path: the writer puts the '/' in front. */
+/* True for a query without a path: the writer adds the '/'. */
 static bool is_query(struct coili_http_text target)
 {
     return target.len && *target.at == '?';
@@ -1174,7 +1192,10 @@ static enum coili_http_fault check_request(const struct coili_http_request *r)
     return check_body(r);
 }
 
-/* Counts everything, writes what fits. `len` stays at INT_MAX once there. */
+/*
+ * Output that is counted, and written as far as it fits. `len` is at most
+ * INT_MAX.
+ */
 struct out {
     char *buf;
     size_t size;
@@ -1214,6 +1235,7 @@ static void put_framing(struct out *out, const struct coili_http_request *r)
     }
 }
 
+/* The request was checked before. */
 static void put_request(struct out *out, const struct coili_http_request *r)
 {
     put(out, r->method);

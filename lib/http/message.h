@@ -3,10 +3,10 @@
 #define COILI_HTTP_MESSAGE_H
 
 /*
- * message.h: HTTP/1 as bytes. No descriptor, no memory, no loop.
+ * message.h: HTTP/1 as bytes, without descriptors, allocations and a loop.
  *
- * A head is read in place. The same call is made again whenever the buffer
- * has grown, and goes on where it stopped:
+ * A head is parsed in the caller's buffer. When the buffer has grown, the same
+ * call is made again and goes on where it stopped:
  *
  *     struct coili_http_field fields[128];
  *     struct coili_http_head head = { .fields = fields };
@@ -17,8 +17,8 @@
  *         ...append to buf...
  *
  * n > 0 is the length of the head; the body starts at buf + n. n < 0 is an
- * error, and head.fault says what was wrong. The body is then read piece by
- * piece, from whatever bytes there are:
+ * error, and head.fault tells which. The body is then read piece by piece, from
+ * the bytes that are there:
  *
  *     struct coili_http_body body;
  *     struct coili_http_piece piece;
@@ -31,8 +31,8 @@
  *         at += piece.taken;
  *     } while (n == COILI_HTTP_DATA);
  *
- * A head remembers offsets, not pointers: it may be read from a buffer that
- * moves, and survives being moved itself. See coili_http_head.bytes.
+ * A head stores offsets, not pointers: the buffer may move between two calls,
+ * and so may the head. See coili_http_head.bytes.
  */
 
 #include <stdbool.h>
@@ -41,8 +41,8 @@
 #include <string.h>
 
 /*
- * What was wrong, and the words for it. The number travels in the detail of
- * COIL_EPROTOCOL and COIL_ELIMIT. New ones go to the end.
+ * Faults of a message and their texts. The number of a fault is the code in the
+ * detail of COIL_EPROTOCOL and COIL_ELIMIT, so new ones go to the end.
  */
 #define COILI_HTTP_FAULTS(X) \
     X(NONE, "nothing is wrong") \
@@ -92,25 +92,24 @@ enum coili_http_fault {
     COILI_HTTP_FAULT_COUNT
 };
 
-/* Words for a fault, to stand after "HTTP: "; "" for what is none. Static. */
+/* The text of a fault, a static string; "" for a number that is no fault. */
 const char *coili_http_fault_text(int fault);
 
 /*
- * How much a peer may send. A pointer to limits may be NULL where one is
- * asked for: then these defaults hold. They must not change in mid-message.
+ * How much a peer may send, with the defaults, which also hold where a pointer
+ * to limits is NULL. The limits must not change within a message.
  */
 struct coili_http_limits {
-    uint32_t head;        /* 65536: a head, all lines and their ends; at most
-                             INT_MAX */
-    uint32_t trailers;    /* 8192: the fields after the last chunk */
-    uint16_t line;        /* 8190: one line of a head, its CR LF not counted */
-    uint16_t chunk_line;  /* 1024: all between the data of two chunks */
-    uint16_t fields;      /* 128: fields of a head; its array has that size */
+    uint32_t head;        /* 65536: bytes of a head, at most INT_MAX */
+    uint32_t trailers;    /* 8192: bytes of the fields after the last chunk */
+    uint16_t line;        /* 8190: bytes of a line of a head, without CR LF */
+    uint16_t chunk_line;  /* 1024: bytes between the data of two chunks */
+    uint16_t fields;      /* 128: fields of a head, and size of its array */
 };
 
 extern const struct coili_http_limits coili_http_limits_default;
 
-/* Bytes lent to the writer, or viewed in the parser's buffer. */
+/* Some bytes: lent to the writer by its caller, or a view of the parser's. */
 struct coili_http_text {
     const char *at;
     size_t len;
@@ -123,7 +122,7 @@ static inline struct coili_http_text coili_http_text(const char *string)
 
 /* --- Heads ---------------------------------------------------------------*/
 
-/* Where a field stands, from the head's first byte; white space trimmed. */
+/* A field: offsets from the first byte of the head, without white space. */
 struct coili_http_field {
     uint32_t name;
     uint32_t value;
@@ -140,37 +139,37 @@ enum coili_http_body_kind {
 };
 
 /*
- * A parsed head, and where its parser stands. Start it with zeros and
- * `.fields`. What it says holds once the parser has returned its length.
+ * A parsed head, and the state of its parser. It starts as zeros and `.fields`.
+ * Its fields are valid when the parser has returned the length of the head.
  */
 struct coili_http_head {
-    struct coili_http_field *fields;  /* yours, limits->fields of them; when
-                           you move them between two calls, one that has been
-                           begun, fields[count], must move too */
-    const char *bytes;  /* the head's first byte, as of the last call; after
-                           you moved the bytes, set it to their new place */
-    int64_t length;     /* Content-Length, also of a HEAD; -1 without one */
-    uint32_t target;    /* in requests; where the target starts */
+    struct coili_http_field *fields;  /* lent by the caller, limits->fields of
+                           them. They may be moved between two calls, together
+                           with fields[count], which may have begun */
+    const char *bytes;  /* the first byte of the head at the last call; to be
+                           set by the caller if the bytes are moved after it */
+    int64_t length;     /* Content-Length, also for HEAD; -1 if there is none */
+    uint32_t target;    /* requests: the offset of the target */
     uint16_t target_len;
-    uint16_t method_len;  /* in requests; the method starts at 0 */
-    uint16_t reason_len;  /* in responses; may be 0 */
+    uint16_t method_len;  /* requests: the method is at offset 0 */
+    uint16_t reason_len;  /* responses: may be 0 */
     uint16_t status;      /* 100 to 999; 0 in requests */
     uint16_t count;       /* of fields */
     uint8_t minor;        /* HTTP/1.minor: 0 or 1 */
     uint8_t body;         /* enum coili_http_body_kind */
     uint8_t fault;        /* enum coili_http_fault, after an error */
     bool keep_alive;      /* another message may follow the body */
-    bool upgrade;         /* responses: what follows the head is not HTTP;
-                             requests: that is what the client asks for */
+    bool upgrade;         /* responses: the bytes behind the head are not HTTP;
+                             requests: the client asks for that */
 
     /* Private: 10 bytes of state. */
     uint8_t phase;
     uint8_t seen;
-    uint32_t line;  /* where the current line starts */
-    uint32_t at;    /* the first byte that has not been looked at */
+    uint32_t line;  /* the offset of the current line */
+    uint32_t at;    /* the offset of the next byte to scan */
 };
 
-/* What the request was; the answers to HEAD and CONNECT have no body. */
+/* The method of the request: the answers to HEAD and CONNECT have no body. */
 enum coili_http_to {
     COILI_HTTP_TO_OTHER,
     COILI_HTTP_TO_HEAD,
@@ -178,19 +177,20 @@ enum coili_http_to {
 };
 
 /*
- * Read the head of a response from the first `len` bytes of a message. Call
- * again with the same bytes and more; they may have moved. Each byte is looked
- * at once, and the answer is the same however the bytes were cut.
+ * Parse the head of a response from the first `len` bytes of a message. After
+ * the result 0 call again with the same bytes, which may have moved, and more.
+ * Each byte is scanned once, and the result does not depend on how the bytes
+ * were cut.
  *
- * `keep_alive` is the verdict of RFC 9112 9.3: HTTP/1.1 stays open, HTTP/1.0
- * only with keep-alive, `close` anywhere wins. It is false with a body that
- * lasts until close and after an upgrade.
+ * `keep_alive` follows RFC 9112 9.3: HTTP/1.1 stays open unless there is
+ * `close`; HTTP/1.0 only with `keep-alive` and without `close`. It is false for
+ * a body that lasts until the peer closes, and after an upgrade.
  *
- * Strict: see message.c for what is refused, and why.
+ * message.c says what is refused, and why.
  *
  * Result    the length of the head; 0: more bytes are needed
- * Errors    COIL_EPROTOCOL, COIL_ELIMIT; head->fault says which, and calling
- *           again says the same
+ * Errors    COIL_EPROTOCOL, COIL_ELIMIT; head->fault tells which. Further calls
+ *           give the same error
  * Lifetime  views `bytes` through head->bytes
  * Source    RFC 9112 4, 5, 6.3
  */
@@ -200,8 +200,8 @@ int coili_http_response_parse(struct coili_http_head *head,
                               size_t len);
 
 /*
- * Read the head of a request; otherwise as above. HTTP/1.1 must have one Host,
- * HTTP/1.0 may. Methods are any token, and case matters in them.
+ * Parse the head of a request, as above. HTTP/1.1 must have one Host, HTTP/1.0
+ * may have one. A method is any token, in capitals or not.
  *
  * Source    RFC 9112 3
  */
@@ -210,8 +210,8 @@ int coili_http_request_parse(struct coili_http_head *head,
                              const char *bytes, size_t len);
 
 /*
- * True for an interim response (100, 102, 103...): the head of the same
- * request's next response follows it. 101 is not one: it is the last.
+ * True for an interim response (100, 102, 103...): the head of another response
+ * to the same request follows. 101 is none: it is the last response.
  */
 static inline bool coili_http_interim(const struct coili_http_head *head)
 {
@@ -258,68 +258,68 @@ coili_http_reason(const struct coili_http_head *head)
 
 /* --- Fields --------------------------------------------------------------*/
 
-/* True if both are the same but for the case of ASCII letters. */
+/* True if both are the same, in ASCII capitals or not. */
 bool coili_http_text_is(struct coili_http_text text, const char *string);
 
 /*
- * The first field of that name after `after`, or of all if `after` is NULL.
+ * The first field with this name behind `after`, or of all if `after` is NULL.
  *
  *     for (f = NULL; (f = coili_http_find(&head, "Set-Cookie", f));)
  *
- * Result    the field, NULL without one
+ * Result    the field; NULL if there is none
  */
 const struct coili_http_field *
 coili_http_find(const struct coili_http_head *head, const char *name,
                 const struct coili_http_field *after);
 
 /*
- * True if the comma-separated `list` has `token` in it: "close" in
- * "keep-alive, Close". Case and white space around items do not matter.
+ * True if `token` is an item of the comma-separated `list`, as "close" is of
+ * "keep-alive, Close": in capitals or not, without white space around it.
  *
  * Source    RFC 9110 5.6.1
  */
 bool coili_http_list_has(struct coili_http_text list, const char *token);
 
-/* The same over all fields of that name. */
+/* True if `token` is an item of the list in any field with this name. */
 bool coili_http_field_has(const struct coili_http_head *head, const char *name,
                           const char *token);
 
 /* --- Bodies --------------------------------------------------------------*/
 
-/* What is left to read of a body. 24 bytes, private. */
+/* How far a body is read. 24 bytes, private. */
 struct coili_http_body {
-    uint64_t left;   /* of the body, or of the chunk */
+    uint64_t left;   /* bytes left of the body, or of the chunk */
     uint32_t line;   /* bytes of this chunk line, or of the trailers, so far */
-    uint32_t noise;  /* bytes of framing that no data has paid for */
+    uint32_t noise;  /* bytes of framing in excess; see NOISE_MAX */
     uint8_t phase;
     uint8_t fault;   /* enum coili_http_fault, after an error */
 };
 
 enum {
-    COILI_HTTP_MORE = 0,  /* everything taken, nothing for you in it */
+    COILI_HTTP_MORE = 0,  /* all bytes are taken, without payload in them */
     COILI_HTTP_DATA = 1,  /* `data` and `len` are payload */
-    COILI_HTTP_END = 2    /* the body is over; what was not taken follows it */
+    COILI_HTTP_END = 2    /* the body is over; the other bytes follow it */
 };
 
 struct coili_http_piece {
-    size_t taken;  /* input bytes that are done with, `data` included */
+    size_t taken;  /* input bytes that are used up, with those of `data` */
     const char *data;
     size_t len;
 };
 
-/* Make ready to read the body of `head`, which need not live longer. */
+/* Prepare to read the body of `head`. Copies what it needs of `head`. */
 void coili_http_body_start(struct coili_http_body *body,
                            const struct coili_http_head *head);
 
 /*
- * Read on: pass the bytes that follow those taken so far, as many as there
- * are. Framing is taken off, chunk extensions and trailers are checked and
- * dropped. The payload is the same however the bytes were cut.
+ * Read on, from all bytes that are there behind those that were taken. Framing
+ * is removed; chunk extensions and trailers are checked and dropped. How the
+ * bytes were cut does not change the payload.
  *
- * Result    COILI_HTTP_DATA, with piece->len > 0; COILI_HTTP_END, for ever
- *           after too; COILI_HTTP_MORE
- * Errors    COIL_EPROTOCOL, COIL_ELIMIT; body->fault says which, for ever
- *           after too. What came before may have been given away already.
+ * Result    COILI_HTTP_DATA, with piece->len > 0; COILI_HTTP_MORE;
+ *           COILI_HTTP_END, also from further calls
+ * Errors    COIL_EPROTOCOL, COIL_ELIMIT; body->fault tells which. Further calls
+ *           give the same error. Payload before it may have been given already
  * Lifetime  piece->data views `bytes`
  * Source    RFC 9112 6, 7.1
  */
@@ -329,13 +329,13 @@ int coili_http_body_next(struct coili_http_body *body,
                          struct coili_http_piece *piece);
 
 /*
- * True as soon as the last byte of the body was taken. A body that lasts until
- * close never is.
+ * True when the last byte of the body is taken. For a body that lasts until the
+ * peer closes it is true after coili_http_body_closed().
  */
 bool coili_http_body_done(const struct coili_http_body *body);
 
 /*
- * The peer has closed: is that the end of the body?
+ * The peer has closed: check whether that is the end of the body.
  *
  * Result    0 if it is
  * Errors    COIL_EINCOMPLETE if bytes are missing; the error of a broken body
@@ -349,31 +349,31 @@ struct coili_http_pair {
 };
 
 /*
- * A request to write. Zeros give a request without a body, in HTTP/1.1.
- * Everything is lent for the time of the call.
+ * A request to write. Zeros mean HTTP/1.1, and no body. The caller lends all
+ * that it points to until the call returns.
  */
 struct coili_http_request {
     struct coili_http_text method;
-    struct coili_http_text target;  /* "/path?query"; one that starts with '?'
-                                       gets its '/' put in front */
+    struct coili_http_text target;  /* "/path?query"; if it starts with '?', a
+                                       '/' is written before it */
     struct coili_http_text host;    /* the value of Host: "name:8080" */
     const struct coili_http_pair *fields;  /* written in this order */
     size_t count;
     int64_t length;  /* of the body, with COILI_HTTP_BODY_LENGTH */
     uint8_t body;    /* NONE, LENGTH or CHUNKED */
-    bool old;        /* say HTTP/1.0; without chunked then */
+    bool old;        /* HTTP/1.0, which has no chunked body */
     uint8_t fault;   /* enum coili_http_fault, after an error */
 };
 
 /*
- * Write a request's head: request line, Host, your fields, and the field that
- * frames the body. Nothing that could be taken for a second line or a second
- * request gets through: every byte is checked, and Host, Content-Length and
- * Transfer-Encoding are refused among the fields, because they are said above.
+ * Write the head of a request: request line, Host, the fields, and the field
+ * that frames the body. Every byte is checked, so that no argument can be taken
+ * for a second line or a second request. Host, Content-Length and
+ * Transfer-Encoding are refused among the fields: other members give them.
  *
- * Result    the length of the head. It was written if that is at most `len`;
- *           ask with (NULL, 0) first
- * Errors    -EINVAL; request->fault says which
+ * Result    the length of the head. The head was written if the length is at
+ *           most `len`; with (NULL, 0) the call only tells the length
+ * Errors    -EINVAL; request->fault tells which
  * Lifetime  copies
  * Source    RFC 9112 3, 6
  */
@@ -381,8 +381,8 @@ int coili_http_request_write(struct coili_http_request *request, char *buf,
                              size_t len);
 
 /*
- * Write the line that stands before `size` bytes of a chunked body. After the
- * bytes comes CR LF, after the last chunk "0" CR LF CR LF.
+ * Write the line before `size` bytes of a chunked body. The caller writes CR LF
+ * behind the bytes, and "0" CR LF CR LF behind the last chunk.
  *
  * Result    the length of the line
  */
