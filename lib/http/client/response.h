@@ -3,12 +3,12 @@
 #define COILI_HTTP_RESPONSE_H
 
 /*
- * response.h: what a request does with the response it has got.
+ * response.h: the step from a request to the body of its response.
  */
 
 #include "pool.h"
 
-/* Give the connection back if there is no body to be read. */
+/* The head is read. If there is no body, give the connection back. */
 void coili_response_begin(struct coil_http_response *response);
 
 #endif
