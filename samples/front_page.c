@@ -44,7 +44,7 @@ static void both(struct coil_coro *co)
         my->session = coil_http_session_new(NULL);
         my->tasks[0] = SPAWN(fetch, .session = my->session, .url = my->urls[0]);
         my->tasks[1] = SPAWN(fetch, .session = my->session, .url = my->urls[1]);
-        AWAIT(coil_gather(my->tasks, 2)); // fails with the first that does
+        AWAIT(coil_gather(my->tasks, 2)); // fails with the first error
 
     FINALLY;
         AWAIT(coil_http_session_close(my->session));
