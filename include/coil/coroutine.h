@@ -7,8 +7,8 @@
  *
  *     struct greet {
  *         struct coil_coro coro;      // first: where to resume
- *         const char *name;           // arguments and whatever outlives
- *         int i;                      // an await
+ *         const char *name;           // an argument
+ *         int i;                      // a variable that outlives an await
  *     };
  *
  *     static void greet(struct coil_coro *co)
@@ -27,13 +27,13 @@
  * struct is the frame of the coroutine; its first field is a struct coil_coro,
  * of 64 bytes, whose fields are private. The braces of ASYNC are the body, in
  * which `my` is the frame. An await that has to wait returns from the function;
- * later the loop calls the function again, and the body goes on behind the
+ * later the loop calls the function again, and the body continues after the
  * await.
  *
- * An await that fails ends the coroutine with its error: FINALLY runs, and the
- * coroutine fails with that error, unless a block around the await takes or
- * replaces the error. Blocks cover a part of a body, as in Python; block.h has
- * them, and is the next page to read:
+ * An await that fails ends the coroutine: FINALLY runs, and the coroutine fails
+ * with the error of the await, unless a block around the await catches or
+ * replaces the error. A block is a part of a body, as in Python. Read block.h
+ * next:
  *
  *     TRY(my->err) {                      // try: ... except
  *         WITHIN(COIL_SECONDS(2)) {       // async with asyncio.timeout(2):
@@ -43,23 +43,25 @@
  *     WITH(&my->lock) { ... }             // async with lock:
  *     GROUP(&my->group) { SPAWN(...); }   // async with TaskGroup():  (group.h)
  *
- * A variable that must outlive an await is a field: a local variable is lost
- * there. gcc warns of some such locals at -O1, clang of some with
+ * A variable that must outlive an await is a field: a local variable loses its
+ * value. gcc warns of some such locals at -O1, clang of some with
  * -Wconditional-uninitialized, and a libcoil that was built with cmake
  * -DCOIL_DEBUG=ON overwrites the others.
+ *
  * The other traps do not compile, or abort:
  *   - a `switch` of your own around an await aborts at the first resume;
  *   - two awaits on one line do not compile ("duplicate label");
  *   - `return` in the body aborts: use RETURN(v) or FAIL(err). A `break` or
- *     `continue` that is in no loop ends the body, as its closing brace does;
+ *     `continue` outside of any loop ends the body, as its closing brace does;
  *   - a frame of more than COIL_FRAME_BYTES_MAX bytes does not compile;
- *   - ASYNC must name its own function: gcc at -O1 and clang refuse another
- *     name.
+ *   - ASYNC must name the function around it: gcc at -O1 and clang reject
+ *     another name.
  *
  * Every task that a coroutine starts is its child. When the body of the
  * coroutine ends, for any reason, children that still run are cancelled and
- * awaited; then FINALLY runs, then what the coroutine HOLDs is released, then
- * its result is published. So a coroutine may lend its fields to its children.
+ * awaited; then FINALLY runs, then the objects that the coroutine HOLDs are
+ * released, then its result is published. So a coroutine may lend its fields to
+ * its children.
  *
  * Generators, coroutines that yield several values, are in generator.h, which
  * this header includes.
@@ -84,21 +86,21 @@
  *
  *     AWAIT(CALL(greet, .name = "world"));
  *
- * Result    a struct coil_future *; without memory one that has failed with
+ * Result    a struct coil_future *; out of memory: one that has failed with
  *           -ENOMEM
- * Lifetime  gives; the await takes it. coil_discard() frees one that is not
- *           awaited
+ * Lifetime  gives the coroutine; the await takes it. coil_discard() frees a
+ *           coroutine that is not awaited
  */
 #define COIL_CALL(...) COILI_CALL(__VA_ARGS__, .coro.line = 0)
 
 /*
- * Make a coroutine in your memory, mostly a field of your frame: nothing is
- * allocated and the call cannot fail. Results larger than one value are read
- * from that frame.
+ * Make a coroutine whose frame is in your memory, mostly a field of your frame:
+ * nothing is allocated and the call cannot fail. Read results that are larger
+ * than one value from that memory.
  *
  *     AWAIT(CALL_IN(&my->child, greet, .name = "world"));
  *
- * Lifetime  lends `place` until the coroutine is done
+ * Lifetime  the caller lends `place` until the coroutine is done
  */
 #define COIL_CALL_IN(place, ...) \
     COILI_CALL_IN(place, __VA_ARGS__, .coro.line = 0)
@@ -106,15 +108,16 @@
 /*
  * Run a coroutine concurrently, as a task that is a child of this coroutine.
  * The first step of the task is queued behind the steps that are ready. A task
- * that still runs when this body ends is cancelled then; JOIN() waits until all
+ * that still runs when this body ends is cancelled; JOIN() waits until all
  * children have ended. A task spawned in a GROUP belongs to the group, whose
  * closing brace waits for it (group.h). The frame of the task is kept until
  * this coroutine is over, or the GROUP is entered again: in an endless loop use
- * START, or drop the handle.
+ * START, or call coil_task_drop().
  *
- * Result    a struct coil_task *, to be awaited any number of times; without
- *           memory one that has failed with -ENOMEM
- * Lifetime  views: valid until this coroutine is over or coil_task_drop()
+ * Result    a struct coil_task *, to be awaited any number of times; out of
+ *           memory: one that has failed with -ENOMEM
+ * Lifetime  views: the handle is valid until this coroutine is over or
+ *           coil_task_drop() was called
  * Source    asyncio.create_task()
  */
 #define COIL_SPAWN(...) COILI_SPAWN(__VA_ARGS__, .coro.line = 0)
@@ -133,10 +136,11 @@
  * RUN_WITH takes options (loop.h). RUN_TO stores the coroutine's result in an
  * lvalue if the coroutine did not fail. RUN_WITH_TO does both.
  *
- * Ctrl-C: in the main thread, if SIGINT has its default disposition and unless
- * options.leave_sigint, the first SIGINT cancels the coroutine, for the reason
- * COIL_CANCEL_INTERRUPT; a second one ends the process at once, as without
- * coil. A listener to SIGINT (signal.h) gets the signal instead.
+ * Ctrl-C: in the main thread the first SIGINT cancels the coroutine, for the
+ * reason COIL_CANCEL_INTERRUPT; a second SIGINT ends the process at once. RUN
+ * leaves SIGINT alone if its disposition is not the default one, or with
+ * options.leave_sigint. A listener to SIGINT (signal.h) gets the signal
+ * instead.
  *
  * Result    0, or the error of the loop or of the coroutine; -EINTR if the
  *           coroutine was cancelled by SIGINT and by nothing else
@@ -153,7 +157,7 @@
 
 /*
  * Run a coroutine on a loop that this thread has made, any number of times:
- * tasks that the coroutine has detached go on at the next run. Aborts inside
+ * tasks that the coroutine has detached continue in the next run. Aborts inside
  * another run.
  *
  *     coil_loop_new(&loop, NULL);
@@ -161,8 +165,8 @@
  *     err = RUN_ON_TO(loop, answer, second, .name = "x");
  *     coil_loop_close(loop);
  *
- * Result    as RUN; COIL_ESTOPPED after coil_loop_stop(): the coroutine goes on
- *           at the next run
+ * Result    as RUN; COIL_ESTOPPED after coil_loop_stop(): the coroutine
+ *           continues in the next run
  * Source    asyncio.Runner.run()
  */
 #define COIL_RUN_ON(loop, ...) \
@@ -175,17 +179,17 @@
 /* ---- The body --------------------------------------------------------- */
 
 /*
- * Opens the body of coroutine T, in which `my` is its frame. ASYNC(T) is enough
- * where no field is used. The parameter of the function must be called `co`.
+ * Opens the body of coroutine T, in which `my` is its frame. Write ASYNC(T) if
+ * the body uses no field. The parameter of the function must be called `co`.
  */
 #define COIL_ASYNC(...) \
     COILI_FOURTH(__VA_ARGS__, COILI_ASYNC_3, COILI_ASYNC_2, COILI_ASYNC_1, ) \
     (__VA_ARGS__)
 
 /*
- * ASYNC for a coroutine that returns a pointer to memory that it has allocated:
- * if no await or call takes the pointer, `free_fn` frees it with the future.
- * NULL is not freed.
+ * ASYNC for a coroutine that returns a pointer to allocated memory: if no await
+ * or call takes the pointer, it is passed to `free_fn` when the future is
+ * freed. `free_fn` is not called with NULL.
  */
 #define COIL_ASYNC_GIVES(T, my, free_fn) COILI_ASYNC(T, my, free_fn)
 
@@ -206,20 +210,20 @@
  *         ASYNC(greet, my) {
  *             ...
  *
- * For a coroutine that is called before its definition, or in another file,
- * write its struct and a declaration of its function there, as above.
+ * If a coroutine is called before its definition, or in another file, write its
+ * struct and a declaration of its function there, as above.
  */
 #define COIL_COROUTINE(...) \
     COILI_COROUTINE(COILI_SECOND(__VA_ARGS__, COILI_NONE, )) \
     (__VA_ARGS__)
 
 /*
- * The code behind FINALLY runs exactly once, however the body ends; also if the
- * coroutine is cancelled before its first step: then fields that CALL did not
- * set are zero. The code may await. An await that fails there does not jump:
- * the next statement runs, and the coroutine keeps its first error, also that
- * of a cancellation. Use TRY_AWAIT or TRY where you must know of a failure.
- * FINALLY stands behind all blocks of the body.
+ * The code after FINALLY runs exactly once, however the body ends, also if the
+ * coroutine is cancelled before its first step. In that case fields that CALL
+ * did not set are zero. The code may await. After an await that fails, the next
+ * statement runs, and the coroutine keeps its first error, also that of a
+ * cancellation. Use TRY_AWAIT or TRY where the code must know of a failure.
+ * FINALLY stands after all blocks of the body.
  */
 #define COIL_FINALLY \
     do { \
@@ -234,13 +238,12 @@
  * End this coroutine with a value (an integer, a double or a pointer), or with
  * an error (and a detail).
  *
- * A cancellation does not replace the value of RETURN: if a cancellation was
- * requested before, and has struck no await, a task ignores it; in a callee the
- * request strikes the next await of the caller. A body that reaches its closing
- * brace gives the integer 0; a task with such a request then ends cancelled. In
- * blocks a value or an error passes the closing braces on its way out. The
- * closing brace of a GROUP that has to wait is an await, and a cancellation
- * there replaces the value.
+ * A pending cancellation, one with which no await has failed yet, does not
+ * replace the value of RETURN: a task ends with the value; in a callee the next
+ * await of the caller fails. A body that reaches its closing brace returns the
+ * integer 0, but a task with a pending cancellation then ends cancelled. In a
+ * block, the closing braces do their work first. The closing brace of a GROUP
+ * that has to wait is an await, and a cancellation there replaces the value.
  */
 #define COIL_RETURN(v) \
     do { \
@@ -256,9 +259,9 @@
     } while (0)
 
 /*
- * Await `x` and end as `x` has ended: with its value or its error. A pointer
- * that `x` would free is freed with the future of this coroutine instead, if no
- * await or call takes it.
+ * Await `x` and end with its value or its error. A pointer that `x` would free
+ * is freed with the future of this coroutine instead, if no await or call takes
+ * it.
  */
 #define COIL_RETURN_AWAIT(x) \
     COILI_AWAITS(COILI_WANT_AWAITABLE(x), COILI_SUSPEND(x), \
@@ -267,15 +270,16 @@
 /* ---- Awaiting --------------------------------------------------------- */
 
 /*
- * Wait for a future (taken) or a task (borrowed); NULL aborts. An error of `x`
- * ends this coroutine: the body goes on at FINALLY.
+ * Wait for a future, which the await takes, or for a task, which stays valid;
+ * NULL aborts. An error of `x` ends this coroutine: the body continues at
+ * FINALLY.
  *
- * AWAIT_TO stores the value of `x` in an lvalue. A value of another kind than
- * the lvalue's aborts; a value too large for the lvalue fails with -EOVERFLOW.
- * The integer 0, as of a coroutine that ends without RETURN, is NULL in a
- * pointer and 0.0 in a double. Store into fields: for a local variable gcc may
- * warn that it is not initialised, since an await in FINALLY stores nothing
- * when it fails.
+ * AWAIT_TO stores the value of `x` in an lvalue. Aborts if the kinds of the
+ * value and the lvalue differ; fails with -EOVERFLOW if the value is too large
+ * for the lvalue. The integer 0, the value of a coroutine that ends without
+ * RETURN, is stored as NULL in a pointer and as 0.0 in a double. Use fields as
+ * lvalues: gcc may warn that a local variable is not initialised, since an
+ * await in FINALLY stores nothing when it fails.
  */
 #define COIL_AWAIT(x) \
     COILI_AWAITS(COILI_WANT_AWAITABLE(x), COILI_SUSPEND(x), coili_failed(co))
@@ -286,7 +290,8 @@
 
 /*
  * AWAIT and AWAIT_TO that store the outcome, 0 or the error, in the int `err`.
- * This task's own cancellation is not stored: the coroutine goes on at FINALLY.
+ * This task's own cancellation is not stored: the coroutine continues at
+ * FINALLY.
  */
 #define COIL_TRY_AWAIT(err, x) \
     COILI_AWAITS(COILI_WANT_AWAITABLE(x), COILI_SUSPEND(x), \
@@ -303,15 +308,15 @@
 /* ---- What belongs to this coroutine ----------------------------------- */
 
 /*
- * HOLD waits until it has acquired `x`: a lock, the lock of a condition, a
- * permit of a semaphore or a token of a limiter. `x` is released when this
- * coroutine ends, or by RELEASE(x) before. For a part of the body use WITH
- * (block.h). HOLD of an object that this coroutine holds already aborts, and so
- * does RELEASE of an object that it does not hold.
+ * HOLD waits until `x` is acquired: a lock, the lock of a condition, a permit
+ * of a semaphore or a token of a limiter. `x` is released when this coroutine
+ * ends, or earlier by RELEASE(x). For a part of the body use WITH (block.h).
+ * HOLD of an object that this coroutine already holds aborts, and so does
+ * RELEASE of an object that the coroutine does not hold.
  *
- * Children end before the held object is released: a child that needs the
- * object in order to end, as the wait of a condition does, would wait for ever.
- * Use WITH there.
+ * Children end before the object is released: a child that must acquire it in
+ * order to end, as the wait of a condition does, would wait for ever. Use WITH
+ * in that case.
  */
 #define COIL_HOLD(x) \
     do { \
@@ -320,11 +325,11 @@
     } while (0)
 
 /*
- * HOLD for any object: await `acquire` (taken, value included); if `acquire`
+ * HOLD for any object: await and take `acquire`, with its value; if `acquire`
  * succeeds, `release(object)` is called when this coroutine is over, or by
  * RELEASE(object).
  *
- * Lifetime  lends `object` until it is released
+ * Lifetime  the caller lends `object` until it is released
  * Source    contextlib.AsyncExitStack.enter_async_context()
  */
 #define COIL_HOLD_WITH(object, release, acquire) \
@@ -375,25 +380,25 @@ COIL_BEGIN_DECLS
  * COIL_HOLD_WITH may await it: AWAIT would not record that the coroutine holds
  * `object`.
  *
- * Result    the future to await: `acquire`, or one failed with -ENOMEM
- * Lifetime  takes `acquire`; lends `object` until it is released
+ * Result    the future to await: `acquire`, or one that failed with -ENOMEM
+ * Lifetime  takes `acquire`; the caller lends `object` until it is released
  */
 COIL_API struct coil_future *coil_hold(struct coil_coro *co, void *object,
                                        coil_call_fn *release,
                                        struct coil_future *acquire);
 
 /*
- * Release an object that the coroutine holds, now. Aborts if the coroutine does
- * not hold it.
+ * Release now an object that the coroutine holds. Aborts if the coroutine does
+ * not hold the object.
  */
 COIL_API void coil_release(struct coil_coro *co, void *object);
 
 /*
- * Dispose of a coroutine or future that is not going to be awaited. Its body
- * does not run, but its FINALLY does. A coroutine made by CALL_IN does not run
- * at all: its memory and arguments stay yours.
+ * Dispose of a coroutine or future that is not going to be awaited. The body of
+ * a coroutine does not run, but its FINALLY does. A coroutine made by CALL_IN
+ * does not run at all: its memory and arguments stay yours.
  *
- * Lifetime  takes
+ * Lifetime  takes `future`
  * Source    coroutine.close()
  */
 COIL_API void coil_discard(struct coil_future *future);
@@ -401,16 +406,16 @@ COIL_API void coil_discard(struct coil_future *future);
 /*
  * In FINALLY: the error with which the body has ended, or 0; to decide between
  * commit and roll-back. The error is -ECANCELED if the body was cancelled, and
- * -ETIMEDOUT if a deadline struck. Outside of FINALLY the result is 0.
+ * -ETIMEDOUT if a deadline ended it. Outside of FINALLY the result is 0.
  *
  * Source    the arguments of __aexit__()
  */
 COIL_API int coil_body_error(const struct coil_coro *co);
 
 /*
- * The detail of the last error that an await or a TRY of the running coroutine
- * has met, valid until its next await; after RUN, the detail of the error that
- * RUN returned.
+ * The detail of the last error that an await of the running coroutine failed
+ * with or a TRY caught, valid until the next await; after RUN, the detail of
+ * the error that RUN returned.
  */
 COIL_API uint32_t coil_last_detail(void);
 
