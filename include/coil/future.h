@@ -3,20 +3,20 @@
 #define COIL_FUTURE_H
 
 /*
- * future.h: futures: the result of something that may not have ended yet.
+ * future.h: futures: results of work that may not have ended yet.
  *
  *     struct coil_future *answer = coil_future_new();
  *     ask(coil_future_ref(answer));        // the producer's reference
  *     AWAIT_TO(my->n, answer);             // the await takes the other one
  *
  * A future is pending until it is completed, once, with a value or an error. A
- * value is one word: an integer, a pointer or a double. Completing a future
- * wakes its waiters through the loop's ready list, in the order in which they
- * began to wait.
+ * value is an integer, a pointer or a double. Completing a future wakes its
+ * waiters through the loop's ready queue, in the order in which they began to
+ * wait.
  *
- * A future is counted. coil_future_new() gives one reference; an await or a
- * combinator (wait.h) takes one. Code that needs the future longer takes a
- * reference of its own with coil_future_ref().
+ * A future is reference-counted. coil_future_new() gives one reference; an
+ * await or a combinator (wait.h) takes one. Code that needs the future longer
+ * takes a reference of its own with coil_future_ref().
  *
  * There are three kinds of futures, of one type:
  *   - a plain future is completed by your code;
@@ -54,13 +54,13 @@ struct coil_future {
     uintptr_t waiters;
 };
 
-/* A callback. The caller lends `arg` until it was called. */
+/* A callback. The caller lends `arg` until the callback was called. */
 typedef void coil_call_fn(void *arg);
 
 /*
- * A call that the loop is to make: soon, at a time (loop.h), or when a future
- * is done. The handle is in your memory: to register it allocates nothing. Zero
- * it before its first use. The fields are private.
+ * A call that the loop will make: soon, at a time (loop.h), or when a future is
+ * done. The handle is in your memory, so that registering it allocates nothing.
+ * Zero it before its first use. The fields are private.
  *
  * Source    asyncio.Handle
  */
@@ -74,7 +74,7 @@ struct coil_handle {
 /*
  * Make a pending plain future, which your code completes.
  *
- * Result    the future; without memory one that has failed with -ENOMEM
+ * Result    the future; out of memory: one that has failed with -ENOMEM
  * Lifetime  gives one reference: an await takes it, coil_future_unref() drops
  *           it
  * Source    asyncio loop.create_future()
@@ -90,9 +90,9 @@ COIL_API COIL_NODISCARD struct coil_future *coil_future_new(void);
 COIL_API struct coil_future *coil_future_ref(struct coil_future *future);
 
 /*
- * Drop a reference. Dropping the last one frees the future. If the future is
- * pending then: one with a class is cancelled first, and freed when it has
- * ended; of a plain future the callbacks are called.
+ * Drop a reference. Dropping the last one frees the future. A pending future
+ * with a class is cancelled first, and freed when it has ended. Of a pending
+ * plain future the callbacks are called.
  *
  * Lifetime  takes the reference; NULL is fine
  */
@@ -100,9 +100,10 @@ COIL_API void coil_future_unref(struct coil_future *future);
 
 /*
  * Complete a pending future, plain or with a class, with a value or an error.
- * A future that was cancelled meanwhile is left as it is, and so is one that
- * coil_future_new() had no memory for. One that is done otherwise aborts, and
- * so does a coroutine. `err` is negative; `detail` is described in error.h.
+ * A future that was cancelled meanwhile does not change, and neither does the
+ * failed one that coil_future_new() returns without memory. Any other future
+ * that is done aborts, and so does a coroutine. `err` is negative; `detail` is
+ * described in error.h.
  *
  * Result    true if the future was pending
  * Source    asyncio Future.set_result, set_exception
@@ -132,20 +133,21 @@ COIL_API bool coil_future_set_as(struct coil_future *future,
 /*
  * Ask a pending future to end. A plain future ends with -ECANCELED at once. An
  * operation ends when the kernel no longer uses its buffer, and may still
- * succeed. A coroutine that has not begun aborts: see coil_discard().
+ * succeed. For a coroutine that has not begun this aborts: use coil_discard().
  *
- * Result    false if the future was done already, or is that of coil_sleep(0),
- *           which all tasks share
+ * Result    false if the future was already done, or is the future of
+ *           coil_sleep(0), which all tasks share
  * Source    asyncio Future.cancel()
  */
 COIL_API bool coil_future_cancel(struct coil_future *future);
 
 /*
- * True once the future has begun. A plain future of coil_future_new() has
- * always begun, and so has a task. False for a future that a function returns
- * to be awaited: a coroutine made by CALL, an operation such as coil_recv(), a
- * coil_sleep(), and a result that was ready at once (coil_future_from_int()).
- * An operation that was made a task begins in the task's first step.
+ * True once the future has begun. A plain future of coil_future_new() and a
+ * task have always begun. False for a future that a function returned and that
+ * was not awaited yet: a coroutine made by CALL, an operation such as
+ * coil_recv(), a coil_sleep(), and a result that was ready at once
+ * (coil_future_from_int()). An operation that was made a task begins in the
+ * task's first step.
  */
 COIL_API bool coil_future_started(const struct coil_future *future);
 
@@ -170,8 +172,8 @@ COIL_API bool coil_future_failed(const struct coil_future *future);
 COIL_API bool coil_future_cancelled(const struct coil_future *future);
 
 /*
- * The error of a future that is done. Marks it as fetched. A pending future
- * aborts.
+ * The error of a future that is done. Marks the error as fetched. Aborts if the
+ * future is pending.
  *
  * Result    0 if the future holds a value, its error otherwise
  * Source    asyncio Future.exception()
@@ -182,15 +184,15 @@ COIL_API int coil_future_error(struct coil_future *future);
 COIL_API uint32_t coil_future_detail(const struct coil_future *future);
 
 /*
- * Do not report the future's error if it is never fetched. May be called before
+ * Do not report the future's error if no code fetches it. May be called before
  * the future is done, or after.
  */
 COIL_API void coil_future_quiet(struct coil_future *future);
 
 /*
- * The value of a future that is done. A value of another kind, an error and a
- * pending future abort. The integer 0 may also be read as NULL or as 0.0: it is
- * the value of a coroutine that ends without a RETURN.
+ * The value of a future that is done. Aborts if the future is pending, has
+ * failed, or holds a value of another kind. The integer 0, the value of a
+ * coroutine that ends without RETURN, may also be read as NULL or as 0.0.
  *
  * Lifetime  a pointer that the future would have freed is the caller's from now
  *           on
@@ -202,7 +204,7 @@ COIL_API double coil_future_double(struct coil_future *future);
 
 /*
  * The value, of any kind, or the error of a future that is done. Marks an error
- * as fetched. A pending future aborts.
+ * as fetched. Aborts if the future is pending.
  *
  * Lifetime  a pointer that the future would have freed is the caller's from now
  *           on
@@ -211,11 +213,12 @@ COIL_API struct coil_result coil_future_result(struct coil_future *future);
 
 /*
  * Have the loop call `fn(arg)` when the future is done; in the next pass if it
- * is done already. Callbacks are called in the order in which they were added.
- * A coroutine that has begun and is not a task aborts, since only its caller
- * waits for it. To pass a handle that still waits for a call aborts.
+ * is already done. Callbacks are called in the order in which they were added.
+ * Aborts if the future is a coroutine that has begun and is not a task, since
+ * only its caller may wait for it; and if the handle still waits for a call.
  *
- * Lifetime  the caller lends `handle` until it was called or removed
+ * Lifetime  the caller lends `handle` until `fn` was called or the callback was
+ *           removed
  * Source    asyncio Future.add_done_callback()
  */
 COIL_API void coil_future_add_done_callback(struct coil_future *future,
@@ -223,35 +226,37 @@ COIL_API void coil_future_add_done_callback(struct coil_future *future,
                                             coil_call_fn *fn, void *arg);
 
 /*
- * Remove a callback, also one whose call is in the ready list already. If you
- * hold no reference to the future, it may have been freed: then use
+ * Remove a callback, also one whose call is already in the ready queue. If you
+ * hold no reference to the future, the future may have been freed: then use
  * coil_handle_cancel(handle), which does the same without the future.
  *
- * Result    true if the callback was still to be called
- * Source    asyncio Future.remove_done_callback(), which cannot withdraw a call
- *           that is in the ready list
+ * Result    true if the callback was not called yet
+ * Source    asyncio Future.remove_done_callback(), which cannot remove a call
+ *           that is in the ready queue
  */
 COIL_API bool coil_future_remove_done_callback(struct coil_future *future,
                                                struct coil_handle *handle);
 
 /*
- * The functions of a kind of future: what starts, cancels and frees it. coil's
- * semaphore, gather and streams are made with classes; yours can be, too.
+ * The functions that start, cancel and free one kind of future. coil's
+ * semaphore, gather and streams are made with classes; you may define classes,
+ * too.
  */
 struct coil_future_class {
-    /* Its name in await trees: "semaphore", "recv". */
+    /* The name of the kind in await trees: "semaphore", "recv". */
     const char *name;
     /*
      * Begin. Called at the first await; may complete the future at once. Not
-     * called if the future is dropped or cancelled before it was awaited,
+     * called if the future is discarded or cancelled before it was awaited,
      * unless `cancel` is NULL.
      */
     void (*start)(struct coil_future *future);
     /*
      * End the future, now or later: complete it with its value if it has
      * succeeded meanwhile, else with -ECANCELED. Must allocate nothing. NULL:
-     * the future cannot be cancelled, as for example closing a descriptor. Such
-     * a future is started even if its task is cancelled, or if it is dropped.
+     * the future cannot be cancelled, for example the close of a descriptor.
+     * Such a future is started even if its task is cancelled, or if the future
+     * is discarded.
      */
     void (*cancel)(struct coil_future *future);
     /*
@@ -261,15 +266,15 @@ struct coil_future_class {
      */
     void (*free)(struct coil_future *future);
     /*
-     * Dispose of the value of `done`, a future of this class, because it was
-     * never taken: neither from the future nor from a task that has handed it
-     * on. Close the descriptor, say, or put the item back. Called before
-     * free(). NULL: nothing is to be done.
+     * Dispose of the value of `done`, a future of this class, because the value
+     * was never taken, neither from the future nor from a task that returned
+     * it. For example, close the descriptor, or put the item back. Called
+     * before free(). NULL: the value needs no disposal.
      */
     void (*dispose)(struct coil_future *done);
     /*
-     * Write into `buf` what the future waits for: await trees show it in place
-     * of `name`. NULL: they show `name`.
+     * Write into `buf` what the future waits for: await trees show this text in
+     * place of `name`. NULL: they show `name`.
      */
     void (*describe)(const struct coil_future *future, char *buf, size_t size);
 };
@@ -282,8 +287,8 @@ struct coil_custom {
 
 /*
  * Make a future with a class. `size` is the size of your struct, which begins
- * with a struct coil_custom; the fields after that are zero. More than 4 MiB
- * abort.
+ * with a struct coil_custom; the fields after that are zero. A size above 4 MiB
+ * aborts.
  *
  *     struct timer_wait { struct coil_custom custom; int fd; };
  *
@@ -293,7 +298,7 @@ struct coil_custom {
  *     t->fd = fd;
  *     return &t->custom.future;
  *
- * Result    your struct; NULL without memory
+ * Result    your struct; NULL if out of memory
  * Lifetime  gives one reference to its future. The caller lends `cls` until the
  *           future is freed
  */
@@ -304,7 +309,7 @@ COIL_API void *coil_custom_new(const struct coil_future_class *cls,
 COIL_API void coil_custom_free(void *custom);
 
 /*
- * A future that has failed with -ENOMEM. It is static: it needs no memory and
+ * A future that has failed with -ENOMEM. It is static, and needs no memory and
  * no unref.
  */
 COIL_API struct coil_future *coil_future_from_nomem(void);
@@ -313,7 +318,7 @@ COIL_API struct coil_future *coil_future_from_nomem(void);
  * Make a future that is done: it holds an integer, a pointer, or an error and
  * its detail.
  *
- * Result    the future; without memory one that has failed with -ENOMEM
+ * Result    the future; out of memory: one that has failed with -ENOMEM
  * Lifetime  gives one reference. The future does not free a pointer
  */
 COIL_API struct coil_future *coil_future_from_int(int64_t value);

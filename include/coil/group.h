@@ -3,7 +3,7 @@
 #define COIL_GROUP_H
 
 /*
- * group.h: tasks that succeed together or end together.
+ * group.h: tasks that succeed together or are cancelled together.
  *
  *     struct crawl {
  *         struct coil_coro coro;
@@ -15,27 +15,27 @@
  *     GROUP(&my->group) {
  *         my->a = SPAWN(fetch, .url = a);
  *         my->b = SPAWN(fetch, .url = b);
- *     }                                   // both have ended well here
- *     AWAIT_TO(my->n, my->a);             // their handles are still good
+ *     }                                   // both have succeeded here
+ *     AWAIT_TO(my->n, my->a);             // the handles are still valid
  *
  * The tasks that this coroutine spawns in the block, and those that other code
  * spawns by coil_group_spawn(), are in the group. The closing brace waits for
  * all of them. The first task that fails cancels the others and the rest of the
- * block, and its error is that of the block, an error like any other: TRY
- * around the GROUP takes it. An error of another task is reported if no await
- * or call fetches it. If the code of the block fails first, its error is that
- * of the block, and all tasks are cancelled. A task that was cancelled has not
- * failed. A SPAWN that finds no memory makes the block fail with -ENOMEM; START
- * returns that error instead. Where some tasks may fail and the others are to
- * go on, let them RETURN what went wrong, or SPAWN them outside of a group and
- * TRY each await.
+ * block, and the block fails with the error of that task, which a TRY around
+ * the GROUP can catch. An error of another task is reported if no await or call
+ * fetches it. If the code of the block fails first, the block fails with that
+ * error, and all tasks are cancelled. A task that was cancelled has not failed.
+ * A SPAWN that finds no memory makes the block fail with -ENOMEM; START returns
+ * that error instead. If a failed task must not cancel the others, let it
+ * RETURN its error as a value, or SPAWN the tasks outside of a group and TRY
+ * each await.
  *
- * The wait at the brace is an await: a cancellation from outside strikes it,
- * asks all tasks to end and takes the place of the value of RETURN.
+ * The wait at the brace is an await: a cancellation from outside ends it with
+ * -ECANCELED, asks all tasks to end and replaces the value of RETURN.
  *
- * Groups may stand one after another in a coroutine, or in each other. A group
- * may be entered again once its block is over, as in a loop. Do not zero the
- * group in between: until then it keeps the handles of its tasks.
+ * A coroutine may have several groups, also nested. A group may be entered
+ * again once its block is over, as in a loop. Do not zero the group before
+ * that: it keeps the handles of its tasks.
  */
 
 #include <coil/api.h>
@@ -44,8 +44,8 @@
 COIL_BEGIN_DECLS
 
 /*
- * In your memory, mostly a field of the frame; a group of zero bytes was not
- * entered yet. 64 bytes. The fields are private.
+ * In your memory, mostly a field of the frame; zero it before its first use. 64
+ * bytes. The fields are private.
  */
 struct coil_group {
     uintptr_t words[8];
@@ -53,8 +53,8 @@ struct coil_group {
 
 /*
  * Run a coroutine or any future in the group, for code outside of the group's
- * block: its tasks, or calls of the loop. What the new task borrows must
- * outlive the group.
+ * block: tasks of the group, or calls of the loop. Memory that is lent to the
+ * new task must outlive the group.
  *
  *     coil_group_spawn(my->group, CALL(fetch, .url = c));
  *
@@ -81,11 +81,11 @@ COIL_API int coil_group_start(struct coil_group *group,
 
 /*
  * Cancel all tasks of the group, and the rest of its block. The block does not
- * fail: the coroutine goes on behind the brace. A value of RETURN stands,
+ * fail: the coroutine continues after the brace. A value of RETURN stands,
  * unless the brace of a group inside this one waits at that moment: that wait
- * is an await, and is struck. If the group was not entered yet, its first await
- * is struck. If its block is over, nothing happens. A second call changes
- * nothing.
+ * is an await, and is cancelled. If the group was not entered yet, the first
+ * await of its block is cancelled. If its block is over, nothing happens. A
+ * second call changes nothing.
  *
  * Source    asyncio TaskGroup.cancel(); trio nursery.cancel_scope.cancel()
  */
@@ -93,7 +93,7 @@ COIL_API void coil_group_cancel(struct coil_group *group);
 
 /*
  * Number of tasks of the group that have not ended; 0 before and after its
- * block. A generator that is being closed at the group's brace counts, too.
+ * block. A generator that the group's brace is closing counts, too.
  *
  * Source    trio len(nursery.child_tasks)
  */
@@ -103,7 +103,7 @@ COIL_API size_t coil_group_count(const struct coil_group *group);
  * The tasks of the group that have not ended, in the order in which they were
  * spawned: the first with NULL, then the one after `task`, NULL at the end.
  *
- * Lifetime  the result views the group; between two calls nothing may be
+ * Lifetime  the result views the group; between two calls no task may be
  *           spawned or end
  * Source    trio nursery.child_tasks
  */
@@ -115,8 +115,9 @@ COIL_END_DECLS
 #ifndef __cplusplus
 
 /*
- * A block: all tasks spawned in it have ended at its closing brace. Aborts in
- * FINALLY, and while the group's block is open. Nothing is allocated.
+ * Begin the block of a group: the closing brace waits for all tasks spawned in
+ * the block. Aborts in FINALLY, and while the group's block is open. Allocates
+ * nothing.
  *
  * Errors    of the first task that failed, or of the code in the block
  * Lifetime  the caller lends `group` until this coroutine is over: the group

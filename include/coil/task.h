@@ -12,15 +12,15 @@
  *     TRY_AWAIT(my->err, my->b);           // -ECANCELED
  *
  * SPAWN gives a handle that any code may use: to await the task, any number of
- * times, to cancel it, to ask for its result. The handle is valid until the
- * coroutine that spawned the task has ended. A task is a child of that
- * coroutine, which does not end before it.
+ * times, to cancel the task, to ask for its result. The handle is valid until
+ * the coroutine that spawned the task has ended. A task is a child of that
+ * coroutine, which does not end before its children.
  *
  * Cancelling is a request, and requests are counted, as in asyncio. The
- * innermost operation is asked to end, the await of it fails with -ECANCELED,
- * and the closing braces of blocks and FINALLY run on the way out. If the
- * operation has succeeded all the same, its value is not lost: the await
- * returns it, and the request fails the next await.
+ * innermost operation is asked to end, its await fails with -ECANCELED, and
+ * then the closing braces of blocks and FINALLY run. If the operation has
+ * succeeded all the same, its value is not lost: the await returns the value,
+ * and the next await fails.
  */
 
 #include <coil/api.h>
@@ -32,12 +32,12 @@ COIL_BEGIN_DECLS
 struct coil_task;
 
 /*
- * Run a coroutine, or any future, concurrently: as a child of the coroutine
- * that runs now, or of the loop if none does. SPAWN(f, ...) is
+ * Run a coroutine, or any future, concurrently: as a child of the running
+ * coroutine, or of the loop if no coroutine runs. SPAWN(f, ...) is
  * coil_spawn(CALL(f, ...)).
  *
- * Result    the task's handle; without memory that of a task that has failed
- *           with -ENOMEM
+ * Result    the task's handle; out of memory: the handle of a task that has
+ *           failed with -ENOMEM
  * Lifetime  takes `future`, also on error. The handle is valid until the
  *           spawner has ended or coil_task_drop() was called
  * Source    asyncio.create_task(), ensure_future()
@@ -59,15 +59,15 @@ COIL_API int coil_start(struct coil_future *future);
  *
  *     coil_detach(task)      struct coil_task *: the task may outlive its
  *                            spawner, and is cancelled when the loop closes
- *     coil_detach(future)    struct coil_future * with a class (future.h), to
- *                            which the caller has the only reference; others
- *                            abort. It is started if it has not begun: for
- *                            operations such as closing
+ *     coil_detach(future)    struct coil_future * with a class (future.h): the
+ *                            future is started if it has not begun; for
+ *                            operations such as closing. Aborts if the
+ *                            future has no class, or another reference
  *
  * Allocates nothing. C++ has the two functions.
  *
- * Lifetime  takes the handle or the reference. What the task or future has been
- *           lent must live until it has ended
+ * Lifetime  takes the handle or the reference. Memory that was lent to the task
+ *           or future must live until that has ended
  */
 #ifndef __cplusplus
 #define coil_detach(x) \
@@ -80,9 +80,9 @@ COIL_API void coil_detach_future(struct coil_future *future);
 
 /*
  * Give the handle back before the spawner has ended; sets *task to NULL. The
- * task goes on. A coroutine that awaits the task at that time gets its result
- * all the same. An error that is never fetched is reported. A task without a
- * handle (START) aborts. *task may be NULL.
+ * task continues, and a coroutine that awaits the task at that time still gets
+ * its result. An error that no code fetches is reported. Aborts for a task
+ * without a handle (START). *task may be NULL.
  *
  * Lifetime  takes the handle
  */
@@ -92,7 +92,7 @@ COIL_API void coil_task_drop(struct coil_task **task);
  * Ask the task to end with -ECANCELED. `reason` is the code in the detail of
  * that error (error.h); coil_task_cancel() gives COIL_CANCEL_USER.
  *
- * Result    false if the task has ended already
+ * Result    false if the task has already ended
  * Source    asyncio Task.cancel(msg)
  */
 COIL_API bool coil_task_cancel(struct coil_task *task);
@@ -102,8 +102,8 @@ COIL_API bool coil_task_cancel_with(struct coil_task *task,
 /*
  * Take one cancel request back, after it was handled. When the count reaches 0,
  * a request with which no await has failed yet is forgotten. A coroutine that
- * the task has called counts the requests since that call: a request that comes
- * and is taken back during the call fails no await in it.
+ * the task has called counts the requests since that call: a request that
+ * arrives and is taken back during the call fails no await of that coroutine.
  *
  * Result    the number of requests that remain
  * Source    asyncio Task.uncancel()
@@ -118,23 +118,23 @@ COIL_API unsigned coil_task_uncancel(struct coil_task *task);
 COIL_API unsigned coil_task_cancelling(const struct coil_task *task);
 
 /*
- * The task as a future: for the functions of future.h, such as those for its
- * result and its callbacks.
+ * The task as a future: for the functions of future.h, such as those for
+ * results and callbacks.
  *
  * Lifetime  views the task
  */
 COIL_API struct coil_future *coil_task_future(struct coil_task *task);
 
 /*
- * The frame of a task made by SPAWN: its arguments, and results larger than a
- * word.
+ * The frame of a task made by SPAWN: its arguments, and results larger than one
+ * value.
  *
  * Result    the coroutine's struct; NULL for the handle of a failed SPAWN
  * Lifetime  views the task
  */
 COIL_API void *coil_task_frame(struct coil_task *task);
 
-/* Do not report the task's error if it is never fetched. */
+/* Do not report the task's error if no code fetches it. */
 COIL_API void coil_task_quiet(struct coil_task *task);
 
 /* True once the task has ended. Source: asyncio Task.done() */
@@ -171,8 +171,9 @@ COIL_API int coil_task_set_name(struct coil_task *task, const char *name);
 COIL_API const char *coil_task_name(const struct coil_task *task);
 
 /*
- * The task that runs now; NULL in a callback of the loop and outside. In a
- * release function of USING or HOLD_WITH it is the task that held the object.
+ * The task that runs now; NULL in a callback of the loop, and while the loop
+ * does not run. In a release function of USING or HOLD_WITH: the task that held
+ * the object.
  *
  * Source    asyncio.current_task()
  */
@@ -187,7 +188,7 @@ COIL_API struct coil_task *coil_task_current(void);
  *         puts(coil_task_name(task));
  *
  * Result    the first task for NULL, else the one after `task`; NULL at the end
- * Lifetime  views; no task may be spawned and none may end between two calls
+ * Lifetime  views the loop; between two calls no task may be spawned or end
  * Source    asyncio.all_tasks()
  */
 COIL_API struct coil_task *coil_task_next(struct coil_task *task);
