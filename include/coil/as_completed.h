@@ -7,15 +7,14 @@
  *
  *     FOR_AWAIT(my->done, coil_as_completed(my->tasks, my->n)) { ... }
  *
- * A struct coil_completions does the same without a loop. Use it to leave the
- * loop and come back, or to have several readers:
+ * A struct coil_completions does the same without a loop. Use it to leave a
+ * loop and continue later, or to have several readers:
  *
  *     AWAIT_TO(my->done, coil_completions_next(&my->completions));
  *
- * Both give the tasks themselves, so that you know which one has ended. The
- * error of a task stays in the task. No task is cancelled, neither by a
- * time-out nor because a reader stops. A task that is in the array twice is
- * given twice.
+ * Both return the tasks themselves, so that you know which task has ended. The
+ * error of a task stays in the task. A time-out or a reader that stops does not
+ * cancel any task. A task that is in the array twice is returned twice.
  */
 
 #include <coil/api.h>
@@ -28,7 +27,7 @@ COIL_BEGIN_DECLS
 
 /*
  * The tasks in the order in which they end: a source for FOR_AWAIT. The tasks
- * go on if the loop is left early.
+ * continue if the loop is left early.
  *
  * Units     timeout_ns is in nanoseconds, from the first iteration on;
  *           COIL_NEVER: no time-out
@@ -60,7 +59,7 @@ struct coil_completions {
  * Units     timeout_ns is in nanoseconds, from this call on; COIL_NEVER: no
  *           time-out
  * Result    0
- * Errors    -ENOMEM: nothing was begun
+ * Errors    -ENOMEM: the recording has not begun
  * Lifetime  copies the array. The caller lends `c`, and coil shares the tasks,
  *           until coil_completions_fini()
  */
@@ -71,15 +70,15 @@ coil_completions_init(struct coil_completions *c,
 
 /*
  * Stop recording and release the tasks. A coil_completions_next() that still
- * waits gives NULL.
+ * waits returns NULL.
  */
 COIL_API void coil_completions_fini(struct coil_completions *c);
 
 /*
- * The next task to end. Any number of these may be awaited at the same time, by
- * any tasks; they are served in the order of arrival.
+ * The next task that ends. Any number of tasks may await this at the same time;
+ * they are served in the order of arrival.
  *
- * Result    struct coil_task *; NULL after all n were given
+ * Result    struct coil_task *; NULL after all n were returned
  * Errors    -ETIMEDOUT, once for each task that has not ended in time;
  *           -ECANCELED; -ENOMEM
  * Lifetime  the caller lends `c` until the future is done
@@ -88,12 +87,12 @@ COIL_API void coil_completions_fini(struct coil_completions *c);
 COIL_API COIL_NODISCARD struct coil_future *
 coil_completions_next(struct coil_completions *c);
 
-/* Number of results that coil_completions_next() will give before NULL. */
+/* Number of results that coil_completions_next() will return before NULL. */
 COIL_API size_t coil_completions_count(const struct coil_completions *c);
 
 /*
- * The tasks that are still to come: a source for FOR_AWAIT. After the loop was
- * left early another one may go on.
+ * The tasks that were not returned yet: a source for FOR_AWAIT. If the loop is
+ * left early, another loop may continue.
  *
  * Result    yields struct coil_task *
  * Errors    -ETIMEDOUT, -ENOMEM

@@ -15,16 +15,16 @@
  *     }
  *     coil_channel_shutdown(pages);                          // no more items
  *
- * An item is a pointer. It belongs to the producer until it was put, to the
- * consumer once it was got, and to the channel in between.
+ * An item is a pointer. The item belongs to the producer until it was put, then
+ * to the channel, and to the consumer once it was got.
  *
- * When the channel is full producers wait, when it is empty consumers do: first
- * come, first served, threads and coroutines in one line. An await that is
- * cancelled when its turn has come already succeeds all the same, so no item is
- * lost: a put returns 0, a get returns its item.
+ * Producers wait while the channel is full, consumers while it is empty:
+ * threads and coroutines in one FIFO list of waiters. An await that was granted
+ * and is then cancelled succeeds all the same, so no item is lost: a put
+ * returns 0, a get returns its item.
  *
- * A channel is counted: each side has a reference of its own, and may be the
- * last to drop it.
+ * A channel is reference-counted: each side has a reference of its own, and
+ * either side may drop its reference last.
  */
 
 #include <coil/api.h>
@@ -36,13 +36,13 @@ COIL_BEGIN_DECLS
 struct coil_channel;
 
 /*
- * Make a channel for at most `limit` items; 0 aborts. All of its memory is
- * allocated now, by malloc(). In any thread.
+ * Make a channel for at most `limit` items; 0 aborts. All memory of the channel
+ * is allocated now, by malloc(). In any thread.
  *
- * Result    the channel; NULL without memory
- * Lifetime  gives one reference: coil_channel_unref() drops it. `free_item` is
- *           called with each item that is in the channel when it is freed; it
- *           may be NULL
+ * Result    the channel; NULL if out of memory
+ * Lifetime  gives one reference: coil_channel_unref() drops it. `free_item`,
+ *           which may be NULL, is called with each item that is left when the
+ *           channel is freed
  * Source    queue.Queue(maxsize); trio.open_memory_channel()
  */
 COIL_API COIL_NODISCARD struct coil_channel *
@@ -63,14 +63,14 @@ COIL_API struct coil_channel *coil_channel_ref(struct coil_channel *channel);
 COIL_API void coil_channel_unref(struct coil_channel *channel);
 
 /*
- * Put an item from a coroutine: waits while the channel is full.
+ * Put an item in a coroutine: waits while the channel is full.
  *
  * Result    0
  * Errors    COIL_ECLOSED  the channel was shut down
  *           -ECANCELED, -ENOMEM
- * Lifetime  takes `item` on success; on an error it is still the caller's. The
- *           item of a put that was detached goes to `free_item` if the loop
- *           closes first. The future shares the channel
+ * Lifetime  takes `item` on success; after an error `item` is still the
+ *           caller's. If the put was detached and its loop closes first,
+ *           `free_item` is called with the item. The future shares the channel
  * Source    asyncio Queue.put()
  */
 COIL_API COIL_NODISCARD struct coil_future *
@@ -82,21 +82,21 @@ coil_channel_put(struct coil_channel *channel, void *item);
  * Result    the item
  * Errors    COIL_EEND  the channel was shut down, and no item is left
  *           -ECANCELED, -ENOMEM
- * Lifetime  gives the item. One that is never taken from the future becomes the
- *           first in the channel again; if the channel is full it goes to
- *           `free_item`. The future shares the channel
+ * Lifetime  gives the item. If no await takes the item from the future, it
+ *           becomes the first in the channel again; if the channel is full,
+ *           `free_item` is called with it. The future shares the channel
  * Source    asyncio Queue.get()
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_channel_get(struct coil_channel *channel);
 
 /*
- * All items until the channel is shut down: a source for FOR_AWAIT. Several
- * iterations, also in several loops, may run at once: each item goes to one of
- * them.
+ * All items until the channel is shut down and empty: a source for FOR_AWAIT.
+ * Several iterations, also in several loops, may run at once: each item goes to
+ * one of them.
  *
  * Result    yields items
- * Errors    -ECANCELED, and no item is lost; -ENOMEM
+ * Errors    -ECANCELED: no item is lost; -ENOMEM
  * Lifetime  gives the items; shares the channel until the iteration ends
  * Source    trio: async for item in receive_channel
  */
@@ -105,10 +105,10 @@ coil_channel_items(struct coil_channel *channel);
 
 /*
  * Put or get an item in a plain thread, which blocks while the channel is full
- * or empty. In a coroutine, whose loop would be blocked, both abort. Both are
- * cancellation points (pthread_cancel(3)): a thread that is cancelled leaves
- * the line. The item that it wanted to put is still its own, unless its turn
- * had come already; an item that it was to get stays in the channel.
+ * or empty. Both abort in a coroutine, because they would block its loop. Both
+ * are cancellation points (pthread_cancel(3)): a thread that is cancelled stops
+ * waiting. The item of its put is still the caller's, unless the put was
+ * already granted; the item of its get stays in the channel.
  *
  * Units     nanoseconds; 0 or less: do not wait; COIL_NEVER: no time-out
  * Result    0; get: *item is set
@@ -137,8 +137,8 @@ COIL_API int coil_channel_put_nowait(struct coil_channel *channel, void *item);
 COIL_API int coil_channel_get_nowait(struct coil_channel *channel, void **item);
 
 /*
- * Refuse further items: producers, also those that wait, get COIL_ECLOSED.
- * Consumers get the items that are left, then COIL_EEND. In any thread or
+ * Refuse further items: a put fails with COIL_ECLOSED, and so do puts that
+ * wait. Consumers get the items that are left, then COIL_EEND. In any thread or
  * coroutine, any number of times.
  *
  * Source    asyncio Queue.shutdown()

@@ -3,18 +3,18 @@
 #define COIL_IO_H
 
 /*
- * io.h: one operation on a descriptor.
+ * io.h: single operations on a descriptor.
  *
  * Each call makes a future; the await submits the operation to the kernel. The
- * caller lends the buffer until the await has ended, also when it is cancelled:
- * the await of a cancelled operation ends when the kernel does not use the
- * buffer any more, and gives the result if the operation succeeded all the
- * same. A buffer on the stack of the current step aborts: that memory is gone
+ * caller lends the buffer until the await has ended, also after a cancellation:
+ * the await of a cancelled operation ends when the kernel no longer uses the
+ * buffer, and returns the result if the operation succeeded all the same. A
+ * buffer on the stack of the current step aborts, because the stack is reused
  * before the operation has completed.
  *
- * Each of them can fail with -ECANCELED; with -ENOMEM; with -ENOBUFS when
+ * Each operation can fail with -ECANCELED; with -ENOMEM; with -ENOBUFS when
  * options.operations_limit operations are in flight; with the errors of the
- * system call of its name; and with -EINVAL for a negative descriptor.
+ * system call of the same name; and with -EINVAL for a negative descriptor.
  */
 
 #include <coil/api.h>
@@ -29,7 +29,7 @@ struct coil_addr;
  * position, coil_pread() at `offset`.
  *
  * Result    bytes read, at most `len`; 0 at the end
- * Lifetime  lends `buf` until the future is done
+ * Lifetime  the caller lends `buf` until the future is done
  * Source    read(2), pread(2)
  */
 COIL_API COIL_NODISCARD struct coil_future *coil_read(int fd, void *buf,
@@ -38,12 +38,12 @@ COIL_API COIL_NODISCARD struct coil_future *
 coil_pread(int fd, void *buf, size_t len, uint64_t offset);
 
 /*
- * Write at the file's position or at `offset`; may write less than `len`. To a
- * pipe without a reader the kernel raises SIGPIPE, as for write(2); a program
+ * Write at the file's position or at `offset`; may write less than `len`. For a
+ * pipe without a reader the kernel raises SIGPIPE, as in write(2); a program
  * that ignores SIGPIPE gets -EPIPE.
  *
  * Result    bytes written
- * Lifetime  lends `buf` until the future is done
+ * Lifetime  the caller lends `buf` until the future is done
  * Source    write(2), pwrite(2)
  */
 COIL_API COIL_NODISCARD struct coil_future *coil_write(int fd, const void *buf,
@@ -52,11 +52,11 @@ COIL_API COIL_NODISCARD struct coil_future *
 coil_pwrite(int fd, const void *buf, size_t len, uint64_t offset);
 
 /*
- * Receive from a socket; send to it, maybe less than `len`. A send never raises
- * SIGPIPE.
+ * Receive from a socket; send to a socket, maybe less than `len`. A send never
+ * raises SIGPIPE.
  *
  * Result    bytes; for recv 0 at the end of the stream
- * Lifetime  lends `buf` until the future is done
+ * Lifetime  the caller lends `buf` until the future is done
  * Source    asyncio loop.sock_recv; recv(2), send(2)
  */
 COIL_API COIL_NODISCARD struct coil_future *coil_recv(int fd, void *buf,
@@ -67,7 +67,7 @@ COIL_API COIL_NODISCARD struct coil_future *coil_send(int fd, const void *buf,
 /*
  * Accept a connection.
  *
- * Result    its descriptor, close-on-exec; coil closes it if no await takes it
+ * Result    the descriptor, close-on-exec; coil closes it if no await takes it
  * Source    asyncio loop.sock_accept; accept4(2)
  */
 COIL_API COIL_NODISCARD struct coil_future *coil_accept(int fd);
@@ -92,13 +92,15 @@ COIL_API COIL_NODISCARD struct coil_future *coil_shutdown(int fd, int how);
 
 /*
  * Cancel every operation on the descriptor, wait until all of them have
- * completed, then close it. Their awaits end with -ECANCELED; an operation that
- * begins meanwhile fails with -EBADF. The close itself cannot be cancelled. For
- * a socket of your own call coil_shutdown() first: then the peer learns at once
- * that the connection ends, even if another process shares the socket.
+ * completed, then close the descriptor. Their awaits end with -ECANCELED; an
+ * operation that begins meanwhile fails with -EBADF. The close itself cannot be
+ * cancelled. For a socket of your own call coil_shutdown() first: then the peer
+ * learns at once that the connection ends, even if another process shares the
+ * socket.
  *
  * Result    0; the descriptor is closed even after an error
- * Errors    of close(2); -EBADF also if another close of it has begun
+ * Errors    of close(2); -EBADF also if another close of the descriptor has
+ *           begun
  * Source    close(2)
  */
 COIL_API COIL_NODISCARD struct coil_future *coil_close(int fd);
@@ -108,14 +110,14 @@ COIL_API COIL_NODISCARD struct coil_future *coil_close(int fd);
  * themselves.
  *
  * Units     events: POLLIN, POLLOUT... of poll(2)
- * Result    the events that have come, POLLERR and POLLHUP among them
+ * Result    the events that have occurred, including POLLERR and POLLHUP
  * Source    asyncio loop.add_reader, add_writer; gevent socket.wait_read
  */
 COIL_API COIL_NODISCARD struct coil_future *coil_poll(int fd, unsigned events);
 
 /*
- * Abort if the buffer is on the stack of the step that runs now. For futures of
- * your own whose caller lends a buffer until they are done.
+ * Abort if the buffer is on the stack of the running step. For your own futures
+ * whose caller lends a buffer until the future is done.
  */
 COIL_API void coil_check_lent(const void *buf);
 

@@ -3,8 +3,8 @@
 #define COIL_PROMISE_H
 
 /*
- * promise.h: a future of a loop that another thread completes: for libraries
- * that call back in a thread of their own.
+ * promise.h: a future that another thread completes: for libraries that call
+ * back in a thread of their own.
  *
  *     my->promise = coil_promise_new(free);       // in the loop
  *     library_begin(..., done, my->promise);
@@ -16,10 +16,10 @@
  *         coil_promise_unref(promise);
  *     }
  *
- * A promise is counted and outlives its loop: a thread that sets it too late
- * does no harm. If the last reference is dropped before the promise was set,
- * the promise is broken: its future fails with COIL_EBROKEN, and is not pending
- * for ever.
+ * A promise is reference-counted and may outlive its loop: setting it after the
+ * loop has closed is safe. If the last reference is dropped before the promise
+ * was set, the promise is broken: its future fails with COIL_EBROKEN, instead
+ * of being pending for ever.
  */
 
 #include <coil/api.h>
@@ -32,40 +32,41 @@ struct coil_promise;
 
 /*
  * Make a promise, by malloc(), in the thread of the loop that is going to await
- * it. In a thread without a loop it aborts.
+ * it. Aborts in a thread without a loop.
  *
- * Result    the promise; NULL without memory
- * Lifetime  gives one reference, to the code that sets the promise:
- *           coil_promise_unref() drops it. `free_value` is called, in any
- *           thread, with a pointer that was set and never taken; it may be NULL
+ * Result    the promise; NULL if out of memory
+ * Lifetime  gives one reference, for the code that sets the promise:
+ *           coil_promise_unref() drops it. `free_value`, which may be NULL, is
+ *           called, in any thread, with a pointer that was set and never taken
  */
 COIL_API COIL_NODISCARD struct coil_promise *
 coil_promise_new(coil_call_fn *free_value);
 
 /*
- * The promise's future, for the loop that made it: once, before the promise is
- * set or after. A second call aborts. To cancel the future does not stop the
- * code that is going to set the promise; see coil_promise_abandoned().
+ * The promise's future, in the thread that made the promise: before or after
+ * the promise is set, but only once. A second call aborts. Cancelling the
+ * future does not stop the code that is going to set the promise; see
+ * coil_promise_abandoned().
  *
- * Result    what the promise is set to
+ * Result    the value that the promise is set to
  * Errors    COIL_EBROKEN  the last reference was dropped before it was set
  *           -ECANCELED; -ENOMEM, also if `promise` is NULL; the error that the
  *           promise is set to
- * Lifetime  gives the future, which shares the promise. A pointer that is never
- *           taken from it is given to `free_value`
+ * Lifetime  gives the future, which shares the promise. `free_value` is called
+ *           with a pointer that no await takes from the future
  * Source    asyncio.wrap_future(), loop.create_future()
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_promise_future(struct coil_promise *promise);
 
 /*
- * Set the promise to a value or an error, exactly once: a second time aborts.
+ * Set the promise to a value or an error, exactly once: a second call aborts.
  * In any thread.
  *
  * Result    true; false if the value cannot arrive: the future was cancelled or
  *           dropped, or the loop has closed
- * Lifetime  takes a pointer in `result`; if the result is false it is given to
- *           `free_value` at once
+ * Lifetime  takes a pointer in `result`; on false, `free_value` is called with
+ *           it at once
  * Source    concurrent.futures Future.set_result, set_exception
  */
 COIL_API bool coil_promise_set(struct coil_promise *promise,
@@ -80,7 +81,7 @@ COIL_API bool coil_promise_set(struct coil_promise *promise,
 COIL_API bool coil_promise_abandoned(struct coil_promise *promise);
 
 /*
- * Add a reference, for more code that may set the promise. In any thread.
+ * Add a reference, for other code that may set the promise. In any thread.
  *
  * Result    `promise`
  * Lifetime  shares: coil_promise_unref() drops the reference

@@ -21,9 +21,9 @@
  * No item is lost or delivered twice:
  *   - a put that fails or is cancelled has not put its item;
  *   - a get that is cancelled has taken no item; or its await returns the item,
- *     and the cancellation strikes the next await;
- *   - if a future or task has got an item and no await takes the item, it goes
- *     back to its old position in the queue. AWAIT_TO takes the item, AWAIT,
+ *     and the next await is cancelled;
+ *   - if a future or task has got an item and no await takes the item, the item
+ *     returns to its old position in the queue. AWAIT_TO takes the item; AWAIT,
  *     which ignores the value, does not.
  */
 
@@ -32,12 +32,12 @@
 
 COIL_BEGIN_DECLS
 
-/* Less than 0 if `a` is to be got before `b`, as for qsort(3). */
+/* Returns less than 0 if `a` has to be got before `b`, as for qsort(3). */
 typedef int coil_compare_fn(const void *a, const void *b);
 
 struct coili_queued;
 
-/* In your memory, as long as anything uses it. The fields are private. */
+/* In your memory; coil_queue_init() prepares it. The fields are private. */
 struct coil_queue {
     struct coil_waiters getters, putters, joiners;
     struct coili_queued *ring;
@@ -51,16 +51,16 @@ struct coil_queue {
     bool is_shutdown;
 };
 
-/* As `limit`: no limit other than memory. */
+/* A `limit` that means: no limit other than memory. */
 #define COIL_UNBOUNDED SIZE_MAX
 
 /*
- * Make an empty queue of at most `limit` items. With limit 0 it is a
+ * Make an empty queue of at most `limit` items. With limit 0 the queue is a
  * rendezvous: a put waits until a get takes its item.
  *
- * coil_queue_init() makes a FIFO queue: a get returns the oldest item.
- * coil_queue_init_lifo(): the newest. coil_queue_init_priority(): the least by
- * `compare`, and of equal items the oldest.
+ * In a queue of coil_queue_init() a get returns the oldest item, of
+ * coil_queue_init_lifo() the newest, of coil_queue_init_priority() the least
+ * item by `compare`, and of equal items the oldest.
  *
  * Source    asyncio.Queue, LifoQueue, PriorityQueue, where a limit of 0 means
  *           no limit; Go's make(chan, limit)
@@ -71,18 +71,18 @@ COIL_API void coil_queue_init_priority(struct coil_queue *queue, size_t limit,
                                        coil_compare_fn *compare);
 
 /*
- * Free the storage of the queue, but not the items in it: get them before, or
+ * Free the storage of the queue, but not its items: get the items first, or
  * call coil_queue_shutdown_now(). Aborts if a task waits for the queue.
  */
 COIL_API void coil_queue_fini(struct coil_queue *queue);
 
 /*
- * Put an item into the queue. While the queue is full this waits, in the order
+ * Put an item into the queue. While the queue is full, puts wait in the order
  * of arrival.
  *
  * Result    0: the item was put, even if the task was cancelled afterwards
- * Errors    COIL_ECLOSED: the queue is shut down; -ECANCELED; -ENOMEM. With
- *           each the item was not put and is still the caller's
+ * Errors    COIL_ECLOSED: the queue is shut down; -ECANCELED; -ENOMEM. After an
+ *           error the item was not put and is still the caller's
  * Lifetime  the caller lends `queue` until the future is freed
  * Source    asyncio Queue.put()
  */
@@ -90,7 +90,7 @@ COIL_API COIL_NODISCARD struct coil_future *
 coil_queue_put(struct coil_queue *queue, void *item);
 
 /*
- * Get an item from the queue. While the queue is empty this waits, in the order
+ * Get an item from the queue. While the queue is empty, gets wait in the order
  * of arrival.
  *
  * Result    the item, a pointer
@@ -105,7 +105,7 @@ coil_queue_get(struct coil_queue *queue);
  * Put an item, if that is possible without waiting.
  *
  * Result    0: the item was put
- * Errors    -EAGAIN: the queue is full; COIL_ECLOSED: it is shut down; -ENOMEM
+ * Errors    -EAGAIN: the queue is full; COIL_ECLOSED: shut down; -ENOMEM
  * Source    asyncio Queue.put_nowait()
  */
 COIL_API int coil_queue_put_nowait(struct coil_queue *queue, void *item);
@@ -114,7 +114,7 @@ COIL_API int coil_queue_put_nowait(struct coil_queue *queue, void *item);
  * Get an item, if that is possible without waiting.
  *
  * Result    0: *item is the item
- * Errors    -EAGAIN: the queue is empty; COIL_EEND: it is empty and shut down
+ * Errors    -EAGAIN: the queue is empty; COIL_EEND: empty and shut down
  * Source    asyncio Queue.get_nowait()
  */
 COIL_API int coil_queue_get_nowait(struct coil_queue *queue, void **item);
@@ -142,8 +142,8 @@ COIL_API bool coil_queue_empty(const struct coil_queue *queue);
 COIL_API bool coil_queue_full(const struct coil_queue *queue);
 
 /*
- * Report that an item which was got has been processed. Aborts if it is called
- * more often than items were put.
+ * Report that an item that was got has been processed. Aborts if there are more
+ * of these calls than items were put.
  *
  * Source    asyncio Queue.task_done()
  */
@@ -162,8 +162,8 @@ COIL_API COIL_NODISCARD struct coil_future *
 coil_queue_join(struct coil_queue *queue);
 
 /*
- * Accept no more items. From now on a put fails with COIL_ECLOSED, and so does
- * a put that waits. The items in the queue can still be got; then a get fails
+ * Accept no more items. From now on a put fails with COIL_ECLOSED, and so do
+ * puts that wait. The items in the queue can still be got; then a get fails
  * with COIL_EEND. A second call changes nothing. Allocates nothing.
  *
  * Source    asyncio Queue.shutdown(); close() of a Go channel
@@ -185,11 +185,11 @@ COIL_API bool coil_queue_is_shutdown(const struct coil_queue *queue);
 /* ---- For your own primitives -------------------------------------------- */
 
 /*
- * A get or a put inside a future of a class of yours, which may have many of
- * them, as coil_select() has. Zero the struct; for a put set `item` to what is
- * to be put.
+ * A get or a put as a part of a future with a class of your own. Such a future
+ * may have many of them, as coil_select() has. Zero the struct; for a put set
+ * `item` to the item.
  *
- * A `granted` function (waiters.h) is called with NULL if the queue was shut
+ * The `granted` function (waiters.h) is called with NULL if the queue was shut
  * down, and with another pointer if the item was got or put.
  */
 struct coil_queue_waiter {
@@ -201,13 +201,13 @@ struct coil_queue_waiter {
 };
 
 /*
- * Get into waiter->item, or put waiter->item, without waiting.
+ * Get an item into waiter->item, or put waiter->item, without waiting.
  *
  * Result    0: the item was got or put
  * Errors    -EAGAIN: the queue is empty or full; else as
  *           coil_queue_get_nowait() and coil_queue_put_nowait()
- * Lifetime  the caller lends `queue` and, for a get, `waiter` until the item is
- *           taken or put back (see below)
+ * Lifetime  the caller lends `queue` and, for a get, `waiter` until
+ *           coil_queue_waiter_taken() or coil_queue_waiter_put_back()
  */
 COIL_API int coil_queue_waiter_get(struct coil_queue_waiter *waiter,
                                    struct coil_queue *queue);
@@ -215,24 +215,24 @@ COIL_API int coil_queue_waiter_put(struct coil_queue_waiter *waiter,
                                    struct coil_queue *queue);
 
 /*
- * Wait for the same get or put. Call this after -EAGAIN, before anything else
- * is done to the queue.
+ * Wait for the same get or put. Call this after -EAGAIN, before any other call
+ * for the queue.
  *
  * Result    0: `granted` will be called
  * Errors    -ENOMEM, for a put only
- * Lifetime  the caller lends `waiter` until `granted` was called or the waiter
- *           has left
+ * Lifetime  the caller lends `waiter` until `granted` or
+ *           coil_queue_waiter_leave() was called
  */
 COIL_API int coil_queue_waiter_enter(struct coil_queue_waiter *waiter,
                                      coil_granted_fn *granted);
 
-/* Stop waiting. Does nothing if the waiter does not wait. */
+/* Stop waiting. Does nothing to a waiter that does not wait. */
 COIL_API void coil_queue_waiter_leave(struct coil_queue_waiter *waiter);
 
 /*
- * End a get that has got an item: the item was taken by its user, or it was not
- * and goes back to its old position in the queue. Only the first call has an
- * effect, and none has if there is no item.
+ * End a get that has got an item: the user took the item (_taken), or the item
+ * returns to its old position in the queue (_put_back). Only the first call has
+ * an effect, and only if there is an item.
  */
 COIL_API void coil_queue_waiter_taken(struct coil_queue_waiter *waiter);
 COIL_API void coil_queue_waiter_put_back(struct coil_queue_waiter *waiter);

@@ -3,8 +3,8 @@
 #define COIL_SEMAPHORE_H
 
 /*
- * semaphore.h: a counting semaphore: limits how many tasks do something at the
- * same time.
+ * semaphore.h: a counting semaphore: a limit on how many tasks do something at
+ * the same time.
  *
  *     struct coil_semaphore limit;
  *     coil_semaphore_init(&limit, 100);
@@ -31,7 +31,7 @@ struct coil_semaphore {
 
 /*
  * Make a semaphore with `value` free permits. A bounded semaphore never has
- * more of them: a release above `value` aborts.
+ * more: a release above `value` aborts.
  *
  * Source    asyncio.Semaphore, BoundedSemaphore
  */
@@ -40,11 +40,11 @@ COIL_API void coil_semaphore_init_bounded(struct coil_semaphore *sem,
                                           size_t value);
 
 /*
- * Acquire a permit; tasks wait for it in the order of arrival. WITH(sem) and
- * HOLD(sem) do this, and release the permit, too.
+ * Acquire a permit; tasks wait in the order of arrival. WITH(sem) and HOLD(sem)
+ * acquire a permit and release it, too.
  *
  * Result    0: the caller has a permit, even if its task was cancelled after
- *           the permit was handed to it
+ *           the permit was granted
  * Errors    -ECANCELED, -ENOMEM: the caller has no permit
  * Lifetime  the caller lends `sem` until the future is done
  * Source    asyncio Semaphore.acquire()
@@ -53,16 +53,16 @@ COIL_API COIL_NODISCARD struct coil_future *
 coil_semaphore_acquire(struct coil_semaphore *sem);
 
 /*
- * Acquire a permit if one is free. While tasks wait none is free, so this never
- * overtakes them.
+ * Acquire a permit if one is free. While tasks wait no permit is free, so that
+ * the call cannot take a permit before them.
  *
  * Result    0: the caller has a permit
- * Errors    -EAGAIN: none is free
+ * Errors    -EAGAIN: no permit is free
  */
 COIL_API int coil_semaphore_acquire_nowait(struct coil_semaphore *sem);
 
 /*
- * Hand a permit to the first waiter; without one the permit is free.
+ * Give a permit to the first waiter; without a waiter the permit becomes free.
  *
  * Source    asyncio Semaphore.release()
  */

@@ -3,30 +3,30 @@
 #define COIL_SIGNAL_H
 
 /*
- * signal.h: signals, as futures, as a source for FOR_AWAIT, as calls.
+ * signal.h: signals: as futures, as a source for FOR_AWAIT, as calls.
  *
  *     AWAIT(coil_wait_signal(SIGTERM));                 // the next one
  *
  *     FOR_AWAIT(my->signo, coil_signals((int[]){ SIGHUP, SIGTERM }, 2))
  *         ...
  *
- * While a signal has listeners in this process, coil's handler is installed for
- * it. When the last listener is gone the former disposition is put back, unless
+ * While a signal has listeners in this process, coil's handler is installed.
+ * When the last listener is removed the former disposition is restored, unless
  * the program has replaced coil's handler. The signal is not blocked. Every
- * listener of every loop gets the signal, whichever thread the kernel delivers
- * it to.
+ * listener of every loop gets the signal, in whichever thread the kernel
+ * delivers it.
  *
- * Signals of one number that arrive faster than the loop turns may become one,
- * as they do in the kernel: a listener is called at least once after the last
- * of them.
+ * Several signals of one number that arrive within a pass may become one, as in
+ * the kernel: a listener is called at least once after the last of them.
  *
  * A forked child has the former dispositions and no listener. A program that is
- * executed has the dispositions that execve(2) gives it, and no signal is
- * blocked. RUN() handles SIGINT itself, see coroutine.h: a listener gets SIGINT
- * instead of RUN().
+ * executed has the dispositions that execve(2) defines, and no signal is
+ * blocked. RUN() handles SIGINT itself (coroutine.h); if SIGINT has a listener,
+ * the listener gets it instead of RUN().
  *
- * All of them can fail with -ENOMEM, and with -EINVAL for a number that is no
- * signal or cannot be caught (SIGKILL, SIGSTOP).
+ * All functions but coil_signal_remove_handler() can fail with -ENOMEM, and
+ * with -EINVAL for a number that is no signal or cannot be caught (SIGKILL,
+ * SIGSTOP).
  */
 
 #include <coil/api.h>
@@ -35,8 +35,8 @@
 COIL_BEGIN_DECLS
 
 /*
- * Wait for the next arrival after the await has begun. A loop of such awaits
- * misses signals that arrive between two of them: use coil_signals() there.
+ * Wait for the next arrival after the await has begun. A loop over this misses
+ * signals that arrive between two awaits: use coil_signals() instead.
  *
  * Result    signo
  * Errors    as above; -ECANCELED
@@ -45,9 +45,9 @@ COIL_BEGIN_DECLS
 COIL_API COIL_NODISCARD struct coil_future *coil_wait_signal(int signo);
 
 /*
- * A source for FOR_AWAIT that misses no signal between two turns: it listens
- * from the first turn until the loop is left. Signals that have arrived
- * meanwhile are yielded in the order of their numbers.
+ * A source for FOR_AWAIT that misses no signal between two iterations: it
+ * listens from the first iteration until the loop is left. Signals that have
+ * arrived meanwhile are yielded in the order of their numbers.
  *
  * Result    yields signo
  * Errors    as above; -ECANCELED
@@ -57,14 +57,14 @@ COIL_API COIL_NODISCARD struct coil_future *coil_wait_signal(int signo);
 COIL_API COIL_NODISCARD struct coil_future *coil_signals(const int *signos,
                                                          size_t n);
 
-/* A link of a list of listeners. The fields are private. */
+/* An entry of a list of listeners. The fields are private. */
 struct coili_listener {
     struct coili_listener *next, *prev; /* NULL: in no list */
     uint64_t wanted;
     void (*heard)(struct coili_listener *listener, uint64_t signals);
 };
 
-/* A call at each arrival. Zero it before its first use; private fields. */
+/* A call at each arrival. Zero it before its first use. Private fields. */
 struct coil_signal_handler {
     struct coili_listener listener;
     struct coil_handle call;
@@ -79,7 +79,8 @@ struct coil_signal_handler {
  * too.
  *
  * Result    0
- * Lifetime  lends `handler` until it is removed or the loop is closed
+ * Lifetime  the caller lends `handler` until it is removed or the loop is
+ *           closed
  * Source    asyncio loop.add_signal_handler(), which replaces a former handler
  */
 COIL_API COIL_NODISCARD int
@@ -87,10 +88,10 @@ coil_signal_add_handler(struct coil_signal_handler *handler, int signo,
                         coil_call_fn *fn, void *arg);
 
 /*
- * Remove a handler. It is not called any more, even if its signal has arrived
- * already.
+ * Remove a handler. Its function is not called any more, even if the signal has
+ * already arrived.
  *
- * Result    false if it was not added, or the loop has been closed
+ * Result    false if the handler was not added, or the loop was closed
  * Source    asyncio loop.remove_signal_handler()
  */
 COIL_API bool coil_signal_remove_handler(struct coil_signal_handler *handler);

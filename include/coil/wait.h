@@ -11,25 +11,25 @@
  *                             succeeds; never fails with their errors
  *     coil_cancel_and_wait    cancels all of them, and waits for all
  *
- * Each takes an array of tasks or an array of futures. In C one name is for
- * both; in C++ the names end in _tasks and _futures.
+ * Each takes an array of tasks or an array of futures. C has one name for both;
+ * in C++ the names end in _tasks and _futures.
  *
  *     AWAIT(coil_gather(my->tasks, 3));       struct coil_task *tasks[3]
  *     AWAIT(coil_gather(my->answers, 3));     struct coil_future *answers[3]
  *
- * These functions share the tasks and futures: while one of them waits it holds
- * references of its own. So a task may outlive its spawner, and you may give
- * your references back meanwhile. Afterwards each result is still in its task
- * or future, and your reference to a plain future is still yours to unref.
+ * These functions share the tasks and futures: while a function waits it holds
+ * references of its own. So a task may outlive its spawner, and you may drop
+ * your references meanwhile. Afterwards each result is still in its task or
+ * future, and your reference to a plain future is still yours to unref.
  *
  * Only a future that has begun can be shared (coil_future_started() tells): a
- * plain future of coil_future_new(), a task. A future that CALL() or
- * coil_recv() gives has not begun, and no wait for it would begin it:
+ * plain future of coil_future_new(), a task. The future of a CALL() or
+ * coil_recv() has not begun, and waiting for it would not begin it:
  *   - coil_gather takes such an element of an array of futures. The element
  *     becomes a task, a child of the running coroutine. One array may mix both
  *     kinds.
- *   - The others abort with a message, unless the element is done: make it a
- *     task first, with SPAWN or coil_spawn.
+ *   - The other functions abort, unless the element is done: make it a task
+ *     first, with SPAWN or coil_spawn.
  */
 
 #include <coil/api.h>
@@ -58,19 +58,19 @@ COIL_API COIL_NODISCARD struct coil_future *coil_sleep(int64_t duration_ns);
 #endif
 
 /*
- * Wait until all have succeeded, or one has failed. If one fails, the others go
- * on, and their errors are not reported. Cancelling the wait cancels all of
- * them and ends the wait: a plain future ends with -ECANCELED at once, a task
- * when it has cleaned up.
+ * Wait until all have succeeded, or one has failed. If one fails, the others
+ * continue, and their errors are not reported. Cancelling the wait cancels all
+ * of them and ends the wait at once; a plain future then ends with -ECANCELED
+ * at once, a task when its cleanup is over.
  *
  *     coil_gather(tasks, n)             an array of struct coil_task *
  *     coil_gather(futures, n)           an array of struct coil_future *
  *
  * Result    n; read each result from its task or future. The result of an
- *           element that was taken is not kept: spawn the element and gather
- *           the task, or CALL_IN and read your own frame
- * Errors    of the first that failed; -ECANCELED: the wait was cancelled;
- *           -ENOMEM
+ *           element that was taken is lost: to keep it, spawn the element and
+ *           gather the task, or use CALL_IN and read the frame
+ * Errors    the error of the first that failed; -ECANCELED: the wait was
+ *           cancelled; -ENOMEM
  * Lifetime  copies the array. Shares tasks and futures that have begun until
  *           the wait is over; takes the other futures, also on error, and also
  *           those whose call has failed at once
@@ -87,12 +87,12 @@ coil_gather_futures(struct coil_future *const *futures, size_t n);
 
 /*
  * Wait until all have ended, whether they succeed or fail. Cancelling the wait
- * cancels all of them, and goes on to wait until they have ended; cancelling it
- * a second time ends it at once. A future that has not begun aborts.
+ * cancels all of them and the wait ends when they have ended; a second
+ * cancellation ends the wait at once. A future that has not begun aborts.
  *
- * Result    how many failed; their errors count as fetched
+ * Result    the number of failures; their errors count as fetched
  * Errors    -ECANCELED: the wait was cancelled; -ENOMEM
- * Lifetime  copies the array; shares what is in it until the wait is over
+ * Lifetime  copies the array; shares its elements until the wait is over
  * Source    asyncio.gather(return_exceptions=True)
  */
 #ifndef __cplusplus
@@ -114,14 +114,15 @@ enum coil_wait_mode {
 
 /*
  * Wait for tasks or futures. Their errors do not make the wait fail, and
- * cancelling the wait does not cancel them. Ask each with coil_task_peek() or
- * coil_future_peek() afterwards: an error that is never fetched is reported. A
- * future that has not begun aborts.
+ * cancelling the wait does not cancel them. Afterwards call coil_task_peek() or
+ * coil_future_peek() for each of them: an error that no code fetches is
+ * reported. A future that has not begun aborts.
  *
  * Units     timeout_ns is in nanoseconds; COIL_NEVER: no time-out
- * Result    how many are done; after the time-out fewer than `mode` asks for
+ * Result    the number that are done; after the time-out fewer than `mode`
+ *           requires
  * Errors    -EINVAL: `n` is 0; -ECANCELED; -ENOMEM
- * Lifetime  copies the array; shares what is in it until the wait is over
+ * Lifetime  copies the array; shares its elements until the wait is over
  * Source    asyncio.wait(); gevent.joinall(timeout); Twisted DeferredList with
  *           fireOnOneCallback (FIRST_SUCCESS), fireOnOneErrback
  */
@@ -139,12 +140,13 @@ coil_wait_futures(struct coil_future *const *futures, size_t n,
 
 /*
  * Cancel all, within this call, and wait until they have ended. Each error
- * stays in its task or future; one that succeeds all the same keeps its value.
- * Cancelling the wait only ends the wait. A future that has not begun aborts.
+ * stays in its task or future; a task that succeeds all the same keeps its
+ * value. Cancelling the wait only ends the wait. A future that has not begun
+ * aborts.
  *
  * Result    n
- * Errors    -ENOMEM: all were cancelled, but this does not wait; -ECANCELED
- * Lifetime  copies the array; shares what is in it until the wait is over
+ * Errors    -ENOMEM: all were cancelled, without a wait; -ECANCELED
+ * Lifetime  copies the array; shares its elements until the wait is over
  * Source    gevent.killall(); the cancel-and-gather of asyncio.run()
  */
 #ifndef __cplusplus
