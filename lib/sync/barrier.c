@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 /*
- * barrier.c: the last task of a round to arrive wakes all of them.
+ * barrier.c: the last task that arrives in a round wakes the others.
  *
- * asyncio's Barrier has five states (filling, draining, resetting...), since
- * woken tasks leave one by one, and each lowers the counter that later arrivals
- * raise. Here a woken wait is completed at once, with its index as the value.
- * So a round is over as soon as it is full, and no state of draining is needed.
+ * asyncio's Barrier has four states (filling, draining, resetting, broken),
+ * since its woken tasks leave one by one, and each lowers the counter that
+ * later arrivals raise. Here the last arrival completes all waits of the round
+ * at once, each with its index as the value. So a round is over as soon as it
+ * is full, and a draining state is not needed.
  *
  * Invariant: `waiting` is the number of waiters, and less than `parties`.
  */
@@ -47,7 +48,7 @@ static void granted(struct coil_waiter *waiter, void *index)
         coil_future_set_error(&w->custom.future, COIL_EBROKEN);
 }
 
-/* Wait, or complete the round if this is its last task. */
+/* Wait; or complete the round if this is its last arrival. */
 static void start(struct coil_future *f)
 {
     struct wait *w = wait_of(f);

@@ -10,14 +10,15 @@
  *                                  v                   v
  *                          has the lock: 0      has the lock: -ECANCELED
  *
- * The same future waits for both, so acquiring the lock again needs no memory
- * and no second await, which a second cancellation could end. In Python that is
- * a loop around acquire(); under anyio the loop once spun at 100 % CPU.
+ * The same future waits for both. So acquiring the lock again needs no memory
+ * and no second await, which a second cancellation could end. In Python a loop
+ * around acquire() does this; under anyio the loop once used 100 % of a CPU.
  *
  * A wait that is cancelled after it was notified, while it waits for the lock,
- * moves to the right column and notifies the next waiter instead. If all were
- * notified, that may wake a waiter that came later. Such a spurious wakeup is
- * allowed: waiters test their predicate.
+ * moves to the right column and notifies the next waiter instead. If all
+ * waiters were notified, this may wake a waiter that arrived after the
+ * notification. Such a spurious wakeup is allowed: waiters test their
+ * predicate.
  */
 #include <coil/condition.h>
 
@@ -101,7 +102,7 @@ static void cancel(struct coil_future *f)
     if (w->cancelled)
         return;
     w->cancelled = true;
-    /* It waits for the lock already: pass the notification on. */
+    /* A notified wait waits for the lock: notify the next waiter instead. */
     if (w->notified) {
         coil_waiters_wake(&w->cond->waiters);
         return;

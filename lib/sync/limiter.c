@@ -5,7 +5,7 @@
  * A borrower is added to the table when it begins to wait, so granting a token
  * needs no memory. The table is freed when it is empty, so a limiter needs no
  * _fini. trio adds a borrower only when it gets its token, and so does not
- * detect one that waits twice.
+ * detect a borrower that waits twice.
  *
  * Invariant: tokens are available only if no borrower waits.
  */
@@ -22,7 +22,7 @@
 #include "base/list.h"
 
 struct coili_borrower {
-    const void *borrower; /* NULL: free */
+    const void *borrower; /* NULL: the slot is free */
     bool has_token;
 };
 
@@ -71,7 +71,7 @@ static int grow(struct coil_limiter *l)
     return 0;
 }
 
-/* Add a borrower, with a token or waiting for one. */
+/* Add a borrower, which has a token or waits for one. */
 static int table_add(struct coil_limiter *l, const void *borrower,
                      bool has_token)
 {
@@ -86,8 +86,9 @@ static int table_add(struct coil_limiter *l, const void *borrower,
 }
 
 /*
- * Remove a borrower. Each borrower behind it whose home slot is not between the
- * hole and itself moves into the hole, or find() would stop there.
+ * Remove a borrower, which leaves a hole in the table. find() would stop at the
+ * hole: so a later borrower moves into it, unless the home slot of that
+ * borrower is after the hole. The slot that becomes free is the next hole.
  */
 static void table_remove(struct coil_limiter *l, struct coili_borrower *b)
 {
@@ -136,7 +137,7 @@ static void granted(struct coil_waiter *waiter, void *value)
     coil_future_set_int(&w->custom.future, 0);
 }
 
-/* Hand the available tokens to the first waiters. */
+/* Give the available tokens to the first waiters. */
 static void grant_tokens(struct coil_limiter *l)
 {
     while (available(l) && coil_waiters_wake(&l->waiters))

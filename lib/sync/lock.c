@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 /*
- * lock.c: a lock that a release hands to the first waiter.
+ * lock.c: a lock that a release passes to the first waiter.
  *
  * coil_lock_release() leaves `locked` true when it wakes a waiter. So the lock
- * is never free while a task waits for it, and no task can overtake another.
+ * is never free while a task waits for it, and a later task cannot acquire it
+ * first.
  */
 #include <coil/lock.h>
 

@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: MIT
 /*
- * queue.c: queues that hand items directly to waiting getters.
+ * queue.c: queues that give items directly to waiting getters.
  *
- * asyncio wakes a getter, which then looks for an item and may find none; it
- * took that queue years to lose no wakeup. Here a put hands its item to the
+ * asyncio wakes a getter, which then looks for an item and may find none; lost
+ * wakeups were found in that queue for years. Here a put gives its item to the
  * first getter, and a get takes an item from the ring and moves the item of the
  * first putter into the free slot. A waiter is woken with its item, or because
- * the queue is shut down, so no waiter has to look twice.
+ * the queue is shut down, so a waiter never waits a second time.
  *
  *     getters wait     only if the ring is empty and no putter waits
  *     putters wait     only if the ring is full and no getter waits
  *
  * (Exception: one coil_select() may wait as a getter and a putter of the same
- * queue. It is not served by itself.)
+ * queue. Its put does not serve its get.)
  *
- * An item that was handed over may come back, if its future is freed and no
- * await took the item. It returns to its old position, even above the limit;
- * its sequence number tells where. Only a put may grow the ring: it reserves a
- * slot, which stays reserved until the item is taken. So all else (get, put
- * back, shut down) finds the memory that it needs:
+ * An item that a getter was given may come back, if its future is freed and no
+ * await took the item. The item returns to its old position, which its sequence
+ * number tells, even above the limit. Only a put may grow the ring: it reserves
+ * a slot, which stays reserved until the item is taken. So get, put back and
+ * shut down never need memory:
  *
  *     capacity >= n + reserved, where `reserved` counts the putters that wait
  *     and the items that are granted but not yet taken
@@ -149,7 +149,7 @@ static void push(struct coil_queue *q, struct coili_queued it)
         *at(q, q->n++) = it;
 }
 
-/* Remove the item that is got next; there must be one. */
+/* Remove the item that is next in order; the ring must not be empty. */
 static struct coili_queued pop(struct coil_queue *q)
 {
     struct coili_queued it;
@@ -191,14 +191,14 @@ static void reinsert(struct coil_queue *q, struct coili_queued it)
     }
 }
 
-/* ---- Handing items over ------------------------------------------------- */
+/* ---- From putter to getter ---------------------------------------------- */
 
 static struct coil_queue_waiter *queue_waiter_of(struct coil_waiter *waiter)
 {
     return COILI_CONTAINER(waiter, struct coil_queue_waiter, base);
 }
 
-/* Store the item in its getter; its slot stays reserved until it is taken. */
+/* Store the item in its getter; reserve its slot until the item is taken. */
 static void deliver(struct coil_queue_waiter *waiter, struct coili_queued it)
 {
     waiter->item = it.item;
@@ -207,7 +207,7 @@ static void deliver(struct coil_queue_waiter *waiter, struct coili_queued it)
     waiter->queue->reserved++;
 }
 
-/* Hand the item to the first getter. False: no getter waits. */
+/* Give the item to the first getter. False: no getter waits. */
 static bool give_to_getter(struct coil_queue *q, struct coili_queued it)
 {
     struct coil_waiter *getter = coil_waiters_first(&q->getters);
@@ -257,7 +257,7 @@ static int take_item(struct coil_queue *q, struct coili_queued *it)
     return q->is_shutdown ? COIL_EEND : -EAGAIN;
 }
 
-/* Hand `item` to a getter or add it to the ring, if that is possible now. */
+/* Give `item` to a getter or add it to the ring, if that is possible now. */
 static int give_item(struct coil_queue *q, void *item)
 {
     if (q->is_shutdown)
@@ -471,8 +471,9 @@ struct queue_items {
 };
 
 /*
- * If the loop is cancelled after an item was granted, TRY_AWAIT_TO still gives
- * the item, YIELD delivers it, and the cancellation strikes the next await.
+ * If the consumer is cancelled after an item was granted, TRY_AWAIT_TO still
+ * stores the item, YIELD delivers it, and the cancellation strikes the next
+ * await.
  */
 static void queue_items(struct coil_coro *co)
 {
@@ -517,7 +518,7 @@ bool coil_queue_is_shutdown(const struct coil_queue *q)
 
 /* ---- join, shutdown ----------------------------------------------------- */
 
-/* One item less is unfinished; after the last one joiners wake. */
+/* Count an item as processed; after the last one wake the joiners. */
 static void finish_item(struct coil_queue *q)
 {
     if (--q->unfinished == 0)

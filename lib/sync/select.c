@@ -5,11 +5,11 @@
  * First each case is tried, beginning with a random one. If no case is possible
  * now, a waiter enters each queue, and a callback is added to each future. The
  * first grant or callback removes all other waiters and callbacks in the same
- * call, before other code can run. So exactly one case is performed, and no
- * queue keeps a waiter of a select that is done.
+ * call, before other code can run. So exactly one case is performed, and a
+ * select that is done has no waiter in any queue.
  *
- * All cases are tried before any waiter enters a queue. So a select that would
- * get from and put into the same queue is not served by itself.
+ * All cases are tried before any waiter enters a queue. So in a select with a
+ * get and a put for the same queue, the put does not serve the get.
  */
 #include <coil/select.h>
 
@@ -24,10 +24,10 @@
 
 struct selection;
 
-/* What waits for one case. */
+/* The waiter or the callback of one case. */
 struct slot {
     struct selection *selection;
-    struct coil_future *future; /* counted */
+    struct coil_future *future; /* a reference */
     struct coil_queue_waiter waiter;
     struct coil_handle handle;
 };
@@ -92,8 +92,8 @@ static void future_done(void *arg)
 }
 
 /*
- * Perform a case if that is possible now. Returns `err` of the case, 0 or an
- * error of the queue; or -EAGAIN or -ENOMEM: the case was not performed.
+ * Perform a case if that is possible now. Returns the `err` of the case: 0 or
+ * an error of the queue. -EAGAIN or -ENOMEM: the case was not performed.
  */
 static int try_case(struct slot *slot, const struct coil_case *it)
 {
@@ -147,7 +147,7 @@ static void cancel(struct coil_future *f)
     coil_future_set_error(f, -ECANCELED);
 }
 
-/* No await took the index. At most one slot holds an item. */
+/* No await took the result: put the item back. At most one slot holds one. */
 static void dispose(struct coil_future *f)
 {
     struct selection *s = selection_of(f);
@@ -175,7 +175,7 @@ static const struct coil_future_class select_class = {
     .dispose = dispose,
 };
 
-/* A future that nothing begins would never make its case possible. */
+/* A future that has not begun would never be done: abort. */
 static void check_cases(const char *function, const struct coil_case *cases,
                         size_t n)
 {
@@ -184,7 +184,7 @@ static void check_cases(const char *function, const struct coil_case *cases,
             coili_check_started(cases[i].future, function, "case", i);
 }
 
-/* Allocates all that a wait needs, so that only a put may fail later. */
+/* Allocates all memory of the wait, so that only a put may fail later. */
 struct coil_future *coil_select(struct coil_case *cases, size_t n)
 {
     if (n == 0 || n > INT_MAX)
@@ -212,7 +212,7 @@ struct coil_future *coil_select(struct coil_case *cases, size_t n)
     return &s->custom.future;
 }
 
-/* As start(), but nothing waits: one slot on the stack serves all cases. */
+/* As start(), without a wait: one slot on the stack serves all cases. */
 int coil_select_nowait(struct coil_case *cases, size_t n)
 {
     check_cases("coil_select_nowait", cases, n);

@@ -2,9 +2,9 @@
 /*
  * semaphore.c: a counter of permits that tasks wait for.
  *
- * Waiters are served in the order of arrival. coil_semaphore_release() hands
- * the permit to the first waiter and does not raise the counter, so no task can
- * overtake a waiter.
+ * Waiters are served in the order of arrival. coil_semaphore_release() gives
+ * the permit to the first waiter and does not raise the counter, so a later
+ * task cannot take the permit of a waiter.
  *
  * Invariant: value > 0 implies that no task waits.
  */

@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: MIT
 /*
- * task_pool.c: for each call a task that waits for a slot, then runs the call.
+ * task_pool.c: each call gets a task that waits for a slot, then runs the call.
  *
- * A task is the child of the coroutine that runs when the task is made, and the
- * parent of a call must be its spawner. But when a slot becomes free another
- * coroutine runs. So coil_task_pool_spawn() makes a task at once, which waits
- * for the slot:
+ * A task is the child of the coroutine that runs when the task is made, and a
+ * call must be a child of its spawner. But when a slot becomes free, another
+ * coroutine runs. So coil_task_pool_spawn() makes a task at once, and this task
+ * waits for the slot:
  *
  *     spawn() ----makes----> pooled task: waits for its slot
- *        | entry                | when it has one: completes the entry
+ *        | entry                | slot granted: completes the entry
  *        v                      v
  *     awaited by the spawner  the call, a child of the pooled task; its error
- *                             is reported under its own name
+ *                             is reported with the name of the call
  *
  * The entry and the pooled task point at each other until the call has begun,
  * the task has ended, or the entry was cancelled or discarded. The first of
- * these clears both pointers.
+ * these events clears both pointers.
  *
  * Invariant: a slot is free only if no call waits. `waiting` also counts pooled
  * tasks that have not made their first step: they are not in `waiters` yet, but
- * a later call must not overtake them.
+ * a later call must not get a slot before them.
  */
 #include <coil/task_pool.h>
 
@@ -42,7 +42,7 @@ struct coili_pooled {
     struct coil_future *call, *admission; /* until they are awaited */
     struct entry *entry;
     struct coil_task *self, *task;
-    struct coili_pooled *next, **at; /* of the pool's members */
+    struct coili_pooled *next, **at; /* links of pool->members */
     bool has_slot;
 };
 
@@ -79,11 +79,11 @@ static void join_members(struct coil_task_pool *pool, struct coili_pooled *my)
     pool->members = my;
 }
 
-/* The pooled task ends: its slot goes to the next call, or joiners wake. */
+/* A pooled task ends: give its slot to the next call, or wake the joiners. */
 static void leave_members(struct coil_task_pool *pool, struct coili_pooled *my)
 {
     if (!my->at)
-        return; /* not a member yet: there was no memory to spawn it */
+        return; /* not a member yet: spawning it has failed */
     *my->at = my->next;
     if (my->next)
         my->next->at = my->at;
@@ -100,7 +100,7 @@ static void leave_members(struct coil_task_pool *pool, struct coili_pooled *my)
 
 /* ---- The task ------------------------------------------------------------ */
 
-/* Complete the entry with 0 or an error, unless that was done before. */
+/* Complete the entry with 0 or an error, unless it is already complete. */
 static void complete_entry(struct coili_pooled *my, int err)
 {
     struct entry *entry = my->entry;
@@ -139,7 +139,7 @@ static void coili_pooled(struct coil_coro *co)
         my->task = coil_spawn(move_future(&my->call));
         if (!coil_task_frame(my->task)) {
             complete_entry(my, -ENOMEM);
-            COIL_FAIL(-ENOMEM); /* reported: the entry may be done already */
+            COIL_FAIL(-ENOMEM); /* reports the error, if the entry is done */
         }
         complete_entry(my, 0);
         COIL_JOIN();
@@ -163,7 +163,7 @@ static struct entry *entry_of(struct coil_future *f)
     return COILI_CONTAINER(f, struct entry, custom.future);
 }
 
-/* The entry is cancelled or freed: the call must not begin any more. */
+/* The entry is cancelled or freed: a call that has no slot must not begin. */
 static void withdraw_call(struct entry *entry)
 {
     struct coili_pooled *pooled = entry->pooled;
@@ -177,7 +177,7 @@ static void withdraw_call(struct entry *entry)
 
 static void entry_start(struct coil_future *f)
 {
-    (void)f; /* the pooled task waits already */
+    (void)f; /* the pooled task does the waiting */
 }
 
 static void entry_cancel(struct coil_future *f)
@@ -199,7 +199,7 @@ static const struct coil_future_class entry_class = {
     .free = entry_free,
 };
 
-/* Make the pooled task, with a slot or waiting for one; NULL: no memory. */
+/* Make the pooled task, which has or waits for a slot; NULL: no memory. */
 static struct coili_pooled *pooled_new(struct coil_task_pool *pool,
                                        struct coil_future *call)
 {
@@ -228,7 +228,7 @@ static struct coili_pooled *pooled_new(struct coil_task_pool *pool,
     return pooled;
 }
 
-/* Make entry and pooled task; without memory for one, discard the call. */
+/* Make entry and pooled task; out of memory, discard the call. */
 struct coil_future *coil_task_pool_spawn(struct coil_task_pool *pool,
                                          struct coil_future *call)
 {
