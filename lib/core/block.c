@@ -1,32 +1,33 @@
 // SPDX-License-Identifier: MIT
 /*
- * block.c: words that cover a part of a coroutine's body.
+ * block.c: blocks: keywords that apply to a part of a coroutine's body.
  *
  * A body is one `switch (co->line)`, so an early exit from a block can land at
  * the closing brace of that block: the brace has a case label of its own, the
  * landing. An open block is a record in co->scopes whose id is its landing. So
- * coili_body_over() decides in one place where an await that failed, FAIL and
- * RETURN go on: at the landing of the innermost open block or, without one,
- * behind the body. The error or value on its way out, the outcome, is kept in
- * the frame meanwhile, where RETURN's value is kept until FINALLY has run.
+ * coili_body_over() decides in one place where the body continues after an
+ * await that failed, FAIL and RETURN: at the landing of the innermost open
+ * block or, if no block is open, after the body. The error or value on its way
+ * out, the outcome, is kept in the frame meanwhile, where RETURN's value is
+ * kept until FINALLY has run.
  *
  * A record goes through these stages. The header of the block's loop calls
  * coili_block_more() each time to learn what comes next:
  *
  *     stage     more() is called           and does
- *     ENTERED   at the word                runs the block: -> BODY
- *     ACQUIRES  at the word, resumed       WITH, USING: acquired: -> BODY; not
- *                                          acquired: the block is not run, the
- *                                          error goes on
+ *     ENTERED   at the keyword             runs the block: -> BODY
+ *     ACQUIRES  at the keyword, resumed    WITH, USING: acquired: -> BODY; not
+ *                                          acquired: skips the block with the
+ *                                          error
  *     BODY      at the end of the block,   closes iterations begun in it; GROUP
  *               or at the landing          with children: -> DRAINS; else over
  *               elsewhere                  aborts: it was a `break`
  *     DRAINS    the children have ended    over
  *               a request has come         asks the children again
- *     no record the word found no memory   the block is not run; its own error
- *               an error on its way out    on to the landing around it
+ *     no record memory ran out at entry    skips the block, with -ENOMEM
+ *               an error on its way out    to the landing around the block
  *
- * When a block is over, its record leaves the list and its word treats the
+ * When a block is over, its record leaves the list and its keyword treats the
  * outcome. TRY takes an error; WITHIN, CANCEL_SCOPE and GROUP may replace an
  * error or clear it. An outcome that is still there goes to the next landing.
  *
@@ -161,7 +162,7 @@ static void release(struct coil_coro *co, struct hold_scope *hold)
 
 /* ---- Out of a block --------------------------------------------------- */
 
-/* The record is freed; the word may replace or clear the outcome. */
+/* Free the record; the keyword may replace or clear the outcome. */
 static void block_over(struct coil_coro *co, struct coili_scope *s)
 {
     switch (s->kind) {
@@ -244,9 +245,9 @@ static bool acquired(struct coil_coro *co, struct coili_scope *s, int32_t id)
 }
 
 /*
- * There is no record of this block. Four cases: the word found no memory and
- * skips the block; the word found no memory in FINALLY, before or after the
- * block runs; an error of the word is on its way out; or a `goto`.
+ * There is no record of this block. Four cases: memory ran out and the block is
+ * skipped; memory ran out in FINALLY, before or after the block runs; an error
+ * of the keyword is on its way out; or a `goto`.
  */
 static bool without_record(struct coil_coro *co, int32_t id)
 {
@@ -303,12 +304,12 @@ bool coili_block_more(struct coil_coro *co, int32_t id)
     /* Newer records belong to loops and HOLDs in the block: close the loops. */
     if (co->scopes != s)
         coili_close_iterations(co, s);
-    /* The children end before the word treats the outcome: they may fail. */
+    /* The children end before the keyword treats the outcome: they may fail. */
     if (s->kind == SCOPE_GROUP &&
         coili_group_waits(co, (struct group_scope *)s))
         return true;
     block_over(co, s);
-    /* An outcome that the word did not take goes to the next landing. */
+    /* An outcome that the keyword did not take goes to the next landing. */
     if (outcome_of(&co->future) && !in_finally(co)) {
         coili_body_over(co);
         return true;

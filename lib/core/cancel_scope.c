@@ -2,26 +2,26 @@
 /*
  * cancel_scope.c: deadlines, and blocks that can be cancelled from outside.
  *
- * A deadline that strikes, and a scope that is cancelled, request a
- * cancellation of the coroutine of their block, and take that request back when
- * the block is over. Requests are counted, and each block knows how many there
- * were when it was entered: the cancellation becomes the block's own error only
- * if there is no other request. The counter stands in every frame, from the one
- * that was asked down to the innermost. A frame that is entered later starts at
- * 0, so a deadline in it counts only requests made since then.
+ * When a deadline passes or a scope is cancelled, the block requests a
+ * cancellation of its coroutine; when the block is over, it takes that request
+ * back. Requests are counted, and each block stores their number at its entry:
+ * the cancellation becomes the block's own error only if there is no other
+ * request. A request is counted in each frame, from the one that was asked down
+ * to the innermost. A frame that is entered later starts at 0, so a deadline in
+ * it counts only requests made since then.
  *
- *     two deadlines in one pass    the inner block takes its request back, and
- *                                  sees another: it stays cancelled. The outer
- *                                  block sees no other: its error is
- *                                  -ETIMEDOUT
- *     a deadline, and a cancel     both see another: the task is cancelled
- *     from outside
+ *     two deadlines in one pass    the inner block takes its request back; the
+ *                                  other request is left, so the inner block
+ *                                  ends cancelled. In the outer block no other
+ *                                  is left: its error is -ETIMEDOUT
+ *     a deadline, and a cancel     the other request is left in each block: the
+ *     from outside                 task is cancelled
  *
  * WITHIN strikes once, as asyncio's timeout(). A scope strikes at every await.
- * For that it is enough to strike again whenever the cancellation is caught,
- * since a body that does not catch the cancellation awaits nothing more. So
- * only TRY_ALL has to ask whether it stands in such a scope, and no other code
- * pays. A FINALLY between the TRY_ALL and the scope shields.
+ * For that it is enough to strike again when the cancellation is caught, since
+ * a body that does not catch the cancellation awaits nothing more. So only
+ * TRY_ALL has to check whether it is in a cancelled scope; other code has no
+ * cost. A FINALLY between the TRY_ALL and the scope shields.
  */
 #include <coil/cancel_scope.h>
 
@@ -40,7 +40,7 @@
 
 /* ---- Striking --------------------------------------------------------- */
 
-/* True for CANCEL_SCOPE, which strikes at every await: WITHIN has no object. */
+/* True for CANCEL_SCOPE, which strikes at every await; WITHIN has no object. */
 static bool is_level(const struct coili_scope *s)
 {
     return s->kind == SCOPE_CANCEL &&
@@ -48,8 +48,8 @@ static bool is_level(const struct coili_scope *s)
 }
 
 /*
- * The number of requests that have struck. One that is still pending is not
- * counted: it will strike inside the block that is entered now.
+ * The number of requests that have struck. A pending request is not counted: it
+ * will strike inside the block that is being entered.
  */
 uint16_t coili_cancels_met(const struct coil_coro *co)
 {
@@ -67,7 +67,7 @@ void coili_strike(struct coil_coro *co, struct coili_scope *scope,
     coili_cancel(co, reason);
 }
 
-/* The deadline has come. */
+/* The deadline has passed. */
 static void late(void *arg)
 {
     struct coili_cancel_scope *s = arg;
@@ -77,8 +77,9 @@ static void late(void *arg)
 }
 
 /*
- * Arm the deadline. One that has passed becomes a call of the next pass, ahead
- * of all that this step makes ready: a timer would come too late for that.
+ * Arm the deadline. A deadline that has passed becomes a call of the next pass,
+ * before all tasks that this step makes ready: a timer would be later than
+ * those.
  */
 static int arm(struct coili_cancel_scope *s, int64_t deadline)
 {
@@ -90,7 +91,7 @@ static int arm(struct coili_cancel_scope *s, int64_t deadline)
 
 /* ---- Striking again ---------------------------------------------------- */
 
-/* The frame that waits for this one; NULL: this is the root of a task. */
+/* The frame that waits for `co`; NULL: `co` is the root of a task. */
 static struct coil_coro *above(const struct coil_coro *co)
 {
     return co->future.flags & F_TASK ? NULL
@@ -99,10 +100,10 @@ static struct coil_coro *above(const struct coil_coro *co)
 
 /*
  * True if a cancelled scope is open around the coroutine. The search goes up
- * through the callers and ends at a FINALLY, which shields. For a task it goes
- * on with the blocks around the GROUP in which the task was spawned. A child of
- * the coroutine itself is in no block of that coroutine: there the search goes
- * on with the blocks around the call of that coroutine.
+ * through the callers and ends at a FINALLY, which shields. From a task it
+ * continues with the blocks around the GROUP in which the task was spawned. A
+ * task that was spawned outside of a GROUP is in no block of its spawner: the
+ * search continues with the blocks around the call of the spawner.
  */
 static bool in_cancelled_scope(const struct coil_coro *co)
 {
@@ -132,9 +133,9 @@ static bool in_cancelled_scope(const struct coil_coro *co)
 
 /*
  * TRY_ALL has caught a cancellation in `co`. If `co` is in a cancelled scope,
- * its next await is struck. A FINALLY shields itself and what it has called,
- * but not the frames above it, which stand outside of it: so they are asked
- * next, from the caller of each FINALLY on.
+ * its next await is struck. A FINALLY shields itself and its callees, but not
+ * the frames above it: so the search is repeated from the caller of each
+ * FINALLY.
  */
 static void strike_again(struct coil_coro *co, unsigned reason)
 {
@@ -152,7 +153,7 @@ static void strike_again(struct coil_coro *co, unsigned reason)
 
 /* ---- In --------------------------------------------------------------- */
 
-/* Open a block and arm its deadline. Its record; NULL without memory. */
+/* Open a block and arm its deadline. Returns NULL if out of memory. */
 static struct coili_cancel_scope *enter(struct coil_coro *co, int32_t id,
                                         int64_t deadline)
 {
@@ -169,7 +170,7 @@ static struct coili_cancel_scope *enter(struct coil_coro *co, int32_t id,
     return NULL;
 }
 
-/* Fail with -ENOMEM. Result: false in FINALLY, where an error does not jump. */
+/* Fail with -ENOMEM. Result: false in FINALLY: the next statement runs. */
 static bool fails_for_memory(struct coil_coro *co)
 {
     co->awaiting = (uintptr_t)coil_future_from_nomem();
@@ -214,7 +215,7 @@ void coili_cancel_scope_enter(struct coil_coro *co, int32_t id,
 
 /* ---- Out -------------------------------------------------------------- */
 
-/* The object is the user's; it learns that its block is over. */
+/* Mark the user's object: its block is over. */
 void coili_cancel_scope_gone(struct coili_cancel_scope *s)
 {
     coil_handle_cancel(&s->handle);
@@ -227,9 +228,9 @@ void coili_cancel_scope_gone(struct coili_cancel_scope *s)
 }
 
 /*
- * The block is over. If it has failed because of its own request and for no
- * other reason, its error is that of the scope: -ECANCELED if the scope was
- * cancelled, else -ETIMEDOUT.
+ * The block is over. If the block has failed only because of its own request,
+ * its error is that of the scope: -ECANCELED if the scope was cancelled, else
+ * -ETIMEDOUT.
  */
 void coili_cancel_scope_over(struct coil_coro *co, struct coili_cancel_scope *s)
 {
@@ -243,7 +244,7 @@ void coili_cancel_scope_over(struct coil_coro *co, struct coili_cancel_scope *s)
         co->future.result.e.error = -ETIMEDOUT;
 }
 
-/* ---- Whose request it is ---------------------------------------------- */
+/* ---- Requests of blocks, and others ----------------------------------- */
 
 bool coili_struck_alone(const struct coil_coro *co,
                         const struct coili_scope *scope)
@@ -252,10 +253,11 @@ bool coili_struck_alone(const struct coil_coro *co,
 }
 
 /*
- * A block takes back one request, its own. If others are left that came after
- * the block was entered, the block stays cancelled by them. If not, the request
- * must not strike behind the block. The block has failed by it if the outcome
- * is this task's own cancellation; in FINALLY the outcome is that of the body.
+ * A block takes back one request, its own. If requests are left that were made
+ * after the block was entered, the block stays cancelled by them. If not, no
+ * await after the block must be struck. The block has failed by its own request
+ * if the outcome is this task's own cancellation; in FINALLY the outcome is
+ * that of the body.
  */
 bool coili_take_back(struct coil_coro *co, struct coili_scope *scope)
 {
@@ -273,7 +275,7 @@ bool coili_take_back(struct coil_coro *co, struct coili_scope *scope)
 
 /* The requests of blocks that have struck and were not taken back yet. */
 struct strikes {
-    unsigned n, entry; /* their number; the requests before the oldest one */
+    unsigned n, entry; /* their number; requests at entry of the oldest block */
 };
 
 /* The list is newest first: the last record found is the oldest one. */
@@ -289,7 +291,7 @@ static struct strikes strikes(const struct coil_coro *co)
     return s;
 }
 
-/* The requests that are not of the coroutine's own blocks. */
+/* The number of requests that the coroutine's own blocks did not make. */
 static unsigned others(const struct coil_coro *co, struct strikes s)
 {
     return co->future.cancels > s.n ? co->future.cancels - s.n : 0;
@@ -343,9 +345,9 @@ bool coil_cancel_scope_cancel(struct coil_cancel_scope *scope)
 }
 
 /*
- * An open scope has its timer armed anew. If there is no memory for the timer,
- * the old deadline has to stand: either it had no timer, or its call is queued
- * already (due) and is queued again.
+ * Arm the timer of an open scope again. If there is no memory for the timer,
+ * the old deadline stays: either it had no timer, or its call was already
+ * queued (due) and is queued again.
  */
 int coil_cancel_scope_set_deadline(struct coil_cancel_scope *scope,
                                    int64_t deadline)

@@ -3,36 +3,37 @@
  * generator.c: coroutines that yield one item at a time.
  *
  * A generator keeps its frame between two turns, where a turn is the run from
- * one YIELD to the next. Its consumer has a record of it in its list and calls
- * it for each item; so a generator is, at any moment, in one of these states:
+ * one YIELD to the next. The consumer has a record of the generator among its
+ * scopes, and calls the generator for each item. So a generator is always in
+ * one of these states:
  *
- *     state      what holds                       left when
- *     fresh      not F_STARTED                    its first turn comes
+ *     state      condition                        left when
+ *     fresh      not F_STARTED                    its first turn begins
  *     turn       F_CALLED: the consumer awaits    it yields or ends
  *                it; its `waiters` is the consumer
- *     at rest    no coroutine awaits it, no list  the consumer comes back, or
- *                has it; `result` holds its item  leaves
- *                and then the value of SEND
+ *     at rest    no coroutine awaits it, and it   the next turn begins, or the
+ *                is in no list; `result` is its   consumer leaves the loop
+ *                item, then the value of SEND
  *     closing    the scope is `on`; a running     it is over
  *                child of the consumer, or, by
- *                CLOSE, called by it
+ *                CLOSE, called by the consumer
  *
- * A yield and a turn are one step each, through the trampoline: an item costs
+ * A yield and a turn are one step each, through the trampoline: an item needs
  * no allocation, no pass, and no depth of the C stack.
  *
  * A generator that delegates (YIELD_FROM) awaits the inner one like any call,
  * the whole time, also while the inner one is at rest. Only the outermost frame
- * and the innermost, the leaf, take part in a turn: the item goes from the
- * leaf's `result` into that of the outermost frame, where the consumer finds
- * it; a value that is sent goes into the leaf's `result`, and the leaf is
- * resumed. So an item costs the same however deep the delegation is. Errors,
- * RETURN and cancellation go up from the inner one as in any call, and need no
- * code here.
+ * and the innermost, the leaf, take part in a turn: the item moves from the
+ * leaf's `result` to that of the outermost frame, where the consumer reads it;
+ * a value that is sent goes into the leaf's `result`, and the leaf is resumed.
+ * So an item costs the same at any depth of delegation. Errors, RETURN and
+ * cancellation go up from the inner generator as in any call, and need no code
+ * here.
  *
  * A generator that is left early is cancelled where it yielded, so that its
- * FINALLY runs, and counts as a running child of its consumer: fields lent to
- * the generator are alive until it is over. The nursery for that is made with
- * the record: closing allocates nothing.
+ * FINALLY runs. Until it is over it counts as a running child of its consumer,
+ * so that fields lent to the generator stay valid. The nursery for this is made
+ * with the record: closing allocates nothing.
  */
 #include <coil/generator.h>
 
@@ -81,8 +82,8 @@ static struct iter_scope *iteration_of(const struct coil_coro *consumer,
 }
 
 /*
- * The iteration of a generator; NULL if it is closing. The generator may be
- * freed already: only its address is used.
+ * The iteration of a generator; NULL if it is closing. Uses only the address of
+ * the generator, which may already be freed.
  */
 static struct iter_scope *find_generator(const struct coil_coro *co,
                                          const struct coil_future *f)
@@ -91,15 +92,15 @@ static struct iter_scope *find_generator(const struct coil_coro *co,
     return iter && !iter->scope.on ? iter : NULL;
 }
 
-/* The delegation (YIELD_FROM) in which a generator stands; or NULL. */
+/* The delegation (YIELD_FROM) that a generator waits in; or NULL. */
 static struct from_scope *find_from(const struct coil_coro *co)
 {
     return (struct from_scope *)coili_scope_find(co, SCOPE_FROM);
 }
 
 /*
- * The iteration whose turn a generator runs now, called by the consumer itself
- * or by a generator that delegates to it; or NULL.
+ * The iteration for which `co` runs now, called by the consumer or by a
+ * generator that delegates to `co`; or NULL.
  */
 static struct iter_scope *run_for(const struct coil_coro *co)
 {
@@ -121,8 +122,8 @@ bool coili_is_closed_by(const struct coil_coro *co,
 }
 
 /*
- * True if this generator, or one that delegates to it, is being closed. A task,
- * and a generator in its turn, are not.
+ * True if this generator, or one that delegates to it, is being closed. False
+ * for a task, and for a generator during its turn.
  */
 static bool is_closing(const struct coil_coro *co)
 {
@@ -137,8 +138,8 @@ static bool is_closing(const struct coil_coro *co)
 /* ---- YIELD ------------------------------------------------------------ */
 
 /*
- * A generator that is closed cannot go on at its YIELD: the YIELD fails as if
- * the task were cancelled, and no open TRY_ALL takes that error.
+ * A closed generator cannot continue after its YIELD: the YIELD fails as if the
+ * task were cancelled, and no open TRY_ALL catches that error.
  */
 static void fail_at_yield(struct coil_coro *co)
 {
@@ -160,9 +161,9 @@ static bool any_late(const struct coil_coro *leaf, const struct coil_coro *root)
 
 /*
  * The YIELD of a generator that is delegated to, is closing, or is asked to
- * end. The item goes to the outermost frame. A pending request goes to the
- * consumer, whose next await it strikes, unless it comes from a deadline of the
- * generator itself.
+ * end. The item moves to the outermost frame. A pending request moves to the
+ * consumer and strikes the consumer's next await, unless a deadline in the
+ * generator itself made the request.
  */
 static __attribute__((noinline)) bool
 yield_slow(struct coil_loop *loop, struct coil_coro *co, int line)
@@ -195,7 +196,7 @@ yield_slow(struct coil_loop *loop, struct coil_coro *co, int line)
     return true;
 }
 
-/* The plain case: this generator is the outermost frame and the leaf in one. */
+/* The plain case: this generator is both the outermost frame and the leaf. */
 bool coili_yield(struct coil_coro *co, int line)
 {
     struct coil_loop *loop = coili_loop;
@@ -212,8 +213,8 @@ bool coili_yield(struct coil_coro *co, int line)
 }
 
 /*
- * What a YIELD_TO awaits, in place of the coili_zero of a plain YIELD: SEND
- * tells them apart by this address.
+ * The future that YIELD_TO awaits. A plain YIELD awaits coili_zero; SEND
+ * compares the address to know which one the generator waits in.
  */
 static struct coil_future answer = { .refs = REFS_MOST, .state = S_INT };
 
@@ -225,10 +226,10 @@ bool coili_yield_to(struct coil_coro *co, int line)
 }
 
 /*
- * YIELD_TO goes on. If the generator is being closed, the await has failed.
+ * YIELD_TO resumes. If the generator is being closed, the await has failed.
  * Otherwise the value that was sent is the outcome of this frame. A value that
- * fits is left where coili_take_*() finds it: in the frame's own result, as if
- * the coroutine had awaited itself. If none was sent, the value is 0, which
+ * fits stays in the frame's own result, where coili_take_*() reads it, as if
+ * the coroutine had awaited itself. If no value was sent, the value is 0, which
  * fits every kind.
  */
 bool coili_sent_failed(struct coil_coro *co, enum coili_kind kind,
@@ -255,8 +256,8 @@ bool coili_sent_failed(struct coil_coro *co, enum coili_kind kind,
 /* ---- SEND ------------------------------------------------------------- */
 
 /*
- * The frame into whose result SEND puts the value: the leaf, if it stands at a
- * YIELD_TO, else a frame that nothing reads.
+ * The frame in whose result SEND stores the value: the leaf, if it waits in a
+ * YIELD_TO, else a dummy frame.
  */
 struct coil_coro *coili_send(struct coil_coro *co, struct coil_future *source,
                              const char *file, int line)
@@ -274,9 +275,9 @@ struct coil_coro *coili_send(struct coil_coro *co, struct coil_future *source,
 /* ---- Closing ---------------------------------------------------------- */
 
 /*
- * Cancel a generator where it yielded, or at its begin. All frames of the
- * delegation count this as a request, so that no deadline or group in them
- * takes the cancellation for its own.
+ * Cancel a generator where it yielded, or before its first turn. All frames of
+ * the delegation count this as a request: otherwise a deadline or group in them
+ * would take the cancellation for its own.
  *
  * Result    the frame to be resumed: the innermost
  */
@@ -304,8 +305,8 @@ static struct coil_coro *strike(struct iter_scope *iter)
 
 /*
  * A loop was left early: the generator is cancelled where it yielded. It counts
- * as a running child of its consumer, in the nursery of its record, so it is
- * over before its consumer is.
+ * as a running child of its consumer, in the nursery of its record, so that it
+ * ends before its consumer does.
  */
 static void close_generator(struct coil_coro *co, struct iter_scope *iter)
 {
@@ -315,8 +316,9 @@ static void close_generator(struct coil_coro *co, struct iter_scope *iter)
 }
 
 /*
- * True if leaving the block (NULL: the body) ends an iteration. A FOR_AWAIT was
- * in it. A generator that NEXT runs goes on, unless the block is its GROUP.
+ * True if leaving the block (NULL: the body) ends an iteration. This is so for
+ * a FOR_AWAIT. A generator that NEXT runs stays open, unless the block is a
+ * GROUP.
  */
 static bool is_left(const struct iter_scope *iter,
                     const struct coili_scope *block)
@@ -325,7 +327,7 @@ static bool is_left(const struct iter_scope *iter,
                                block->kind == SCOPE_GROUP);
 }
 
-/* Records in front of `block` are newer: they were made in the block. */
+/* Records before `block` in the list are newer: they were made in the block. */
 void coili_close_iterations(struct coil_coro *co,
                             const struct coili_scope *block)
 {
@@ -348,8 +350,8 @@ void coili_cancel_closing(struct coil_coro *co, const struct coili_nursery *n,
 }
 
 /*
- * A generator that was left early has run its FINALLY. An error of that has no
- * await to go to, and is reported.
+ * A generator that was left early has run its FINALLY. No await gets an error
+ * of the generator, so the error is reported.
  */
 void coili_generator_ended(struct coil_loop *loop, struct coil_coro *co)
 {
@@ -370,12 +372,12 @@ void coili_generator_ended(struct coil_loop *loop, struct coil_coro *co)
 
 /*
  * CLOSE: the generator is cancelled and awaited like a call; it is resumed in
- * the same step. One that was not begun is begun as cancelled, so that its
- * FINALLY runs.
+ * the same step. A generator that has not begun is begun as cancelled, so that
+ * its FINALLY runs.
  *
- * `iter` is the iteration of this coroutine, if there is one. Without one a
- * CALL that had no memory is done already; a generator must not have begun.
- * Everything else is over, or belongs to another coroutine.
+ * `iter` is the iteration of this coroutine, if there is one. Without it,
+ * `source` must be a CALL that had no memory, or a generator that has not
+ * begun. Any other generator is over, or belongs to another coroutine.
  */
 bool coili_close(struct coil_coro *co, struct coil_future *source, int line)
 {
@@ -396,9 +398,9 @@ bool coili_close(struct coil_coro *co, struct coil_future *source, int line)
     struct coil_coro *next = coro_of(source);
     if (iter) {
         /*
-         * The number of requests so far, that of CLOSE among them, for
-         * coili_close_failed() to compare. Those of the generator's own blocks
-         * are left out: they are taken back by then.
+         * The number of requests so far, including that of CLOSE, for
+         * coili_close_failed() to compare. Requests of the generator's own
+         * blocks are not counted: they are taken back by then.
          */
         struct coil_coro *leaf = strike(iter);
         iter->scope.entry = coili_cancels_of_others(next) & UINT16_MAX;
@@ -418,8 +420,8 @@ bool coili_close(struct coil_coro *co, struct coil_future *source, int line)
 
 /*
  * The await of CLOSE has ended. The generator's -ECANCELED is no error here.
- * But a request that arrived since CLOSE began was meant for this coroutine:
- * the generator's FINALLY must not swallow it, so it is requested here again.
+ * But a request that arrived since CLOSE began was made for this coroutine. It
+ * must not be lost in the generator's FINALLY, so it is requested again here.
  */
 bool coili_close_failed(struct coil_coro *co)
 {
@@ -445,10 +447,10 @@ bool coili_close_failed(struct coil_coro *co)
 /* ---- FOR_AWAIT, NEXT -------------------------------------------------- */
 
 /*
- * Make a generator that was not begun one of this consumer: take it out of
- * loop->unstarted and push its record. A future that is no coroutine may only
- * be a CALL without memory. The nursery is made first, so that closing the
- * generator later needs no memory.
+ * Assign a generator that has not begun to this consumer: take the generator
+ * out of loop->unstarted and push its record. A future that is no coroutine
+ * must be a CALL that had no memory. The nursery is made first, so that closing
+ * the generator later needs no memory.
  *
  * Result    its iteration; NULL: failed, and `awaiting` holds the error
  */
@@ -497,8 +499,8 @@ static inline bool turn(struct coil_coro *co, struct iter_scope *iter, int line)
 }
 
 /*
- * A FOR_AWAIT takes over a generator that NEXT has begun. Its record moves to
- * the front, so that it belongs to the block in which the loop stands.
+ * A FOR_AWAIT takes over a generator that NEXT has begun. The record moves to
+ * the front of the list, so that it belongs to the block around the loop.
  */
 static void go_on_by_loop(struct coil_coro *co, struct iter_scope *own, int id)
 {
@@ -508,8 +510,8 @@ static void go_on_by_loop(struct coil_coro *co, struct iter_scope *own, int id)
 }
 
 /*
- * FOR_AWAIT begins. An iteration with its id is there already if a `goto` has
- * left the loop before: that generator is closed. A generator that NEXT has
+ * FOR_AWAIT begins. If a `goto` has left this loop before, an iteration with
+ * the same id exists, whose generator is closed now. A generator that NEXT has
  * begun is taken over; any other one must be fresh.
  */
 void coili_iter_begin(struct coil_coro *co, struct coil_future *source, int id)
@@ -524,15 +526,15 @@ void coili_iter_begin(struct coil_coro *co, struct coil_future *source, int id)
         claim(co, source, id, -1 - id);
 }
 
-/* False when the loop is over: no error waits to be taken, nothing runs. */
+/* False when the loop is over: no error is left, and no generator runs. */
 bool coili_iter_live(const struct coil_coro *co, int id)
 {
     return co->awaiting || find_iter(co, id);
 }
 
 /*
- * The next turn of a FOR_AWAIT. `awaiting` is set if the loop could not begin,
- * or if a request strikes first: then there is nothing to wait for.
+ * The next turn of a FOR_AWAIT. If the loop could not begin, or if a request
+ * strikes first, `awaiting` holds the error and no turn begins.
  *
  * Result    true: suspended
  */
@@ -547,7 +549,7 @@ bool coili_iter_wait(struct coil_coro *co, int id)
     return false;
 }
 
-/* The first NEXT of a generator makes it one of this consumer. */
+/* NEXT. The first NEXT of a generator assigns it to this consumer. */
 bool coili_next(struct coil_coro *co, struct coil_future *source, int line)
 {
     if (COILI_UNLIKELY(coili_loop->current != co))
@@ -559,8 +561,8 @@ bool coili_next(struct coil_coro *co, struct coil_future *source, int line)
 }
 
 /*
- * A turn has ended. A generator that has failed loses its record; one whose
- * item does not fit goes on, and the item is lost.
+ * A turn has ended. The record of a failed generator is removed. If an item
+ * does not fit, it is lost, and the generator can continue.
  *
  * Result    true: an item that fits, or the end of the generator. False: *end
  *           is the error, and `awaiting` is cleared
@@ -604,7 +606,7 @@ bool coili_iter_caught(struct coil_coro *co, int *err, enum coili_kind kind,
     return false;
 }
 
-/* The generator is over: its record and the reference to it go. */
+/* The generator is over: remove its record and drop the reference to it. */
 bool coili_iter_done_slow(struct coil_coro *co)
 {
     struct coil_future *f = awaited_future(co);
@@ -629,8 +631,8 @@ void coili_iter_end(struct coil_coro *co, int id)
 /* ---- YIELD_FROM ------------------------------------------------------- */
 
 /*
- * YIELD_FROM takes over a generator that NEXT has begun. The delegations below
- * it belong to the new root from now on.
+ * YIELD_FROM takes over a generator that NEXT has begun. From now on `root` is
+ * the root of the delegations below that generator.
  *
  * Result    the leaf, which runs next
  */
@@ -651,10 +653,11 @@ static struct coil_coro *take_over(struct coil_coro *co, struct iter_scope *own,
  * delegation.
  *
  * The checks come first, so misuse aborts before a record is made. `own` is the
- * iteration of a generator that NEXT of this coroutine has begun; without one
- * the inner generator must be fresh, or a CALL that had no memory. A pending
- * request strikes at once if the inner generator has begun: it stays with its
- * iteration. A fresh one is begun as cancelled, so that its FINALLY runs.
+ * iteration of a generator that NEXT of this coroutine has begun; without `own`
+ * the inner generator must be fresh, or a CALL that had no memory. If the inner
+ * generator has begun, a pending request strikes at once, and the generator
+ * keeps its iteration. A fresh one is begun as cancelled, so that its FINALLY
+ * runs.
  */
 bool coili_yield_from(struct coil_coro *co, struct coil_future *source,
                       int line)
@@ -709,8 +712,8 @@ bool coili_yield_from(struct coil_coro *co, struct coil_future *source,
 }
 
 /*
- * The inner generator is over, and this one is the leaf again. There is no
- * record if the inner one did not begin.
+ * The inner generator is over, and `co` is the leaf again. If the inner
+ * generator has not begun, there is no record.
  */
 void coili_from_over(struct coil_coro *co)
 {

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT
 /*
- * scope.c: the records of what belongs to a coroutine.
+ * scope.c: the records of the objects that belong to a coroutine.
  *
- * Children, open blocks, holds, iterations and a name hang in one list on the
- * frame, newest first. Most coroutines have none, and pay 8 bytes for that.
+ * Children, open blocks, holds, iterations and a name are in one list of the
+ * frame, newest first. Most coroutines have none, and need only 8 bytes for the
+ * list.
  *
  * Records are memory of the loop. Only the record of a GROUP is memory of the
- * user, and keeps the handles of the group's tasks when the block is over: so
- * the record stays in the list, with an id of 0, until the group is entered
- * again or the coroutine is over.
+ * user. It keeps the handles of the group's tasks when the block is over: so
+ * the record stays in the list, with id 0, until the group is entered again or
+ * the coroutine is over.
  */
 #include "scope.h"
 
@@ -59,7 +60,7 @@ void coili_scope_unlink(struct coil_coro *co, struct coili_scope *scope)
     *p = scope->next;
 }
 
-/* The giver of a value that was passed on: a future is counted. */
+/* Release the giver of a value that was passed on: a future has a reference. */
 static void let_go_of_giver(uintptr_t giver)
 {
     if (giving_future(giver))
@@ -67,8 +68,8 @@ static void let_go_of_giver(uintptr_t giver)
 }
 
 /*
- * Remove a record from the list, give back what it has, and free it. The caller
- * has released the object of a HOLD or WITH before, or does so afterwards.
+ * Remove a record from the list, release the contents of the record, and free
+ * it. The caller releases the object of a HOLD or WITH, before or afterwards.
  */
 void coili_scope_pop(struct coil_coro *co, struct coili_scope *scope)
 {
@@ -108,7 +109,7 @@ static struct coili_nursery *nursery_of(struct coili_scope *s)
     return NULL;
 }
 
-/* The record of a group stays in the list when its block is over: id is 0. */
+/* Skips a group whose block is over: its record is in the list with id 0. */
 struct coili_nursery *coili_nursery_find(const struct coil_coro *co)
 {
     FOR_SCOPES(s, co->scopes)
@@ -173,8 +174,8 @@ void coili_nursery_ask(struct coili_nursery *n)
 }
 
 /*
- * Each handle that is released may report an error, and so run code of the
- * user's: the list is read anew each time.
+ * Releasing a handle may report an error, and so run code of the user: read the
+ * list again each time.
  */
 void coili_nursery_release(struct coili_nursery *n)
 {
@@ -183,7 +184,7 @@ void coili_nursery_release(struct coili_nursery *n)
         struct coil_task *t = COILI_CONTAINER(link, struct coil_task,
                                               siblings);
         if (!coil_task_done(t))
-            break; /* an exception handler has spawned it just now */
+            break; /* an exception handler has just spawned it */
         coili_list_remove(link);
         flag_clear(&t->coro.future, F_HANDLE);
         future_unref(&t->coro.future);
@@ -233,8 +234,8 @@ static struct hold_scope *find_hold(const struct coil_coro *co,
 }
 
 /*
- * The record is made before `acquire` is awaited: after that has succeeded
- * nothing can fail.
+ * The record is made before `acquire` is awaited, so that nothing can fail once
+ * `acquire` has succeeded.
  */
 struct coil_future *coil_hold(struct coil_coro *co, void *object,
                               coil_call_fn *release,
@@ -254,8 +255,8 @@ struct coil_future *coil_hold(struct coil_coro *co, void *object,
 }
 
 /*
- * The await of a HOLD has ended. The newest record that is not `on` is that of
- * this HOLD: switch it on, or remove it if acquiring has failed.
+ * The await of a HOLD has ended. The newest hold that is not `on` is the record
+ * of this HOLD: set `on`, or remove the record if acquiring has failed.
  */
 bool coili_hold_failed(struct coil_coro *co)
 {

@@ -2,52 +2,53 @@
 /*
  * task.c: coroutines that the loop drives, and how they are cancelled.
  *
- * A task is, at any moment, in one row of this table; `leaf` is the innermost
- * frame of its chain of calls, the one that really waits.
+ * A task is always in one state of this table; `leaf` is the innermost frame of
+ * its chain of calls, the frame that really waits.
  *
- *     state      what holds                    left when
- *     queued     line is 0; in the ready       its turn comes
- *                list
+ *     state      condition                     left when
+ *     queued     line is 0; in the ready       the loop runs its first step
+ *                queue
  *     running    loop->current is the leaf     the step returns
- *     waiting    leaf->awaiting is pending;    that is done
+ *     waiting    leaf->awaiting is pending;    leaf->awaiting is done
  *                leaf is among its waiters
- *     woken      leaf->awaiting is done; leaf  its turn comes
- *                is in the ready list
+ *     woken      leaf->awaiting is done; leaf  the loop runs the next step
+ *                is in the ready queue
  *     draining   its body is over; awaiting    the last child has ended
  *                is AWAITS_CHILDREN
- *     done       future.state is set           the last reference goes
+ *     done       future.state is set           the last reference is dropped
  *
  * What a request to cancel does in each state:
  *
  *     queued     the body is skipped: FINALLY runs, the task ends with
  *                -ECANCELED
  *     running    sets F_MUST_CANCEL in the leaf: its next await is struck
- *     waiting    the same, and what the leaf waits for is asked to end. If that
- *                ends with -ECANCELED, the request has struck. If it succeeds
- *                all the same, its value is delivered and the request stays
+ *     waiting    the same, and leaf->awaiting is asked to end. If it ends with
+ *                -ECANCELED, the request has struck. If it succeeds all the
+ *                same, its value is delivered and the request stays pending
  *     woken      sets F_MUST_CANCEL: the value is delivered, and the next await
  *                is struck
  *     draining   the children are cancelled again, in the task's next step
  *     done       nothing; the result is false
  *
  * asyncio drops the value in the state "woken". In C the value can be bytes, a
- * permit or a descriptor. Only a sleep of 0 has no value to lose: a task that
- * was woken from one is struck at that await.
+ * permit or a descriptor. Only a sleep of 0 has no value: a request strikes the
+ * await of that sleep even if the task is woken.
  *
- * A task that awaits another task hands the request on to it. Three kinds of
- * such awaits are cut instead, since the request could not end them:
+ * A task that awaits another task passes the request on to that task. Three
+ * kinds of such awaits are cut instead, since the request could not end them:
  *
  *     - tasks that await each other in a circle: one of the awaits is cut;
  *     - an await of an ancestor, a task that has spawned the waiter, directly
- *       or not: it cannot end before the waiter does;
- *     - an await of a task whose body is over: it ends by itself, when its
- *       children have ended.
+ *       or not: the ancestor cannot end before the waiter does;
+ *     - an await of a task whose body is over: that task ends by itself, when
+ *       its children have ended.
  *
  * Owner: a task belongs to the nursery of the coroutine that spawned it, or to
- * that of the loop. The loop holds one reference until the task has ended. The
- * nursery holds another one while the task has a handle (F_HANDLE): until the
- * handle is dropped, or the owner of the nursery is over. Each await of the
- * task holds one more. A task without a handle leaves its nursery when it ends.
+ * the nursery of the loop. The loop holds one reference until the task has
+ * ended. The nursery holds another reference while the task has a handle
+ * (F_HANDLE): until the handle is dropped, or the owner of the nursery is over.
+ * Each await of the task holds one more. A task without a handle leaves its
+ * nursery when it ends.
  */
 #include <coil/task.h>
 
@@ -77,10 +78,10 @@ struct await_one {
 };
 
 /*
- * The coroutine of a task that is made of a future without a frame of its own:
- * an operation, or a frame in place. If it is cancelled before its first step,
- * `future` is still set in FINALLY: the future has not begun, and is disposed
- * of; the FINALLY of a frame in place runs.
+ * The coroutine of a task that is made of an operation, or of a frame in place
+ * (CALL_IN). If the task is cancelled before its first step, `future` is still
+ * set in FINALLY: the future has not begun, and is discarded; the FINALLY of a
+ * frame in place runs.
  */
 static void await_one(struct coil_coro *co)
 {
@@ -111,7 +112,7 @@ static bool is_nomem(const struct coil_task *t)
 
 /*
  * The task that runs a future: the future itself if it is a coroutine that coil
- * has allocated, else a new await_one(). NULL without memory.
+ * has allocated, else a new await_one(). NULL if out of memory.
  */
 static struct coil_task *as_task(struct coil_future *f)
 {
@@ -130,8 +131,8 @@ static struct coil_task *as_task(struct coil_future *f)
 }
 
 /*
- * A loop that closes has cancelled its own tasks. A task that is added to them
- * afterwards is cancelled here.
+ * A closing loop has cancelled the tasks in its own nursery. A task that is
+ * added later is cancelled here.
  */
 static void cancel_if_closing(struct coil_loop *loop, struct coil_task *t)
 {
@@ -150,15 +151,15 @@ static inline void enter_nursery(struct coil_loop *loop,
     cancel_if_closing(loop, t);
 }
 
-/* The nursery into which code that runs now spawns; NULL without memory. */
+/* The nursery for tasks of the running code; NULL if out of memory. */
 static inline struct coili_nursery *nursery_now(struct coil_loop *loop)
 {
     return loop->current ? coili_nursery_need(loop->current) : &loop->root;
 }
 
 /*
- * SPAWN and START: make a frame that is a task at once. `handle` is F_HANDLE or
- * 0; a handle holds a second reference.
+ * SPAWN and START: make a frame that is a task from the start. `handle` is
+ * F_HANDLE or 0; a handle holds a second reference.
  */
 struct coil_coro *coili_spawn_frame(coil_step_fn *step, uint32_t size,
                                     unsigned handle)
@@ -203,8 +204,9 @@ static void begin_task(struct coil_loop *loop, struct coili_nursery *n,
 }
 
 /*
- * Make a task of a future, in nursery `n`; NULL: in that of the running code.
- * NULL without memory: then the future is dropped.
+ * Make a task of a future, in nursery `n`, or if that is NULL in the nursery of
+ * the running code. Returns NULL if out of memory; the future is then
+ * discarded.
  */
 static struct coil_task *spawn(struct coili_nursery *n, struct coil_future *f,
                                unsigned handle)
@@ -250,10 +252,11 @@ int coil_start(struct coil_future *future)
 }
 
 /*
- * A coroutine that is dropped before it began runs its FINALLY, as a child of
- * the coroutine that drops it: that one may have lent it its arguments. A child
- * needs a nursery. If there is no memory for one, or FINALLY runs, which must
- * not need memory, the dropped coroutine is called when the other one ends.
+ * A coroutine `co` that is discarded before it began runs its FINALLY, as a
+ * child of the coroutine `by` that discards it, because `by` may have lent it
+ * arguments. A child needs a nursery. If there is no memory for a nursery, or
+ * if `by` runs FINALLY, which must not need memory, `by` calls `co` when it
+ * ends.
  */
 void coili_adopt(struct coil_loop *loop, struct coil_coro *co)
 {
@@ -273,9 +276,9 @@ void coili_adopt(struct coil_loop *loop, struct coil_coro *co)
 /* ---- The end ---------------------------------------------------------- */
 
 /*
- * The last step of a task has returned. Its group hears of an error before the
- * reference is dropped, which may free the frame. The owner of the nursery is
- * woken if it waits for this task.
+ * The last step of a task has returned. Report an error to its group before
+ * dropping the reference, which may free the frame. Wake the owner of the
+ * nursery if it waits for this task.
  */
 void coili_task_ended(struct coil_loop *loop, struct coil_coro *co)
 {
@@ -319,8 +322,8 @@ void coil_task_drop(struct coil_task **task)
 }
 
 /*
- * The old owner may be waiting for this task, and is told that one child less
- * runs.
+ * The old owner may be waiting for this task: coili_child_ended() counts one
+ * running child less, and may wake the owner.
  */
 void coil_detach_task(struct coil_task *t)
 {
@@ -342,7 +345,7 @@ void coil_detach_task(struct coil_task *t)
 
 /* ---- Cancelling ------------------------------------------------------- */
 
-/* The coroutine is going to fail, and goes on at its FINALLY. */
+/* Make the coroutine fail with -ECANCELED and continue at its FINALLY. */
 void coili_begin_cancelled(struct coil_coro *co, enum coil_cancel_reason reason)
 {
     co->future.state = (uint8_t)(S_FAILED << OUTCOME_SHIFT |
@@ -353,7 +356,7 @@ void coili_begin_cancelled(struct coil_coro *co, enum coil_cancel_reason reason)
     co->line = LINE_FINALLY;
 }
 
-/* The first request that is pending gives the reason. */
+/* Set the request. The first of several pending requests gives the reason. */
 static void note_request(struct coil_coro *co, enum coil_cancel_reason reason)
 {
     struct coil_future *f = &co->future;
@@ -371,8 +374,8 @@ void coili_count_request(struct coil_future *f)
 
 /*
  * The coroutine waits for its children, in JOIN or because its body is over.
- * The children are not cancelled here, but by the coroutine itself in its next
- * step: in a deep tree of tasks this function would call itself as deeply.
+ * The coroutine cancels its children in its next step, and not here: in a deep
+ * tree of tasks that would be a deep recursion.
  */
 static void cancel_among_children(struct coil_coro *co)
 {
@@ -385,10 +388,10 @@ static void cancel_among_children(struct coil_coro *co)
 }
 
 /*
- * Ask what a frame waits for to end. The request moves from a caller to the
- * callee, unless the caller's body is over: there it stays for the caller of
- * that one. `pending`: the frame had a request before, which the FINALLY of its
- * callee has handed back; that one stays, too.
+ * Ask the awaited future of a frame to end. The request moves from a caller to
+ * the callee. If the caller's body is over, the request stays in the caller,
+ * which passes it up at its end. `pending`: the frame had a request before,
+ * which the FINALLY of its callee has handed back; that request stays, too.
  *
  * Result    the next frame to ask: a callee, or the frame of another task; NULL
  *           if there is none
@@ -426,7 +429,7 @@ static struct coil_coro *cancel_awaited(struct coil_coro *co, bool pending)
     return NULL;
 }
 
-/* The coroutine that this one waits for; or NULL. */
+/* The coroutine that `co` waits for; or NULL. */
 static struct coil_coro *awaited_coroutine(const struct coil_coro *co)
 {
     if (!co->awaiting || co->awaiting & AWAITS_TAG)
@@ -445,8 +448,8 @@ static struct coil_coro *leaf_of(struct coil_coro *co)
 }
 
 /*
- * True if `task` is an ancestor of `co`, which has spawned it directly or by
- * tasks in between: so it cannot end before `co` has.
+ * True if `task` is an ancestor of `co`: it has spawned `co`, directly or by
+ * tasks in between, and cannot end before `co` has ended.
  */
 static bool outlives(struct coil_coro *task, struct coil_coro *co)
 {
@@ -461,13 +464,13 @@ static bool outlives(struct coil_coro *task, struct coil_coro *co)
     return false;
 }
 
-/* The body is over: the task only waits for children, and ends by itself. */
+/* The body is over: the task waits for its children only, then ends. */
 static bool only_drains(const struct coil_coro *leaf)
 {
     return leaf->line >= LINE_OVER && leaf != coili_loop->current;
 }
 
-/* End the await of a task, as cancelled. */
+/* End the await in which `co` waits for a task, with -ECANCELED. */
 static void cut(struct coil_coro *co)
 {
     struct coil_future *f = awaited_future(co);
@@ -479,15 +482,15 @@ static void cut(struct coil_coro *co)
 
 /*
  * The request goes along the chain from `co` to the leaf, frame by frame, and
- * on to a task that the leaf awaits. `from` is the frame before `co`.
+ * then to a task that the leaf awaits. `from` is the frame before `co`.
  *
- * The guards, in this order: first a circle of tasks that await each other
- * (`co` is the mark, which is set to the current frame at hop 0, 1, 3, 7 and so
- * on: in a circle `co` meets the mark again). Then an await from which no
- * request must go on: of a task that only drains, or of an ancestor. Both cut
- * the await. Only then the request is counted in the frame. A frame that has
- * not begun skips its body, and waits for nothing; in all others the request is
- * noted, and what the frame waits for is asked.
+ * The guards, in this order. First, tasks that await each other in a circle:
+ * `mark` is set to the current frame at hop 0, 1, 3, 7 and so on, and in a
+ * circle `co` meets it again. Second, an await that the request could not end:
+ * of a task that only drains, or of an ancestor. Both guards cut the await.
+ * After them the request is counted in the frame. A frame that has not begun
+ * will skip its body. In any other frame the request is noted, and the awaited
+ * future is asked to end.
  */
 bool coili_cancel(struct coil_coro *co, enum coil_cancel_reason reason)
 {
@@ -538,7 +541,7 @@ bool coil_task_cancel(struct coil_task *task)
     return coil_task_cancel_with(task, COIL_CANCEL_USER);
 }
 
-/* The frame that this one has called and waits for; or NULL. */
+/* The frame that `co` has called and waits for; or NULL. */
 static struct coil_coro *called(const struct coil_coro *co)
 {
     if (!co->awaiting || co->awaiting & AWAITS_TAG)
@@ -547,7 +550,7 @@ static struct coil_coro *called(const struct coil_coro *co)
     return kind_of(f) == KIND_CORO && f->flags & F_CALLED ? coro_of(f) : NULL;
 }
 
-/* The task was cancelled before its first step, which has not come yet. */
+/* True if the task was cancelled, and its first step has not run yet. */
 static bool is_skipping_its_body(const struct coil_coro *co)
 {
     return co->line == LINE_FINALLY && !co->awaiting &&
@@ -558,9 +561,9 @@ static bool is_skipping_its_body(const struct coil_coro *co)
 
 /*
  * F_MUST_CANCEL stays set: an await that is failing because of the request is
- * still this task's own cancellation; and must_cancel() looks at the count
- * before it lets a request strike. A task that has not begun, and was going to
- * skip its body, runs it after all.
+ * still this task's own cancellation; and must_cancel() checks the count before
+ * a request strikes. A task that has not begun, and was going to skip its body,
+ * will run its body.
  */
 unsigned coil_task_uncancel(struct coil_task *task)
 {
@@ -568,8 +571,8 @@ unsigned coil_task_uncancel(struct coil_task *task)
     if (co->future.cancels)
         co->future.cancels--;
     /*
-     * The request was counted in each frame of the chain. A frame that was
-     * called later has not counted it; its count may be of its own blocks.
+     * The request was counted in each frame of the chain, but not in frames
+     * that were called later; their requests may be those of their own blocks.
      */
     while ((co = called(co)) && coili_cancels_of_others(co))
         co->future.cancels--;
@@ -585,7 +588,7 @@ unsigned coil_task_cancelling(const struct coil_task *task)
     return task->coro.future.cancels;
 }
 
-/* ---- Asking ----------------------------------------------------------- */
+/* ---- State ------------------------------------------------------------ */
 
 struct coil_future *coil_task_future(struct coil_task *task)
 {
@@ -658,8 +661,8 @@ struct coil_task *coil_task_current(void)
 /* ---- All tasks -------------------------------------------------------- */
 
 /*
- * Below a frame stand the generators that it runs, then its callee, which may
- * be one of these generators. The first frame below `co`, or the one after
+ * The frames below `co` are the generators that it runs, then its callee, which
+ * may be one of these generators. Returns the first of them, or the one after
  * `frame`; NULL at the end.
  */
 static struct coil_coro *frame_below(const struct coil_coro *co,
@@ -681,8 +684,8 @@ static struct coil_coro *frame_below(const struct coil_coro *co,
 }
 
 /*
- * In the order of a walk that goes first down, then to the next frame on the
- * same level, then to the next one on the level of the caller.
+ * The next frame in pre-order: the first frame below, else the next frame on
+ * the same level, else the next one on the level of the caller.
  */
 struct coil_coro *coili_next_frame(struct coil_coro *co)
 {
@@ -695,7 +698,7 @@ struct coil_coro *coili_next_frame(struct coil_coro *co)
     return next;
 }
 
-/* The first child in the nurseries of a frame behind `n`; NULL: in all. */
+/* The first child in a frame's nurseries after `n`; NULL: in all of them. */
 static struct coil_task *child_in_frame(const struct coil_coro *co,
                                         const struct coili_nursery *n)
 {
@@ -719,9 +722,9 @@ static struct coil_task *first_child(struct coil_coro *co)
 }
 
 /*
- * A walk over the tree of tasks: first the children of a task, then its
- * siblings in the same nursery, then the other children of its parent, then the
- * sibling of the parent, and so on upwards.
+ * The next task in pre-order: first the children of a task, then its siblings
+ * in the same nursery, then the other children of its parent, then the sibling
+ * of the parent, and so on upwards.
  */
 struct coil_task *coil_task_next(struct coil_task *task)
 {
