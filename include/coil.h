@@ -30,19 +30,18 @@
  *              its out-parameters only on success.
  *   Futures    a function that may wait returns a struct coil_future *. Its
  *              operation begins when the future is awaited or spawned, not
- *              before.
+ *              before, unless the manual says so.
  *   Time       int64_t nanoseconds of the monotonic clock: COIL_SECONDS(1.5),
  *              COIL_MS(20). COIL_NEVER: without a time-out.
  *   Bounds     a bound on a number is called `limit`, one on bytes
- *              `..._bytes_max`, a duration `..._ns`.
+ *              `..._bytes_max`; a duration or a time is called `..._ns`.
  *   Misuse     by the programmer aborts the program, in release builds too,
  *              with a message that names the coroutine, file and line. The
  *              manual says what "aborts". Bad input never does: it is an error.
  *   Names      _init/_fini work on memory of yours, _new/_free on memory of
- *              coil's, _open/_close on a kernel object; a close is awaited,
- *              except coil_loop_close(). A name with coili_ or COILI_ is
- *              private.
- *
+ *              coil's; _unref ends what is counted, _close what holds
+ *              descriptors. A close is awaited, except coil_loop_close(). A
+ *              name with coili_ or COILI_ is private.
  *   Cleanup    _fini of zero bytes, and _free, _unref, _close and
  *              coil_discard() of NULL, do nothing. So FINALLY, which also runs
  *              if a task was cancelled before its first step, calls them

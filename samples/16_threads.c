@@ -7,7 +7,6 @@
  * Prints "arrived: PATH" for each, and the sums of bytes and beats.
  */
 #define _POSIX_C_SOURCE 200809L /* dprintf */
-#include <arpa/inet.h>
 #include <coil.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,7 +29,8 @@ static struct coil_result download(void *path) /* in a thread */
             bytes += n;
     n = n < 0 ? -errno : bytes;
     close(fd);
-    coil_channel_put_blocking(arrived, path, COIL_NEVER);
+    if (coil_channel_put_blocking(arrived, path, COIL_NEVER) < 0)
+        return coil_result_error(COIL_ECLOSED);
     return n < 0 ? coil_result_error((int)n) : coil_result_int(n);
 }
 

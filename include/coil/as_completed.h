@@ -7,8 +7,8 @@
  *
  *     FOR_AWAIT(my->done, coil_as_completed(my->tasks, my->n)) { ... }
  *
- * A struct coil_completions does the same without a loop. Use it to leave a
- * loop and continue later, or to have several readers:
+ * A struct coil_completions does the same without FOR_AWAIT. Use it to stop
+ * and continue later, or to have several readers:
  *
  *     AWAIT_TO(my->done, coil_completions_next(&my->completions));
  *

@@ -118,8 +118,9 @@ coil_channel_items(struct coil_channel *channel);
  * Lifetime  put takes `item` on success; get gives the item
  * Source    queue.Queue put(timeout), get(timeout)
  */
-COIL_API int coil_channel_put_blocking(struct coil_channel *channel, void *item,
-                                       int64_t timeout_ns);
+COIL_API COIL_NODISCARD int
+coil_channel_put_blocking(struct coil_channel *channel, void *item,
+                          int64_t timeout_ns);
 COIL_API int coil_channel_get_blocking(struct coil_channel *channel,
                                        int64_t timeout_ns, void **item);
 
@@ -133,7 +134,8 @@ COIL_API int coil_channel_get_blocking(struct coil_channel *channel,
  * Lifetime  put takes `item` on success; get gives the item
  * Source    asyncio Queue.put_nowait(), get_nowait()
  */
-COIL_API int coil_channel_put_nowait(struct coil_channel *channel, void *item);
+COIL_API COIL_NODISCARD int
+coil_channel_put_nowait(struct coil_channel *channel, void *item);
 COIL_API int coil_channel_get_nowait(struct coil_channel *channel, void **item);
 
 /*

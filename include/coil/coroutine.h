@@ -81,7 +81,8 @@
 
 /*
  * Make a coroutine, with its arguments by name; fields that are not named are
- * zero. The coroutine begins when it is awaited, spawned or combined, not
+ * zero. An argument without a name would set a private field: it is lost. The
+ * coroutine begins when it is awaited, spawned or combined, not
  * before.
  *
  *     AWAIT(CALL(greet, .name = "world"));
@@ -236,7 +237,8 @@
 
 /*
  * End this coroutine with a value (an integer, a double or a pointer), or with
- * an error (and a detail).
+ * an error (and a detail). RETURN(-EIO) is the value -5, and no error: write
+ * FAIL(-EIO). FAIL of 0 or of a positive number aborts.
  *
  * A pending cancellation, one with which no await has failed yet, does not
  * replace the value of RETURN: a task ends with the value; in a callee the next

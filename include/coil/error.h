@@ -32,7 +32,10 @@ enum {
     COIL_ENOTHREAD = -4107      /* no thread can be started */
 };
 
-/* The phase of an HTTP request in which it failed; upper 8 bits of a detail. */
+/*
+ * The phase in which a request or a connection attempt failed; the upper 8 bits
+ * of a detail.
+ */
 enum coil_phase {
     COIL_PHASE_NONE,
     COIL_PHASE_RESOLVE,
@@ -89,7 +92,7 @@ COIL_API const char *coil_explain(int err, uint32_t detail, char *buf,
  * Lifetime  lends `words` until another one is registered
  */
 typedef const char *coil_explain_fn(int err, uint32_t detail);
-COIL_API void coil_explain_with(coil_explain_fn *words);
+COIL_API void coil_set_explain(coil_explain_fn *words);
 
 /*
  * The name of a phase: "resolve", "pool", "connect"...

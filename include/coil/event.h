@@ -5,9 +5,9 @@
 /*
  * event.h: a flag that tasks can wait for.
  *
- *     AWAIT(coil_event_wait(my->loaded));     // in any number of tasks
+ *     AWAIT(coil_event_wait(my->loaded));     // lent to any number of tasks
  *
- *     coil_event_set(&my->loaded);            // wakes all of them
+ *     coil_event_set(&my->loaded);            // the owner wakes all of them
  */
 
 #include <coil/api.h>

@@ -127,8 +127,8 @@ COIL_API bool coil_future_set_result(struct coil_future *future,
  *           reads it from `future`: neither of the two futures frees it
  * Source    asyncio's _copy_future_state()
  */
-COIL_API bool coil_future_set_as(struct coil_future *future,
-                                 struct coil_future *done);
+COIL_API bool coil_future_set_from(struct coil_future *future,
+                                   struct coil_future *done);
 
 /*
  * Ask a pending future to end. A plain future ends with -ECANCELED at once. An

@@ -22,7 +22,8 @@
  * The detail of an error tells the phase in which the request failed (error.h),
  * and coil_explain() makes a sentence of both:
  *
- *     -ETIMEDOUT          a time-out, in any phase
+ *     -ETIMEDOUT          a time-out of the options, in any phase. That of a
+ *                         WITHIN or coil_wait_for() has no phase
  *     COIL_EURL           `url` is not a URL, or cannot be fetched
  *     -EINVAL             the method or a header cannot be sent
  *     COIL_ERESOLVE       the name does not resolve

@@ -5,9 +5,10 @@
 /*
  * limiter.h: a semaphore that knows its borrowers, and whose limit can change.
  *
- *     coil_limiter_init(&limit, 40);
+ *     coil_limiter_init(&my->limit, 40);      // the owner
  *
- *     WITH(my->limit) {           // in each task: one token until the brace
+ *     WITH(my->limit) {       // in each task to which the limiter was lent:
+ *                             // one token until the brace
  *         ...
  *     }
  *

@@ -5,17 +5,16 @@
 /*
  * queue.h: bounded FIFO, LIFO and priority queues.
  *
- *     struct coil_queue jobs;
- *     coil_queue_init(&jobs, 100);
- *
+ *     coil_queue_init(&my->jobs, 100);                    // the owner
  *     AWAIT(coil_queue_put(&my->jobs, job));              // waits while full
+ *     coil_queue_shutdown(&my->jobs);
  *
- *     FOR_AWAIT(my->job, coil_queue_items(my->jobs)) {    // until shut down
- *         ...
+ *     FOR_AWAIT(my->job, coil_queue_items(my->jobs)) {    // a task to which the
+ *         ...                                             // queue was lent
  *         coil_queue_task_done(my->jobs);
  *     }
  *
- * An item is a pointer. To put an integer cast it, (void *)(intptr_t)n, and
+ * An item is a pointer, also NULL. To put an integer cast it, (void *)(intptr_t)n, and
  * cast the item that you get back, (intptr_t)item.
  *
  * No item is lost or delivered twice:
@@ -108,7 +107,8 @@ coil_queue_get(struct coil_queue *queue);
  * Errors    -EAGAIN: the queue is full; COIL_ECLOSED: shut down; -ENOMEM
  * Source    asyncio Queue.put_nowait()
  */
-COIL_API int coil_queue_put_nowait(struct coil_queue *queue, void *item);
+COIL_API COIL_NODISCARD int coil_queue_put_nowait(struct coil_queue *queue,
+                                                  void *item);
 
 /*
  * Get an item, if that is possible without waiting.

@@ -6,10 +6,10 @@
  * semaphore.h: a counting semaphore: a limit on how many tasks do something at
  * the same time.
  *
- *     struct coil_semaphore limit;
- *     coil_semaphore_init(&limit, 100);
+ *     coil_semaphore_init(&my->limit, 100);   // the owner
  *
- *     WITH(my->limit) {       // in each task: one permit until the brace
+ *     WITH(my->limit) {       // in each task to which the semaphore was lent:
+ *                             // one permit until the brace
  *         ...
  *     }
  */

@@ -98,7 +98,7 @@ COIL_API bool coil_stream_at_end(const struct coil_stream *stream);
  * Result    true if no received byte is unread and the peer has not ended, as
  *           far as that is known now
  */
-COIL_API bool coil_stream_is_quiet(struct coil_stream *stream);
+COIL_API bool coil_stream_is_reusable(struct coil_stream *stream);
 
 /*
  * Read at least one byte and at most `len` into `buf`.
@@ -126,7 +126,8 @@ COIL_API COIL_NODISCARD struct coil_future *
 coil_stream_read_exactly(struct coil_stream *stream, void *buf, size_t len);
 
 /*
- * Read up to and including the next separator byte into `buf`.
+ * Read up to and including the next separator byte into `buf`. No NUL byte is
+ * added.
  *
  * Result    the number of bytes, with the separator; 0 at the end of the stream
  * Errors    COIL_ELIMIT: there is no separator within `size` bytes, or within
@@ -257,7 +258,7 @@ struct coil_stream_ops {
     /* As close; close and abort may return one future. NULL: close is called */
     struct coil_future *(*abort)(struct coil_stream *stream);
     /* NULL: quiet if peek shows no byte and at_end is false */
-    bool (*is_quiet)(struct coil_stream *stream);
+    bool (*is_reusable)(struct coil_stream *stream);
 };
 
 /* The beginning of a stream. The fields of your stream follow it. */

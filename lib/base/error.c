@@ -3,7 +3,7 @@
  * error.c: the text for an error number.
  *
  * The codes of coil-http are explained in coil-http, which this library does
- * not know: coil-http registers a function with coil_explain_with().
+ * not know: coil-http registers a function with coil_set_explain().
  */
 #include <coil/error.h>
 
@@ -63,7 +63,7 @@ const char *coil_phase_name(enum coil_phase phase)
     return phase <= COIL_PHASE_BODY ? names[phase] : "";
 }
 
-void coil_explain_with(coil_explain_fn *words)
+void coil_set_explain(coil_explain_fn *words)
 {
     atomic_store_explicit(&more_words, words, memory_order_release);
 }

@@ -318,7 +318,7 @@ bool coil_future_set_error(struct coil_future *f, int err)
     return coil_future_set_error_detail(f, err, 0);
 }
 
-bool coil_future_set_as(struct coil_future *f, struct coil_future *done)
+bool coil_future_set_from(struct coil_future *f, struct coil_future *done)
 {
     coili_check(coil_future_done(done), "a pending future has no result yet");
     bool set = settle(f, state_of(done), done->result.u);

@@ -466,11 +466,11 @@ struct coil_future *coil_stream_abort(struct coil_stream *s)
     return s && s->ops->abort ? s->ops->abort(s) : coil_stream_close(s);
 }
 
-bool coil_stream_is_quiet(struct coil_stream *s)
+bool coil_stream_is_reusable(struct coil_stream *s)
 {
     char *data;
-    if (s->ops->is_quiet)
-        return s->ops->is_quiet(s);
+    if (s->ops->is_reusable)
+        return s->ops->is_reusable(s);
     return coil_stream_peek(s, &data) == 0 && !coil_stream_at_end(s);
 }
 

@@ -187,7 +187,7 @@ static void complete(struct chain *my)
     if (!my->up.task || !coil_task_done(my->up.task))
         coil_future_cancel(my->dst);
     else if (!coil_future_done(my->dst))
-        coil_future_set_as(my->dst, coil_task_future(my->up.task));
+        coil_future_set_from(my->dst, coil_task_future(my->up.task));
     coil_future_unref(my->dst);
 }
 

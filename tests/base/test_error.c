@@ -235,7 +235,7 @@ TEST(error_explain_asks_another_library_for_its_words)
         { -EPIPE, COIL_DETAIL(COIL_PHASE_SEND, -7), "send: Broken pipe" },
     };
     check_explained(broken_protocol, COUNT(broken_protocol));
-    coil_explain_with(of_a_parser);
+    coil_set_explain(of_a_parser);
     check_explained(rows, COUNT(rows));
 }
 
@@ -247,7 +247,7 @@ TEST(error_explain_knows_its_own_codes)
         { COIL_EBROKEN, COIL_DETAIL(COIL_PHASE_NONE, -SIGKILL),
           "Broken: a party that it needs has gone: Killed" },
     };
-    coil_explain_with(of_a_parser);
+    coil_set_explain(of_a_parser);
     check_explained(rows, COUNT(rows));
 }
 
@@ -256,14 +256,14 @@ TEST(error_explain_with_the_words_of_the_last_who_gave_them)
     static const struct explained rows[] = {
         { COIL_EPROTOCOL, 0, "The peer broke the protocol: bad" },
     };
-    coil_explain_with(of_a_parser);
-    coil_explain_with(of_its_successor);
+    coil_set_explain(of_a_parser);
+    coil_set_explain(of_its_successor);
     check_explained(rows, COUNT(rows));
 }
 
 TEST(error_explain_with_null_takes_the_words_away)
 {
-    coil_explain_with(of_a_parser);
-    coil_explain_with(NULL);
+    coil_set_explain(of_a_parser);
+    coil_set_explain(NULL);
     check_explained(broken_protocol, COUNT(broken_protocol));
 }

@@ -150,7 +150,7 @@ TEST(future_is_set_as_another_one)
     coil_future_cancel(from[4]);
     for (int i = 0; i < 5; i++) {
         to[i] = coil_future_new();
-        CHECK(coil_future_set_as(to[i], from[i]));
+        CHECK(coil_future_set_from(to[i], from[i]));
         coil_future_unref(from[i]);
     }
     CHECK_INT(coil_future_int(to[0]), INT64_MIN);
@@ -171,7 +171,7 @@ TEST(future_that_was_cancelled_is_not_set_as_another_one)
     struct coil_future *from = coil_future_from_int(1);
     struct coil_future *to = coil_future_new();
     coil_future_cancel(to);
-    CHECK(!coil_future_set_as(to, from));
+    CHECK(!coil_future_set_from(to, from));
     CHECK(coil_future_cancelled(to));
     coil_future_unref(from);
     coil_future_unref(to);
@@ -181,7 +181,7 @@ TEST(future_that_was_cancelled_is_not_set_as_another_one)
 DEATH_TEST(future_set_as_a_pending_one_aborts, "has no result yet")
 {
     open_loop();
-    coil_future_set_as(coil_future_new(), coil_future_new());
+    coil_future_set_from(coil_future_new(), coil_future_new());
 }
 
 TEST(future_holds_an_error_and_its_detail)

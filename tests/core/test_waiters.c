@@ -490,7 +490,7 @@ static void use_zero(int what)
     struct coil_future *f = NULL;
     switch (what) {
     case 0:
-        coil_queue_put_nowait(&queue, &queue);
+        (void)!coil_queue_put_nowait(&queue, &queue);
         break;
     case 1:
         coil_queue_get_nowait(&queue, &item);

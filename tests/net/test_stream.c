@@ -1616,41 +1616,41 @@ TEST(stream_abort_of_a_unix_socket_ends_it)
     }
 }
 
-/* ---- is_quiet --------------------------------------------------------- */
+/* ---- is_reusable --------------------------------------------------------- */
 
-TEST(stream_is_quiet_until_something_comes_unasked)
+TEST(stream_is_reusable_until_something_comes_unasked)
 {
     open_stream();
-    CHECK(coil_stream_is_quiet(s));
+    CHECK(coil_stream_is_reusable(s));
     peer_sends(10);
     CHECK_INT(fill(1), 10);
-    CHECK(!coil_stream_is_quiet(s));
+    CHECK(!coil_stream_is_reusable(s));
     consume(9);
-    CHECK(!coil_stream_is_quiet(s));
+    CHECK(!coil_stream_is_reusable(s));
     consume(1);
-    CHECK(coil_stream_is_quiet(s));
+    CHECK(coil_stream_is_reusable(s));
     peer_sends(1);
     stage_passes(3);
-    CHECK(!coil_stream_is_quiet(s));
+    CHECK(!coil_stream_is_reusable(s));
     consume(1);
     shutdown(wire.b, SHUT_WR);
     stage_passes(3);
-    CHECK(!coil_stream_is_quiet(s));
+    CHECK(!coil_stream_is_reusable(s));
     close_all();
 }
 
-TEST(stream_is_not_quiet_after_a_reset)
+TEST(stream_is_not_reusable_after_a_reset)
 {
     stage_open();
     open_on(tcp_pair(0));
     peer_sends(1);
     CHECK_INT(fill(1), 1);
     consume(1);
-    CHECK(coil_stream_is_quiet(s));
+    CHECK(coil_stream_is_reusable(s));
     close_with_reset(wire.b);
     wire.b = -1;
     stage_passes(5);
-    CHECK(!coil_stream_is_quiet(s));
+    CHECK(!coil_stream_is_reusable(s));
     close_all();
 }
 
@@ -1848,20 +1848,20 @@ static struct coil_stream *text_new(const struct coil_stream_ops *ops,
     return &t->stream;
 }
 
-// A table from before abort and is_quiet were there, or without a use for them.
-TEST(stream_without_abort_and_is_quiet_closes_and_peeks)
+// A table from before abort and is_reusable were there, or without a use for them.
+TEST(stream_without_abort_and_is_reusable_closes_and_peeks)
 {
     bool closed = false;
     stage_open();
     s = text_new(&text_ops, "ab", &closed);
-    CHECK(coil_stream_is_quiet(s));
+    CHECK(coil_stream_is_reusable(s));
     CHECK_INT(fill(1), 1);
-    CHECK(!coil_stream_is_quiet(s));
+    CHECK(!coil_stream_is_reusable(s));
     coil_stream_consume(s, 1);
-    CHECK(coil_stream_is_quiet(s));
+    CHECK(coil_stream_is_reusable(s));
     CHECK_INT(fill(1), 1);
     coil_stream_consume(s, 1);
-    CHECK(!coil_stream_is_quiet(s)); /* at its end */
+    CHECK(!coil_stream_is_reusable(s)); /* at its end */
     CHECK_INT(wait_int(coil_stream_abort(s)), 0);
     CHECK(closed);
     stage_close();
@@ -1873,22 +1873,22 @@ static struct coil_future *text_abort(struct coil_stream *stream)
     return text_close(stream);
 }
 
-static bool text_is_quiet(struct coil_stream *stream)
+static bool text_is_reusable(struct coil_stream *stream)
 {
     return text_of(stream)->shown > 1;
 }
 
-TEST(stream_asks_its_own_abort_and_is_quiet)
+TEST(stream_asks_its_own_abort_and_is_reusable)
 {
     struct coil_stream_ops ops = text_ops;
     bool closed = false;
     ops.abort = text_abort;
-    ops.is_quiet = text_is_quiet;
+    ops.is_reusable = text_is_reusable;
     stage_open();
     s = text_new(&ops, "ab", &closed);
-    CHECK(!coil_stream_is_quiet(s));
+    CHECK(!coil_stream_is_reusable(s));
     CHECK_INT(fill(2), 2);
-    CHECK(coil_stream_is_quiet(s));
+    CHECK(coil_stream_is_reusable(s));
     struct coil_future *f = coil_stream_abort(s);
     CHECK_STR(text_of(s)->text, "aborted");
     CHECK_INT(wait_int(f), 0);

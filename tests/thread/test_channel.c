@@ -180,7 +180,7 @@ TEST(channel_items_end_with_it)
     SPAWN(reads, .channel = ch, .stop_at = 3);
     stage_passes(1);
     for (int i = 1; i <= 4; i++)
-        coil_channel_put_nowait(ch, number(i));
+        CHECK_INT(coil_channel_put_nowait(ch, number(i)), 0);
     stage_passes(4);
     CHECK_TRACE("1 2 3 end");
     SPAWN(reads, .channel = ch);
@@ -206,10 +206,10 @@ TEST(channel_waiter_that_is_cancelled_leaves)
     SPAWN(getter, .channel = ch, .id = 2);
     stage_passes(1);
     coil_task_cancel(a);
-    coil_channel_put_nowait(ch, number(7));
+    CHECK_INT(coil_channel_put_nowait(ch, number(7)), 0);
     stage_passes(2);
     CHECK_TRACE("r2=7");
-    coil_channel_put_nowait(ch, number(8));
+    CHECK_INT(coil_channel_put_nowait(ch, number(8)), 0);
     struct coil_task *b = SPAWN(putter, .channel = ch, .n = 9);
     stage_passes(1);
     coil_task_cancel(b);
@@ -229,7 +229,7 @@ TEST(channel_item_granted_to_a_cancelled_getter_is_delivered)
     struct coil_channel *ch = channel(1);
     struct coil_task *a = SPAWN(getter, .channel = ch, .id = 1);
     stage_passes(1);
-    coil_channel_put_nowait(ch, number(7));
+    CHECK_INT(coil_channel_put_nowait(ch, number(7)), 0);
     coil_task_cancel(a);
     stage_passes(2);
     CHECK_TRACE("r1=7");
@@ -243,8 +243,8 @@ TEST(channel_item_that_nobody_took_is_the_first_again)
     stage_open();
     struct coil_channel *ch = channel(2);
     void *item = NULL;
-    coil_channel_put_nowait(ch, number(1));
-    coil_channel_put_nowait(ch, number(2));
+    CHECK_INT(coil_channel_put_nowait(ch, number(1)), 0);
+    CHECK_INT(coil_channel_put_nowait(ch, number(2)), 0);
     struct coil_task *a = coil_spawn(coil_channel_get(ch));
     stage_passes(2);
     CHECK_INT(coil_channel_count(ch), 1);
@@ -260,11 +260,11 @@ TEST(channel_item_that_nobody_took_is_the_first_again)
     stage_passes(1);
     CHECK_TRACE("r1=2");
 
-    coil_channel_put_nowait(ch, number(3));
+    CHECK_INT(coil_channel_put_nowait(ch, number(3)), 0);
     a = coil_spawn(coil_channel_get(ch));
     stage_passes(2);
-    coil_channel_put_nowait(ch, number(4));
-    coil_channel_put_nowait(ch, number(5));
+    CHECK_INT(coil_channel_put_nowait(ch, number(4)), 0);
+    CHECK_INT(coil_channel_put_nowait(ch, number(5)), 0);
     coil_task_drop(&a);
     CHECK_INT(items_freed, 1); /* there was no room for it */
     coil_channel_unref(ch);
@@ -420,8 +420,8 @@ static void *waits_to_get(void *arg)
 
 static void *waits_to_put(void *arg)
 {
-    (void)coil_channel_put_blocking(arg, number(9), COIL_NEVER);
-    return NULL;
+    int err = coil_channel_put_blocking(arg, number(9), COIL_NEVER);
+    return (void *)(intptr_t)err;
 }
 
 static void cancel_waiting(struct coil_channel *ch, void *(*fn)(void *))
@@ -602,8 +602,9 @@ TEST(channel_allocates_nothing_in_plain_threads)
     struct coil_channel *ch = channel(1);
     void *item;
     test_forbid_allocations(true);
-    coil_channel_put_blocking(ch, number(1), COIL_NEVER);
-    coil_channel_put_blocking(ch, number(1), COIL_US(10));
+    CHECK_INT(coil_channel_put_blocking(ch, number(1), COIL_NEVER), 0);
+    CHECK_INT(coil_channel_put_blocking(ch, number(1), COIL_US(10)),
+              -ETIMEDOUT);
     coil_channel_get_blocking(ch, COIL_NEVER, &item);
     coil_channel_get_blocking(ch, COIL_US(10), &item);
     coil_channel_shutdown(ch);

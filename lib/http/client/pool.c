@@ -366,7 +366,7 @@ static struct coili_conn *find_idle(struct coili_origin *o)
     while ((same = coili_list_first(&o->idle))) {
         struct coili_conn *conn = COILI_CONTAINER(same, struct coili_conn,
                                                   same);
-        if (coil_stream_is_quiet(conn->stream))
+        if (coil_stream_is_reusable(conn->stream))
             return conn;
         close_conn(conn);
     }
@@ -569,7 +569,7 @@ void coili_lease_release(struct coili_lease *lease)
 {
     struct coili_conn *conn = lease->conn;
     struct coili_pool *p = conn->pool;
-    if (!coil_stream_is_quiet(conn->stream)) {
+    if (!coil_stream_is_reusable(conn->stream)) {
         coili_lease_drop(lease);
         return;
     }

@@ -184,7 +184,7 @@ static int job_connected(struct job *job)
     struct coili_conn *conn = job->lease.conn;
     if (!conn)
         return job->lease.err;
-    if (conn->stream && !coil_stream_is_quiet(conn->stream))
+    if (conn->stream && !coil_stream_is_reusable(conn->stream))
         coili_conn_renew(conn);
     return coili_conn_until(conn, job->deadline);
 }
@@ -674,7 +674,7 @@ struct coil_http_session *
 coil_http_session_new(const struct coil_http_session_options *given)
 {
     struct coil_http_session_options o = with_defaults(given);
-    coil_explain_with(text_for);
+    coil_set_explain(text_for);
     struct coil_http_session *s = coil_alloc(sizeof *s);
     if (s && session_init(s, &o) < 0) {
         session_free(s);
