@@ -101,7 +101,7 @@ COIL_API void coil_future_unref(struct coil_future *future);
 /*
  * Complete a pending future, plain or with a class, with a value or an error.
  * A future that was cancelled meanwhile does not change, and neither does the
- * failed one that coil_future_new() returns without memory. Any other future
+ * failed future of a coil_future_new() that found no memory. Any other future
  * that is done aborts, and so does a coroutine. `err` is negative; `detail` is
  * described in error.h.
  *

@@ -60,7 +60,7 @@ struct coil_group {
  *
  * Result    the handle of the task. If the group accepts no task (it was not
  *           entered yet, was asked to end, or is over): a handle that has
- *           failed with COIL_ECLOSED; without memory: with -ENOMEM
+ *           failed with COIL_ECLOSED; out of memory: with -ENOMEM
  * Lifetime  takes `future`, and discards it if the group accepts no task. The
  *           handle is valid until the group is entered again, or its coroutine
  *           is over

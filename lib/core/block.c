@@ -2,7 +2,7 @@
 /*
  * block.c: blocks: keywords that apply to a part of a coroutine's body.
  *
- * A body is one `switch (co->line)`, so an early exit from a block can land at
+ * A body is one `switch (co->line)`, so an early exit from a block can jump to
  * the closing brace of that block: the brace has a case label of its own, the
  * landing. An open block is a record in co->scopes whose id is its landing. So
  * coili_body_over() decides in one place where the body continues after an
@@ -226,8 +226,8 @@ static bool go_on_behind(struct coil_coro *co, int32_t id)
 /*
  * WITH, USING: the await of `acquire` has ended, or it still waits. Once it
  * ends well, the block runs. If it fails, the block is skipped: outside of
- * FINALLY coili_failed() jumps with the error, in FINALLY the code goes on
- * behind the block.
+ * FINALLY coili_failed() jumps with the error, in FINALLY the code continues
+ * after the block.
  */
 static bool acquired(struct coil_coro *co, struct coili_scope *s, int32_t id)
 {
@@ -278,8 +278,8 @@ static bool without_record(struct coil_coro *co, int32_t id)
  * The next thing that the block does, by its stage: see the table at the top.
  *
  * Result    true with co->line: 0 runs the block, `id` waits (returns from the
- *           function), another line is where the coroutine goes on. False: the
- *           code behind the block runs
+ *           function), another line is where the coroutine continues. False:
+ *           the code after the block runs
  */
 bool coili_block_more(struct coil_coro *co, int32_t id)
 {
