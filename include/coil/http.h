@@ -99,7 +99,7 @@ struct coil_http_session_options {
 /*
  * Make a session. Most programs need one, for all their requests.
  *
- * Result    the session; NULL without memory. A session that is NULL may be
+ * Result    the session; NULL if there is no memory. A NULL session may be
  *           used: its requests fail with -ENOMEM, and it may be closed
  * Lifetime  gives (coil_http_session_close); copies `options` and all that it
  *           points to; NULL for the defaults

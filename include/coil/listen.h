@@ -62,7 +62,7 @@ coil_listener_accept(struct coil_listener *listener);
  * allocates nothing.
  *
  * Result    0; the port can be bound again
- * Lifetime  takes the listener
+ * Lifetime  takes the listener; NULL is allowed
  * Source    asyncio Server.close() and wait_closed(), in one
  */
 COIL_API COIL_NODISCARD struct coil_future *

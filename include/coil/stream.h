@@ -13,8 +13,8 @@
  * One task reads at a time; any number of tasks write. A write is done when the
  * kernel has taken all its bytes, so a slow peer slows the writer down.
  *
- * A stream is a table of operations, that of sockets or one of your own: see the
- * end of this page.
+ * A stream is a table of operations, that of sockets or one of your own: see
+ * the end of this page.
  */
 
 #include <coil/api.h>
@@ -30,7 +30,7 @@ struct coil_stream;
 /*
  * Make a stream over a connected socket that the program has made or accepted.
  *
- * Result    the stream; NULL without memory
+ * Result    the stream; NULL if there is no memory
  * Lifetime  gives (coil_stream_close); takes `fd`, but not if the result is
  *           NULL
  */
@@ -41,7 +41,7 @@ COIL_API struct coil_stream *coil_stream_new(int fd);
  * as an inherited one. To close the stream closes the descriptor, and does not
  * shut down the connection.
  *
- * Result    the stream; NULL without memory
+ * Result    the stream; NULL if there is no memory
  * Lifetime  gives (coil_stream_close); takes `fd`, but not if the result is
  *           NULL
  * Source    asyncio loop.connect_accepted_socket()
@@ -150,7 +150,7 @@ struct coil_line {
 /*
  * The lines of a stream, one after the other: a source for FOR_AWAIT. Each line
  * ends with its newline, as from getline(3); the last one may have none. Bytes
- * behind the line stay in the stream for the next read, also when the loop is
+ * after the line stay in the stream for the next read, also when the loop is
  * left.
  *
  *     FOR_AWAIT(my->line, coil_stream_lines(my->peer, 4096))
@@ -184,7 +184,7 @@ COIL_API COIL_NODISCARD struct coil_future *
 coil_stream_write(struct coil_stream *stream, const void *buf, size_t len);
 
 /*
- * Send the end of the stream behind all writes that have begun; the stream can
+ * Send the end of the stream after all writes that have begun; the stream can
  * still be read.
  *
  * Result    0
@@ -257,7 +257,7 @@ struct coil_stream_ops {
     int (*fd)(const struct coil_stream *stream);
     /* As close; close and abort may return one future. NULL: close is called */
     struct coil_future *(*abort)(struct coil_stream *stream);
-    /* NULL: quiet if peek shows no byte and at_end is false */
+    /* NULL: true if peek shows no byte and at_end is false */
     bool (*is_reusable)(struct coil_stream *stream);
 };
 

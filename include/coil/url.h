@@ -25,7 +25,7 @@
 COIL_BEGIN_DECLS
 
 /*
- * Some bytes of the text, without a NUL behind them. In a part that is absent
+ * Some bytes of the text, without a NUL after them. In a part that is absent
  * `at` is NULL and `len` is 0.
  */
 struct coil_url_part {

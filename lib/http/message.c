@@ -24,7 +24,7 @@
  * There is one exception, which is common and harmless: a status line may end
  * after the number, without the space and the reason.
  *
- * The scanner of heads goes from left to right and can stop behind any byte:
+ * The scanner of heads goes from left to right and can stop after any byte:
  *
  *   response  START -> REASON -----------.
  *   request   START -> TARGET -> VERSION -+-> LINE -> NAME -> SPACE -> VALUE
@@ -485,7 +485,7 @@ static enum coili_http_fault line_fault(char c)
     return c == '\n' ? COILI_HTTP_FAULT_BARE_LF : COILI_HTTP_FAULT_CONTROL;
 }
 
-/* The scanner is behind the last byte of a line: there must be CR LF. */
+/* The scanner is after the last byte of a line: there must be CR LF. */
 static int end_line(struct scan *s)
 {
     const char *at = here(s);

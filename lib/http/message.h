@@ -159,7 +159,7 @@ struct coili_http_head {
     uint8_t body;         /* enum coili_http_body_kind */
     uint8_t fault;        /* enum coili_http_fault, after an error */
     bool keep_alive;      /* another message may follow the body */
-    bool upgrade;         /* responses: the bytes behind the head are not HTTP;
+    bool upgrade;         /* responses: the bytes after the head are not HTTP;
                              requests: the client asks for that */
 
     /* Private: 10 bytes of state. */
@@ -262,7 +262,7 @@ coili_http_reason(const struct coili_http_head *head)
 bool coili_http_text_is(struct coili_http_text text, const char *string);
 
 /*
- * The first field with this name behind `after`, or of all if `after` is NULL.
+ * The first field with this name after `after`, or of all if `after` is NULL.
  *
  *     for (f = NULL; (f = coili_http_find(&head, "Set-Cookie", f));)
  *
@@ -312,7 +312,7 @@ void coili_http_body_start(struct coili_http_body *body,
                            const struct coili_http_head *head);
 
 /*
- * Read on, from all bytes that are there behind those that were taken. Framing
+ * Read on, from all bytes that are there after those that were taken. Framing
  * is removed; chunk extensions and trailers are checked and dropped. How the
  * bytes were cut does not change the payload.
  *
@@ -382,7 +382,7 @@ int coili_http_request_write(struct coili_http_request *request, char *buf,
 
 /*
  * Write the line before `size` bytes of a chunked body. The caller writes CR LF
- * behind the bytes, and "0" CR LF CR LF behind the last chunk.
+ * after the bytes, and "0" CR LF CR LF after the last chunk.
  *
  * Result    the length of the line
  */

@@ -114,7 +114,7 @@ static enum coil_url_fault check_text(const char *at, const char *end)
     return COIL_URL_FAULT_NONE;
 }
 
-/* Result: behind "http://" or "https://"; NULL for any other scheme. */
+/* Result: the byte after "http://" or "https://"; NULL for other schemes. */
 static const char *read_scheme(struct coil_url *url, const char *at,
                                const char *end)
 {
@@ -169,7 +169,7 @@ static bool is_address(int family, const char *at, const char *end)
     return inet_pton(family, text, address) == 1;
 }
 
-/* Read "[::1]" at `*at`, and set `*at` to the byte behind it. */
+/* Read "[::1]" at `*at`, and set `*at` to the byte after it. */
 static enum coil_url_fault read_ipv6(struct coil_url *url, const char **at,
                                      const char *end)
 {

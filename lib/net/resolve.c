@@ -198,7 +198,7 @@ static void close_resolver(void *arg)
     }
 }
 
-/* The loop's table; made at the first lookup. NULL without memory. */
+/* The loop's table; made at the first lookup. NULL if there is no memory. */
 static struct coili_resolver *resolver(void)
 {
     struct coil_loop *loop = coili_loop;
@@ -286,7 +286,7 @@ static struct entry *entry_find(struct coili_resolver *r, const char *host)
 }
 
 /*
- * A user has left, or the lookup has ended. An entry that is not in use any more
+ * A user has left, or the lookup has ended. An entry that is no longer in use
  * is kept or freed, and its permit is free for another name.
  */
 static void entry_unused(struct coili_resolver *r, struct entry *e)

@@ -626,7 +626,7 @@ struct lines {
     struct coil_line line; /* its text is a block of `size` bytes */
 };
 
-/* Make a line of the first `n` bytes. Without memory they stay unread. */
+/* Make a line of the first `n` bytes. After an error they stay unread. */
 static int take_line(struct lines *my, size_t n)
 {
     if (n + 1 > my->size) {

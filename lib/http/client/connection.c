@@ -187,7 +187,7 @@ static int fault(struct coili_exchange *x, int err, int code)
 
 /*
  * Copy the head into the response, and end its strings in place: the byte
- * behind each is a colon, a space or a CR.
+ * after each is a colon, a space or a CR.
  */
 static void copy_head(struct coil_http_response *r,
                       const struct coili_http_head *h, size_t len)

@@ -160,7 +160,7 @@ static void free_buckets(struct coili_pool *p)
         coil_free(p->buckets, p->buckets_n * sizeof *p->buckets);
 }
 
-/* Without memory the buckets stay few, and their chains get longer. */
+/* If there is no memory the buckets stay few, and their chains get longer. */
 static void grow_buckets(struct coili_pool *p)
 {
     size_t n = p->buckets_n * 2;
@@ -200,7 +200,7 @@ static size_t origin_size(const struct coili_origin *o)
     return sizeof *o + o->host_len + o->authority_len + 2u;
 }
 
-/* `host` and the authority of the Host field are copied behind the struct. */
+/* `host` and the authority of the Host field are stored after the struct. */
 static struct coili_origin *origin_new(struct coili_pool *p,
                                        const struct coil_url *url,
                                        const char *host, size_t len)
@@ -561,8 +561,8 @@ static void conn_fail(struct coili_conn *conn, int err)
 }
 
 /*
- * The connection becomes idle. A waiter may get it at once; only if none does
- * the idle time begins, which needs a timer, and without memory for it the
+ * The connection becomes idle. A waiter may get it at once. Only if none does
+ * the idle time begins. It needs a timer: if there is no memory for one, the
  * connection is closed.
  */
 void coili_lease_release(struct coili_lease *lease)

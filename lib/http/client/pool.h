@@ -32,9 +32,9 @@ struct coili_origin {
     bool tls;
     uint16_t port;
     uint16_t host_len;
-    uint16_t authority_len;    /* of "host:port", behind the host */
+    uint16_t authority_len;    /* of "host:port", after the host */
     char host[];               /* in lower case, without brackets; the authority
-                               behind it */
+                               follows */
 };
 
 #define COILI_POOL_BUCKETS 16
@@ -72,7 +72,7 @@ void coili_pool_fini(struct coili_pool *pool);
 /*
  * The origin of a URL.
  *
- * Result    NULL without memory
+ * Result    NULL if there is no memory
  * Lifetime  shares: coili_origin_unref()
  */
 struct coili_origin *coili_origin_find(struct coili_pool *pool,
@@ -119,8 +119,7 @@ void coili_conn_renew(struct coili_conn *conn);
 
 /*
  * End a lease that has a slot. Release keeps the connection for the next
- * request, unless the stream is not quiet; drop closes it. They allocate
- * nothing.
+ * request if the stream is reusable; drop closes it. Neither allocates.
  */
 void coili_lease_release(struct coili_lease *lease);
 void coili_lease_drop(struct coili_lease *lease);
