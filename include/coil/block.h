@@ -122,9 +122,10 @@
  * Limit the time of the block. After `duration` nanoseconds the innermost
  * operation that the block waits for is cancelled, and the block fails with
  * -ETIMEDOUT, which a TRY can catch; the detail of this error is 0. With a
- * duration of 0 or less this happens in the next pass. If the operation succeeds all the same, its value is
- * delivered, and the next await of the block fails, if there is one. If this
- * task was cancelled from outside as well, the task stays cancelled.
+ * duration of 0 or less this happens in the next pass. If the operation
+ * succeeds all the same, its value is delivered, and the next await of the
+ * block fails, if there is one. If this task was cancelled from outside as
+ * well, the task stays cancelled.
  *
  * Units     nanoseconds, COIL_SECONDS(2); COIL_NEVER: no deadline
  * Errors    -ETIMEDOUT, -ENOMEM

@@ -9,13 +9,14 @@
  *     AWAIT(coil_queue_put(&my->jobs, job));              // waits while full
  *     coil_queue_shutdown(&my->jobs);
  *
- *     FOR_AWAIT(my->job, coil_queue_items(my->jobs)) {    // a task to which the
- *         ...                                             // queue was lent
+ *     // a task to which the queue was lent
+ *     FOR_AWAIT(my->job, coil_queue_items(my->jobs)) {
+ *         ...
  *         coil_queue_task_done(my->jobs);
  *     }
  *
- * An item is a pointer, also NULL. To put an integer cast it, (void *)(intptr_t)n, and
- * cast the item that you get back, (intptr_t)item.
+ * An item is a pointer, also NULL. An integer needs two casts:
+ * (void *)(intptr_t)n to put it, and (intptr_t)item when it was got.
  *
  * No item is lost or delivered twice:
  *   - a put that fails or is cancelled has not put its item;

@@ -569,7 +569,7 @@ TEST(receiver_that_may_not_begin_says_so)
     close_small();
 }
 
-/* A receiver that wants to resume where a receive of `fd` takes all the room. */
+/* A receiver that wants to resume while a receive of `fd` takes all slots. */
 static struct coil_task *open_without_room(struct conn *hog, int fd)
 {
     static char buf[8];

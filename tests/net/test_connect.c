@@ -2,7 +2,7 @@
 // labels: core threads
 /*
  * test_connect.c: streams to other programs. A connect that fails, is cancelled
- * or whose stream is not taken leaves nothing behind, and coil_open_connection()
+ * or whose stream is not taken leaves nothing, and coil_open_connection()
  * says in which phase it failed.
  *
  * getaddrinfo() and freeaddrinfo() are this file's own: they give the addresses

@@ -1848,7 +1848,7 @@ static struct coil_stream *text_new(const struct coil_stream_ops *ops,
     return &t->stream;
 }
 
-// A table from before abort and is_reusable were there, or without a use for them.
+// A table of before there was abort and is_reusable, or that has no use for it.
 TEST(stream_without_abort_and_is_reusable_closes_and_peeks)
 {
     bool closed = false;

@@ -304,7 +304,8 @@ static void remove_self(void *arg)
 TEST(signal_handler_may_remove_itself)
 {
     stage_open();
-    CHECK_INT(coil_signal_add_handler(&self_removing, SIGUSR1, remove_self, NULL), 0);
+    CHECK_INT(coil_signal_add_handler(&self_removing, SIGUSR1, remove_self,
+                                      NULL), 0);
     send(SIGUSR1);
     PASS_UNTIL(calls == 1);
     CHECK(now(SIGUSR1) == SIG_DFL);
