@@ -147,6 +147,7 @@ static void owner(struct coil_coro *co)
         AWAIT(coil_sleep(COIL_SECONDS(60)));
 
     FINALLY;
+        coil_queue_shutdown_now(&my->queue, NULL);
         coil_queue_fini(&my->queue);
         coil_completions_fini(&my->completions);
         coil_wakeup_fini(&my->wakeup);

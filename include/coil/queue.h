@@ -173,7 +173,8 @@ COIL_API void coil_queue_shutdown(struct coil_queue *queue);
 
 /*
  * Shut down the queue and empty it. Each item counts as processed and is given
- * to `free_item`, unless that is NULL.
+ * to `free_item`, unless that is NULL. Does nothing to a queue of zero bytes, so
+ * that a FINALLY may call it before coil_queue_fini().
  *
  * Source    asyncio Queue.shutdown(immediate=True)
  */

@@ -44,7 +44,8 @@ typedef struct coil_future *coil_remote_make_fn(void *arg);
 /* What a remote task does. free_arg and free_result may be NULL. */
 struct coil_remote_job {
     coil_remote_make_fn *make;
-    void *arg;                 /* of `make` */
+    void *arg; /* of `make`: a number, or memory that lives until free_arg; not
+                  the caller's stack, which a time-out may leave first */
     coil_call_fn *free_arg;    /* called with `arg`, exactly once */
     coil_call_fn *free_result; /* called with a pointer that was not taken */
 };

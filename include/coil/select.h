@@ -14,8 +14,11 @@
  *         work(my->cases[0].item);
  *
  * Exactly one case is performed. If several are possible, one of them is chosen
- * at random, so that no case starves. For a time-out pass the coil_select() to
- * coil_wait_for(); for a default case call coil_select_nowait().
+ * at random, so that no case starves. A task that feeds one queue and drains
+ * another one does both by one select: if it only fed, both queues could fill up
+ * and all tasks would wait for ever. To switch a case off, zero it. For a
+ * time-out pass the coil_select() to coil_wait_for(); for a default case call
+ * coil_select_nowait().
  */
 
 #include <coil/api.h>

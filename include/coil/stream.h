@@ -3,7 +3,8 @@
 #define COIL_STREAM_H
 
 /*
- * stream.h: buffered bytes over a connection.
+ * stream.h: buffered bytes over a connection. For a pipe, a terminal or a file
+ * there are coil_read() and coil_write() (io.h).
  *
  * A stream shows received bytes where the kernel has put them:
  * coil_stream_fill() waits for bytes, coil_stream_peek() shows them, and

@@ -556,6 +556,8 @@ void coil_queue_shutdown(struct coil_queue *q)
 
 void coil_queue_shutdown_now(struct coil_queue *q, coil_call_fn *free_item)
 {
+    if (!q->getters.next)
+        return; /* zero: a FINALLY frees the items before coil_queue_fini() */
     coil_queue_shutdown(q);
     while (q->n > 0) {
         void *item = pop(q).item;
