@@ -33,13 +33,17 @@
  * COIL_..._OPTIONS_INIT. It sets the first field, `size`, to the size of the
  * struct, and every other field to 0, which means its default. In C++ it is a
  * function, since g++ -Wextra warns of an initialiser that leaves out fields.
+ * A template must not have C linkage: extern "C++" is for programs that include
+ * a header inside extern "C".
  */
 #ifdef __cplusplus
+extern "C++" {
 template <typename Options> inline Options coili_options_init()
 {
     Options options = Options();
     options.size = sizeof(Options);
     return options;
+}
 }
 #define COILI_OPTIONS_INIT(type) coili_options_init<type>()
 #else
