@@ -123,6 +123,7 @@ struct owner {
     struct coil_completions completions;
     struct coil_wakeup wakeup;
     struct coil_future *future, *call;
+    struct coil_custom *custom;
     struct coil_task *task;
     struct coil_promise *promise;
     struct coil_remote *remote;
@@ -153,6 +154,7 @@ static void owner(struct coil_coro *co)
         coil_wakeup_fini(&my->wakeup);
         coil_future_unref(my->future);
         coil_discard(my->call);
+        coil_custom_free(my->custom);
         coil_task_drop(&my->task);
         coil_promise_unref(my->promise);
         coil_remote_unref(my->remote);
@@ -189,4 +191,14 @@ TEST(programs_finally_cleans_up_what_was_never_made)
 {
     CHECK_INT(RUN(cancels_at_once), 0);
     CHECK_TRACE("clean");
+}
+
+// So a program that failed to make its loop has one way out.
+TEST(programs_close_a_loop_that_was_never_made)
+{
+    coil_loop_close(NULL);
+    struct coil_loop *loop;
+    CHECK_INT(coil_loop_new(&loop, NULL), 0);
+    coil_loop_close(NULL);
+    coil_loop_close(loop);
 }

@@ -305,7 +305,10 @@ struct coil_custom {
 COIL_API void *coil_custom_new(const struct coil_future_class *cls,
                                size_t size);
 
-/* Free the memory of a future with a class, in its class's free(). */
+/*
+ * Free the memory of a future with a class, in its class's free(). NULL is
+ * allowed.
+ */
 COIL_API void coil_custom_free(void *custom);
 
 /*

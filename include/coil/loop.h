@@ -182,7 +182,7 @@ COIL_API struct coil_loop *coil_loop_current(void);
  * tasks are printed (coil_dump) and the program aborts: coil never frees memory
  * to which the kernel may still write.
  *
- * Lifetime  takes `loop`
+ * Lifetime  takes `loop`; NULL is allowed
  */
 COIL_API void coil_loop_close(struct coil_loop *loop);
 

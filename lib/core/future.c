@@ -177,6 +177,8 @@ void *coil_custom_new(const struct coil_future_class *cls, size_t size)
 void coil_custom_free(void *custom)
 {
     struct coil_custom *c = custom;
+    if (!c)
+        return;
     coili_class_put(&coili_need_loop()->alloc, c, c->future.size_class);
 }
 

@@ -721,6 +721,8 @@ static void call_at_close(struct coil_loop *loop)
  */
 void coil_loop_close(struct coil_loop *loop)
 {
+    if (!loop)
+        return;
     coili_check(loop == coili_loop && !loop->running && !loop->stack_base,
                 "a loop is closed by its own thread, when it does not run");
     loop->closing = true;
