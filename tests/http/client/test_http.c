@@ -11,6 +11,7 @@
 
 #include <locale.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -1754,6 +1755,24 @@ TEST(http_a_server_that_leaves_in_mid_upload_is_noticed)
                   .size = VAST, .accepted = 2),
               0);
     free(body);
+}
+
+// The server waits for the rest of the body, and we would wait for its answer.
+// The second body breaks off when an answer has come, and is of no use either.
+TEST(http_an_upload_that_fails_on_our_side_ends_the_request)
+{
+    size_t half = (size_t)24 << 20;
+    char *body = mmap(NULL, 2 * half, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(body != MAP_FAILED);
+    CHECK_INT(mprotect(body + half, half, PROT_NONE), 0);
+    CHECK_INT(RUN(uploads, .path = "/deaf", .body = body + half, .size = half,
+                  .total_ns = COIL_SECONDS(20)),
+              -EFAULT);
+    CHECK_INT(RUN(uploads, .path = "/early-200", .body = body, .size = 2 * half,
+                  .total_ns = COIL_SECONDS(20)),
+              -EFAULT);
+    munmap(body, 2 * half);
 }
 
 TEST(http_total_strikes_in_mid_upload)
