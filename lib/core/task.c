@@ -421,7 +421,7 @@ static struct coil_coro *cancel_awaited(struct coil_coro *co, bool pending)
     if (kind_of(f) == KIND_CORO) {
         if (f->flags & F_CALLED && co->line < LINE_OVER && !pending)
             flag_clear(&co->future, F_MUST_CANCEL); /* moves to the callee */
-        else if (f->flags & F_GENERATOR)
+        else if ((f->flags & (F_GENERATOR | F_CALLED)) == F_GENERATOR)
             return NULL; /* woken: the generator has yielded */
         return coro_of(f);
     }

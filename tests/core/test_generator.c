@@ -774,6 +774,49 @@ TEST(generator_that_is_being_closed_in_finally_takes_a_request_for_itself)
     stage_close();
 }
 
+COROUTINE(fails_slowly, struct hand *first, *second;)
+{
+    ASYNC(fails_slowly, my) {
+        if (my->first)
+            FAIL(-EIO);
+        YIELD(1);
+
+    FINALLY;
+        AWAIT(hand_op(my->first));
+        AWAIT(hand_op(my->second));
+    }
+}
+
+COROUTINE(runs_one_that_fails, struct hand *first, *second; int item;)
+{
+    ASYNC(runs_one_that_fails, my) {
+        FOR_AWAIT(my->item,
+                  CALL(fails_slowly, .first = my->first, .second = my->second))
+            trace("%d", my->item);
+    }
+}
+
+// The first request strikes one await of FINALLY, and is handed to the consumer
+// for its next await. The second one must strike the next await of FINALLY.
+TEST(generator_that_fails_meets_each_request_in_its_finally)
+{
+    stage_open();
+    struct hand first = { 0 }, second = { 0 };
+    struct coil_task *t = SPAWN(runs_one_that_fails, .first = &first,
+                                .second = &second);
+    coil_task_quiet(t);
+    stage_passes(1);
+    coil_task_cancel(t);
+    stage_passes(1);
+    CHECK_INT(first.cancels, 1);
+    CHECK_INT(second.started, 1);
+    coil_task_cancel(t);
+    stage_passes(1);
+    CHECK_INT(second.cancels, 1);
+    CHECK(coil_task_done(t));
+    stage_close();
+}
+
 COROUTINE(late_numbers,)
 {
     ASYNC(late_numbers, my) {
