@@ -914,21 +914,25 @@ void coili_in_finally(struct coil_coro *co)
  * none runs. A request that comes meanwhile wakes the coroutine, which gets
  * here again: then the children are cancelled for the reason of that request,
  * and so are the generators that are closing.
+ *
+ * The coroutine waits before it asks the children. A child may await a task
+ * that awaits this one: then the request comes back, and coili_cancel() must
+ * see that this body is over, in order to cut the await of that task.
  */
 static bool drain(struct coil_coro *co, int line)
 {
     struct coili_nursery *n = coili_nursery_find(co);
     if (!n || !n->running)
         return false;
+    n->awaited = 1;
+    co->awaiting = AWAITS_CHILDREN;
+    suspend(coili_loop, co, line);
     enum coil_cancel_reason reason = COIL_CANCEL_GROUP;
     if (must_cancel(co)) {
         reason = (enum coil_cancel_reason)(co->future.flags >> REASON_SHIFT);
         coili_cancel_closing(co, n, reason);
     }
     coili_nursery_cancel(n, reason);
-    n->awaited = 1;
-    co->awaiting = AWAITS_CHILDREN;
-    suspend(coili_loop, co, line);
     return true;
 }
 

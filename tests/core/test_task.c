@@ -1250,6 +1250,46 @@ TEST(task_that_joins_a_child_that_awaits_it_can_be_cancelled)
     stage_close();
 }
 
+struct lends_itself {
+    struct coil_coro coro;
+    struct coil_task **other;
+    struct hand *hand;
+};
+
+static void lends_itself(struct coil_coro *co)
+{
+    ASYNC(lends_itself, my) {
+        SPAWN(awaits_task, .task = *my->other);
+        AWAIT(hand_op(my->hand));
+        RETURN(7);
+    }
+}
+
+// The child awaits a task that awaits the parent. The parent asks the child to
+// end, and the request comes back to the parent, which only waits by then.
+TEST(task_ends_whose_child_awaits_a_task_that_awaits_it)
+{
+    for (int cancelled = 0; cancelled < 2; cancelled++) {
+        struct hand hand = { 0 };
+        stage_open();
+        struct coil_task *t[2];
+        t[0] = coil_spawn(CALL(lends_itself, .other = &t[1], .hand = &hand));
+        t[1] = coil_spawn(CALL(circle, .next = &t[0]));
+        stage_passes(2);
+        if (cancelled)
+            coil_task_cancel(t[0]);
+        else
+            hand_set(&hand, 0, 0);
+        stage_passes(6);
+        CHECK(coil_task_done(t[0]) && coil_task_done(t[1]));
+        CHECK_INT(coil_future_error(coil_task_future(t[0])),
+                  cancelled ? -ECANCELED : 0);
+        CHECK_INT(coil_future_error(coil_task_future(t[1])), -ECANCELED);
+        CHECK_TRACE("out callee");
+        stage_close();
+    }
+}
+
 struct awaits_itself {
     struct coil_coro coro;
 };
