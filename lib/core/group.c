@@ -183,8 +183,6 @@ static void arrive(struct coil_coro *co, struct group_scope *g)
         flag_clear(f, F_MUST_CANCEL);
         coili_cut(co, f->flags >> REASON_SHIFT);
     }
-    if (g->asked)
-        coili_nursery_ask(&g->nursery); /* the tasks spawned since then */
 }
 
 /*
@@ -226,23 +224,34 @@ bool coili_group_waits(struct coil_coro *co, struct group_scope *g)
         return false;
 
     /*
+     * The coroutine waits before it asks: a task that awaits it, directly or
+     * not, hands the request back, which must find it waiting.
+     *
      * A request from outside asks all tasks, also those that were asked before.
-     * Without one the tasks are asked if the block has failed, and once.
+     * Without one each task is asked once, if the block has failed, or if the
+     * group was asked to end before the task was spawned.
      */
-    if (again) {
-        enum coil_cancel_reason reason =
-            (enum coil_cancel_reason)(co->future.flags >> REASON_SHIFT);
-        coili_cancel_closing(co, n, reason);
-        coili_nursery_cancel(n, reason);
-        g->asked = true;
-    } else if (!g->asked && outcome_of(&co->future) == S_FAILED) {
-        coili_nursery_ask(n);
-        g->asked = true;
-    }
     n->awaited = 1;
     co->awaiting = AWAITS_CHILDREN;
     suspend(coili_loop, co, g->scope.id);
+    if (again) {
+        enum coil_cancel_reason reason =
+            (enum coil_cancel_reason)(co->future.flags >> REASON_SHIFT);
+        g->asked = g->struck = true;
+        coili_cancel_closing(co, n, reason);
+        coili_nursery_cancel(n, reason);
+    } else if (g->asked || outcome_of(&co->future) == S_FAILED) {
+        g->asked = true;
+        coili_nursery_ask(n);
+    }
     return true;
+}
+
+bool coili_group_was_struck(const struct coil_coro *co)
+{
+    struct coili_scope *s = coili_block_of(co);
+    return co->awaiting == AWAITS_CHILDREN && s && s->kind == SCOPE_GROUP &&
+           s->stage == BLOCK_DRAINS && ((struct group_scope *)s)->struck;
 }
 
 /*

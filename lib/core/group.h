@@ -24,6 +24,7 @@ struct group_scope {
     bool cancelled; /* by coil_group_cancel() */
     bool asked;     /* its tasks were asked to end */
     bool over;      /* it was entered, and its block is over */
+    bool struck;    /* a request has struck the wait at its brace */
 };
 
 _Static_assert(sizeof(struct group_scope) == sizeof(struct coil_group),
@@ -37,6 +38,9 @@ void coili_group_spawn_failed(const struct coil_coro *co);
 
 /* At the brace of a group: true if it waits for its children. */
 bool coili_group_waits(struct coil_coro *co, struct group_scope *g);
+
+/* True if a coroutine waits at the brace of a group that was `struck`. */
+bool coili_group_was_struck(const struct coil_coro *co);
 
 /* All tasks have ended: decide what the block ends with. */
 void coili_group_over(struct coil_coro *co, struct group_scope *g);

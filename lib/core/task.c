@@ -34,14 +34,18 @@
  * permit or a descriptor. Only a sleep of 0 has no value: a request strikes the
  * await of that sleep even if the task is woken.
  *
- * A task that awaits another task passes the request on to that task. Three
+ * A task that awaits another task passes the request on to that task. Four
  * kinds of such awaits are cut instead, since the request could not end them:
  *
  *     - tasks that await each other in a circle: one of the awaits is cut;
  *     - an await of an ancestor, a task that has spawned the waiter, directly
  *       or not: the ancestor cannot end before the waiter does;
  *     - an await of a task whose body is over: that task ends by itself, when
- *       its children have ended.
+ *       its children have ended;
+ *     - an await of a task that waits at the brace of a GROUP, where a request
+ *       has struck it before, unless the waiter is its ancestor. Otherwise two
+ *       groups whose tasks await each other's owners would ask each other to
+ *       end in turn, for ever.
  *
  * Owner: a task belongs to the nursery of the coroutine that spawned it, or to
  * the nursery of the loop. The loop holds one reference until the task has
@@ -470,6 +474,17 @@ static bool only_drains(const struct coil_coro *leaf)
     return leaf->line >= LINE_OVER && leaf != coili_loop->current;
 }
 
+/*
+ * True if the await of `task` by `co` is to be cut, since a request that goes
+ * on to `task` cannot end that await: see the top of this file.
+ */
+static bool is_cut(struct coil_coro *task, struct coil_coro *co)
+{
+    const struct coil_coro *leaf = leaf_of(task);
+    return only_drains(leaf) || outlives(task, co) ||
+           (coili_group_was_struck(leaf) && !outlives(root_of(co), task));
+}
+
 /* End the await in which `co` waits for a task, with -ECANCELED. */
 static void cut(struct coil_coro *co)
 {
@@ -486,11 +501,10 @@ static void cut(struct coil_coro *co)
  *
  * The guards, in this order. First, tasks that await each other in a circle:
  * `mark` is set to the current frame at hop 0, 1, 3, 7 and so on, and in a
- * circle `co` meets it again. Second, an await that the request could not end:
- * of a task that only drains, or of an ancestor. Both guards cut the await.
- * After them the request is counted in the frame. A frame that has not begun
- * will skip its body. In any other frame the request is noted, and the awaited
- * future is asked to end.
+ * circle `co` meets it again. Second, an await that the request could not end
+ * (is_cut()). Both guards cut the await. After them the request is counted in
+ * the frame. A frame that has not begun will skip its body. In any other frame
+ * the request is noted, and the awaited future is asked to end.
  */
 bool coili_cancel(struct coil_coro *co, enum coil_cancel_reason reason)
 {
@@ -503,8 +517,7 @@ bool coili_cancel(struct coil_coro *co, enum coil_cancel_reason reason)
             cut(leaf_of(co));
             break;
         }
-        if (from && co->future.flags & F_TASK &&
-            (only_drains(leaf_of(co)) || outlives(co, from))) {
+        if (from && co->future.flags & F_TASK && is_cut(co, from)) {
             cut(from);
             break;
         }

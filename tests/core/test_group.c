@@ -2251,6 +2251,55 @@ TEST(group_meets_a_request_at_its_brace_that_the_block_has_not_met)
     }
 }
 
+/* ---- Circles ---------------------------------------------------------- */
+
+/* Awaits a task; with `in_group` by a child of its group. */
+struct awaits {
+    struct coil_coro coro;
+    struct coil_task **task;
+    struct coil_group group;
+    bool in_group;
+    const char *name;
+};
+
+static void awaits(struct coil_coro *co)
+{
+    ASYNC(awaits, my) {
+        if (!my->in_group)
+            AWAIT(*my->task);
+        GROUP(&my->group) {
+            START(awaits, .task = my->task, .name = "child");
+        }
+        trace("on");
+
+    FINALLY;
+        trace("%s", my->name);
+    }
+}
+
+// A child awaits a task that awaits the owner of the group, or has a group with
+// such a child. The request comes back to the owner that waits at its brace.
+TEST(group_ends_whose_child_awaits_a_task_that_awaits_its_owner)
+{
+    for (int groups = 1; groups <= 2; groups++)
+        for (int i = 0; i < 2; i++) {
+            stage_open();
+            struct coil_task *t[2];
+            t[0] = SPAWN(awaits, .task = &t[1], .in_group = true,
+                         .name = "first");
+            t[1] = SPAWN(awaits, .task = &t[0], .in_group = groups == 2,
+                         .name = "second");
+            stage_passes(4);
+            coil_task_cancel(t[i]);
+            stage_passes(12);
+            CHECK(coil_task_done(t[0]) && coil_task_done(t[1]));
+            CHECK_INT(stage_run(t[0]), -ECANCELED);
+            CHECK_INT(stage_run(t[1]), -ECANCELED);
+            stage_trace[0] = '\0';
+            stage_close();
+        }
+}
+
 /* ---- What shows of it ------------------------------------------------- */
 
 static struct hand hands[6];
