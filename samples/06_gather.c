@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * Gather: run several at once and have their results in the order of the
- * arguments, whoever is first.
+ * arguments, in whatever order they end.
  *
  *     ./build/samples/06_gather
  *

@@ -14,7 +14,7 @@
 
 struct echo {
     struct coil_coro coro;
-    struct coil_stream *peer; /* ours: serve() has given it to us */
+    struct coil_stream *peer; /* given by serve(): closed here */
     size_t n;
 };
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 /*
  * Fetch one page. Status and headers come first, then the body, which is taken
- * here piece by piece, however large it is. Errors come with words.
+ * here piece by piece, however large it is. Errors are explained.
  *
  *     ./build/samples/10_http_get http://127.0.0.1:8080/delay/5
  *
- * Prints "200 OK, text/plain" and the body; if nobody listens there,
+ * Prints "200 OK, text/plain" and the body; if no server listens there,
  * "10_http_get: connect: Connection refused".
  */
 #include <coil.h>

@@ -16,7 +16,7 @@
 struct fetch {
     struct coil_coro coro;
     const char *url;
-    struct coil_http_session *session; /* lent by crawl(): it ends after us */
+    struct coil_http_session *session; /* lent by crawl(), which ends later */
     struct coil_semaphore *limit;
     struct coil_http_response *response;
 };

@@ -39,7 +39,7 @@ static struct {
     bool live;  /* a progress line */
 } options = { .limit = 100, .seconds = 300, .folder = -1 };
 
-/* Between two awaits nobody else runs: plain numbers need no lock. */
+/* Between two awaits no other task runs: plain numbers need no lock. */
 static struct {
     int64_t began, busy_ns, bytes;
     long begun, done, failed, in_flight;
@@ -163,8 +163,8 @@ static void save(struct coil_coro *co)
 struct fetch {
     struct coil_coro coro;
     struct coil_http_session *session;
-    struct coil_semaphore *limit; /* one permit of it is ours */
-    char *url;                    /* ours */
+    struct coil_semaphore *limit; /* one permit is held until the end */
+    char *url;                    /* freed at the end */
     long number;
     int64_t began;
     struct coil_http_response *response;

@@ -299,7 +299,7 @@ static bool await_plain(struct coil_loop *loop, struct coil_coro *co,
     return true;
 }
 
-/* A sleep of 0: the coroutine goes to the end of the ready list. */
+/* A sleep of 0: the coroutine goes to the end of the ready queue. */
 static inline bool await_pass(struct coil_loop *loop, struct coil_coro *co,
                               int line)
 {

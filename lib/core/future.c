@@ -3,8 +3,8 @@
  * future.c: a result that is set once, and its waiters.
  *
  * A future goes from pending to done exactly once. To complete it runs no code
- * of its waiters: coroutines and calls alike move to the end of the ready list,
- * in the order in which they came. This is the whole protection against
+ * of its waiters: coroutines and calls alike move to the end of the ready
+ * queue, in the order in which they came. This is the whole protection against
  * re-entrancy and against an unbounded C stack.
  *
  * References to a future are counted. A coroutine that awaits it holds one
@@ -540,7 +540,7 @@ void coil_future_add_done_callback(struct coil_future *f,
 bool coil_future_remove_done_callback(struct coil_future *f,
                                       struct coil_handle *handle)
 {
-    /* Once the future is done, the handle has moved to the ready list. */
+    /* Once the future is done, the handle has moved to the ready queue. */
     if (!coil_future_done(f) &&
         handle->where == ((uintptr_t)f | WHERE_FUTURE_TAG) &&
         coili_remove_waiter(f, (uintptr_t)handle | 1)) {

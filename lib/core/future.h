@@ -9,7 +9,7 @@
  * references and keeps the list of its waiters. A waiter is a coroutine, or a
  * handle whose address bears a tag in its lowest bit; both are linked through a
  * field `next`. `waiters` is a circle of which the future knows the last
- * waiter, so that a whole circle moves to the end of the ready list in one
+ * waiter, so that a whole circle moves to the end of the ready queue in one
  * step:
  *
  *     future.waiters --> last --> first --> second --> last

@@ -117,7 +117,7 @@ static bool unlink_from(struct ready_list *list, uintptr_t waiter)
 
 /*
  * Withdraw a call that is ready, or waits for a future. This is rare, so a scan
- * of the lists is good enough. The ready lists come first: if the call is in
+ * of the lists is good enough. The ready queues come first: if the call is in
  * one of them, its future is done and may have been freed.
  */
 static void unready(struct coil_loop *loop, struct coil_handle *h)
@@ -128,7 +128,7 @@ static void unready(struct coil_loop *loop, struct coil_handle *h)
     struct coil_future *f = (struct coil_future *)(h->where & ~COILI_TAG_MASK);
     coili_check((h->where & COILI_TAG_MASK) == WHERE_FUTURE_TAG &&
                     coili_remove_waiter(f, waiter),
-                "a ready call is not in the ready list");
+                "a ready call is not in the ready queue");
 }
 
 void coil_call_at_close(struct coil_handle *h, coil_call_fn *fn, void *arg)
@@ -154,7 +154,7 @@ static void unlink_close(struct coil_loop *loop, const struct coil_handle *h)
 
 /*
  * handle.where says in which list the call is. A call from another thread may
- * have been moved to the ready list meanwhile, by take_remote(), which leaves
+ * have been moved to the ready queue meanwhile, by take_remote(), which leaves
  * `where` as it is.
  */
 bool coil_handle_cancel(struct coil_handle *h)
@@ -224,7 +224,7 @@ void coil_call_soon_threadsafe(struct coil_loop *loop, struct coil_handle *h,
     __atomic_fetch_sub(&loop->wakers, 1, __ATOMIC_RELEASE);
 }
 
-/* Move the calls of other threads, and wakeups, to the ready list. */
+/* Move the calls of other threads, and wakeups, to the ready queue. */
 static void take_remote(struct coil_loop *loop)
 {
     pthread_mutex_lock(&loop->lock);

@@ -3,7 +3,7 @@
 #define COILI_LOOP_H
 
 /*
- * loop.h: the loop of a thread, and its ready list.
+ * loop.h: the loop of a thread, and its ready queue.
  *
  * struct coil_loop holds what there is once per thread. loop.c writes its
  * fields, but for these:
