@@ -11,7 +11,9 @@
  *     threads_there()          how many the process has
  */
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
+#include <unistd.h>
 
 struct gate {
     pthread_mutex_t lock;
@@ -58,18 +60,27 @@ static inline int gate_there(struct gate *g)
     return there;
 }
 
-static inline void *gate_nothing(void *arg)
+static inline void *gate_note_id(void *id)
 {
-    return arg;
+    *(pid_t *)id = gettid();
+    return NULL;
 }
 
-/* With the first thread a sanitizer makes one of its own: here is the first. */
+/*
+ * With the first thread a sanitizer makes one of its own: here is the first.
+ * The kernel counts a thread for a moment after it was joined, so this waits
+ * until the thread has gone.
+ */
 static inline int threads_there(void)
 {
     pthread_t thread;
-    if (pthread_create(&thread, NULL, gate_nothing, NULL) == 0)
-        pthread_join(thread, NULL);
+    pid_t id = 0;
     char line[128];
+    if (pthread_create(&thread, NULL, gate_note_id, &id) == 0)
+        pthread_join(thread, NULL);
+    snprintf(line, sizeof line, "/proc/self/task/%d", (int)id);
+    while (id && access(line, F_OK) == 0)
+        sched_yield();
     int n = 0;
     FILE *status = fopen("/proc/self/status", "r");
     while (status && fgets(line, sizeof line, status))
