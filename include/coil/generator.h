@@ -86,6 +86,10 @@
  * that the generator RETURNs is dropped. As the branch of an `if` FOR_AWAIT
  * needs braces: -Wdangling-else warns of the `else` that is in the macro.
  *
+ * Sources that coil has: coil_queue_items(), coil_channel_items(),
+ * coil_stream_lines(), coil_as_completed(), coil_completions_items(),
+ * coil_map() and its like, coil_signals(), coil_ticks().
+ *
  * Source    async for
  */
 #define COIL_FOR_AWAIT(item, source) \
