@@ -28,6 +28,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <time.h>
 
 /* ---- What happened ---------------------------------------------------- */
 
@@ -87,6 +88,24 @@ static inline const struct coil_loop_options *stage_options(void)
 static inline void stage_open(void)
 {
     CHECK_INT(coil_loop_new(&stage_loop, stage_options()), 0);
+}
+
+/*
+ * For a test that opens hundreds of loops in a row. The kernel gives the locked
+ * memory of a ring back late, and the limit (ulimit -l) is that of the user: so
+ * other tests may have none for a while, and this one waits for it.
+ */
+static inline void stage_open_often(const struct coil_loop_options *options)
+{
+    struct coil_loop_options small = *options;
+    small.sq_entries = 8;
+    small.cq_entries = 64;
+    int err = coil_loop_new(&stage_loop, &small);
+    for (int i = 0; err == -ENOMEM && i < 100; i++) {
+        nanosleep(&(struct timespec){ .tv_nsec = 20000000 }, NULL);
+        err = coil_loop_new(&stage_loop, &small);
+    }
+    CHECK_INT(err, 0);
 }
 
 static inline void stage_close(void)

@@ -670,7 +670,7 @@ static void storm_to_be_closed(uint64_t seed)
     world.roots_n = 4u << chance(6);
     world.asks_once = true;
     clock_step_ns = (1 + chance(40)) * COIL_US(1);
-    CHECK_INT(coil_loop_new(&stage_loop, &options), 0);
+    stage_open_often(&options);
     rage(20 + (int)chance(600), (int)(seed % 4));
     stage_passes((int)chance(30));
     world.ending = true;

@@ -1225,7 +1225,7 @@ enum weather { WILD, CLOSED_IN_IT, WITHOUT_MEMORY };
 static void run_wildly(enum weather weather)
 {
     begin_world();
-    stage_open();
+    stage_open_often(stage_options());
     struct coil_future *f = a_runner(NULL, 0, NULL, NULL);
     struct runner *root = (struct runner *)(void *)f;
     struct coil_task *t = coil_spawn(f);

@@ -886,7 +886,7 @@ static void storm(uint64_t seed, int passes, bool closed)
     memset(&world, 0, sizeof world);
     random_state = seed * 0x9e3779b97f4a7c15ull + 1;
     world.catches = one_in(2);
-    stage_open();
+    stage_open_often(stage_options());
     for (int pass = 0; pass < passes; pass++) {
         for (int i = 0; i < ROOTS; i++)
             blow(i);
