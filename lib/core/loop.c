@@ -40,6 +40,7 @@
 #include "base/check.h"
 #include "base/heap.h"
 #include "base/list.h"
+#include "base/options.h"
 #include "base/time.h"
 #include "coroutine.h"
 #include "debug.h"
@@ -529,13 +530,9 @@ bad_option(const char *name, int64_t value, const char *rule)
 static void fill_options(struct coil_loop_options *o,
                          const struct coil_loop_options *given)
 {
-    *o = (struct coil_loop_options){ 0 };
-    if (given) {
-        if (given->size < OPTIONS_LEAST || given->size > sizeof *o)
-            bad_option("options.size", (int64_t)given->size,
+    coili_options_read(o, sizeof *o, OPTIONS_LEAST, given,
+                       "coil_loop_new: options.size is wrong: "
                        "use COIL_LOOP_OPTIONS_INIT");
-        memcpy(o, given, given->size);
-    }
     o->sq_entries = or_default(o->sq_entries, 64);
     o->cq_entries = or_default(o->cq_entries, 512);
     if (o->cq_entries < o->sq_entries)

@@ -24,7 +24,7 @@
 #include <coil/time.h>
 #include <coil/wait_for.h>
 
-#include "base/check.h"
+#include "base/options.h"
 
 /* ---- To an address ---------------------------------------------------- */
 
@@ -156,14 +156,10 @@ static void open_connection(struct coil_coro *co)
 static struct coil_connect_options
 with_defaults(const struct coil_connect_options *given)
 {
-    struct coil_connect_options o = { 0 };
-    if (given) {
-        coili_check(given->size >= sizeof given->size &&
-                        given->size <= sizeof o,
-                    "connect options begin with their size: "
-                    "COIL_CONNECT_OPTIONS_INIT");
-        memcpy(&o, given, given->size);
-    }
+    struct coil_connect_options o;
+    coili_options_read(&o, sizeof o, sizeof o, given,
+                       "coil_open_connection: options.size is wrong: "
+                       "use COIL_CONNECT_OPTIONS_INIT");
     o.timeout_ns = o.timeout_ns ? o.timeout_ns : COIL_NEVER;
     o.attempt_timeout_ns = o.attempt_timeout_ns ? o.attempt_timeout_ns
                                                 : COIL_NEVER;

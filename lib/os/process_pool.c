@@ -43,6 +43,7 @@
 
 #include "base/check.h"
 #include "base/list.h"
+#include "base/options.h"
 
 #define MESSAGE_MOST 65536
 #define MESSAGE_LIMIT ((size_t)1 << 30)
@@ -688,13 +689,10 @@ static const struct coil_future_class close_class = {
 int coil_process_pool_open(struct coil_process_pool **out,
                            const struct coil_process_pool_options *given)
 {
-    struct coil_process_pool_options o = COIL_PROCESS_POOL_OPTIONS_INIT;
-    if (given) {
-        coili_check(given->size == sizeof o,
-                    "options begin with their size: "
-                    "COIL_PROCESS_POOL_OPTIONS_INIT");
-        o = *given;
-    }
+    struct coil_process_pool_options o;
+    coili_options_read(&o, sizeof o, sizeof o, given,
+                       "coil_process_pool_open: options.size is wrong: "
+                       "use COIL_PROCESS_POOL_OPTIONS_INIT");
     unsigned n = o.workers ? o.workers : default_workers();
     size_t most = o.message_bytes_max ? o.message_bytes_max : MESSAGE_MOST;
     coili_check(most <= MESSAGE_LIMIT, "message_bytes_max is at most 1 GiB");

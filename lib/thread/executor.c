@@ -48,6 +48,7 @@
 
 #include "base/check.h"
 #include "base/list.h"
+#include "base/options.h"
 
 #define DEFAULT_THREADS_MOST 32
 
@@ -361,13 +362,10 @@ static unsigned default_threads(void)
 struct coil_executor *
 coil_executor_new(const struct coil_executor_options *given)
 {
-    struct coil_executor_options o = COIL_EXECUTOR_OPTIONS_INIT;
-    if (given) {
-        coili_check(given->size == sizeof o,
-                    "coil_executor_new: options.size is wrong: "
-                    "use COIL_EXECUTOR_OPTIONS_INIT");
-        o = *given;
-    }
+    struct coil_executor_options o;
+    coili_options_read(&o, sizeof o, sizeof o, given,
+                       "coil_executor_new: options.size is wrong: "
+                       "use COIL_EXECUTOR_OPTIONS_INIT");
     struct coil_executor *e = calloc(1, sizeof *e);
     if (!e)
         return NULL;

@@ -728,7 +728,7 @@ TEST(open_connection_that_is_dropped_leaves_nothing)
 /* ---- Misuse, and no memory -------------------------------------------- */
 
 DEATH_TEST(open_connection_with_options_of_no_size_aborts,
-           "connect options begin with their size")
+           "coil_open_connection: options.size is wrong")
 {
     stage_open();
     struct coil_connect_options o = { .timeout_ns = 1 };

@@ -30,6 +30,7 @@
 #include <coil/wait.h>
 
 #include "base/check.h"
+#include "base/options.h"
 #include "response.h"
 
 #define STRING(x) STRING_OF(x)
@@ -526,15 +527,12 @@ struct coil_future *coil_http_get(struct coil_http_session *session,
 static struct coil_http_session_options
 with_defaults(const struct coil_http_session_options *given)
 {
-    struct coil_http_session_options o = { 0 };
-    if (given) {
-        coili_check(given->size >= offsetof(struct coil_http_session_options,
-                                            timeouts) &&
-                        given->size <= sizeof o,
-                    "session options begin with their size: "
-                    "COIL_HTTP_SESSION_OPTIONS_INIT");
-        memcpy(&o, given, given->size);
-    }
+    struct coil_http_session_options o;
+    coili_options_read(&o, sizeof o,
+                       offsetof(struct coil_http_session_options, timeouts),
+                       given,
+                       "coil_http_session_new: options.size is wrong: "
+                       "use COIL_HTTP_SESSION_OPTIONS_INIT");
     const struct coili_http_limits *l = &coili_http_limits_default;
     o.limit = o.limit ? o.limit : LIMIT;
     o.keepalive_ns = or_else(o.keepalive_ns, KEEPALIVE);
