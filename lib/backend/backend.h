@@ -23,8 +23,8 @@
  * - Completions. Each operation completes for the last time exactly once, with
  *   a count or -errno. A "multi" operation also completes before that, once per
  *   arrival, each time with COILI_COMPLETION_MORE.
- * - Where complete() is called. In wait() and in eager(). In submit() never for
- *   the operation that is submitted. In the four calls that cancel (cancel(),
+ * - Where complete() is called. In wait(), eager() and flush(). In submit() never
+ *   for the operation that is submitted. In the four calls that cancel (cancel(),
  *   cancel_fd(), end() and submit() of a close) only for operations that the
  *   kernel has not seen yet: they complete with -ECANCELED.
  * - What complete() may do. Submit and cancel any operation, also its own. It
@@ -104,7 +104,7 @@ struct coili_backend_options {
 };
 
 struct coili_backend_stats {
-    uint64_t enters;     /* system calls that submit or wait */
+    uint64_t enters;     /* system calls that submit, wait or flush */
     uint64_t submitted;  /* operations and cancel requests */
     uint64_t overflows;  /* times that the completion queue was too short */
     uint64_t no_buffers; /* completions with -ENOBUFS */
@@ -168,6 +168,17 @@ struct coili_backend_table {
      * Result   true if it made a system call
      */
     bool (*wait)(struct coili_backend *b, int64_t timeout_ns);
+
+    /*
+     * Deliver what the kernel has for `op`, which is in flight: what arrived
+     * before this call has completed when it returns. Calls complete() for
+     * other operations, too. Makes a system call only if the kernel may have
+     * something. Not to be called from complete().
+     *
+     * Result   true if that is so; false: not known, since the kernel does not
+     *          have the operation yet, or has too much to deliver
+     */
+    bool (*flush)(struct coili_backend *b, const struct coili_operation *op);
 
     /*
      * Make wait() return, now or the next time. From any thread and from signal

@@ -308,6 +308,68 @@ TEST(uring_takes_completions_in_batches)
     bare_close(&ring);
 }
 
+/* ---- flush ------------------------------------------------------------ */
+
+/* Polls of one eventfd, `n` of them; all are ready after one write. */
+static void flush_delivers(int n)
+{
+    static struct noted ops[1000];
+    struct bare ring;
+    bare_open(&ring, (struct coili_backend_options){ 0 });
+    int fd = eventfd(0, EFD_CLOEXEC);
+    for (int i = 0; i < n; i++) {
+        ops[i] = op_poll(fd);
+        CHECK_INT(table->submit(ring.b, &ops[i].op), 0);
+    }
+    /* Not submitted yet: only the kernel can know. */
+    CHECK(table->flush(ring.b, &ops[n - 1].op));
+    CHECK_INT(ops[n - 1].times, 0);
+    eventfd_write(fd, 1);
+    CHECK(table->flush(ring.b, &ops[n - 1].op));
+    CHECK_INT(ops[n - 1].times, 1);
+    CHECK_INT(ops[n - 1].res, POLLIN);
+    CHECK(table->flush(ring.b, &ops[n - 1].op)); /* idle: nothing is to come */
+    bare_drain(&ring);
+    for (int i = 0; i < n; i++)
+        CHECK_INT(ops[i].times, 1);
+    close(fd);
+    bare_close(&ring);
+}
+
+// No matter how many other completions stand before it, and on every kernel.
+TEST(uring_flush_delivers_what_has_arrived)
+{
+    for (size_t i = 0; i < RUNGS; i++) {
+        kernel.forbidden_flags = rungs[i];
+        flush_delivers(1);
+        flush_delivers(30);
+        flush_delivers(1000);
+    }
+}
+
+// The kernel has set no flag, so it has nothing: that is known from the ring.
+TEST(uring_flush_makes_no_system_call_for_nothing)
+{
+    struct bare ring;
+    bare_open(&ring, (struct coili_backend_options){ 0 });
+    int fd = eventfd(0, EFD_CLOEXEC);
+    struct noted poll = op_poll(fd), other = op_poll(fd);
+    CHECK_INT(table->submit(ring.b, &poll.op), 0);
+    table->wait(ring.b, 0);
+    CHECK_INT(table->submit(ring.b, &other.op), 0); /* of no importance */
+    uint64_t enters = bare_stats(&ring).enters;
+    for (int i = 0; i < 1000; i++)
+        CHECK(table->flush(ring.b, &poll.op));
+    CHECK_INT(bare_stats(&ring).enters, enters);
+    eventfd_write(fd, 1);
+    CHECK(table->flush(ring.b, &poll.op));
+    CHECK_INT(poll.times, 1);
+    CHECK_INT(bare_stats(&ring).enters, enters + 1);
+    bare_drain(&ring);
+    close(fd);
+    bare_close(&ring);
+}
+
 // With DEFER_TASKRUN a call without GETEVENTS would complete nothing.
 TEST(uring_asks_for_completions_whenever_it_enters)
 {
