@@ -26,8 +26,9 @@ struct coil_piece {
 };
 
 /*
- * Called while the loop takes completions, before tasks run. It may complete
- * futures and return pieces; it cannot await.
+ * Called while the loop takes completions, before tasks run, and in
+ * coil_receiver_flush(). It may complete futures and return pieces; it cannot
+ * await.
  *
  * Units     res: bytes in *piece. 0 at the end of the stream, or an error: then
  *           `piece` is NULL and this is the last call
@@ -64,6 +65,17 @@ COIL_API void coil_receiver_return(struct coil_receiver *receiver,
  * true in the call that delivers the last piece.
  */
 COIL_API bool coil_receiver_paused(const struct coil_receiver *receiver);
+
+/*
+ * Deliver, in this call, what the kernel has received: `received` is called for
+ * it, and so are those of other receivers. Makes a system call only if the
+ * kernel may have something, or if no receive is under way. Not to be called
+ * from `received`.
+ *
+ * Result    true if all that had arrived is delivered; false if not, or if that
+ *           is not known
+ */
+COIL_API bool coil_receiver_flush(struct coil_receiver *receiver);
 
 /*
  * Stop receiving. From this call on bytes that arrive are dropped, and

@@ -28,6 +28,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sys/socket.h>
 
 #include <coil/loop.h>
 #include <coil/wait.h>
@@ -311,6 +312,30 @@ bool coil_receiver_paused(const struct coil_receiver *r)
 {
     return r->state == PAUSED || r->op.cancelling || r->own_lent ||
            r->held >= r->quota;
+}
+
+/* True if no byte, no end and no error is in the socket's queue. */
+static bool is_silent(int fd)
+{
+    char byte;
+    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
+           (errno == EAGAIN || errno == EWOULDBLOCK);
+}
+
+/*
+ * While an operation is armed the backend knows. Without one (PAUSED, WAIT) all
+ * that arrived is in the socket's queue, and the socket is asked. A receiver
+ * that is OVER has told all.
+ */
+bool coil_receiver_flush(struct coil_receiver *r)
+{
+    struct coil_loop *loop = coili_loop;
+    if (r->op.state != COILI_OPERATION_IDLE &&
+        !loop->table->flush(loop->backend, &r->op))
+        return false;
+    if (r->op.state != COILI_OPERATION_IDLE || r->state == OVER)
+        return true;
+    return r->state != FAILING && is_silent(r->op.fd);
 }
 
 struct coil_future *coil_receiver_close(struct coil_receiver *r)

@@ -386,6 +386,15 @@ static int tcp_fd(const struct coil_stream *s)
     return tcp_of(s)->fd;
 }
 
+/* Flush first: then what the kernel has is known, not what the loop has seen. */
+static bool tcp_is_reusable(struct coil_stream *s)
+{
+    struct tcp *t = tcp_of(s);
+    if (t->closed || (t->receiver && !coil_receiver_flush(t->receiver)))
+        return false;
+    return all_bytes(t) == 0 && !t->end;
+}
+
 static const struct coil_stream_ops tcp_ops = {
     .fill = tcp_fill,
     .peek = tcp_peek,
@@ -396,6 +405,7 @@ static const struct coil_stream_ops tcp_ops = {
     .close = tcp_close,
     .fd = tcp_fd,
     .abort = tcp_abort,
+    .is_reusable = tcp_is_reusable,
 };
 
 struct coil_stream *coil_stream_new(int fd)

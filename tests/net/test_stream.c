@@ -1654,6 +1654,76 @@ TEST(stream_is_not_reusable_after_a_reset)
     close_all();
 }
 
+// The loop has made no pass since, but the kernel has it: a late byte would be
+// taken for the answer to the next request, and an end would cost a request.
+TEST(stream_is_not_reusable_after_what_only_the_kernel_has_seen)
+{
+    enum { BYTE, END, RESET, CASES };
+    for (int i = 0; i < CASES; i++) {
+        stage_open();
+        open_on(tcp_pair(0));
+        peer_sends(1);
+        CHECK_INT(fill(1), 1);
+        consume(1);
+        stage_passes(3);
+        CHECK(coil_stream_is_reusable(s));
+        if (i == BYTE)
+            peer_sends(1);
+        else if (i == END)
+            shutdown(wire.b, SHUT_WR);
+        else
+            close_with_reset(wire.b);
+        CHECK(!coil_stream_is_reusable(s));
+        if (i == RESET)
+            wire.b = -1;
+        close_all();
+    }
+}
+
+// The receive is armed anew, and the kernel does not have it yet.
+TEST(stream_knows_the_kernel_while_its_receive_is_armed_anew)
+{
+    stage_open_with((struct coil_loop_options){ .recv_buffers = 8,
+                                                .recv_buffer_bytes = 256 });
+    open_on(tcp_pair(0));
+    for (int i = 0; i < 50; i++) {
+        peer_sends(64 * 256); /* more than the receiver's quota */
+        for (size_t n = 0; n < 64 * 256;) {
+            size_t there = (size_t)fill(1);
+            consume(there);
+            n += there;
+        }
+        CHECK(coil_stream_is_reusable(s));
+        peer_sends(1);
+        CHECK(!coil_stream_is_reusable(s));
+        CHECK_INT(fill(1), 1);
+        consume(1);
+        CHECK(coil_stream_is_reusable(s));
+    }
+    close_all();
+}
+
+// Asking costs no system call while nothing has come, however often.
+TEST(stream_is_asked_whether_it_is_reusable_without_a_system_call)
+{
+    stage_open();
+    open_on(tcp_pair(0));
+    peer_sends(1);
+    CHECK_INT(fill(1), 1);
+    consume(1);
+    stage_passes(3);
+    CHECK(coil_stream_is_reusable(s));
+    uint64_t enters = stage_stats().enters;
+    for (int i = 0; i < 1000; i++)
+        CHECK(coil_stream_is_reusable(s));
+    CHECK_INT(stage_stats().enters, enters);
+    peer_sends(1);
+    for (int i = 0; i < 1000; i++)
+        CHECK(!coil_stream_is_reusable(s));
+    CHECK(stage_stats().enters <= enters + 2);
+    close_all();
+}
+
 /* ---- Misuse ----------------------------------------------------------- */
 
 struct lends_its_stack {

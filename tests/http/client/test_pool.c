@@ -588,17 +588,16 @@ struct handed_on {
     char url[64];
 };
 
-static void listen_here(struct handed_on *my)
+static int listen_here(char url[64])
 {
     struct coil_addr addr;
-    my->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
-                          0);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     CHECK_INT(coil_addr_from_ip(&addr, "127.0.0.1", 0), 0);
-    CHECK_INT(bind(my->listener, &addr.u.sa, addr.len), 0);
-    CHECK_INT(listen(my->listener, 5), 0);
-    CHECK_INT(coil_addr_local(&addr, my->listener), 0);
-    snprintf(my->url, sizeof my->url, "http://127.0.0.1:%u/",
-             coil_addr_port(&addr));
+    CHECK_INT(bind(fd, &addr.u.sa, addr.len), 0);
+    CHECK_INT(listen(fd, 5), 0);
+    CHECK_INT(coil_addr_local(&addr, fd), 0);
+    snprintf(url, 64, "http://127.0.0.1:%u/", coil_addr_port(&addr));
+    return fd;
 }
 
 /* The next connection gets its answer, whatever it asks. */
@@ -622,7 +621,7 @@ static void answer_here(struct coil_coro *co)
 static void handed_on(struct coil_coro *co)
 {
     ASYNC(handed_on, my) {
-        listen_here(my);
+        my->listener = listen_here(my->url);
         my->session = session_of(1, 0, 0);
         my->first = coil_spawn(coil_http_get(my->session, my->url));
         AWAIT_TO(my->fds[0], CALL(answer_here, .listener = my->listener,
@@ -654,6 +653,78 @@ static void handed_on(struct coil_coro *co)
 TEST(pool_looks_again_at_a_connection_that_was_handed_on)
 {
     CHECK_INT(RUN(handed_on), 0);
+}
+
+/* What the server does while the client's thread is busy. */
+enum late { TALKS, ENDS, RESETS };
+
+struct busy {
+    STAGE;
+    enum late late;
+    struct coil_task *server;
+    int listener, fd, round;
+    char url[64];
+};
+
+static void be_late(struct busy *my)
+{
+    static const char evil[] = "HTTP/1.1 201 Evil\r\nContent-Length: 0\r\n\r\n";
+    struct linger none = { .l_onoff = 1 };
+    if (my->late == TALKS)
+        CHECK_INT(send(my->fd, evil, strlen(evil), MSG_NOSIGNAL), strlen(evil));
+    if (my->late == ENDS)
+        shutdown(my->fd, SHUT_WR);
+    if (my->late == RESETS) {
+        char request[512];
+        CHECK(recv(my->fd, request, sizeof request, 0) > 0);
+        setsockopt(my->fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+        close(my->fd);
+        my->fd = -1;
+    }
+}
+
+/* From be_late() to the request the loop makes no pass. */
+static void busy(struct coil_coro *co)
+{
+    ASYNC(busy, my) {
+        my->fd = -1;
+        my->listener = listen_here(my->url);
+        my->session = session_of(1, 0, 0);
+        for (; my->round < 100; my->round++) {
+            if (my->fd >= 0)
+                be_late(my);
+            my->i = my->fd;
+            my->server = SPAWN(answer_here, .listener = my->listener,
+                               .text = "HTTP/1.1 200 Good\r\n"
+                                       "Content-Length: 0\r\n\r\n");
+            AWAIT_TO(my->n,
+                     CALL(fetch, .session = my->session,
+                          .request = { .url = my->url, .method = "POST" }));
+            CHECK_INT(my->n, 200);
+            AWAIT_TO(my->fd, my->server);
+            coil_task_drop(&my->server);
+            if (my->i >= 0)
+                close(my->i);
+            my->i = -1;
+        }
+
+    FINALLY;
+        CLEAN_UP;
+        if (my->i >= 0)
+            close(my->i);
+        if (my->fd >= 0)
+            close(my->fd);
+        close(my->listener);
+    }
+}
+
+// The loop has not run, but the kernel has it: a late byte would be the answer
+// to the next request, and an end would cost a request that is sent only once.
+TEST(pool_knows_what_has_come_while_the_thread_was_busy)
+{
+    CHECK_INT(RUN(busy, .late = TALKS), 0);
+    CHECK_INT(RUN(busy, .late = ENDS), 0);
+    CHECK_INT(RUN(busy, .late = RESETS), 0);
 }
 
 /* ---- No slot is lost -------------------------------------------------- */
