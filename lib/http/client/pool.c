@@ -359,14 +359,19 @@ static struct coili_conn *conn_of(struct coili_list *link)
     return COILI_CONTAINER(link, struct coili_conn, link);
 }
 
-/* A kept connection of the origin that is still good. Others are closed. */
+/*
+ * A kept connection of the origin that is still good. Others are closed. The
+ * deadline is compared here, too: the thread may have been busy when the timer
+ * was due.
+ */
 static struct coili_conn *find_idle(struct coili_origin *o)
 {
     struct coili_list *same;
     while ((same = coili_list_first(&o->idle))) {
         struct coili_conn *conn = COILI_CONTAINER(same, struct coili_conn,
                                                   same);
-        if (coil_stream_is_reusable(conn->stream))
+        if (conn->deadline > coil_now() &&
+            coil_stream_is_reusable(conn->stream))
             return conn;
         close_conn(conn);
     }
@@ -576,7 +581,7 @@ void coili_lease_release(struct coili_lease *lease)
     lease->conn = NULL;
     conn->lease = NULL;
     conn->reused = true;
-    conn->read_deadline = COIL_NEVER;
+    conn->deadline = conn->read_deadline = COIL_NEVER;
     coili_list_remove(&conn->link);
     coili_list_append(&p->idle, &conn->link);
     coili_list_append(conn->origin->idle.next, &conn->same); /* at the front */

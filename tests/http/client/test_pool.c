@@ -550,6 +550,34 @@ TEST(pool_closes_what_is_idle_for_too_long)
     CHECK_INT(RUN(idles), 0);
 }
 
+struct overslept {
+    STAGE;
+};
+
+static void overslept(struct coil_coro *co)
+{
+    ASYNC(overslept, my) {
+        CHECK_INT(origin_open(&my->origin, routes), 0);
+        my->session = session_of(1, 0, COIL_MS(20));
+        AWAIT(GET("/one"));
+        int64_t until = coil_now() + COIL_MS(20);
+        while (coil_now() < until)
+            ; /* no pass is made, and no timer expires */
+        AWAIT(GET("/two"));
+        CHECK_INT(my->origin.accepted, 2);
+
+    FINALLY;
+        CLEAN_UP;
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+// The server may have closed it, too, and its end be still under way.
+TEST(pool_uses_no_connection_whose_time_is_over)
+{
+    CHECK_INT(RUN(overslept), 0);
+}
+
 struct discards {
     STAGE;
     const char *path;
