@@ -16,6 +16,7 @@
  */
 
 #include <coil/coroutine.h>
+#include <coil/event.h>
 #include <coil/http.h>
 #include <coil/loop.h>
 #include <coil/stream.h>
@@ -54,7 +55,8 @@ struct coili_conn {
     struct coili_lease *lease;    /* NULL: idle or spare */
     struct coil_task *connecting; /* while there is no stream */
     struct coil_stream *stream;
-    struct coili_closing *closing; /* to close `stream` with; see pool.c */
+    struct coil_event vacant;      /* no stream of this slot is being closed */
+    struct coil_handle closed;     /* the call when one has been closed */
     coili_fail_fn *fail;           /* the pool's; it stands above this file */
     struct coil_handle timer;
     int64_t timer_at;

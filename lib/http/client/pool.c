@@ -15,6 +15,12 @@
  *         expired, closed by the server, or with bytes that no request asked
  *         for; or its slot is needed for another origin
  *
+ * A stream is closed in the background, and its slot may be spare or busy
+ * again meanwhile. But the next connection of that slot is not begun before the
+ * descriptor of the last one is closed: its next owner waits for that. So
+ * there are never more descriptors than slots. The one exception is the stream
+ * of a piece that is shown to the user (revoke()).
+ *
  * A request that finds no slot waits at its origin, with a ticket. Tickets are
  * numbered in the order of arrival. The heap contains each origin whose first
  * waiter needs only a slot, ordered by the ticket of that waiter. So requests
@@ -268,36 +274,19 @@ void coili_origin_unref(struct coili_origin *o)
 
 /* ---- Slots ------------------------------------------------------------ */
 
-/* For closing a stream: its slot may be in use again before that has ended. */
-struct coili_closing {
-    struct coil_handle handle;
-    struct coili_pool *pool;
-};
-
-static void closed(void *arg)
-{
-    struct coili_closing *closing = arg;
-    struct coili_pool *p = closing->pool;
-    coil_free(closing, sizeof *closing);
-    p->closing--;
-    p->ended(p->ended_arg);
-}
-
-int coili_conn_prepare(struct coili_conn *conn)
-{
-    if (conn->closing)
-        return 0;
-    conn->closing = coil_alloc(sizeof *conn->closing);
-    if (!conn->closing)
-        return -ENOMEM;
-    *conn->closing = (struct coili_closing){ .pool = conn->pool };
-    return 0;
-}
-
 void coili_conn_connected(struct coili_conn *conn, struct coil_stream *stream)
 {
     conn->stream = stream;
     conn->reused = false;
+}
+
+static void stream_closed(void *arg)
+{
+    struct coili_conn *conn = arg;
+    struct coili_pool *p = conn->pool;
+    p->closing--;
+    coil_event_set(&conn->vacant);
+    p->ended(p->ended_arg);
 }
 
 /* `end` is the close or abort of conn->stream. */
@@ -306,9 +295,8 @@ static void end_stream(struct coili_conn *conn, struct coil_future *end)
     conn->stream = NULL;
     conn->read_deadline = COIL_NEVER;
     conn->pool->closing++;
-    coil_future_add_done_callback(end, &conn->closing->handle, closed,
-                                  conn->closing);
-    conn->closing = NULL;
+    coil_event_clear(&conn->vacant);
+    coil_future_add_done_callback(end, &conn->closed, stream_closed, conn);
     coil_detach(end);
 }
 
@@ -323,13 +311,16 @@ static void conn_fail(struct coili_conn *conn, int err);
 static struct coili_conn *conn_new(struct coili_pool *p)
 {
     struct coili_conn *conn = coil_alloc(sizeof *conn);
-    if (conn)
-        *conn = (struct coili_conn){
-            .pool = p,
-            .fail = conn_fail,
-            .deadline = COIL_NEVER,
-            .read_deadline = COIL_NEVER,
-        };
+    if (!conn)
+        return NULL;
+    *conn = (struct coili_conn){
+        .pool = p,
+        .fail = conn_fail,
+        .deadline = COIL_NEVER,
+        .read_deadline = COIL_NEVER,
+    };
+    coil_event_init(&conn->vacant);
+    coil_event_set(&conn->vacant);
     return conn;
 }
 
@@ -641,8 +632,6 @@ void coili_pool_fini(struct coili_pool *p)
     while ((link = coili_list_first(&p->spare))) {
         struct coili_conn *conn = conn_of(link);
         coili_list_remove(link);
-        if (conn->closing)
-            coil_free(conn->closing, sizeof *conn->closing);
         coil_free(conn, sizeof *conn);
     }
     free_buckets(p);

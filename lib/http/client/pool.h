@@ -105,13 +105,7 @@ struct coil_future *coili_pool_wait(struct coili_origin *origin,
                                     struct coili_lease *lease,
                                     int64_t deadline);
 
-/*
- * Give a slot its stream. The first of the two allocates what closing the
- * stream will need.
- *
- * Errors    -ENOMEM
- */
-int coili_conn_prepare(struct coili_conn *conn);
+/* Give a slot its stream. The slot is vacant: conn->vacant is set. */
 void coili_conn_connected(struct coili_conn *conn, struct coil_stream *stream);
 
 /* Close the stream, and keep the slot to connect again. */

@@ -213,16 +213,54 @@ struct request {
     uint32_t detail;
 };
 
+/* Connect when the last connection of this slot has been closed. */
+struct connection {
+    struct coil_coro coro;
+    struct coili_conn *conn;
+    struct coil_future *open;
+    struct coil_stream *stream;
+};
+
+static void connection(struct coil_coro *co)
+{
+    COIL_ASYNC_GIVES(connection, my, coil_stream_close_soon) {
+        COIL_AWAIT(coil_event_wait(&my->conn->vacant));
+        struct coil_future *open = my->open;
+        my->open = NULL;
+        COIL_AWAIT_TO(my->stream, open);
+        COIL_RETURN(my->stream);
+
+    COIL_FINALLY;
+        if (my->open)
+            coil_discard(my->open);
+    }
+}
+
+static struct coil_future *connect_later(struct coili_conn *conn,
+                                         struct coil_future *open)
+{
+    struct coil_future *f = COIL_CALL(connection, .conn = conn, .open = open);
+    if (coil_future_done(f)) /* no memory */
+        coil_discard(open);
+    return f;
+}
+
 static struct coil_task *begin_connecting(struct request *my)
 {
     struct job *job = my->job;
+    struct coili_conn *conn = job->lease.conn;
     struct coil_connect_options o = COIL_CONNECT_OPTIONS_INIT;
     o.attempt_timeout_ns = job->connect_ns;
     coil_task_drop(&my->connecting);
-    my->connecting = coil_spawn(
-        coil_open_connection(job->origin->host, job->origin->port, &o));
-    job->lease.conn->connecting = my->connecting;
-    job->lease.conn->phase = COIL_PHASE_RESOLVE;
+    struct coil_future *open = coil_open_connection(job->origin->host,
+                                                    job->origin->port, &o);
+    conn->phase = COIL_PHASE_RESOLVE;
+    if (!coil_event_is_set(&conn->vacant)) {
+        conn->phase = COIL_PHASE_POOL;
+        open = connect_later(conn, open);
+    }
+    my->connecting = coil_spawn(open);
+    conn->connecting = my->connecting;
     return my->connecting;
 }
 
@@ -242,8 +280,6 @@ static int end_connecting(struct request *my)
         return lease->err;
     }
     lease->conn->connecting = NULL;
-    if (my->err == 0)
-        my->err = coili_conn_prepare(lease->conn);
     if (my->err == 0) {
         coili_conn_connected(lease->conn, my->stream);
         my->stream = NULL;

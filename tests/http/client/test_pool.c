@@ -36,7 +36,6 @@ static void pretend_to_connect(struct coili_conn *conn)
     int fds[2];
     CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
     close(fds[1]);
-    CHECK_INT(coili_conn_prepare(conn), 0);
     coili_conn_connected(conn, coil_stream_adopt(fds[0]));
 }
 
@@ -47,6 +46,7 @@ static void borrow(struct coil_coro *co)
         if (my->err == -EAGAIN)
             AWAIT(coili_pool_wait(my->origin, &my->lease, COIL_NEVER));
         CHECK(my->lease.conn);
+        AWAIT(coil_event_wait(&my->lease.conn->vacant));
         if (!my->lease.conn->stream)
             pretend_to_connect(my->lease.conn);
         AWAIT(coil_event_wait(my->done));
@@ -753,6 +753,63 @@ TEST(pool_knows_what_has_come_while_the_thread_was_busy)
     CHECK_INT(RUN(busy, .late = TALKS), 0);
     CHECK_INT(RUN(busy, .late = ENDS), 0);
     CHECK_INT(RUN(busy, .late = RESETS), 0);
+}
+
+/* ---- Descriptors ------------------------------------------------------ */
+
+/* Sockets of this process but the server's, connected or not yet. */
+static unsigned clients_of(uint16_t port)
+{
+    unsigned n = 0;
+    for (int fd = 0; fd < 256; fd++) {
+        struct coil_addr own;
+        own.len = sizeof own.u;
+        if (getsockname(fd, &own.u.sa, &own.len) == 0)
+            n += coil_addr_port(&own) != port;
+    }
+    return n;
+}
+
+struct churn {
+    STAGE;
+    struct coil_task *tasks[8];
+    unsigned round, most;
+};
+
+/* Cancelled after so many passes, and at once there are others. */
+static void churn(struct coil_coro *co)
+{
+    ASYNC(churn, my) {
+        CHECK_INT(origin_open(&my->origin, routes), 0);
+        my->session = session_of(4, 0, 0);
+        for (; my->round < 40; my->round++) {
+            for (my->i = 0; my->i < 8; my->i++)
+                my->tasks[my->i] = SPAWN(
+                    fetch, .session = my->session,
+                    .request = { .url = origin_url(&my->origin, "/hang") });
+            for (my->n = 0; my->n < my->round / 2; my->n++) {
+                AWAIT(coil_sleep(0));
+                if (my->most < clients_of(my->origin.port))
+                    my->most = clients_of(my->origin.port);
+            }
+            for (my->i = 0; my->i < 8; my->i++) {
+                coil_task_cancel(my->tasks[my->i]);
+                coil_task_drop(&my->tasks[my->i]);
+            }
+        }
+        CHECK_INT(my->most, 4);
+
+    FINALLY;
+        CLEAN_UP;
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+// The slot of a connection that is closed serves the next one when its
+// descriptor is closed, not before.
+TEST(pool_has_no_more_descriptors_than_slots)
+{
+    CHECK_INT(RUN(churn), 0);
 }
 
 /* ---- No slot is lost -------------------------------------------------- */
