@@ -103,6 +103,26 @@ COIL_API bool coil_stream_at_end(const struct coil_stream *stream);
 COIL_API bool coil_stream_is_reusable(struct coil_stream *stream);
 
 /*
+ * Watch a kept connection that no task reads: fn(arg) is called, once and from
+ * the ready queue, when a byte is unread or the peer has ended. Begins to
+ * receive, as a fill does. Costs no memory and no operation more than that.
+ * Until the call is made, or the watch ended, a fill fails with -EBUSY. Closing
+ * the stream ends the watch, but not a call that is ready already. A stream of
+ * your own whose table has no `watch` makes no call.
+ *
+ * Result    0
+ * Errors    -EBUSY: a task reads; -ENOBUFS, -ENOMEM, as from the first fill
+ * Lifetime  the caller lends `handle` until the call is made or withdrawn
+ */
+COIL_API int coil_stream_watch(struct coil_stream *stream,
+                               struct coil_handle *handle, coil_call_fn *fn,
+                               void *arg);
+
+/* End the watch, and withdraw a call that is ready. No effect without either. */
+COIL_API void coil_stream_unwatch(struct coil_stream *stream,
+                                  struct coil_handle *handle);
+
+/*
  * Read at least one byte and at most `len` into `buf`.
  *
  * Result    the number of bytes; 0 at the end of the stream, and for len 0
@@ -261,6 +281,11 @@ struct coil_stream_ops {
     struct coil_future *(*abort)(struct coil_stream *stream);
     /* NULL: true if peek shows no byte and at_end is false */
     bool (*is_reusable)(struct coil_stream *stream);
+    /*
+     * Pass `handle` to coil_call_soon(), with its own fn and arg, when there is
+     * something to read; NULL: end the watch. NULL in the table: no call
+     */
+    int (*watch)(struct coil_stream *stream, struct coil_handle *handle);
 };
 
 /* The beginning of a stream. The fields of your stream follow it. */

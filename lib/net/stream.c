@@ -52,14 +52,17 @@ struct tcp {
     struct coil_handle received_all;
     struct coil_stream stream;
     struct coil_receiver *receiver; /* made at the first fill */
-    struct fill *reader;            /* the fill that waits for bytes */
+    union {
+        struct fill *reader;         /* the fill that waits for bytes */
+        struct coil_handle *watcher; /* with `watched`: see tcp_watch() */
+    };
     struct coil_piece *first, *last;
     size_t offset;   /* bytes of the first piece that are consumed */
     size_t buffered; /* bytes in pieces that are not consumed */
     char *merged;    /* a block of merged_size bytes, or NULL */
     int fd;
     int end;         /* 1: the peer has ended; below 0: an error; 0: neither */
-    bool closed, shared, reset;
+    bool closed, shared, reset, watched;
     uint8_t landing; /* of receiver and sender, those that still close */
     struct coil_sender sender;
     size_t merged_at, merged_end, merged_size;
@@ -234,6 +237,20 @@ static void try_fill(struct tcp *t)
         end_fill(t, t->end);
 }
 
+static void end_watch(struct tcp *t)
+{
+    t->watched = false;
+    t->watcher = NULL;
+}
+
+/* Something has come on a stream that no task reads: make the call. */
+static void notify(struct tcp *t)
+{
+    struct coil_handle *handle = t->watcher;
+    end_watch(t);
+    coil_call_soon(handle, handle->fn, handle->arg);
+}
+
 static void received(void *arg, int res, struct coil_piece *piece)
 {
     struct tcp *t = arg;
@@ -247,11 +264,20 @@ static void received(void *arg, int res, struct coil_piece *piece)
     } else {
         t->end = res == 0 ? 1 : res;
     }
-    if (t->reader)
+    if (t->watched)
+        notify(t);
+    else if (t->reader)
         try_fill(t);
 }
 
-/* The first fill opens the receiver: a stream that is only written has none. */
+/* At the first read, or watch: a stream that is only written has no receiver. */
+static int open_receiver(struct tcp *t)
+{
+    if (t->receiver || t->closed)
+        return 0;
+    return coil_receiver_open(&t->receiver, t->fd, received, t);
+}
+
 static void fill_start(struct coil_future *f)
 {
     struct fill *fill = COILI_CONTAINER(f, struct fill, custom.future);
@@ -264,12 +290,10 @@ static void fill_start(struct coil_future *f)
         coil_future_set_error(f, COIL_ELIMIT);
         return;
     }
-    if (!t->receiver && !t->closed) {
-        int err = coil_receiver_open(&t->receiver, t->fd, received, t);
-        if (err < 0) {
-            coil_future_set_error(f, err);
-            return;
-        }
+    int err = open_receiver(t);
+    if (err < 0) {
+        coil_future_set_error(f, err);
+        return;
     }
     t->reader = fill;
     try_fill(t);
@@ -345,6 +369,8 @@ static void close_start(struct coil_future *f)
         reset_on_close(t->fd);
     else if (!t->shared)
         shutdown(t->fd, SHUT_RDWR);
+    if (t->watched)
+        end_watch(t);
     if (t->reader)
         try_fill(t);
     /* Close it before its pieces are returned: it would receive again. */
@@ -395,6 +421,27 @@ static bool tcp_is_reusable(struct coil_stream *s)
     return all_bytes(t) == 0 && !t->end;
 }
 
+/* NULL: end the watch. */
+static int tcp_watch(struct coil_stream *s, struct coil_handle *handle)
+{
+    struct tcp *t = tcp_of(s);
+    if (!handle) {
+        if (t->watched)
+            end_watch(t);
+        return 0;
+    }
+    if (t->reader)
+        return -EBUSY;
+    int err = open_receiver(t);
+    if (err < 0)
+        return err;
+    t->watcher = handle;
+    t->watched = true;
+    if (all_bytes(t) > 0 || t->end || t->closed)
+        notify(t);
+    return 0;
+}
+
 static const struct coil_stream_ops tcp_ops = {
     .fill = tcp_fill,
     .peek = tcp_peek,
@@ -406,6 +453,7 @@ static const struct coil_stream_ops tcp_ops = {
     .fd = tcp_fd,
     .abort = tcp_abort,
     .is_reusable = tcp_is_reusable,
+    .watch = tcp_watch,
 };
 
 struct coil_stream *coil_stream_new(int fd)
@@ -482,6 +530,21 @@ bool coil_stream_is_reusable(struct coil_stream *s)
     if (s->ops->is_reusable)
         return s->ops->is_reusable(s);
     return coil_stream_peek(s, &data) == 0 && !coil_stream_at_end(s);
+}
+
+int coil_stream_watch(struct coil_stream *s, struct coil_handle *handle,
+                      coil_call_fn *fn, void *arg)
+{
+    handle->fn = fn;
+    handle->arg = arg;
+    return s->ops->watch ? s->ops->watch(s, handle) : 0;
+}
+
+void coil_stream_unwatch(struct coil_stream *s, struct coil_handle *handle)
+{
+    if (s->ops->watch)
+        s->ops->watch(s, NULL);
+    coil_handle_cancel(handle);
 }
 
 int coil_stream_fd(const struct coil_stream *s)

@@ -1724,6 +1724,66 @@ TEST(stream_is_asked_whether_it_is_reusable_without_a_system_call)
     close_all();
 }
 
+/* ---- watch ------------------------------------------------------------ */
+
+static void count_call(void *arg)
+{
+    ++*(int *)arg;
+}
+
+// Once, whatever comes, and at once if it is there already.
+TEST(stream_watch_calls_when_something_comes)
+{
+    struct coil_handle h = { 0 };
+    int calls = 0;
+    open_stream();
+    CHECK_INT(coil_stream_watch(s, &h, count_call, &calls), 0);
+    stage_passes(3);
+    CHECK_INT(calls, 0);
+    peer_sends(3);
+    stage_passes(5);
+    CHECK_INT(calls, 1);
+    peer_sends(3);
+    stage_passes(5);
+    CHECK_INT(calls, 1);
+    CHECK_INT(coil_stream_watch(s, &h, count_call, &calls), 0);
+    stage_passes(2);
+    CHECK_INT(calls, 2);
+    consume(3);
+    consume(3);
+    CHECK_INT(coil_stream_watch(s, &h, count_call, &calls), 0);
+    CHECK_INT(fill(1), -EBUSY);
+    shutdown(wire.b, SHUT_WR);
+    stage_passes(5);
+    CHECK_INT(calls, 3);
+    close_all();
+}
+
+TEST(stream_watch_that_is_ended_makes_no_call)
+{
+    struct coil_handle h = { 0 };
+    int calls = 0;
+    open_stream();
+    CHECK_INT(coil_stream_watch(s, &h, count_call, &calls), 0);
+    coil_stream_unwatch(s, &h);
+    peer_sends(1);
+    stage_passes(5);
+    CHECK_INT(coil_stream_watch(s, &h, count_call, &calls), 0);
+    coil_stream_unwatch(s, &h); /* the call was ready */
+    stage_passes(5);
+    CHECK_INT(calls, 0);
+    CHECK_INT(fill(1), 1);
+    consume(1);
+    struct coil_task *t = begin(coil_stream_fill(s, 1));
+    CHECK_INT(coil_stream_watch(s, &h, count_call, &calls), -EBUSY);
+    peer_sends(1);
+    CHECK_INT(task_int(t), 1);
+    consume(1);
+    CHECK_INT(coil_stream_watch(s, &h, count_call, &calls), 0);
+    close_all();
+    CHECK_INT(calls, 0);
+}
+
 /* ---- Misuse ----------------------------------------------------------- */
 
 struct lends_its_stack {
