@@ -28,6 +28,9 @@
 /* The most interim answers (100, 103...) before the answer. */
 #define INTERIM_MOST 16
 
+/* The most bytes of blank lines before the answer. */
+#define BLANKS_MOST 64
+
 /* ---- Deadlines -------------------------------------------------------- */
 
 static int64_t next_deadline(const struct coili_conn *conn)
@@ -246,6 +249,18 @@ static int make_response(struct coili_exchange *x, size_t len)
 }
 
 /*
+ * CR LF in front of the answer, on a connection that was used before, belongs
+ * to the last one: some servers send it behind a body. True if the bytes are
+ * the beginning of such a line.
+ */
+static bool is_blank_line(const struct coili_exchange *x, const char *data,
+                          size_t n)
+{
+    return !x->answered && x->lease->conn->reused && data[0] == '\r' &&
+           (n == 1 || data[1] == '\n');
+}
+
+/*
  * Parse the bytes that have come. Interim answers are skipped.
  *
  * Result    0: x->response is made, or x->want says how many bytes are needed
@@ -257,6 +272,16 @@ static int read_head(struct coili_exchange *x)
     char *data;
     size_t n;
     while ((n = coil_stream_peek(stream, &data)) > 0) {
+        if (is_blank_line(x, data, n)) {
+            x->want = 2;
+            if (n == 1)
+                return 0;
+            x->skipped += 2;
+            if (x->skipped > BLANKS_MOST)
+                return fault(x, COIL_EPROTOCOL, COILI_HTTP_FAULT_NOT_HTTP);
+            coil_stream_consume(stream, 2);
+            continue;
+        }
         x->answered = true;
         int len = coili_http_response_parse(&x->head, sent->limits, sent->to,
                                             data, n);

@@ -57,6 +57,7 @@ struct coili_conn {
     struct coil_stream *stream;
     struct coil_event vacant;      /* no stream of this slot is being closed */
     struct coil_handle closed;     /* the call when one has been closed */
+    struct coil_handle noticed; /* the call when something comes while idle */
     coili_fail_fn *fail;           /* the pool's; it stands above this file */
     struct coil_handle timer;
     int64_t timer_at;
@@ -145,7 +146,7 @@ struct coili_exchange {
     size_t there, want; /* bytes of the last fill; of the next one */
     int err, send_err;
     uint32_t detail;
-    unsigned interim;
+    unsigned interim, skipped;
     bool answered; /* bytes of an answer have come */
     struct coili_http_head head;
 };

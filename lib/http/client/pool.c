@@ -324,11 +324,18 @@ static struct coili_conn *conn_new(struct coili_pool *p)
     return conn;
 }
 
+static void end_watch(struct coili_conn *conn)
+{
+    if (conn->stream)
+        coil_stream_unwatch(conn->stream, &conn->noticed);
+}
+
 /* End the connection; its slot becomes a spare one. */
 static void close_conn(struct coili_conn *conn)
 {
     struct coili_pool *p = conn->pool;
     struct coili_origin *o = conn->origin;
+    end_watch(conn);
     coili_conn_renew(conn);
     coili_conn_disarm(conn);
     if (conn->connecting)
@@ -351,6 +358,22 @@ static struct coili_conn *conn_of(struct coili_list *link)
 }
 
 /*
+ * True if an idle connection may be used. CR LF behind the last answer is
+ * skipped: some servers send one too many.
+ */
+static bool is_good(struct coili_conn *conn)
+{
+    char *data;
+    if (coil_stream_is_reusable(conn->stream))
+        return true;
+    if (coil_stream_peek(conn->stream, &data) != 2 ||
+        memcmp(data, "\r\n", 2) != 0)
+        return false;
+    coil_stream_consume(conn->stream, 2);
+    return coil_stream_is_reusable(conn->stream);
+}
+
+/*
  * A kept connection of the origin that is still good. Others are closed. The
  * deadline is compared here, too: the thread may have been busy when the timer
  * was due.
@@ -361,8 +384,7 @@ static struct coili_conn *find_idle(struct coili_origin *o)
     while ((same = coili_list_first(&o->idle))) {
         struct coili_conn *conn = COILI_CONTAINER(same, struct coili_conn,
                                                   same);
-        if (conn->deadline > coil_now() &&
-            coil_stream_is_reusable(conn->stream))
+        if (conn->deadline > coil_now() && is_good(conn))
             return conn;
         close_conn(conn);
     }
@@ -394,6 +416,7 @@ static void assign(struct coili_conn *conn, struct coili_origin *o)
 
 static void lend(struct coili_conn *conn, struct coili_lease *lease)
 {
+    end_watch(conn);
     coili_list_remove(&conn->same);
     coili_list_remove(&conn->link);
     coili_list_append(&conn->pool->busy, &conn->link);
@@ -556,10 +579,31 @@ static void conn_fail(struct coili_conn *conn, int err)
     grant_slots(p);
 }
 
+static void watch(struct coili_conn *conn);
+
+/* Something has come on an idle connection: its end, as a rule. */
+static void noticed(void *arg)
+{
+    struct coili_conn *conn = arg;
+    struct coili_pool *p = conn->pool;
+    if (is_good(conn))
+        watch(conn);
+    else
+        close_conn(conn);
+    grant_slots(p);
+}
+
+/* So that its descriptor is closed when the server closes it. */
+static void watch(struct coili_conn *conn)
+{
+    if (coil_stream_watch(conn->stream, &conn->noticed, noticed, conn) < 0)
+        close_conn(conn);
+}
+
 /*
  * The connection becomes idle. A waiter may get it at once. Only if none does
- * the idle time begins. It needs a timer: if there is no memory for one, the
- * connection is closed.
+ * the idle time begins, and the connection is watched. It needs a timer: if
+ * there is no memory for one, the connection is closed.
  */
 void coili_lease_release(struct coili_lease *lease)
 {
@@ -581,8 +625,12 @@ void coili_lease_release(struct coili_lease *lease)
     if (p->first)
         grant_slots(p);
     bool idle = !conn->lease && conn->origin;
-    if (idle && coili_conn_until(conn, coili_after(p->keepalive_ns)) < 0)
+    if (!idle)
+        return;
+    if (coili_conn_until(conn, coili_after(p->keepalive_ns)) < 0)
         close_conn(conn);
+    else
+        watch(conn);
 }
 
 void coili_lease_drop(struct coili_lease *lease)

@@ -30,11 +30,11 @@ struct borrow {
     int err;
 };
 
-/* A connection that is good for nothing but to be kept. */
+/* A connection that is good for nothing but to be kept. It never ends. */
 static void pretend_to_connect(struct coili_conn *conn)
 {
     int fds[2];
-    CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    CHECK_INT(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, fds), 0);
     close(fds[1]);
     coili_conn_connected(conn, coil_stream_adopt(fds[0]));
 }
@@ -352,11 +352,17 @@ static const struct route routes[] = {
     { "/garbage", { SAYS("garbage\r\n\r\n") } },
     { "/reset", { THEN(RESET) } },
     { "/close", { THEN(CLOSE) } },
-    { "/short", { SAYS("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"),
-                  THEN(CLOSE) } },
+    { "/short",
+      { SAYS("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"),
+        THEN(CLOSE) } },
     { "/chatty",
       { SAYS("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n."),
         WAITS(COIL_MS(2)), SAYS("and another thing") } },
+    { "/blank-line",
+      { SAYS("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n."),
+        WAITS(COIL_MS(1)), SAYS("\r\n") } },
+    { "/after-blank-line",
+      { { .act = DRIP, .text = "\r\n\r\nHTTP/1.1 204 No\r\n\r\n" } } },
     { "/leaves",
       { SAYS("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n."),
         WAITS(COIL_MS(2)), THEN(CLOSE) } },
@@ -810,6 +816,66 @@ static void churn(struct coil_coro *co)
 TEST(pool_has_no_more_descriptors_than_slots)
 {
     CHECK_INT(RUN(churn), 0);
+}
+
+struct deserted {
+    STAGE;
+    struct coil_task *tasks[60];
+};
+
+static void deserted(struct coil_coro *co)
+{
+    ASYNC(deserted, my) {
+        CHECK_INT(origin_open(&my->origin, routes), 0);
+        my->session = session_of(60, 0, 0);
+        for (my->i = 0; my->i < 60; my->i++)
+            my->tasks[my->i] = SPAWN(
+                fetch, .session = my->session,
+                .request = { .url = origin_url(&my->origin, "/leaves") });
+        AWAIT(coil_gather(my->tasks, 60));
+        AWAIT(CALL(origin_settle, .origin = &my->origin));
+        CHECK_INT(clients_of(my->origin.port), 0);
+        CHECK_INT(my->origin.open, 0);
+
+    FINALLY;
+        CLEAN_UP;
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+// The server has closed them, and no request comes that would find out.
+TEST(pool_closes_idle_connections_when_their_end_arrives)
+{
+    CHECK_INT(RUN(deserted), 0);
+}
+
+struct blank_line {
+    STAGE;
+};
+
+static void blank_line(struct coil_coro *co)
+{
+    ASYNC(blank_line, my) {
+        CHECK_INT(origin_open(&my->origin, routes), 0);
+        my->session = session_of(1, 0, 0);
+        for (; my->i < 3; my->i++) {
+            AWAIT(GET("/blank-line"));
+            AWAIT(CALL(origin_settle, .origin = &my->origin));
+            AWAIT(GET("/after-blank-line"));
+        }
+        CHECK_INT(my->origin.accepted, 1);
+
+    FINALLY;
+        CLEAN_UP;
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+// Behind a body, as some servers send it. It comes while the connection is idle
+// or in front of the next answer.
+TEST(pool_skips_a_blank_line_behind_an_answer)
+{
+    CHECK_INT(RUN(blank_line), 0);
 }
 
 /* ---- No slot is lost -------------------------------------------------- */
