@@ -25,7 +25,7 @@
 struct coil_sending {
     struct coil_custom custom;
     struct coil_sender *sender;
-    struct coil_sending *next;
+    struct coil_sending *next, *prev;
     const char *buf;
     size_t len, sent;
     struct coili_operation op;
@@ -52,14 +52,8 @@ static int send_rest(struct coil_sending *it)
 static void leave_queue(struct coil_sending *it)
 {
     struct coil_sender *s = it->sender;
-    struct coil_sending **p = &s->first, *before = NULL;
-    while (*p != it) {
-        before = *p;
-        p = &before->next;
-    }
-    *p = it->next;
-    if (s->last == it)
-        s->last = before;
+    *(it->prev ? &it->prev->next : &s->first) = it->next;
+    *(it->next ? &it->next->prev : &s->last) = it->prev;
 }
 
 static void finish_sending(struct coil_sending *it, int err)
@@ -133,12 +127,13 @@ static void sending_start(struct coil_future *f)
         coil_future_set_error(f, err);
         return;
     }
-    if (s->last) {
-        s->last->next = it;
-        s->last = it;
+    it->prev = s->last;
+    s->last = it;
+    if (it->prev) {
+        it->prev->next = it;
         return;
     }
-    s->first = s->last = it;
+    s->first = it;
     err = send_rest(it);
     if (err < 0)
         finish_sending(it, err);

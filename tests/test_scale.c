@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: MIT
+// labels: core
+/*
+ * test_scale.c: to leave a list, to cancel, to close and to end takes the same
+ * time per element with 16,000 elements as with 1,000.
+ *
+ * A case does the same with n elements and with 16 n. Linear work takes 16
+ * times as long, quadratic work 256 times. The limit lies between the two, at
+ * 64: caches that are too small cost less than a factor of 4, and quadratic
+ * work is far above. CPU time of the thread is compared, so other programs of
+ * the machine have little effect; the best of several runs counts, for what
+ * effect they have.
+ */
+#include "peer.h"
+
+#include <coil/sender.h>
+
+enum { FEW = 1000, TIMES = 16, MANY = FEW * TIMES, LIMIT = 64 };
+
+/* ---- Measuring -------------------------------------------------------- */
+
+static int64_t clock_began, clock_ns;
+
+static int64_t cpu_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* Around the part that is measured; may be used several times. */
+static void clock_on(void)
+{
+    clock_began = cpu_now();
+}
+
+static void clock_off(void)
+{
+    clock_ns += cpu_now() - clock_began;
+}
+
+static int64_t measure(void (*work)(size_t n), size_t n)
+{
+    clock_ns = 0;
+    work(n);
+    return clock_ns;
+}
+
+/*
+ * Fails if 16 n elements take more than 64 times as long as n. A try that the
+ * machine has disturbed is repeated.
+ */
+static void check_linear(void (*work)(size_t n))
+{
+    size_t few = test_is_slow() ? FEW / 8 : FEW;
+    int64_t small = INT64_MAX, large = INT64_MAX;
+    for (int tries = 0; tries < 5; tries++) {
+        for (int i = 0; i < 3; i++) {
+            int64_t took = measure(work, few);
+            small = took < small ? took : small;
+        }
+        int64_t took = measure(work, few * TIMES);
+        large = took < large ? took : large;
+        test_note("%zu took %lld us, %zu took %lld us: %.1f times as long", few,
+                  (long long)small / 1000, few * TIMES, (long long)large / 1000,
+                  (double)large / (double)small);
+        if (large < small * LIMIT)
+            return;
+    }
+    test_fail(__FILE__, __LINE__,
+              "%zu took %lld us, %zu took %lld us: %.1f times as long, at most "
+              "%d allowed",
+              few, (long long)small / 1000, few * TIMES,
+              (long long)large / 1000, (double)large / (double)small, LIMIT);
+}
+
+/* ---- Orders ----------------------------------------------------------- */
+
+static size_t order[MANY];
+
+static void oldest_first(size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        order[i] = i;
+}
+
+static void newest_first(size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        order[i] = n - 1 - i;
+}
+
+static void in_any_order(size_t n)
+{
+    uint64_t seed = 1;
+    oldest_first(n);
+    for (size_t i = n; i-- > 1;) {
+        size_t k = draw(&seed, (unsigned)i + 1), swap = order[i];
+        order[i] = order[k];
+        order[k] = swap;
+    }
+}
+
+/* ---- Tasks that are cancelled ----------------------------------------- */
+
+static struct coil_task *tasks[MANY];
+
+/* Cancel all tasks in that order, and let them end. */
+static void cancel_all(size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        coil_task_cancel(tasks[order[i]]);
+    stage_passes(4);
+}
+
+static void drop_all(size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        CHECK(coil_task_done(tasks[i]));
+        coil_task_drop(&tasks[i]);
+    }
+}
+
+/* Futures that `wait` makes, awaited by a task each, in three orders. */
+static void cancel_waiters(size_t n, struct coil_future *(*wait)(size_t i))
+{
+    static void (*const orders[])(size_t) = { oldest_first, newest_first,
+                                              in_any_order };
+    for (size_t k = 0; k < sizeof orders / sizeof *orders; k++) {
+        orders[k](n);
+        for (size_t i = 0; i < n; i++)
+            tasks[i] = coil_spawn(wait(i));
+        stage_passes(3);
+        clock_on();
+        cancel_all(n);
+        clock_off();
+        drop_all(n);
+    }
+}
+
+/* ---- Sends in line ---------------------------------------------------- */
+
+static struct coil_sender sender;
+
+static struct coil_future *send_one(size_t i)
+{
+    (void)i;
+    return coil_sender_send(&sender, "x", 1);
+}
+
+static void leave_sender(size_t n)
+{
+    static char block[1 << 20];
+    stage_open();
+    struct pair pair = tcp_pair(4096);
+    coil_sender_init(&sender, pair.a);
+    struct coil_task *first = begin(coil_sender_send(&sender, block,
+                                                     sizeof block));
+    cancel_waiters(n, send_one);
+    CHECK(!coil_task_done(first));
+    close_with_reset(pair.b);
+    CHECK(task_int(first) < 0);
+    close(pair.a);
+    stage_close();
+}
+
+// 20,000 writes in line, cancelled newest first, took 2.3 s.
+TEST(scale_sends_leave_their_line)
+{
+    check_linear(leave_sender);
+}
