@@ -13,7 +13,10 @@
  */
 #include "peer.h"
 
+#include <signal.h>
+
 #include <coil/sender.h>
+#include <coil/signal.h>
 
 enum { FEW = 1000, TIMES = 16, MANY = FEW * TIMES, LIMIT = 64 };
 
@@ -168,4 +171,48 @@ static void leave_sender(size_t n)
 TEST(scale_sends_leave_their_line)
 {
     check_linear(leave_sender);
+}
+
+/* ---- Listeners to signals --------------------------------------------- */
+
+static struct coil_future *listen_usr1(size_t i)
+{
+    (void)i;
+    return coil_wait_signal(SIGUSR1);
+}
+
+static void leave_signal(size_t n)
+{
+    stage_open();
+    struct coil_task *other = begin(coil_wait_signal(SIGUSR2));
+    cancel_waiters(n, listen_usr1);
+    coil_task_cancel(other);
+    CHECK_INT(task_int(other), -ECANCELED);
+    stage_close();
+}
+
+static void hear_signal(size_t n)
+{
+    stage_open();
+    for (size_t i = 0; i < n; i++)
+        tasks[i] = coil_spawn(coil_wait_signal(SIGUSR1));
+    stage_passes(3);
+    clock_on();
+    CHECK_INT(kill(getpid(), SIGUSR1), 0);
+    for (size_t i = 0; i < n; i++)
+        CHECK_INT(stage_run(tasks[i]), 0);
+    clock_off();
+    drop_all(n);
+    stage_close();
+}
+
+// 20,000 tasks that waited for one signal took 1.6 s to cancel, or to wake.
+TEST(scale_listeners_to_a_signal_leave)
+{
+    check_linear(leave_signal);
+}
+
+TEST(scale_listeners_to_a_signal_are_woken)
+{
+    check_linear(hear_signal);
 }

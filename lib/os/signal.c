@@ -57,6 +57,7 @@ struct hub {
     struct coil_wakeup wakeup;
     struct coil_handle closing;
     struct coili_listener listeners; /* the head of a circle */
+    uint32_t users[SIGNALS + 1];     /* listeners that want each signal */
     bool dispatching; /* dispatch() frees the hub if no listener is left */
 };
 
@@ -271,6 +272,27 @@ static bool is_empty(const struct hub *hub)
     return hub->listeners.next == &hub->listeners;
 }
 
+static int lowest(uint64_t signals)
+{
+    return __builtin_ctzll(signals) + 1;
+}
+
+/*
+ * Append a listener. Bits that arrived for a former listener are cleared,
+ * except where another one still wants them.
+ */
+static void link_listener(struct hub *hub, struct coili_listener *l)
+{
+    l->next = &hub->listeners;
+    l->prev = hub->listeners.prev;
+    l->prev->next = l;
+    l->next->prev = l;
+    for (uint64_t rest = l->wanted; rest; rest &= rest - 1)
+        hub->users[lowest(rest)]++;
+    atomic_fetch_and(&hub->arrived, ~l->wanted | atomic_load(&hub->wanted));
+    atomic_fetch_or(&hub->wanted, l->wanted);
+}
+
 /*
  * The last listener takes the hub with it, unless dispatch() is at work on the
  * hub: then dispatch() frees it.
@@ -278,15 +300,16 @@ static bool is_empty(const struct hub *hub)
 static void unlink_listener(struct coili_listener *l)
 {
     struct hub *hub = my_hub;
-    uint64_t wanted = 0;
+    uint64_t unwanted = 0;
     if (!l->next)
         return;
     l->next->prev = l->prev;
     l->prev->next = l->next;
     l->next = l->prev = NULL;
-    for (l = hub->listeners.next; l != &hub->listeners; l = l->next)
-        wanted |= l->wanted;
-    atomic_store(&hub->wanted, wanted);
+    for (uint64_t rest = l->wanted; rest; rest &= rest - 1)
+        if (--hub->users[lowest(rest)] == 0)
+            unwanted |= BIT(lowest(rest));
+    atomic_fetch_and(&hub->wanted, ~unwanted);
     if (is_empty(hub) && !hub->dispatching)
         hub_free(hub);
 }
@@ -357,8 +380,7 @@ static struct hub *hub_need(void)
 
 /*
  * The order matters: the listener is linked and its bits are wanted before the
- * handler is installed, so that the first signal finds it. Bits that arrived
- * for a former listener are cleared, except where another one still wants them.
+ * handler is installed, so that the first signal finds it.
  */
 static int listen_to(struct coili_listener *l, uint64_t wanted,
                      void (*heard)(struct coili_listener *, uint64_t))
@@ -369,12 +391,7 @@ static int listen_to(struct coili_listener *l, uint64_t wanted,
     coili_check(!l->next, "a listener to signals is in use already");
     l->wanted = wanted;
     l->heard = heard;
-    l->next = &hub->listeners;
-    l->prev = hub->listeners.prev;
-    l->prev->next = l;
-    l->next->prev = l;
-    atomic_fetch_and(&hub->arrived, ~wanted | atomic_load(&hub->wanted));
-    atomic_fetch_or(&hub->wanted, wanted);
+    link_listener(hub, l);
     pthread_mutex_lock(&lock);
     int err = take_signals(wanted);
     pthread_mutex_unlock(&lock);
@@ -389,11 +406,6 @@ static uint64_t bit_of(int signo)
     bool can = signo > 0 && signo <= SIGNALS && signo != SIGKILL &&
                signo != SIGSTOP;
     return can ? BIT(signo) : 0;
-}
-
-static int lowest(uint64_t arrived)
-{
-    return __builtin_ctzll(arrived) + 1;
 }
 
 /* ---- A future --------------------------------------------------------- */
