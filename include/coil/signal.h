@@ -35,8 +35,11 @@
 COIL_BEGIN_DECLS
 
 /*
- * Wait for the next arrival after the await has begun. A loop over this misses
- * signals that arrive between two awaits: use coil_signals() instead.
+ * Wait for the next arrival after the await has begun. When the await has ended
+ * the signal has its former disposition, if it has no other listener: a second
+ * SIGTERM then ends the process, also if the first one is still being handled.
+ * So do not loop over this: for more than one arrival use coil_signals(), which
+ * listens until its loop is left.
  *
  * Result    signo
  * Errors    as above; -ECANCELED

@@ -63,6 +63,22 @@ TEST(signal_await_gets_the_next_arrival)
     stage_close();
 }
 
+// The second one may end the process: for more than one there is coil_signals().
+TEST(signal_has_its_former_disposition_between_two_awaits)
+{
+    stage_open();
+    for (int i = 0; i < 2; i++) {
+        struct coil_task *t = coil_spawn(coil_wait_signal(SIGUSR1));
+        stage_passes(2);
+        CHECK(now(SIGUSR1) != SIG_DFL);
+        send(SIGUSR1);
+        PASS_UNTIL(now(SIGUSR1) == SIG_DFL);
+        CHECK_INT(stage_run(t), 0);
+        CHECK(now(SIGUSR1) == SIG_DFL);
+    }
+    stage_close();
+}
+
 TEST(signal_await_that_is_cancelled_listens_no_more)
 {
     stage_open();
