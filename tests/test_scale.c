@@ -15,7 +15,10 @@
 
 #include <signal.h>
 
+#include <coil/queue.h>
+#include <coil/select.h>
 #include <coil/sender.h>
+#include <coil/shield.h>
 #include <coil/signal.h>
 
 enum { FEW = 1000, TIMES = 16, MANY = FEW * TIMES, LIMIT = 64 };
@@ -215,4 +218,116 @@ TEST(scale_listeners_to_a_signal_leave)
 TEST(scale_listeners_to_a_signal_are_woken)
 {
     check_linear(hear_signal);
+}
+
+/* ---- Waiters of one future -------------------------------------------- */
+
+static struct coil_future *shared;
+
+static void not_called(void *arg)
+{
+    (void)arg;
+    CHECK(false);
+}
+
+static void remove_callbacks(size_t n)
+{
+    static struct coil_handle handles[MANY];
+    static void (*const orders[])(size_t) = { oldest_first, newest_first,
+                                              in_any_order };
+    stage_open();
+    shared = coil_future_new();
+    for (size_t k = 0; k < sizeof orders / sizeof *orders; k++) {
+        orders[k](n);
+        for (size_t i = 0; i < n; i++)
+            coil_future_add_done_callback(shared, &handles[i], not_called,
+                                          NULL);
+        clock_on();
+        for (size_t i = 0; i < n; i++)
+            CHECK(coil_future_remove_done_callback(shared, &handles[order[i]]));
+        for (size_t i = 0; i < n; i++)
+            CHECK(!coil_handle_cancel(&handles[i]));
+        clock_off();
+    }
+    coil_future_unref(shared);
+    stage_close();
+}
+
+static struct coil_future *wait_for_shared(size_t i)
+{
+    (void)i;
+    return coil_wait(&shared, 1, COIL_ALL_COMPLETED, COIL_NEVER);
+}
+
+static struct coil_task *shared_task;
+
+static struct coil_future *shield_shared(size_t i)
+{
+    (void)i;
+    return coil_shield(shared_task);
+}
+
+static void leave_wait(size_t n)
+{
+    stage_open();
+    shared = coil_future_new();
+    cancel_waiters(n, wait_for_shared);
+    shared_task = begin(coil_future_ref(shared));
+    cancel_waiters(n, shield_shared);
+    coil_task_cancel(shared_task);
+    CHECK_INT(task_int(shared_task), -ECANCELED);
+    coil_future_unref(shared);
+    stage_close();
+}
+
+static struct coil_queue queues[MANY];
+static struct coil_case cases[MANY][2];
+
+static struct coil_future *select_or_stop(size_t i)
+{
+    cases[i][0] = coil_case_get(&queues[i]);
+    cases[i][1] = coil_case_future(shared);
+    return coil_select(cases[i], 2);
+}
+
+/* Each gets an item in turn, and then selects again. */
+static void select_items(size_t n)
+{
+    stage_open();
+    shared = coil_future_new();
+    for (size_t i = 0; i < n; i++)
+        coil_queue_init(&queues[i], 1);
+    in_any_order(n);
+    for (size_t i = 0; i < n; i++)
+        tasks[i] = coil_spawn(select_or_stop(i));
+    stage_passes(3);
+    clock_on();
+    for (size_t i = 0; i < n; i++) {
+        size_t k = order[i];
+        CHECK_INT(coil_queue_put_nowait(&queues[k], &queues[k]), 0);
+        CHECK_INT(stage_run(tasks[k]), 0);
+    }
+    clock_off();
+    drop_all(n);
+    cancel_waiters(n, select_or_stop);
+    for (size_t i = 0; i < n; i++)
+        coil_queue_fini(&queues[i]);
+    coil_future_unref(shared);
+    stage_close();
+}
+
+// One item of 10,000 tasks that share a stop took 23 to 33 us.
+TEST(scale_selects_leave_a_shared_future)
+{
+    check_linear(select_items);
+}
+
+TEST(scale_callbacks_are_removed)
+{
+    check_linear(remove_callbacks);
+}
+
+TEST(scale_waits_and_shields_leave_a_shared_task)
+{
+    check_linear(leave_wait);
 }

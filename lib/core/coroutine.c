@@ -280,7 +280,7 @@ static bool await_custom(struct coil_loop *loop, struct coil_coro *co,
             return go_on(loop, co, f, line);
     }
     co->awaiting = (uintptr_t)f;
-    coili_add_waiter(f, (uintptr_t)co);
+    coili_add_waiter(f, co);
     suspend(loop, co, line);
     if (must_cancel(co))
         coil_future_cancel(f);
@@ -292,7 +292,7 @@ static bool await_plain(struct coil_loop *loop, struct coil_coro *co,
                         struct coil_future *f, int line)
 {
     co->awaiting = (uintptr_t)f;
-    coili_add_waiter(f, (uintptr_t)co);
+    coili_add_waiter(f, co);
     suspend(loop, co, line);
     if (must_cancel(co))
         coil_future_cancel(f);
@@ -381,7 +381,7 @@ static NOINLINE bool await_task_pending(struct coil_coro *co,
                      "a task awaits itself");
     future_ref(f);
     co->awaiting = (uintptr_t)f;
-    coili_add_waiter(f, (uintptr_t)co);
+    coili_add_waiter(f, co);
     suspend(loop, co, line);
     if (must_cancel(co))
         coili_cancel(&task->coro, (enum coil_cancel_reason)(

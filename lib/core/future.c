@@ -7,6 +7,20 @@
  * queue, in the order in which they came. This is the whole protection against
  * re-entrancy and against an unbounded C stack.
  *
+ * A handle that waits for a future leaves the circle of waiters (future.h) in
+ * one step, though it is linked in one direction: its field `where` has its
+ * place, the address of the word that points at it. A place stays the same when
+ * the circle becomes a part of the ready queue; only that of the first waiter
+ * changes. When the last waiter leaves, the future must learn of it. So the last
+ * handle knows the future, and the future knows the place of the last handle:
+ *
+ *     the last waiter is    future.waiters is    its field `where` is
+ *     a coroutine           the coroutine        (it has none)
+ *     a handle              its place, and 1     the future, WHERE_FUTURE_TAG
+ *
+ * A coroutine is searched for. It leaves the circle only when its await of a
+ * task is cut (task.c).
+ *
  * References to a future are counted. A coroutine that awaits it holds one
  * until it has read the result. A future that nothing refers to any more may
  * still be in flight: its count is 0 then, and settle() frees it.
@@ -49,51 +63,160 @@ struct coil_future *coil_future_from_nomem(void)
 
 /* ---- Waiters ---------------------------------------------------------- */
 
-void coili_add_waiter(struct coil_future *f, uintptr_t waiter)
+/* The place of the waiter behind `waiter`. */
+static uintptr_t place_behind(uintptr_t waiter)
 {
-    if (f->waiters) {
-        *next_of(waiter) = *next_of(f->waiters);
-        *next_of(f->waiters) = waiter;
-    } else {
-        *next_of(waiter) = waiter;
+    return (uintptr_t)next_of(waiter) | (waiter & 1 ? 0 : PLACE_IN_CORO);
+}
+
+static uintptr_t *word_of(uintptr_t place)
+{
+    return (uintptr_t *)(place & ~PLACE_IN_CORO);
+}
+
+/* The waiter in front of the one that has this place. */
+static uintptr_t waiter_before(uintptr_t place)
+{
+    char *word = (char *)word_of(place);
+    return place & PLACE_IN_CORO
+               ? (uintptr_t)(word - offsetof(struct coil_coro, next))
+               : (uintptr_t)(word - offsetof(struct coil_handle, next)) | 1;
+}
+
+static struct coil_handle *handle_of(uintptr_t waiter)
+{
+    return (struct coil_handle *)(waiter - 1);
+}
+
+/* `place` is needed if the waiter is a handle. */
+static void set_last(struct coil_future *f, uintptr_t waiter, uintptr_t place)
+{
+    f->waiters = waiter & 1 ? place | 1 : waiter;
+    if (waiter & 1)
+        handle_of(waiter)->where = (uintptr_t)f | WHERE_FUTURE_TAG;
+}
+
+static uintptr_t last_of(const struct coil_future *f)
+{
+    return f->waiters & 1 ? *word_of(f->waiters - 1) : f->waiters;
+}
+
+/* Append to a circle that is not empty. */
+static void append(struct coil_future *f, uintptr_t waiter)
+{
+    uintptr_t last = last_of(f), first = *next_of(last);
+    *next_of(waiter) = first;
+    *next_of(last) = waiter;
+    if (f->waiters & 1)
+        set_place(last, f->waiters - 1);
+    set_place(first, place_behind(waiter)); /* `first` may be `last` */
+    set_last(f, waiter, place_behind(last));
+}
+
+/* The last waiter leaves; the one in front of it becomes the last. */
+static void remove_last(struct coil_future *f, uintptr_t place)
+{
+    uintptr_t last = *word_of(place), first = *next_of(last);
+    if (first == last) {
+        f->waiters = 0;
+        return;
     }
-    f->waiters = waiter;
+    uintptr_t before = waiter_before(place);
+    *next_of(before) = first;
+    set_last(f, before, before & 1 ? handle_of(before)->where : 0);
+    if (first == before && first & 1)
+        f->waiters = place | 1;
+    else
+        set_place(first, place);
 }
 
 /*
- * Search the circle for the waiter in front of `waiter`, beginning with the
- * last one, whose successor is the first. If the last one is removed, the one
- * in front of it is the last.
+ * Another one leaves. The waiter behind it may be the last one of the circle.
+ * In the ready queue there may be none behind it: then the result is false.
  */
-bool coili_remove_waiter(struct coil_future *f, uintptr_t waiter)
+static bool remove_inner(uintptr_t place)
 {
-    uintptr_t last = f->waiters, before = last;
-    if (!last)
-        return false;
-    while (*next_of(before) != waiter) {
-        before = *next_of(before);
-        if (before == last)
-            return false;
-    }
-    if (before == waiter) {
-        f->waiters = 0;
-    } else {
-        *next_of(before) = *next_of(waiter);
-        if (waiter == last)
-            f->waiters = before;
-    }
-    *next_of(waiter) = 0;
+    uintptr_t behind = *next_of(*word_of(place));
+    *word_of(place) = behind;
+    if (!(behind & 1))
+        return behind;
+    uintptr_t where = handle_of(behind)->where;
+    if ((where & COILI_TAG_MASK) == WHERE_FUTURE_TAG)
+        ((struct coil_future *)(where - WHERE_FUTURE_TAG))->waiters = place | 1;
+    else if (is_place(where))
+        set_place(behind, place);
     return true;
 }
 
+void coili_add_waiter(struct coil_future *f, struct coil_coro *co)
+{
+    if (COILI_UNLIKELY(f->waiters)) {
+        append(f, (uintptr_t)co);
+        return;
+    }
+    co->next = (uintptr_t)co;
+    f->waiters = (uintptr_t)co;
+}
+
+static void add_handle(struct coil_future *f, struct coil_handle *handle)
+{
+    uintptr_t waiter = (uintptr_t)handle | 1;
+    if (f->waiters) {
+        append(f, waiter);
+        return;
+    }
+    handle->next = waiter;
+    set_last(f, waiter, place_behind(waiter));
+}
+
+/* Search the circle, beginning with the first waiter. */
+void coili_remove_waiter(struct coil_future *f, struct coil_coro *co)
+{
+    uintptr_t before = last_of(f);
+    while (*next_of(before) != (uintptr_t)co)
+        before = *next_of(before);
+    if (f->waiters == (uintptr_t)co)
+        remove_last(f, place_behind(before));
+    else
+        remove_inner(place_behind(before));
+}
+
+/*
+ * In the batch the waiter in front of a handle may have gone: then the handle
+ * is the first one, and its place does not count.
+ */
+void coili_withdraw(struct coil_loop *loop, struct coil_handle *handle)
+{
+    uintptr_t where = handle->where, waiter = (uintptr_t)handle | 1;
+    if ((where & COILI_TAG_MASK) == WHERE_FUTURE_TAG) {
+        struct coil_future *f = (struct coil_future *)(where -
+                                                       WHERE_FUTURE_TAG);
+        remove_last(f, f->waiters - 1);
+    } else if (waiter == loop->batch.head) {
+        loop->batch.head = handle->next;
+    } else if (!remove_inner(where) && loop->ready.end == &handle->next) {
+        loop->ready.end = word_of(where);
+    }
+}
+
+/*
+ * The circle becomes the end of the ready queue. The handles in the middle have
+ * the same places there.
+ */
 void coili_wake_waiters(struct coil_loop *loop, struct coil_future *f)
 {
-    uintptr_t last = f->waiters;
-    if (!last)
+    uintptr_t waiters = f->waiters;
+    if (!waiters)
         return;
+    uintptr_t last = waiters;
+    if (waiters & 1) {
+        last = *word_of(waiters - 1);
+        handle_of(last)->where = waiters - 1;
+    }
     f->waiters = 0;
     uintptr_t first = *next_of(last);
     *next_of(last) = 0;
+    set_place(first, (uintptr_t)loop->ready.end);
     ready_append(&loop->ready, first, last);
 }
 
@@ -533,19 +656,12 @@ void coil_future_add_done_callback(struct coil_future *f,
     coili_check(handle->where == WHERE_NOWHERE, "a handle is in use already");
     handle->fn = fn;
     handle->arg = arg;
-    handle->where = (uintptr_t)f | WHERE_FUTURE_TAG;
-    coili_add_waiter(f, (uintptr_t)handle | 1);
+    add_handle(f, handle);
 }
 
 bool coil_future_remove_done_callback(struct coil_future *f,
                                       struct coil_handle *handle)
 {
-    /* Once the future is done, the handle has moved to the ready queue. */
-    if (!coil_future_done(f) &&
-        handle->where == ((uintptr_t)f | WHERE_FUTURE_TAG) &&
-        coili_remove_waiter(f, (uintptr_t)handle | 1)) {
-        handle->where = WHERE_NOWHERE;
-        return true;
-    }
+    (void)f; /* the handle knows */
     return coil_handle_cancel(handle);
 }

@@ -14,6 +14,9 @@
  *
  *     future.waiters --> last --> first --> second --> last
  *
+ * If the last waiter is a handle, `waiters` is tagged and means its place: see
+ * the top of future.c.
+ *
  * The core is one room: its files know each other, and many pairs of them call
  * each other in both directions. Its headers say which file writes a field; all
  * files of the core may read. Which file writes the fields of a future:
@@ -36,6 +39,8 @@
 
 #include <coil/coroutine.h>
 #include <coil/future.h>
+
+#include "base/heap.h"
 
 /* ---- Flags and states ------------------------------------------------- */
 
@@ -152,10 +157,37 @@ static inline uintptr_t *next_of(uintptr_t waiter)
                       : &((struct coil_coro *)waiter)->next;
 }
 
-void coili_add_waiter(struct coil_future *f, uintptr_t waiter);
+/*
+ * The field `where` of a handle that was added to a future: its place, which is
+ * the address of the word that points at the handle, with the tag PLACE_IN_CORO
+ * if that word is the `next` of a coroutine. The last handle of a circle has
+ * the address of its future instead, and WHERE_FUTURE_TAG (loop.h).
+ */
+#define PLACE_IN_CORO ((uintptr_t)4)
 
-/* False if it does not wait for this future. */
-bool coili_remove_waiter(struct coil_future *f, uintptr_t waiter);
+static inline bool is_place(uintptr_t where)
+{
+    return where && !(where & COILI_TAG_MASK);
+}
+
+/* The waiter has this place now. Only handles know their places. */
+static inline void set_place(uintptr_t waiter, uintptr_t place)
+{
+    if (waiter & 1)
+        ((struct coil_handle *)(waiter - 1))->where = place;
+}
+
+/* A coroutine begins to wait. */
+void coili_add_waiter(struct coil_future *f, struct coil_coro *co);
+
+/* A coroutine, which waits for this future, waits no more. */
+void coili_remove_waiter(struct coil_future *f, struct coil_coro *co);
+
+/*
+ * Withdraw a handle that was added to a future, which is pending, or is done
+ * and may have been freed.
+ */
+void coili_withdraw(struct coil_loop *loop, struct coil_handle *handle);
 
 /* To be called when a future has got its state: all waiters become ready. */
 void coili_wake_waiters(struct coil_loop *loop, struct coil_future *f);

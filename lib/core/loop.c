@@ -111,25 +111,26 @@ static bool unlink_from(struct ready_list *list, uintptr_t waiter)
     if (!*at)
         return false;
     *at = *next_of(waiter);
+    if (*at & 1 && is_place(((struct coil_handle *)(*at - 1))->where))
+        set_place(*at, (uintptr_t)at);
     if (list->end == next_of(waiter))
         list->end = at;
     return true;
 }
 
 /*
- * Withdraw a call that is ready, or waits for a future. This is rare, so a scan
- * of the lists is good enough. The ready queues come first: if the call is in
- * one of them, its future is done and may have been freed.
+ * Withdraw a call that is ready, or waits for a future. A scan of the lists is
+ * good enough for one that was ready from the beginning.
  */
 static void unready(struct coil_loop *loop, struct coil_handle *h)
 {
     uintptr_t waiter = (uintptr_t)h | 1;
-    if (unlink_from(&loop->ready, waiter) || unlink_from(&loop->batch, waiter))
-        return;
-    struct coil_future *f = (struct coil_future *)(h->where & ~COILI_TAG_MASK);
-    coili_check((h->where & COILI_TAG_MASK) == WHERE_FUTURE_TAG &&
-                    coili_remove_waiter(f, waiter),
-                "a ready call is not in the ready queue");
+    if (is_place(h->where) || (h->where & COILI_TAG_MASK) == WHERE_FUTURE_TAG)
+        coili_withdraw(loop, h);
+    else
+        coili_check(unlink_from(&loop->ready, waiter) ||
+                        unlink_from(&loop->batch, waiter),
+                    "a ready call is not in the ready queue");
 }
 
 void coil_call_at_close(struct coil_handle *h, coil_call_fn *fn, void *arg)

@@ -136,7 +136,8 @@ static inline void wake(struct coil_loop *loop, struct coil_coro *co)
 
 /*
  * Where a handle is: handle.where. Written by loop.c and future.c. Other values
- * are a place in the heap of timers (heap.h), or a future and the tag.
+ * are a place in the heap of timers (heap.h), a place in a list of waiters
+ * (future.h), or a future and the tag.
  */
 #define WHERE_NOWHERE ((uintptr_t)0)
 #define WHERE_READY ((uintptr_t)2)

@@ -489,7 +489,7 @@ static bool is_cut(struct coil_coro *task, struct coil_coro *co)
 static void cut(struct coil_coro *co)
 {
     struct coil_future *f = awaited_future(co);
-    coili_remove_waiter(f, (uintptr_t)co);
+    coili_remove_waiter(f, co);
     future_unref(f);
     co->awaiting = (uintptr_t)&coili_cancelled;
     wake(coili_loop, co);

@@ -1499,3 +1499,130 @@ TEST(future_survives_every_failed_allocation)
 {
     test_every_allocation(futures_run);
 }
+
+/* --- Waiters come and go ---------------------------------------------------*/
+
+enum { MEMBERS = 12 };
+
+struct member {
+    struct coil_handle handle;
+    struct coil_task *task; /* of a coroutine that waits; else NULL */
+    int number;
+    bool waits;
+};
+
+static struct {
+    struct coil_future *future;
+    struct member members[MEMBERS];
+    int model[MEMBERS], n; /* the numbers of those that wait, in order */
+    int woken[MEMBERS], woken_n;
+} crowd;
+
+static unsigned roll(uint64_t *seed)
+{
+    *seed = *seed * 6364136223846793005u + 1442695040888963407u;
+    return (unsigned)(*seed >> 33);
+}
+
+static void crowd_leaves(int number)
+{
+    int k = 0;
+    for (int i = 0; i < crowd.n; i++)
+        if (crowd.model[i] != number)
+            crowd.model[k++] = crowd.model[i];
+    crowd.n = k;
+    crowd.members[number].waits = false;
+}
+
+static void crowd_woken(void *arg)
+{
+    struct member *w = arg;
+    w->waits = false;
+    crowd.woken[crowd.woken_n++] = w->number;
+}
+
+struct crowd_member {
+    struct coil_coro coro;
+    struct member *waiter;
+};
+
+static void crowd_member(struct coil_coro *co)
+{
+    ASYNC(crowd_member, my) {
+        AWAIT(coil_future_ref(crowd.future));
+        crowd_woken(my->waiter);
+    }
+}
+
+/* Takes callbacks out in the batch, in front of those that it takes out. */
+static void crowd_shrinks(void *arg)
+{
+    for (int i = 0; i < MEMBERS; i++) {
+        struct member *w = &crowd.members[i];
+        if (w->task || !w->waits || roll(arg) % 2)
+            continue;
+        CHECK(coil_handle_cancel(&w->handle));
+        crowd_leaves(i);
+    }
+}
+
+static void crowd_changes(uint64_t *seed)
+{
+    struct member *w = &crowd.members[roll(seed) % MEMBERS];
+    if (w->waits && !w->task) {
+        CHECK(roll(seed) % 2
+                  ? coil_handle_cancel(&w->handle)
+                  : coil_future_remove_done_callback(crowd.future, &w->handle));
+        crowd_leaves(w->number);
+    } else if (!w->waits) {
+        w->waits = true;
+        crowd.model[crowd.n++] = w->number;
+        if (roll(seed) % 3 == 0) {
+            w->task = coil_spawn(CALL(crowd_member, .waiter = w));
+            pass();
+        } else {
+            coil_future_add_done_callback(crowd.future, &w->handle, crowd_woken,
+                                          w);
+        }
+    }
+}
+
+static void crowd_storm(uint64_t seed)
+{
+    struct coil_handle before = { 0 };
+    memset(&crowd, 0, sizeof crowd);
+    crowd.future = coil_future_new();
+    for (int i = 0; i < MEMBERS; i++)
+        crowd.members[i].number = i;
+    for (int i = 0; i < 60; i++)
+        crowd_changes(&seed);
+    coil_call_soon(&before, crowd_shrinks, &seed);
+    coil_future_set_int(crowd.future, 1);
+    for (int i = 0; i < MEMBERS; i++) {
+        struct member *w = &crowd.members[i];
+        if (w->task || !w->waits || roll(&seed) % 3)
+            continue;
+        CHECK(coil_handle_cancel(&w->handle));
+        CHECK(!coil_handle_cancel(&w->handle));
+        crowd_leaves(i);
+    }
+    pass();
+    CHECK_INT(crowd.woken_n, crowd.n);
+    for (int i = 0; i < crowd.n; i++)
+        CHECK_INT(crowd.woken[i], crowd.model[i]);
+    for (int i = 0; i < MEMBERS; i++)
+        if (crowd.members[i].task)
+            coil_task_drop(&crowd.members[i].task);
+    coil_future_unref(crowd.future);
+}
+
+// Callbacks know their place: in the list of a future, in the ready queue, and
+// in the batch, where those in front of them have gone.
+TEST(future_callbacks_leave_from_any_place)
+{
+    int n = test_seeds(400);
+    open_loop();
+    for (int i = 0; i < n; i++)
+        crowd_storm(test_seed(i));
+    close_loop();
+}
