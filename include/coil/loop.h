@@ -108,6 +108,20 @@ struct coil_task;
  *   - objects that several threads share, by malloc(): remotes, remote tasks,
  *     promises, channels and executors.
  *
+ * What is freed in an arena serves blocks of any size: neighbours are joined.
+ * Blocks up to 1 KiB are kept for their own size until a block cannot be had
+ * otherwise. An arena must hold, together:
+ *   - its own records: 1/128 of its bytes, and 1 KiB;
+ *   - the loop: 12 KiB, and 4 KiB for each 256 timers that are armed at once;
+ *     each 256 operations in flight at once beyond the first 256 take 6 KiB;
+ *   - all that is in use at the peak, each block rounded up to 16 bytes (the
+ *     frame of a coroutine above 1 KiB: by up to a quarter).
+ *     coil_loop_stats.memory_bytes tells it, from a run with a large arena;
+ *   - gaps: a block needs free memory in one piece, and blocks in use may lie
+ *     between the free ones. Blocks of one size lose nothing to gaps. For a
+ *     mixture take twice the peak; for a block that is as large as a tenth of
+ *     the arena, allocate it early and keep it.
+ *
  * Debug mode is switched on by options.debug, or by COIL_DEBUG=1 in the
  * environment (any value but "" and "0"; a program with raised privileges
  * ignores it). It is not the CMake option COIL_DEBUG, which changes how coil is
@@ -327,7 +341,8 @@ struct coil_loop_stats {
     unsigned in_flight;   /* operations that the kernel holds now */
     unsigned timers;      /* armed now */
     unsigned tasks;       /* not done now; counted one by one for this call */
-    size_t memory_bytes;  /* bytes taken from the system or the arena */
+    size_t memory_bytes;  /* bytes taken from the system; of an arena: in use,
+                             kept for their size, and its own records */
 };
 
 /* Read the statistics of this thread's loop. */

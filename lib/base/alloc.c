@@ -6,14 +6,21 @@
  * sizes. malloc and free cost 9 of the 17 ns that a task takes; a free list per
  * size class costs 2. Blocks are carved from chunks. A freed block stays in the
  * free list of its class until the loop is closed: a service reaches its
- * working set once. With an arena the only chunk is the caller's memory, and
- * malloc is never called.
+ * working set once.
  *
  *     class       0    1    2 ...  63 |   64    65    66    67    68 ...
  *     bytes      16   32   48 ... 1024 | 1280  1536  1792  2048  2560 ...
  *
  * Above 1 KiB there are four classes to a doubling, up to 4 MiB. Without an
  * arena blocks above 4 KiB come from malloc one by one and go back to it.
+ *
+ * With an arena malloc is never called, and no other memory will ever come. So
+ * there freed memory must serve other sizes, too. Blocks above 1 KiB go back to
+ * the arena at once, which joins them with their neighbours (arena.c). Smaller
+ * ones wait in their free lists until the arena has no room for a block: then
+ * all of them go back, and the arena is asked again. Each block goes back at
+ * most once per time that it was freed, so a program that has run out of memory
+ * does not look through the same free blocks again and again.
  *
  * A freed block is marked in its first word, where a future keeps its count and
  * its kind. So in most cases awaiting it again, or freeing it again, is caught.
@@ -22,6 +29,7 @@
 
 #include <stdlib.h>
 
+#include "arena.h"
 #include "check.h"
 
 #define CHUNK_FIRST (16 * 1024)
@@ -50,10 +58,14 @@ unsigned coili_size_class_slow(size_t size)
 {
     if (size == 0)
         return 0;
-    unsigned cls = 64;
-    while (cls < COILI_CLASSES && class_size(cls) < size)
-        cls++;
-    return cls;
+    return size > class_size(COILI_CLASSES - 1)
+               ? COILI_CLASSES
+               : coili_size_class_below(size - 1) + 1;
+}
+
+static void count_arena(struct coili_alloc *a)
+{
+    a->taken = a->arena_bytes - coili_arena_free_bytes(a->arena);
 }
 
 void coili_alloc_init(struct coili_alloc *a, void *arena, size_t arena_bytes)
@@ -61,12 +73,11 @@ void coili_alloc_init(struct coili_alloc *a, void *arena, size_t arena_bytes)
     *a = (struct coili_alloc){ .chunk_bytes = CHUNK_FIRST };
     if (!arena)
         return;
-    uintptr_t start = ((uintptr_t)arena + 15) & ~(uintptr_t)15;
-    uintptr_t end = (uintptr_t)arena + arena_bytes;
-    a->from_arena = 1;
-    a->arena = start;
-    a->bump = (char *)start;
-    a->bump_end = end > start ? (char *)end : (char *)start;
+    a->from_arena = true;
+    a->arena_bytes = arena_bytes;
+    a->arena = coili_arena_init(arena, arena_bytes);
+    if (a->arena)
+        count_arena(a);
 }
 
 void coili_alloc_fini(struct coili_alloc *a)
@@ -104,8 +115,6 @@ static void recycle_rest(struct coili_alloc *a)
  */
 static int new_chunk(struct coili_alloc *a)
 {
-    if (a->from_arena)
-        return 0;
     size_t bytes = a->chunk_bytes;
     struct coili_chunk *c = malloc(bytes);
     if (!c)
@@ -128,15 +137,15 @@ static void *carve(struct coili_alloc *a, size_t size)
         return NULL;
     void *p = a->bump;
     a->bump += size;
-    if (a->from_arena)
-        a->taken += size;
     return p;
 }
 
 /* A block of its own from malloc, linked: coili_alloc_fini() frees it. */
 static void *large_get(struct coili_alloc *a, size_t size)
 {
-    struct coili_chunk *c = malloc(sizeof *c + size);
+    struct coili_chunk *c = NULL;
+    if (size <= SIZE_MAX - sizeof *c)
+        c = malloc(sizeof *c + size);
     if (!c)
         return NULL;
     c->next = a->large;
@@ -158,35 +167,75 @@ static void large_put(struct coili_alloc *a, void *p, size_t size)
     free(c);
 }
 
-static int is_large(const struct coili_alloc *a, size_t size)
+static bool is_large(size_t size)
 {
-    return COILI_ONE_BY_ONE ? !a->from_arena : !a->from_arena && size > LARGE;
+    return COILI_ONE_BY_ONE || size > LARGE;
 }
+
+/* ---- The arena -------------------------------------------------------- */
+
+static void arena_put(struct coili_alloc *a, void *p, size_t size)
+{
+    coili_arena_put(a->arena, p, size);
+    count_arena(a);
+}
+
+/* Give the blocks of all free lists back. True if there were any. */
+static bool empty_lists(struct coili_alloc *a)
+{
+    bool any = false;
+    for (unsigned cls = 0; cls < COILI_SMALL_CLASSES; cls++) {
+        struct coili_free *f;
+        while ((f = a->free[cls])) {
+            a->free[cls] = f->next;
+            arena_put(a, f, class_size(cls));
+            any = true;
+        }
+    }
+    return any;
+}
+
+static void *arena_get(struct coili_alloc *a, size_t size)
+{
+    if (!a->arena)
+        return NULL;
+    void *p = coili_arena_get(a->arena, size);
+    if (!p && empty_lists(a))
+        p = coili_arena_get(a->arena, size);
+    count_arena(a);
+    return p;
+}
+
+/* ---- Classes ---------------------------------------------------------- */
 
 void *coili_class_get_slow(struct coili_alloc *a, unsigned cls)
 {
     size_t size = class_size(cls);
-    return is_large(a, size) ? large_get(a, size) : carve(a, size);
+    if (a->from_arena)
+        return arena_get(a, size);
+    return is_large(size) ? large_get(a, size) : carve(a, size);
 }
 
 void coili_class_put_slow(struct coili_alloc *a, void *p, unsigned cls)
 {
     size_t size = class_size(cls);
-    if (is_large(a, size)) {
+    if (a->from_arena && cls >= COILI_SMALL_CLASSES) {
+        arena_put(a, p, size);
+    } else if (!a->from_arena && is_large(size)) {
         large_put(a, p, size);
-        return;
+    } else {
+        struct coili_free *f = p;
+        f->dead = COILI_DEAD;
+        f->next = a->free[cls];
+        a->free[cls] = f;
     }
-    struct coili_free *f = p;
-    f->dead = COILI_DEAD;
-    f->next = a->free[cls];
-    a->free[cls] = f;
 }
 
 bool coili_alloc_owns(const struct coili_alloc *a, const void *p)
 {
     uintptr_t at = (uintptr_t)p;
     if (a->from_arena)
-        return at >= a->arena && at < (uintptr_t)a->bump_end;
+        return coili_arena_owns(a->arena, p);
     for (const struct coili_chunk *c = a->chunks; c; c = c->next)
         if (at - (uintptr_t)c < c->u.bytes)
             return true;
@@ -197,12 +246,23 @@ bool coili_alloc_owns(const struct coili_alloc *a, const void *p)
     return false;
 }
 
+/* ---- By size ---------------------------------------------------------- */
+
+/*
+ * The arena takes any size, so there large blocks are not rounded up to their
+ * class.
+ */
+static bool has_class(const struct coili_alloc *a, unsigned cls)
+{
+    return cls < COILI_SMALL_CLASSES || (!a->from_arena && cls < COILI_CLASSES);
+}
+
 void *coili_get(struct coili_alloc *a, size_t size)
 {
     unsigned cls = coili_size_class(size);
-    if (cls < COILI_CLASSES)
+    if (has_class(a, cls))
         return coili_class_get(a, cls);
-    return a->from_arena ? NULL : large_get(a, size);
+    return a->from_arena ? arena_get(a, size) : large_get(a, size);
 }
 
 void coili_put(struct coili_alloc *a, void *p, size_t size)
@@ -210,8 +270,10 @@ void coili_put(struct coili_alloc *a, void *p, size_t size)
     if (!p)
         return;
     unsigned cls = coili_size_class(size);
-    if (cls < COILI_CLASSES)
+    if (has_class(a, cls))
         coili_class_put(a, p, cls);
+    else if (a->from_arena)
+        arena_put(a, p, size);
     else
         large_put(a, p, size);
 }

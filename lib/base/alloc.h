@@ -12,6 +12,9 @@
 
 #define COILI_CLASSES 112
 
+/* The classes up to 1 KiB: their freed blocks are always kept in lists. */
+#define COILI_SMALL_CLASSES 64
+
 /*
  * Under a sanitizer, and with COIL_DEBUG_ALLOC (valgrind), every block is a
  * malloc of its own, so that these tools see each use of a freed one.
@@ -47,8 +50,9 @@ struct coili_alloc {
     struct coili_chunk *large; /* blocks from malloc, to be freed at the end */
     size_t chunk_bytes;
     size_t taken;              /* bytes from malloc, or of the arena */
-    uintptr_t arena; /* where it begins */
-    int from_arena;
+    bool from_arena;           /* never from malloc */
+    struct coili_arena *arena; /* NULL also if its memory is too small */
+    size_t arena_bytes;
 };
 
 /*
@@ -60,6 +64,16 @@ void coili_alloc_fini(struct coili_alloc *a);
 
 /* Move an allocator, for example into an object that it has allocated. */
 void coili_alloc_move(struct coili_alloc *to, struct coili_alloc *from);
+
+/* The largest class that `size` bytes, 16 or more, have room for. */
+static inline unsigned coili_size_class_below(size_t size)
+{
+    if (size < 1024)
+        return (unsigned)(size / 16) - 1;
+    unsigned doubling = 53 - (unsigned)__builtin_clzll(size);
+    unsigned cls = 59 + 4 * doubling + (unsigned)(size >> doubling >> 8);
+    return cls < COILI_CLASSES ? cls : COILI_CLASSES - 1;
+}
 
 unsigned coili_size_class_slow(size_t size);
 
@@ -86,7 +100,7 @@ static inline void *coili_class_get(struct coili_alloc *a, unsigned cls)
 
 static inline void coili_class_put(struct coili_alloc *a, void *p, unsigned cls)
 {
-    if (COILI_ONE_BY_ONE || cls >= 64) {
+    if (COILI_ONE_BY_ONE || cls >= COILI_SMALL_CLASSES) {
         coili_class_put_slow(a, p, cls);
         return;
     }

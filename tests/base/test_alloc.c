@@ -36,7 +36,7 @@ static bool one_by_one(void)
 // A class wastes at most a quarter; a class that is too small would corrupt.
 TEST(alloc_class_fits_its_sizes_closely)
 {
-    static char arena[64 << 20];
+    static char arena[8 << 20];
     struct coili_alloc a;
     unsigned last = 0;
     for (size_t size = 1; size <= LARGEST_CLASS; size += size / 61 + 1) {
@@ -44,10 +44,14 @@ TEST(alloc_class_fits_its_sizes_closely)
         CHECK(cls >= last && cls < COILI_CLASSES);
         last = cls;
         coili_alloc_init(&a, arena, sizeof arena);
+        size_t before = a.taken;
         CHECK(coili_class_get(&a, cls) != NULL);
-        CHECK(a.taken >= size);
-        CHECK(a.taken <= size + size / 4 + 16);
-        CHECK_INT(a.taken % 16, 0);
+        size_t taken = a.taken - before;
+        CHECK(taken >= size);
+        CHECK(taken <= size + size / 4 + 16);
+        CHECK_INT(taken % 16, 0);
+        CHECK_INT(coili_size_class_below(taken), cls);
+        CHECK_INT(coili_size_class_below(taken + 15), cls);
     }
     CHECK_INT(coili_size_class(0), 0);
     CHECK_INT(coili_size_class(16), 0);
@@ -91,10 +95,12 @@ TEST(alloc_reuses_what_was_freed)
     CHECK_INT(a.taken, taken);
     CHECK(coili_get(&a, 113) != first);
     void *large = coili_get(&a, 3000), *larger = coili_get(&a, 9000);
+    taken = a.taken;
     coili_put(&a, large, 3000);
+    CHECK(coili_get(&a, 3000) == large);
     coili_put(&a, larger, 9000);
     CHECK(coili_get(&a, 9000) == larger);
-    CHECK(coili_get(&a, 3000) == large);
+    CHECK_INT(a.taken, taken);
 }
 
 TEST(alloc_takes_null_back)
@@ -145,18 +151,18 @@ TEST(alloc_stays_inside_its_arena)
     static unsigned char room[4096];
     for (size_t skew = 0; skew < 16; skew++) {
         struct coili_alloc a;
-        size_t bytes = 1000 + skew * 3;
+        size_t bytes = 1500 + skew * 3;
         unsigned char *arena = room + 64 + skew;
         memset(room, 0xee, sizeof room);
         coili_alloc_init(&a, arena, bytes);
-        size_t n = 0;
+        size_t n = 0, own = a.taken;
         for (void *p; (p = coili_get(&a, 48)); n++) {
             CHECK((unsigned char *)p >= arena);
             CHECK((unsigned char *)p + 48 <= arena + bytes);
             memset(p, 0, 48);
         }
-        CHECK(n >= (bytes - 15) / 48);
-        CHECK_INT(a.taken, n * 48);
+        CHECK_INT(n, (bytes - own) / 48);
+        CHECK_INT(a.taken, own + n * 48);
         for (unsigned char *p = room; p < room + sizeof room; p++)
             CHECK((p >= arena && p < arena + bytes) || *p == 0xee);
     }
@@ -164,11 +170,12 @@ TEST(alloc_stays_inside_its_arena)
 
 TEST(alloc_uses_its_arena_to_the_last_byte)
 {
-    static _Alignas(16) char arena[480];
+    static _Alignas(16) char arena[1024];
     struct coili_alloc a;
     coili_alloc_init(&a, arena, sizeof arena);
-    for (int i = 0; i < 10; i++)
-        CHECK(coili_get(&a, 48) != NULL);
+    CHECK(a.taken <= 512); // half a KiB, and a bit for each 16 bytes
+    while (a.taken < sizeof arena)
+        CHECK(coili_get(&a, 16) != NULL);
     CHECK(coili_get(&a, 1) == NULL);
     CHECK_INT(a.taken, sizeof arena);
 }
@@ -188,7 +195,7 @@ TEST(alloc_arena_too_small_for_anything_gives_nothing)
 // back when it is freed.
 TEST(alloc_exhausted_arena_recovers)
 {
-    static char arena[1024];
+    static char arena[1536];
     struct coili_alloc a;
     coili_alloc_init(&a, arena, sizeof arena);
     void *most = coili_get(&a, 900);
@@ -201,6 +208,72 @@ TEST(alloc_exhausted_arena_recovers)
     CHECK(coili_get(&a, 900) == most);
     CHECK_INT(a.taken, taken);
     coili_alloc_fini(&a);
+}
+
+// A buffer that grows by an eighth at a time left a free block of each size,
+// and no size could use those of another: at 17 % of an arena in which nothing
+// was in use the program was out of memory, for ever.
+TEST(alloc_what_was_freed_in_an_arena_serves_other_sizes)
+{
+    static char arena[2 << 20];
+    struct coili_alloc a;
+    coili_alloc_init(&a, arena, sizeof arena);
+    size_t own = a.taken, all = sizeof arena - own;
+    for (size_t size = 2048; size < all; size += size / 8) {
+        void *p = coili_get(&a, size);
+        test_note("a block of %zu bytes", size);
+        CHECK(p != NULL);
+        coili_put(&a, p, size);
+        CHECK_INT(a.taken, own);
+    }
+    // The same with small blocks, which wait in their lists.
+    static void *small[(2 << 20) / 1024];
+    for (size_t size = 48; size <= 1024; size += size / 8) {
+        size_t n = 0;
+        test_note("blocks of %zu bytes", size);
+        while ((small[n % 2048] = coili_get(&a, size))) {
+            if (++n == all / 1024)
+                break;
+        }
+        CHECK_INT(n, all / 1024);
+        while (n > 0)
+            coili_put(&a, small[--n], size);
+    }
+    CHECK(coili_get(&a, all - 16) != NULL);
+}
+
+// Each free block is looked at once, not at every attempt.
+TEST(alloc_exhausted_arena_says_so_at_once)
+{
+    static char arena[4 << 20];
+    struct coili_alloc a;
+    coili_alloc_init(&a, arena, sizeof arena);
+    static void *every_other[(4 << 20) / 32];
+    size_t n = 0;
+    for (void *p; (p = coili_get(&a, 16)); n++)
+        every_other[n / 2] = p;
+    for (size_t i = 0; i < n / 2; i++)
+        coili_put(&a, every_other[i], 16);
+    for (int i = 0; i < 300000; i++)
+        CHECK(coili_get(&a, 32) == NULL);
+    CHECK(coili_get(&a, 16) != NULL);
+}
+
+// Sizes that come from a peer or from a product: no sum may wrap around.
+TEST(alloc_of_more_than_there_is_gives_nothing)
+{
+    static char arena[4096];
+    for (int with_arena = 0; with_arena < 2; with_arena++) {
+        struct coili_alloc a;
+        coili_alloc_init(&a, with_arena ? arena : NULL, sizeof arena);
+        size_t taken = a.taken;
+        for (size_t less = 0; less < 100; less++)
+            CHECK(coili_get(&a, SIZE_MAX - less) == NULL);
+        CHECK(coili_get(&a, SIZE_MAX / 2) == NULL);
+        CHECK(coili_get(&a, (size_t)1 << 40) == NULL);
+        CHECK_INT(a.taken, taken);
+        coili_alloc_fini(&a);
+    }
 }
 
 TEST(alloc_with_an_arena_never_calls_malloc)

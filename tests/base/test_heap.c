@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
+#include "base/arena.h"
 #include "base/heap.h"
 
 enum { OWNERS = 3000 };  // more than one table of chunks holds
@@ -189,7 +190,7 @@ TEST(heap_keeps_the_lowest_bit_of_an_owner)
     tear_down();
 }
 
-static char arena[COILI_HEAP_CHUNK * 16 * 2 + 512];
+static char arena[COILI_HEAP_CHUNK * 16 * 2 + 2048];
 
 // A sleep without memory is an error, and no other timer suffers.
 TEST(heap_without_memory_refuses_and_stays_whole)
@@ -214,11 +215,21 @@ TEST(heap_without_memory_refuses_and_stays_whole)
     tear_down();
 }
 
+/* Of how many bytes an arena must be to have so many free ones. */
+static size_t arena_bytes(char *room, size_t bytes)
+{
+    for (size_t n = bytes;; n += 16) {
+        struct coili_arena *a = coili_arena_init(room, n);
+        if (a && coili_arena_free_bytes(a) >= bytes)
+            return n;
+    }
+}
+
 // Whichever of its blocks there is no memory for: an entry, the first table of
 // chunks, or the next one, twice as long.
 TEST(heap_without_memory_to_grow_refuses)
 {
-    static char room[64 + 9 * COILI_HEAP_CHUNK * 16];
+    static _Alignas(16) char room[10 * COILI_HEAP_CHUNK * 16];
     const size_t chunk = COILI_HEAP_CHUNK * sizeof(struct coili_heap_entry);
     const struct {
         size_t bytes, fit;
@@ -228,7 +239,7 @@ TEST(heap_without_memory_to_grow_refuses)
                   { 64 + chunk, 1 },
                   { 64 + 8 * chunk + 64, 8 } };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        coili_alloc_init(&alloc, room, cases[i].bytes);
+        coili_alloc_init(&alloc, room, arena_bytes(room, cases[i].bytes));
         heap = (struct coili_heap){ .alloc = &alloc };
         size_t n = 0;
         while (coili_heap_push(&heap, 0, (uintptr_t)&places[n]) == 0)

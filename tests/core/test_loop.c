@@ -1548,6 +1548,71 @@ TEST(loop_in_an_arena_of_any_size)
     CHECK(refused > 0 && failed > 0 && fine > 0);
 }
 
+// The sum that the manual of options.arena makes: records, loop, timers, tasks.
+TEST(loop_fits_into_an_arena_of_the_size_that_its_manual_says)
+{
+    enum { TASKS = 200, LOOP = 12 * 1024, TIMERS = 4 * 1024, OWN = 1024 };
+    static struct coil_task *tasks[TASKS];
+    static char arena[64 * 1024];
+    size_t used = LOOP + TIMERS + TASKS * ((sizeof(struct nap) + 79) & ~15u);
+    struct coil_loop_options options = reporting;
+    options.arena = arena;
+    options.arena_bytes = OWN + used + used / 100;
+    CHECK(options.arena_bytes <= sizeof arena);
+    CHECK_INT(coil_loop_new(&loop, &options), 0);
+    for (int i = 0; i < TASKS; i++)
+        tasks[i] = SPAWN(nap, .n = 1, .ns = COIL_SECONDS(1000));
+    coil_loop_pass(loop, 0);
+    for (int i = 0; i < TASKS; i++)
+        CHECK(!coil_task_done(tasks[i]));
+    coil_loop_close(loop);
+}
+
+struct large_frame {
+    struct coil_coro coro;
+    char bytes[900];
+};
+
+static void large_frame(struct coil_coro *co)
+{
+    ASYNC(large_frame, my) {
+        my->bytes[0] = 1;
+        AWAIT(coil_sleep(COIL_SECONDS(1000)));
+    }
+}
+
+// A buffer that grew and grew, and was freed, is memory for tasks: the 67th of
+// them failed, and so did every one after it.
+TEST(loop_spawns_tasks_where_a_buffer_was_freed_in_its_arena)
+{
+    static char arena[2 << 20];
+    struct coil_loop_options options = reporting;
+    options.arena = arena;
+    options.arena_bytes = sizeof arena;
+    CHECK_INT(coil_loop_new(&loop, &options), 0);
+    for (size_t size = 2048; size < sizeof arena / 2; size += size / 8) {
+        void *buffer = coil_alloc(size);
+        test_note("a buffer of %zu bytes", size);
+        CHECK(buffer != NULL);
+        coil_free(buffer, size);
+    }
+    for (int i = 0; i < 1500; i++) {
+        struct coil_task *t = SPAWN(large_frame);
+        test_note("task %d", i);
+        CHECK(!coil_task_done(t));
+    }
+    coil_loop_close(loop);
+}
+
+// No sum may wrap around: the block would be tiny.
+TEST(loop_alloc_of_more_than_there_is_gives_nothing)
+{
+    CHECK_INT(coil_loop_new(&loop, NULL), 0);
+    for (size_t less = 0; less < 64; less++)
+        CHECK(coil_alloc(SIZE_MAX - less) == NULL);
+    coil_loop_close(loop);
+}
+
 COROUTINE(use_up, int n; int *finished;)
 {
     ASYNC(use_up, my) {
