@@ -21,7 +21,9 @@
  * Producers wait while the channel is full, consumers while it is empty:
  * threads and coroutines in one FIFO list of waiters. An await that was granted
  * and is then cancelled succeeds all the same, so no item is lost: a put
- * returns 0, a get returns its item.
+ * returns 0, a get returns its item. A thread that waits is not granted but
+ * woken: it puts or gets its item when it runs, and waiters behind it have to
+ * wait until then.
  *
  * A channel is reference-counted: each side has a reference of its own, and
  * either side may drop its reference last.
@@ -83,8 +85,8 @@ coil_channel_put(struct coil_channel *channel, void *item);
  * Errors    COIL_EEND  the channel was shut down, and no item is left
  *           -ECANCELED, -ENOMEM
  * Lifetime  gives the item. If no await takes the item from the future, it
- *           becomes the first in the channel again; if the channel is full,
- *           `free_item` is called with it. The future shares the channel
+ *           returns to its old position in the channel; if the channel is
+ *           full, `free_item` is called with it. The future shares the channel
  * Source    asyncio Queue.get()
  */
 COIL_API COIL_NODISCARD struct coil_future *
@@ -105,10 +107,18 @@ coil_channel_items(struct coil_channel *channel);
 
 /*
  * Put or get an item in a plain thread, which blocks while the channel is full
- * or empty. Both abort in a coroutine, because they would block its loop. Both
- * are cancellation points (pthread_cancel(3)): a thread that is cancelled stops
- * waiting. The item of its put is still the caller's, unless the put was
- * already granted; the item of its get stays in the channel.
+ * or empty. Both abort in a coroutine, because they would block its loop.
+ *
+ * The wait is a cancellation point (pthread_cancel(3)). A thread that is
+ * cancelled there has put or got nothing: the item of its put is still the
+ * caller's, and the item of its get stays in the channel. A thread that has put
+ * or got its item returns 0, and the cancellation strikes at the next
+ * cancellation point. So a clean-up handler that frees the item of a put is
+ * right if it is popped at once:
+ *
+ *     pthread_cleanup_push(free, page);
+ *     err = coil_channel_put_blocking(pages, page, COIL_NEVER);
+ *     pthread_cleanup_pop(err < 0);
  *
  * Units     nanoseconds; 0 or less: do not wait; COIL_NEVER: no time-out
  * Result    0; get: *item is set
@@ -128,7 +138,8 @@ COIL_API int coil_channel_get_blocking(struct coil_channel *channel,
  * Put or get an item without waiting, in any thread or coroutine.
  *
  * Result    0; get: *item is set
- * Errors    -EAGAIN       put: the channel is full; get: it is empty
+ * Errors    -EAGAIN       put: the channel is full; get: it is empty; both: a
+ *                         thread waits that was woken and comes first
  *           COIL_ECLOSED  put: the channel was shut down
  *           COIL_EEND     get: the channel was shut down, and no item is left
  * Lifetime  put takes `item` on success; get gives the item

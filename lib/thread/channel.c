@@ -4,22 +4,33 @@
  *
  *     waiting putters --> [ ring of items ] --> waiting getters
  *
- * Invariants, under the lock:
- *   putters wait    only if the ring is full
- *   getters wait    only if it is empty
- * So a newcomer never overtakes a waiter, and each change of the ring grants at
- * most one wait: a new item goes to the first getter; the room that a taken
- * item leaves goes to the first putter, whose item moves into the ring then.
- *
  * A waiter is a field of a future, or is on the stack of a thread that blocks.
- * Once granted it is in no list: a time-out or a cancellation that comes later
- * finds it granted, and the result stands. (Python's Queue wakes a getter that
- * then looks for an item: another getter may have been quicker, and one that is
- * woken and cancelled must wake the next.)
+ * The first waiter of a list is served when the ring has an item, or room:
  *
- * How a waiter is told that it was granted: a thread by its condition variable;
- * a future of another thread's loop by a call of the loop's remote; a future of
- * this thread's loop is completed by unlock().
+ *   - A future is granted by the thread that changed the ring: the item moves
+ *     between the future and the ring, and the future leaves its list. A
+ *     cancellation that comes later finds the future granted, and the result
+ *     stands.
+ *   - A thread is only woken. It stays the first of its list, and moves its
+ *     item itself when it runs, with the lock held.
+ *
+ * A thread must not be granted by another thread, because pthread_cancel(3) may
+ * end it before it knows of the grant: its clean-up would free an item that is
+ * in the ring. So the item of a blocked put stays the caller's until that
+ * thread moves it, and no cancellation point follows before its return.
+ *
+ * Invariants, under the lock:
+ *   putters wait    only if the ring is full, or a woken thread is the first
+ *   getters wait    only if it is empty, or a woken thread is the first
+ * So a newcomer never overtakes a waiter. A thread that has moved its item, or
+ * leaves because of a time-out or a cancellation, serves the waiters behind it.
+ *
+ * How a waiter is told: a thread by its condition variable; a future of another
+ * thread's loop by a call of the loop's remote; a future of this thread's loop
+ * is completed by unlock().
+ *
+ * An item that a future has got may come back, if no await took the item. Its
+ * sequence number tells its old position.
  *
  * Lock order: this lock, then the remote's.
  */
@@ -40,26 +51,33 @@
 #include "base/list.h"
 #include "base/time.h"
 
+struct entry {
+    void *item;
+    uint64_t sequence;
+};
+
 struct coil_channel {
     atomic_size_t refs;
     pthread_mutex_t lock; /* guards what follows */
     struct coili_list putters, getters;
     bool closed;            /* shut down */
-    size_t first, n, limit; /* of the ring `items` */
+    size_t first, n, limit; /* of the ring */
+    uint64_t sequence;      /* of the newest item */
     coil_call_fn *free_item;
-    void *items[];
+    struct entry ring[];
 };
 
 struct waiter {
-    struct coili_list link; /* in putters or getters, while it waits */
-    void *item;             /* to be put; or that it got */
-    int err;                /* valid if granted: 0, COIL_ECLOSED, COIL_EEND */
-    bool granted;
-    struct coil_remote *remote; /* of the loop of a future; or NULL */
+    struct coili_list link;     /* in putters or getters, while it waits */
+    struct coil_remote *remote; /* of the loop of a future; NULL: a thread */
     union {
         struct coil_remote_call call; /* a future */
         pthread_cond_t cond;          /* a thread that blocks */
     };
+    /* Of a future: */
+    struct entry entry; /* the item to be put; or that it got */
+    int err;            /* valid if granted: 0, COIL_ECLOSED, COIL_EEND */
+    bool granted;
 };
 
 /* ---- Life ------------------------------------------------------------- */
@@ -69,8 +87,8 @@ struct coil_channel *coil_channel_new(size_t limit, coil_call_fn *free_item)
 {
     coili_check(limit > 0, "coil_channel_new: limit is 0: must be at least 1");
     struct coil_channel *ch = NULL;
-    if (limit <= (SIZE_MAX - sizeof *ch) / sizeof *ch->items)
-        ch = malloc(sizeof *ch + limit * sizeof *ch->items);
+    if (limit <= (SIZE_MAX - sizeof *ch) / sizeof *ch->ring)
+        ch = malloc(sizeof *ch + limit * sizeof *ch->ring);
     if (!ch)
         return NULL;
     atomic_init(&ch->refs, 1);
@@ -80,6 +98,7 @@ struct coil_channel *coil_channel_new(size_t limit, coil_call_fn *free_item)
     ch->closed = false;
     ch->first = ch->n = 0;
     ch->limit = limit;
+    ch->sequence = 0;
     ch->free_item = free_item;
     return ch;
 }
@@ -90,25 +109,35 @@ struct coil_channel *coil_channel_ref(struct coil_channel *ch)
     return ch;
 }
 
+/* The i-th entry from the first one, 0 <= i <= limit. */
+static struct entry *at(struct coil_channel *ch, size_t i)
+{
+    size_t place = ch->first + i;
+    return &ch->ring[place < ch->limit ? place : place - ch->limit];
+}
+
 static void push(struct coil_channel *ch, void *item)
 {
-    size_t at = ch->first + ch->n++;
-    ch->items[at < ch->limit ? at : at - ch->limit] = item;
+    *at(ch, ch->n++) = (struct entry){ item, ++ch->sequence };
 }
 
-static void push_front(struct coil_channel *ch, void *item)
+/* Put back an entry at its old position: older entries move to the front. */
+static void reinsert(struct coil_channel *ch, struct entry it)
 {
+    size_t i = 0;
     ch->first = ch->first > 0 ? ch->first - 1 : ch->limit - 1;
-    ch->items[ch->first] = item;
     ch->n++;
+    for (; i + 1 < ch->n && at(ch, i + 1)->sequence < it.sequence; i++)
+        *at(ch, i) = *at(ch, i + 1);
+    *at(ch, i) = it;
 }
 
-static void *pop(struct coil_channel *ch)
+static struct entry pop(struct coil_channel *ch)
 {
-    void *item = ch->items[ch->first];
+    struct entry it = ch->ring[ch->first];
     ch->first = ch->first + 1 < ch->limit ? ch->first + 1 : 0;
     ch->n--;
-    return item;
+    return it;
 }
 
 void coil_channel_unref(struct coil_channel *ch)
@@ -117,7 +146,7 @@ void coil_channel_unref(struct coil_channel *ch)
         atomic_fetch_sub_explicit(&ch->refs, 1, memory_order_acq_rel) > 1)
         return;
     while (ch->n > 0) {
-        void *item = pop(ch);
+        void *item = pop(ch).item;
         if (ch->free_item)
             ch->free_item(item);
     }
@@ -125,61 +154,93 @@ void coil_channel_unref(struct coil_channel *ch)
     free(ch);
 }
 
-/* ---- Granting --------------------------------------------------------- */
+/* ---- Serving the waiters ---------------------------------------------- */
 
 static void grant_arrived(struct coil_remote_call *call);
 
 /*
- * Locked. Grant a waiter. A future of this thread's loop is added to `to_end`,
- * for unlock().
+ * Locked. Grant a future. One of this thread's loop is added to `to_end`, for
+ * unlock().
  *
  * The remote cannot refuse the call: before a loop closes its remote, its tasks
  * have ended, and end_detached() has ended the futures that nothing awaits.
  */
-static void grant(struct coili_list *to_end, struct coili_list *link, int err)
+static void grant(struct coili_list *to_end, struct waiter *waiter, int err)
 {
-    struct waiter *waiter = COILI_CONTAINER(link, struct waiter, link);
-    coili_list_remove(link);
+    coili_list_remove(&waiter->link);
     waiter->err = err;
     waiter->granted = true;
-    if (!waiter->remote)
-        pthread_cond_signal(&waiter->cond);
-    else if (coil_remote_is_current(waiter->remote))
-        coili_list_append(to_end, link);
+    if (coil_remote_is_current(waiter->remote))
+        coili_list_append(to_end, &waiter->link);
     else if (!coil_remote_call_soon(waiter->remote, &waiter->call,
                                     grant_arrived))
         coili_fatal("a loop has closed, and still waits for a channel");
 }
 
-/* Locked. False: the channel is full. */
-static bool put_item(struct coil_channel *ch, struct coili_list *to_end,
-                     void *item)
+static struct waiter *first_of(const struct coili_list *list)
 {
-    struct coili_list *link = coili_list_first(&ch->getters);
-    if (link) {
-        COILI_CONTAINER(link, struct waiter, link)->item = item;
-        grant(to_end, link, 0);
-        return true;
-    }
-    if (ch->n == ch->limit)
-        return false;
-    push(ch, item);
-    return true;
+    struct coili_list *link = coili_list_first(list);
+    return link ? COILI_CONTAINER(link, struct waiter, link) : NULL;
 }
 
-/* Locked. False: the channel is empty. */
-static bool get_item(struct coil_channel *ch, struct coili_list *to_end,
-                     void **item)
+/* Locked. The first putter, or getter, need not wait any more. */
+static bool can_put(const struct coil_channel *ch)
 {
-    if (ch->n == 0)
-        return false;
-    *item = pop(ch);
-    struct coili_list *link = coili_list_first(&ch->putters);
-    if (link) {
-        push(ch, COILI_CONTAINER(link, struct waiter, link)->item);
-        grant(to_end, link, 0);
+    return ch->n < ch->limit || ch->closed;
+}
+
+static bool can_get(const struct coil_channel *ch)
+{
+    return ch->n > 0 || ch->closed;
+}
+
+/*
+ * Locked. Wake the first putter if it is a thread; grant it and those behind it
+ * if they are futures. So in serve_getters().
+ */
+static void serve_putters(struct coil_channel *ch, struct coili_list *to_end)
+{
+    struct waiter *putter;
+    while (can_put(ch) && (putter = first_of(&ch->putters))) {
+        if (!putter->remote) {
+            pthread_cond_signal(&putter->cond);
+            break;
+        }
+        if (!ch->closed)
+            push(ch, putter->entry.item);
+        grant(to_end, putter, ch->closed ? COIL_ECLOSED : 0);
     }
-    return true;
+}
+
+/* Result: true if an item was taken from the ring. */
+static bool serve_getters(struct coil_channel *ch, struct coili_list *to_end)
+{
+    struct waiter *getter;
+    bool got = false;
+    while (can_get(ch) && (getter = first_of(&ch->getters))) {
+        if (!getter->remote) {
+            pthread_cond_signal(&getter->cond);
+            break;
+        }
+        int err = ch->n > 0 ? 0 : COIL_EEND;
+        if (err == 0) {
+            getter->entry = pop(ch);
+            got = true;
+        }
+        grant(to_end, getter, err);
+    }
+    return got;
+}
+
+/*
+ * Locked. Serve all waiters that need not wait, after the ring or the first
+ * waiter of a list has changed. A put may serve a getter, and a get a putter.
+ */
+static void serve(struct coil_channel *ch, struct coili_list *to_end)
+{
+    do
+        serve_putters(ch, to_end);
+    while (serve_getters(ch, to_end));
 }
 
 /* Locked. -EAGAIN: the caller has to wait; so in get_now(). */
@@ -188,15 +249,23 @@ static int put_now(struct coil_channel *ch, struct coili_list *to_end,
 {
     if (ch->closed)
         return COIL_ECLOSED;
-    return put_item(ch, to_end, item) ? 0 : -EAGAIN;
+    if (ch->n == ch->limit || !coili_list_empty(&ch->putters))
+        return -EAGAIN;
+    push(ch, item);
+    serve(ch, to_end);
+    return 0;
 }
 
 static int get_now(struct coil_channel *ch, struct coili_list *to_end,
-                   void **item)
+                   struct entry *it)
 {
-    if (get_item(ch, to_end, item))
-        return 0;
-    return ch->closed ? COIL_EEND : -EAGAIN;
+    if (!coili_list_empty(&ch->getters))
+        return -EAGAIN;
+    if (ch->n == 0)
+        return ch->closed ? COIL_EEND : -EAGAIN;
+    *it = pop(ch);
+    serve(ch, to_end);
+    return 0;
 }
 
 /* ---- In a loop -------------------------------------------------------- */
@@ -234,7 +303,7 @@ static void op_end(struct op *op, int err)
     else if (op->is_put)
         coil_future_set_int(f, 0);
     else
-        coil_future_set_pointer(f, op->waiter.item);
+        coil_future_set_pointer(f, op->waiter.entry.item);
 }
 
 /* In the loop's thread: the call of grant() has arrived. */
@@ -271,8 +340,8 @@ static void start(struct coil_future *f)
     struct coili_list to_end;
     coili_list_init(&to_end);
     pthread_mutex_lock(&ch->lock);
-    int err = op->is_put ? put_now(ch, &to_end, op->waiter.item)
-                         : get_now(ch, &to_end, &op->waiter.item);
+    int err = op->is_put ? put_now(ch, &to_end, op->waiter.entry.item)
+                         : get_now(ch, &to_end, &op->waiter.entry);
     if (err == -EAGAIN)
         coili_list_append(op->is_put ? &ch->putters : &ch->getters,
                           &op->waiter.link);
@@ -316,7 +385,7 @@ static void end_detached(void *arg)
         if (!leave_waiters(op))
             continue;
         if (op->is_put && op->channel->free_item)
-            op->channel->free_item(op->waiter.item);
+            op->channel->free_item(op->waiter.entry.item);
         op_end(op, -ECANCELED);
     }
 }
@@ -329,29 +398,24 @@ static void op_free(struct coil_future *f)
 }
 
 /*
- * Locked; unlocks. An item was granted, but never taken: it becomes the first
- * again. If the ring has filled up meanwhile it has no place, and is freed.
+ * An item was granted, but never taken: it returns to its old position. If the
+ * ring has filled up meanwhile it has no place, and is freed.
  */
-static void return_item(struct coil_channel *ch, struct coili_list *to_end,
-                        void *item)
-{
-    bool kept = ch->n < ch->limit;
-    if (kept && !coili_list_empty(&ch->getters))
-        put_item(ch, to_end, item);
-    else if (kept)
-        push_front(ch, item);
-    unlock(ch, to_end);
-    if (!kept && ch->free_item)
-        ch->free_item(item);
-}
-
 static void dispose(struct coil_future *f)
 {
     struct coil_channel *ch = op_of(f)->channel;
+    struct entry it = op_of(f)->waiter.entry;
     struct coili_list to_end;
     coili_list_init(&to_end);
     pthread_mutex_lock(&ch->lock);
-    return_item(ch, &to_end, coil_future_pointer(f));
+    bool kept = ch->n < ch->limit;
+    if (kept) {
+        reinsert(ch, it);
+        serve(ch, &to_end);
+    }
+    unlock(ch, &to_end);
+    if (!kept && ch->free_item)
+        ch->free_item(it.item);
 }
 
 static const struct coil_future_class put_class = {
@@ -393,7 +457,7 @@ struct coil_future *coil_channel_put(struct coil_channel *ch, void *item)
     if (!op)
         return coil_future_from_nomem();
     op->is_put = true;
-    op->waiter.item = item;
+    op->waiter.entry.item = item;
     return &op->custom.future;
 }
 
@@ -438,74 +502,90 @@ struct coil_future *coil_channel_items(struct coil_channel *ch)
 
 /* ---- In a plain thread ------------------------------------------------ */
 
+/* A thread that waits. Its waiter is the first of `list` when it is served. */
 struct blocked {
     struct coil_channel *channel;
     bool is_put;
     struct waiter waiter;
 };
 
+/* Locked. True if this thread need not wait any more. */
+static bool is_served(const struct blocked *b)
+{
+    struct coil_channel *ch = b->channel;
+    if (b->is_put)
+        return first_of(&ch->putters) == &b->waiter && can_put(ch);
+    return first_of(&ch->getters) == &b->waiter && can_get(ch);
+}
+
+/* Locked. The waiter leaves its list: the next one may be served instead. */
+static void leave(struct blocked *b, struct coili_list *to_end)
+{
+    coili_list_remove(&b->waiter.link);
+    pthread_cond_destroy(&b->waiter.cond);
+    serve(b->channel, to_end);
+}
+
 /*
- * The cleanup of a thread that is cancelled while it waits: locked; unlocks. An
- * item that it was granted goes back. An item that it wanted to put is still
- * the caller's, unless the put was granted.
+ * The cleanup of a thread that is cancelled while it waits: locked; unlocks. It
+ * has moved no item, also if it was woken.
  */
 static void thread_cancelled(void *arg)
 {
-    struct blocked *w = arg;
+    struct blocked *b = arg;
     struct coili_list to_end;
     coili_list_init(&to_end);
-    coili_list_remove(&w->waiter.link);
-    pthread_cond_destroy(&w->waiter.cond);
-    if (w->waiter.granted && !w->is_put && w->waiter.err == 0)
-        return_item(w->channel, &to_end, w->waiter.item);
-    else
-        unlock(w->channel, &to_end);
+    leave(b, &to_end);
+    unlock(b->channel, &to_end);
+}
+
+/* Locked, before and after. -ETIMEDOUT: the thread is not served in time. */
+static int wait_served(struct blocked *b, int64_t timeout)
+{
+    int64_t when = coili_deadline(coil_now(), timeout);
+    struct timespec deadline = { .tv_sec = when / 1000000000,
+                                 .tv_nsec = when % 1000000000 };
+    pthread_mutex_t *lock = &b->channel->lock;
+    pthread_cond_t *cond = &b->waiter.cond;
+    int late = 0;
+    while (!is_served(b)) {
+        if (late)
+            return -ETIMEDOUT;
+        late = timeout == COIL_NEVER
+                   ? pthread_cond_wait(cond, lock)
+                   : pthread_cond_timedwait(cond, lock, &deadline);
+    }
+    return 0;
 }
 
 /*
- * Locked, before and after. Wait until the waiter is granted, or leave the list
- * after the time-out. A wait that is granted at that moment is a success.
+ * Locked, before and after. `item` points to what is put, or to what is got.
+ * The waits of wait_served() are the only cancellation points: when the thread
+ * has moved its item, it returns.
  */
-static int wait_granted(struct blocked *w, int64_t timeout)
-{
-    struct waiter *waiter = &w->waiter;
-    struct coil_channel *ch = w->channel;
-    int64_t at = coili_deadline(coil_now(), timeout);
-    struct timespec deadline = { .tv_sec = at / 1000000000,
-                                 .tv_nsec = at % 1000000000 };
-    while (!waiter->granted) {
-        int late = timeout == COIL_NEVER
-                       ? pthread_cond_wait(&waiter->cond, &ch->lock)
-                       : pthread_cond_timedwait(&waiter->cond, &ch->lock,
-                                                &deadline);
-        if (late && !waiter->granted) {
-            coili_list_remove(&waiter->link);
-            return -ETIMEDOUT;
-        }
-    }
-    return waiter->err;
-}
-
-/* Locked, before and after. `item` points to what is put, or to what is got. */
 static int wait_blocking(struct coil_channel *ch, bool is_put, void **item,
-                         int64_t timeout)
+                         int64_t timeout, struct coili_list *to_end)
 {
-    struct blocked w = { .channel = ch, .is_put = is_put };
+    struct blocked b = { .channel = ch, .is_put = is_put };
     pthread_condattr_t attr;
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&w.waiter.cond, &attr);
+    pthread_cond_init(&b.waiter.cond, &attr);
     pthread_condattr_destroy(&attr);
-    if (is_put)
-        w.waiter.item = *item;
-    coili_list_append(is_put ? &ch->putters : &ch->getters, &w.waiter.link);
+    coili_list_append(is_put ? &ch->putters : &ch->getters, &b.waiter.link);
     int err;
-    pthread_cleanup_push(thread_cancelled, &w);
-    err = wait_granted(&w, timeout);
+    pthread_cleanup_push(thread_cancelled, &b);
+    err = wait_served(&b, timeout);
     pthread_cleanup_pop(0);
-    pthread_cond_destroy(&w.waiter.cond);
-    if (!is_put && err == 0)
-        *item = w.waiter.item;
+    if (err == 0 && is_put && ch->closed)
+        err = COIL_ECLOSED;
+    else if (err == 0 && is_put)
+        push(ch, *item);
+    else if (err == 0 && ch->n == 0)
+        err = COIL_EEND;
+    else if (err == 0)
+        *item = pop(ch).item;
+    leave(&b, to_end);
     return err;
 }
 
@@ -526,7 +606,7 @@ int coil_channel_put_blocking(struct coil_channel *ch, void *item,
     if (err == -EAGAIN && timeout <= 0)
         err = -ETIMEDOUT;
     if (err == -EAGAIN)
-        err = wait_blocking(ch, true, &item, timeout);
+        err = wait_blocking(ch, true, &item, timeout, &to_end);
     unlock(ch, &to_end);
     return err;
 }
@@ -538,11 +618,14 @@ int coil_channel_get_blocking(struct coil_channel *ch, int64_t timeout,
     struct coili_list to_end;
     coili_list_init(&to_end);
     pthread_mutex_lock(&ch->lock);
-    int err = get_now(ch, &to_end, item);
-    if (err == -EAGAIN && timeout <= 0)
+    struct entry it;
+    int err = get_now(ch, &to_end, &it);
+    if (err == 0)
+        *item = it.item;
+    else if (err == -EAGAIN && timeout <= 0)
         err = -ETIMEDOUT;
-    if (err == -EAGAIN)
-        err = wait_blocking(ch, false, item, timeout);
+    else if (err == -EAGAIN)
+        err = wait_blocking(ch, false, item, timeout, &to_end);
     unlock(ch, &to_end);
     return err;
 }
@@ -564,25 +647,21 @@ int coil_channel_get_nowait(struct coil_channel *ch, void **item)
     struct coili_list to_end;
     coili_list_init(&to_end);
     pthread_mutex_lock(&ch->lock);
-    int err = get_now(ch, &to_end, item);
+    struct entry it;
+    int err = get_now(ch, &to_end, &it);
     unlock(ch, &to_end);
+    if (err == 0)
+        *item = it.item;
     return err;
 }
 
-/*
- * Getters wait only if the ring is empty, and no item is put any more: so they
- * have no item to wait for.
- */
 void coil_channel_shutdown(struct coil_channel *ch)
 {
-    struct coili_list to_end, *link;
+    struct coili_list to_end;
     coili_list_init(&to_end);
     pthread_mutex_lock(&ch->lock);
     ch->closed = true;
-    while ((link = coili_list_first(&ch->putters)))
-        grant(&to_end, link, COIL_ECLOSED);
-    while ((link = coili_list_first(&ch->getters)))
-        grant(&to_end, link, COIL_EEND);
+    serve(ch, &to_end);
     unlock(ch, &to_end);
 }
 

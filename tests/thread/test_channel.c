@@ -272,6 +272,33 @@ TEST(channel_item_that_nobody_took_is_the_first_again)
     stage_close();
 }
 
+// A queue does the same.
+TEST(channel_items_that_no_await_took_return_to_their_old_positions)
+{
+    static const int orders[][3] = { { 0, 1, 2 }, { 0, 2, 1 }, { 1, 0, 2 },
+                                     { 1, 2, 0 }, { 2, 0, 1 }, { 2, 1, 0 } };
+    stage_open();
+    for (int k = 0; k < 6; k++) {
+        struct coil_channel *ch = channel(5);
+        struct coil_task *tasks[3];
+        void *item;
+        for (int i = 0; i < 3; i++)
+            tasks[i] = coil_spawn(coil_channel_get(ch));
+        stage_passes(k % 2 ? 2 : 0); /* they wait, or get at once */
+        for (int i = 1; i <= 4; i++)
+            CHECK_INT(coil_channel_put_nowait(ch, number(i)), 0);
+        stage_passes(2);
+        for (int i = 0; i < 3; i++)
+            coil_task_drop(&tasks[orders[k][i]]);
+        for (int i = 1; i <= 4; i++) {
+            CHECK_INT(coil_channel_get_nowait(ch, &item), 0);
+            CHECK_INT((intptr_t)item, i);
+        }
+        coil_channel_unref(ch);
+    }
+    stage_close();
+}
+
 /* ---- Threads ---------------------------------------------------------- */
 
 TEST(channel_wait_has_a_time_out)
@@ -450,6 +477,74 @@ TEST(channel_thread_that_is_cancelled_leaves_the_waiters)
     coil_channel_unref(ch);
 }
 
+struct owner {
+    struct coil_channel *channel;
+    atomic_int owns, err;
+    void *item;
+};
+
+static void still_owns(void *arg)
+{
+    ((struct owner *)arg)->owns++;
+}
+
+static void *puts_its_item(void *arg)
+{
+    struct owner *o = arg;
+    pthread_cleanup_push(still_owns, o);
+    o->err = coil_channel_put_blocking(o->channel, o->item, COIL_NEVER);
+    pthread_cleanup_pop(o->err != 0);
+    return NULL;
+}
+
+static void *gets_its_item(void *arg)
+{
+    struct owner *o = arg;
+    o->err = coil_channel_get_blocking(o->channel, COIL_NEVER, &o->item);
+    if (o->err == 0)
+        still_owns(o);
+    return NULL;
+}
+
+/*
+ * The thread is cancelled at once when its wait need not go on. Whether its
+ * call returns or is cut short, the item is the thread's or in the channel.
+ */
+TEST(channel_item_of_a_cancelled_put_has_one_owner)
+{
+    int n = test_is_slow() ? 40 : 400;
+    for (int i = 0; i < n; i++) {
+        struct owner o = { .channel = channel(1), .item = number(2) };
+        pthread_t thread;
+        void *item;
+        CHECK_INT(coil_channel_put_nowait(o.channel, number(1)), 0);
+        CHECK_INT(pthread_create(&thread, NULL, puts_its_item, &o), 0);
+        usleep((useconds_t)(i % 4) * 50);
+        CHECK_INT(coil_channel_get_nowait(o.channel, &item), 0);
+        CHECK(item == number(1));
+        pthread_cancel(thread);
+        pthread_join(thread, NULL);
+        CHECK_INT(o.owns + (int)coil_channel_count(o.channel), 1);
+        coil_channel_unref(o.channel);
+    }
+}
+
+TEST(channel_item_of_a_cancelled_get_has_one_owner)
+{
+    int n = test_is_slow() ? 40 : 400;
+    for (int i = 0; i < n; i++) {
+        struct owner o = { .channel = channel(1) };
+        pthread_t thread;
+        CHECK_INT(pthread_create(&thread, NULL, gets_its_item, &o), 0);
+        usleep((useconds_t)(i % 4) * 50);
+        CHECK_INT(coil_channel_put_nowait(o.channel, number(2)), 0);
+        pthread_cancel(thread);
+        pthread_join(thread, NULL);
+        CHECK_INT(o.owns + (int)coil_channel_count(o.channel), 1);
+        coil_channel_unref(o.channel);
+    }
+}
+
 /* ---- Storm ------------------------------------------------------------ */
 
 static struct {
@@ -556,6 +651,53 @@ TEST(channel_storm_loses_and_doubles_nothing)
     coil_channel_shutdown(storm.channel);
     for (int i = 0; i < 4; i++)
         pthread_join(getters[i], NULL);
+    coil_channel_unref(storm.channel);
+    CHECK_INT(storm.put, storm.got);
+    CHECK_INT(storm.sum, 0);
+    CHECK_INT(items_freed, 0);
+}
+
+// Threads wait in line with coroutines of two loops, and are cancelled there.
+TEST(channel_storm_of_cancelled_threads_loses_and_doubles_nothing)
+{
+    pthread_t others[4];
+    storm.channel = channel(2);
+    storm.each = test_is_slow() ? 100 : 1000;
+    for (uintptr_t i = 0; i < 4; i++)
+        CHECK_INT(pthread_create(&others[i], NULL,
+                                 i == 0   ? put_many
+                                 : i == 1 ? get_many
+                                          : run_stormy,
+                                 (void *)i),
+                  0);
+    for (int i = 0; i < storm.each / 4; i++) {
+        struct owner o[4];
+        pthread_t threads[4];
+        for (int k = 0; k < 4; k++) {
+            o[k] = (struct owner){ .channel = storm.channel,
+                                   .item = number(i + 1) };
+            CHECK_INT(pthread_create(&threads[k], NULL,
+                                     k == 3 ? gets_its_item : puts_its_item,
+                                     &o[k]),
+                      0);
+        }
+        usleep((useconds_t)(i % 4) * 50);
+        for (int k = 0; k < 4; k++)
+            pthread_cancel(threads[k]);
+        for (int k = 0; k < 4; k++) {
+            pthread_join(threads[k], NULL);
+            if (k == 3 && o[k].owns) {
+                got(o[k].item);
+            } else if (k < 3 && !o[k].owns) {
+                atomic_fetch_add(&storm.put, 1);
+                atomic_fetch_add(&storm.sum, i + 1);
+            }
+        }
+    }
+    pthread_join(others[0], NULL);
+    coil_channel_shutdown(storm.channel);
+    for (int i = 1; i < 4; i++)
+        pthread_join(others[i], NULL);
     coil_channel_unref(storm.channel);
     CHECK_INT(storm.put, storm.got);
     CHECK_INT(storm.sum, 0);
