@@ -26,6 +26,11 @@
  * coil_call_soon_threadsafe(), coil_wakeup_send() (wakeup.h), and the functions
  * whose manual says so (remote.h, promise.h, channel.h, executor.h).
  *
+ * A loop that runs, or is being closed, is no cancellation point
+ * (pthread_cancel(3)), and neither is the code that it calls: a cancellation of
+ * its thread strikes when the run or the pass has returned. To end a loop from
+ * another thread, cancel its coroutine by coil_remote_call_soon() (remote.h).
+ *
  * After fork() the child process has no loop. Its copies of the loop, of tasks
  * and of futures belong to the parent: the child must not touch them. The child
  * may make a loop of its own. A child that was forked in a coroutine or in a

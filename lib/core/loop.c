@@ -28,6 +28,7 @@
 #include "loop.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -416,10 +417,19 @@ static void check_owner(const struct coil_loop *loop)
     coili_check(!loop->stack_base, "a pass inside a pass");
 }
 
+/*
+ * A thread that ended in the middle of a pass (pthread_cancel) would leave a
+ * loop that no thread runs: its tasks hold what they hold, and other threads
+ * wait for them. So a cancellation waits until the loop has returned; the same
+ * in coil_loop_run_until_complete() and coil_loop_close().
+ */
 bool coil_loop_pass(struct coil_loop *loop, int64_t timeout_ns)
 {
+    int cancel_state;
     check_owner(loop);
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
     pass(loop, timeout_ns > 0 ? timeout_ns : 0);
+    pthread_setcancelstate(cancel_state, NULL);
     return loop->ready.head != 0;
 }
 
@@ -455,7 +465,8 @@ int coil_loop_run_until_complete(struct coil_loop *loop, struct coil_task *task)
     check_owner(loop);
     loop->running = true;
     future_ref(f);
-    int err = 0;
+    int err = 0, cancel_state;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
     while (!state_of(f)) {
         pass(loop, COIL_NEVER);
         if (loop->stopping && !coil_future_done(f)) {
@@ -464,6 +475,7 @@ int coil_loop_run_until_complete(struct coil_loop *loop, struct coil_task *task)
         }
     }
     future_unref(f);
+    pthread_setcancelstate(cancel_state, NULL);
     loop->stopping = loop->running = false;
     return err;
 }
@@ -723,6 +735,8 @@ void coil_loop_close(struct coil_loop *loop)
         return;
     coili_check(loop == coili_loop && !loop->running && !loop->stack_base,
                 "a loop is closed by its own thread, when it does not run");
+    int cancel_state;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
     loop->closing = true;
     loop->stopping = false;
     int64_t most = loop->options.close_ns;
@@ -752,6 +766,7 @@ void coil_loop_close(struct coil_loop *loop)
     struct coili_alloc alloc;
     coili_alloc_move(&alloc, &loop->alloc);
     coili_alloc_fini(&alloc);
+    pthread_setcancelstate(cancel_state, NULL);
 }
 
 bool coil_loop_closing(const struct coil_loop *loop)

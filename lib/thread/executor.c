@@ -407,12 +407,16 @@ void coil_executor_free(struct coil_executor *e)
     if (!e)
         return;
     check_other_thread(e);
+    /* A thread that ended in wait_threads() would keep the lock for ever. */
+    int cancel_state;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
     pthread_mutex_lock(&e->lock);
     coili_check(e->lent == 0, "coil_executor_free: jobs are awaited: "
                               "use coil_executor_shutdown first");
     wait_threads(e, false);
     pthread_mutex_unlock(&e->lock);
     unref(e);
+    pthread_setcancelstate(cancel_state, NULL);
 }
 
 void coil_executor_get_stats(struct coil_executor *e,

@@ -177,6 +177,57 @@ TEST(run_in_another_thread_leaves_sigint_alone)
     CHECK(left);
 }
 
+struct struck {
+    struct coil_coro coro;
+    struct coil_handle call;
+};
+
+static void cancellation_point(void *arg)
+{
+    (void)arg;
+    pthread_testcancel();
+    trace("callback");
+}
+
+static void struck(struct coil_coro *co)
+{
+    COIL_ASYNC(struck, my) {
+        pthread_cancel(pthread_self());
+        pthread_testcancel();
+        coil_call_soon(&my->call, cancellation_point, NULL);
+        COIL_AWAIT(coil_sleep(1));
+        trace("body");
+
+    COIL_FINALLY;
+        pthread_testcancel();
+        trace("finally");
+    }
+}
+
+static void *run_struck(void *arg)
+{
+    (void)arg;
+    int err = COIL_RUN(struck);
+    trace("returned %d", err);
+    pthread_testcancel();
+    trace("not reached");
+    return NULL;
+}
+
+/*
+ * A thread that ended in the middle of its loop would leave a loop that no
+ * thread runs, whose descriptors stay open and for which other threads wait.
+ */
+TEST(run_ends_before_its_thread_is_cancelled)
+{
+    pthread_t thread;
+    void *end;
+    CHECK_INT(pthread_create(&thread, NULL, run_struck, NULL), 0);
+    pthread_join(thread, &end);
+    CHECK(end == PTHREAD_CANCELED);
+    CHECK_TRACE("callback body finally returned 0");
+}
+
 static void skip_under_valgrind(void)
 {
     const char *preloaded = getenv("LD_PRELOAD");

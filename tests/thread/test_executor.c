@@ -552,6 +552,33 @@ TEST(executor_shutdown_waits_for_jobs_in_line_and_takes_no_more)
     stage_close();
 }
 
+static void *frees_executor(void *e)
+{
+    coil_executor_free(e);
+    return NULL;
+}
+
+// It would keep the executor's lock, which the running job needs to end.
+TEST(executor_is_freed_by_a_thread_that_is_cancelled)
+{
+    struct gate gate = GATE_INIT;
+    struct coil_executor *e = pool(1);
+    pthread_t thread;
+    test_timeout(5);
+    stage_open();
+    coil_spawn(send_parcel(e, &gate));
+    stage_passes(1);
+    gate_await(&gate, 1);
+    stage_close();
+    CHECK_INT(pthread_create(&thread, NULL, frees_executor, e), 0);
+    usleep(2000);
+    pthread_cancel(thread);
+    gate_open(&gate, -1);
+    pthread_join(thread, NULL);
+    CHECK_INT(args_freed, 1);
+    CHECK_INT(results_freed, 1);
+}
+
 TEST(executor_shutdown_of_the_default_one)
 {
     int n = 2;
