@@ -314,11 +314,14 @@
  * of a semaphore or a token of a limiter. `x` is released when this coroutine
  * ends, or earlier by RELEASE(x). For a part of the body use WITH (block.h).
  * HOLD of an object that this coroutine already holds aborts, and so does
- * RELEASE of an object that the coroutine does not hold.
+ * RELEASE of an object that the coroutine does not hold. To hold a condition is
+ * to hold its lock.
  *
  * Children end before the object is released: a child that must acquire it in
- * order to end, as the wait of a condition does, would wait for ever. Use WITH
- * in that case.
+ * order to end would wait for ever. The wait of a condition needs its lock to
+ * end, also when it is cancelled: if the lock is held by an ancestor that only
+ * waits for its children, the program aborts and names both coroutines. Use
+ * WITH in that case, or RELEASE before the end.
  */
 #define COIL_HOLD(x) \
     do { \
@@ -336,7 +339,7 @@
  */
 #define COIL_HOLD_WITH(object, release, acquire) \
     COILI_HOLD(coil_hold(co, (object), (release), (acquire)))
-#define COIL_RELEASE(x) coil_release(co, (x))
+#define COIL_RELEASE(x) coil_release(co, COILI_HELD(x))
 
 /* ---- Short names ------------------------------------------------------ */
 
@@ -388,6 +391,15 @@ COIL_BEGIN_DECLS
 COIL_API struct coil_future *coil_hold(struct coil_coro *co, void *object,
                                        coil_call_fn *release,
                                        struct coil_future *acquire);
+
+/*
+ * For the cancel() of a wait that cannot end without `object`, as the wait of a
+ * condition cannot without its lock. Aborts, and names both coroutines, if the
+ * coroutine that awaits `wait` would wait for ever: an ancestor holds `object`
+ * (HOLD, WITH), and goes on only when its children have ended.
+ */
+COIL_API void coil_check_holder(const struct coil_future *wait,
+                                const void *object);
 
 /*
  * Release now an object that the coroutine holds. Aborts if the coroutine does

@@ -271,6 +271,12 @@ COIL_END_DECLS
              struct coil_lock *: coili_hold_lock, \
              default: coili_hold_other)(co, (x))
 
+/* What a HOLD of `x` records: of a condition, its lock. */
+#define COILI_HELD(x) \
+    _Generic((x), \
+             struct coil_condition *: coili_lock_of_condition, \
+             default: coili_held_itself)(x)
+
 #define COILI_WANT_HOLDABLE(x) \
     _Static_assert(_Generic((x), \
                             struct coil_semaphore *: 1, \
@@ -479,6 +485,12 @@ COIL_API struct coil_future *coili_hold_limiter(struct coil_coro *co,
 COIL_API struct coil_future *coili_hold_condition(struct coil_coro *co,
                                                   struct coil_condition *cond);
 COIL_API bool coili_hold_failed(struct coil_coro *co);
+COIL_API void *coili_lock_of_condition(struct coil_condition *cond);
+
+static inline void *coili_held_itself(void *object)
+{
+    return object;
+}
 
 COIL_API void coili_gone(struct coil_future *future);
 

@@ -13,6 +13,7 @@
  */
 #include "scope.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -22,6 +23,7 @@
 #include "cancel_scope.h"
 #include "context.h"
 #include "coroutine.h"
+#include "dump.h"
 #include "future.h"
 #include "generator.h"
 #include "group.h"
@@ -285,4 +287,53 @@ void coil_release(struct coil_coro *co, void *object)
     coil_call_fn *release = hold->release;
     coili_scope_pop(co, &hold->scope);
     release(object);
+}
+
+/* True if the owner of the nursery goes on only when its children have ended. */
+static bool owner_waits(const struct coili_nursery *n)
+{
+    if (!n->owner || !n->awaited || n->owner->awaiting != AWAITS_CHILDREN)
+        return false;
+    if (n->group) /* at the brace; not in a JOIN, which a request ends */
+        return COILI_CONTAINER(n, struct group_scope, nursery)->scope.stage ==
+               BLOCK_DRAINS;
+    return n->owner->line >= LINE_OVER;
+}
+
+static _Noreturn void wait_for_each_other(struct coil_coro *holder,
+                                          struct coil_coro *child)
+{
+    const struct coil_site *site = coili_site(holder);
+    char text[400];
+    snprintf(text, sizeof text,
+             "deadlock: %s at %s:%d waits for its children to end, and holds "
+             "what %s needs to end: use WITH, or RELEASE it before",
+             site->name, site->file, coili_source_line(holder->line, site),
+             coili_site(child)->name);
+    coili_misuse(child, NULL, 0, text);
+}
+
+/* From the task of `co` upwards, as long as the owner waits for its children. */
+static void check_ancestors(struct coil_coro *co, const void *object)
+{
+    struct coil_coro *child = root_of(co), *root = child;
+    while (root->future.flags & F_TASK && owner_waits(task_of(root)->owner)) {
+        struct coil_coro *above = task_of(root)->owner->owner;
+        struct hold_scope *hold = find_hold(above, object);
+        if (hold && hold->scope.on)
+            wait_for_each_other(above, child);
+        root = root_of(above);
+    }
+}
+
+void coil_check_holder(const struct coil_future *wait, const void *object)
+{
+    uintptr_t last = wait->waiters, waiter = last;
+    while (waiter) {
+        if (!(waiter & 1)) /* a coroutine, and not a callback */
+            check_ancestors((struct coil_coro *)waiter, object);
+        waiter = *next_of(waiter);
+        if (waiter == last)
+            break;
+    }
 }

@@ -96,19 +96,24 @@ static void start(struct coil_future *f)
     coil_lock_release(w->cond->lock);
 }
 
+/*
+ * A notified wait waits for the lock: when it is cancelled, it notifies the
+ * next waiter instead. A further request changes nothing. But each is a time to
+ * look whether the lock is held by an ancestor that waits for this wait's task.
+ */
 static void cancel(struct coil_future *f)
 {
     struct wait *w = wait_of(f);
-    if (w->cancelled)
-        return;
+    bool first = !w->cancelled;
     w->cancelled = true;
-    /* A notified wait waits for the lock: notify the next waiter instead. */
-    if (w->notified) {
+    if (first && w->notified) {
         coil_waiters_wake(&w->cond->waiters);
-        return;
+    } else if (first) {
+        coil_waiters_leave(&w->waiter);
+        reacquire_lock(w);
     }
-    coil_waiters_leave(&w->waiter);
-    reacquire_lock(w);
+    if (!coil_future_done(f))
+        coil_check_holder(f, w->cond->lock);
 }
 
 static const struct coil_future_class wait_class = {
@@ -169,13 +174,13 @@ void coil_condition_notify_all(struct coil_condition *cond)
     coil_condition_notify(cond, SIZE_MAX);
 }
 
-static void release(void *cond)
+void *coili_lock_of_condition(struct coil_condition *cond)
 {
-    coil_lock_release(((struct coil_condition *)cond)->lock);
+    return lock_of(cond);
 }
 
 struct coil_future *coili_hold_condition(struct coil_coro *co,
                                          struct coil_condition *cond)
 {
-    return coil_hold(co, cond, release, coil_lock_acquire(lock_of(cond)));
+    return coili_hold_lock(co, lock_of(cond));
 }

@@ -7,6 +7,7 @@
 #include "interleave.h"
 
 #include <coil/condition.h>
+#include <coil/group.h>
 
 struct waits {
     struct coil_coro coro;
@@ -330,6 +331,144 @@ DEATH_TEST(condition_that_was_not_begun_aborts,
            "a coil_condition is zero: call its _init")
 {
     RUN(waits_for_nothing);
+}
+
+/* ---- A lock that an ending ancestor holds ------------------------------ */
+
+struct consumer {
+    struct coil_coro coro;
+    struct coil_condition *cond;
+    bool waits_for;
+};
+
+static bool never(void *arg)
+{
+    (void)arg;
+    return false;
+}
+
+static void consumer(struct coil_coro *co)
+{
+    ASYNC(consumer, my) {
+        HOLD(my->cond);
+        if (my->waits_for)
+            AWAIT(coil_condition_wait_for(my->cond, never, NULL));
+        AWAIT(coil_condition_wait(my->cond));
+    }
+}
+
+enum way { AT_END, NOTIFIES, OTHER, IN_GROUP, ABOVE, IN_JOIN, RELEASES, TWICE };
+
+struct producer {
+    struct coil_coro coro;
+    struct coil_lock lock;
+    struct coil_condition cond, other;
+    struct coil_group group;
+    enum way way;
+};
+
+struct between {
+    struct coil_coro coro;
+    struct coil_condition *cond;
+};
+
+static void between(struct coil_coro *co)
+{
+    ASYNC(between, my) {
+        START(consumer, .cond = my->cond);
+        JOIN();
+    }
+}
+
+static void producer(struct coil_coro *co)
+{
+    ASYNC(producer, my) {
+        coil_lock_init(&my->lock);
+        coil_condition_init(&my->cond, &my->lock);
+        coil_condition_init(&my->other, &my->lock);
+        if (my->way == IN_GROUP) {
+            WITHIN(COIL_MS(1)) GROUP(&my->group) {
+                START(consumer, .cond = &my->cond);
+                AWAIT(coil_sleep(0));
+                HOLD(&my->cond);
+            }
+        }
+        if (my->way == ABOVE)
+            START(between, .cond = &my->cond);
+        else
+            START(consumer, .cond = &my->cond, .waits_for = my->way == OTHER);
+        AWAIT(coil_sleep(0));
+        AWAIT(coil_sleep(0));
+        WITHIN(COIL_MS(1)) {
+            if (my->way == OTHER)
+                HOLD(&my->other);
+            else
+                HOLD(&my->cond);
+            if (my->way == NOTIFIES)
+                coil_condition_notify(&my->cond, 1);
+            if (my->way == IN_JOIN)
+                JOIN();
+            if (my->way == TWICE)
+                HOLD(&my->lock);
+            if (my->way == RELEASES)
+                RELEASE(&my->cond);
+        }
+    }
+}
+
+#define DEADLOCK \
+    "deadlock: producer at .*test_condition.c:[0-9]+ waits for its children " \
+    "to end, and holds what consumer needs to end"
+
+static void hold_to_the_end(enum way way)
+{
+    test_timeout(5);
+    CHECK_INT(RUN(producer, .way = way), 0);
+}
+
+/*
+ * The child, cancelled, needs the lock to end, and the lock is released when
+ * the child has ended: this stood still for ever, under a deadline too.
+ */
+DEATH_TEST(condition_held_by_an_ending_parent_aborts, DEADLOCK)
+{
+    hold_to_the_end(AT_END);
+}
+
+DEATH_TEST(condition_held_by_a_parent_that_has_notified_aborts, DEADLOCK)
+{
+    hold_to_the_end(NOTIFIES);
+}
+
+DEATH_TEST(condition_whose_lock_is_held_by_another_one_aborts, DEADLOCK)
+{
+    hold_to_the_end(OTHER);
+}
+
+DEATH_TEST(condition_held_at_the_brace_of_a_group_aborts, DEADLOCK)
+{
+    hold_to_the_end(IN_GROUP);
+}
+
+DEATH_TEST(condition_held_by_a_parents_parent_aborts, DEADLOCK)
+{
+    hold_to_the_end(ABOVE);
+}
+
+// The time-out ends the JOIN: until then the parent might still release.
+DEATH_TEST(condition_held_in_a_join_aborts_at_the_end, DEADLOCK)
+{
+    hold_to_the_end(IN_JOIN);
+}
+
+TEST(condition_released_before_the_end_does_not_abort)
+{
+    hold_to_the_end(RELEASES);
+}
+
+DEATH_TEST(condition_held_twice_by_its_lock_aborts, "holds already")
+{
+    hold_to_the_end(TWICE);
 }
 
 TEST(condition_without_memory_keeps_its_lock_in_order)
