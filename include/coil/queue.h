@@ -47,8 +47,9 @@ struct coil_queue {
     size_t unfinished;
     uint64_t sequence;
     coil_compare_fn *compare;
+    coil_call_fn *free_item; /* of coil_queue_shutdown_now() */
     uint8_t order;
-    bool is_shutdown;
+    bool is_shutdown, is_emptied;
 };
 
 /* A `limit` that means: no limit other than memory. */
@@ -173,8 +174,11 @@ COIL_API void coil_queue_shutdown(struct coil_queue *queue);
 
 /*
  * Shut down the queue and empty it. Each item counts as processed and is given
- * to `free_item`, unless that is NULL. Does nothing to a queue of zero bytes, so
- * that a FINALLY may call it before coil_queue_fini().
+ * to `free_item`, unless that is NULL. An item that a get was given before is
+ * the getter's, which has to call coil_queue_task_done(); if no await takes the
+ * item, it is given to `free_item`, and counts as processed, when the get's
+ * future is freed, also after coil_queue_fini(). Does nothing to a queue of zero
+ * bytes, so that a FINALLY may call it before coil_queue_fini().
  *
  * Source    asyncio Queue.shutdown(immediate=True)
  */

@@ -16,7 +16,8 @@
  *
  * An item that a getter was given may come back, if its future is freed and no
  * await took the item. The item returns to its old position, which its sequence
- * number tells, even above the limit. Only a put may grow the ring: it reserves
+ * number tells, even above the limit; or, after coil_queue_shutdown_now(), to
+ * the function that frees the items. Only a put may grow the ring: it reserves
  * a slot, which stays reserved until the item is taken. So get, put back and
  * shut down never need memory:
  *
@@ -323,16 +324,32 @@ void coil_queue_waiter_taken(struct coil_queue_waiter *waiter)
     waiter->queue->reserved--;
 }
 
+/* Count an item as processed; after the last one wake the joiners. */
+static void finish_item(struct coil_queue *q)
+{
+    if (--q->unfinished == 0)
+        while (coil_waiters_wake(&q->joiners))
+            ;
+}
+
+/* After coil_queue_shutdown_now(): an item leaves the queue. */
+static void free_item(struct coil_queue *q, void *item)
+{
+    finish_item(q);
+    if (q->free_item)
+        q->free_item(item);
+}
+
 void coil_queue_waiter_put_back(struct coil_queue_waiter *waiter)
 {
     struct coil_queue *q = waiter->queue;
     if (!waiter->holds)
         return;
     coil_queue_waiter_taken(waiter);
-    if (!q->ring) /* coil_queue_fini() was called meanwhile */
-        return;
     struct coili_queued it = { waiter->item, waiter->sequence };
-    if (!give_to_getter(q, it))
+    if (q->is_emptied)
+        free_item(q, it.item);
+    else if (q->ring && !give_to_getter(q, it)) /* no ring: after _fini() */
         reinsert(q, it);
 }
 
@@ -518,14 +535,6 @@ bool coil_queue_is_shutdown(const struct coil_queue *q)
 
 /* ---- join, shutdown ----------------------------------------------------- */
 
-/* Count an item as processed; after the last one wake the joiners. */
-static void finish_item(struct coil_queue *q)
-{
-    if (--q->unfinished == 0)
-        while (coil_waiters_wake(&q->joiners))
-            ;
-}
-
 void coil_queue_task_done(struct coil_queue *q)
 {
     coili_check(q->unfinished > 0,
@@ -554,15 +563,13 @@ void coil_queue_shutdown(struct coil_queue *q)
         ;
 }
 
-void coil_queue_shutdown_now(struct coil_queue *q, coil_call_fn *free_item)
+void coil_queue_shutdown_now(struct coil_queue *q, coil_call_fn *free_fn)
 {
     if (!q->getters.next)
         return; /* zero: a FINALLY frees the items before coil_queue_fini() */
     coil_queue_shutdown(q);
-    while (q->n > 0) {
-        void *item = pop(q).item;
-        finish_item(q);
-        if (free_item)
-            free_item(item);
-    }
+    q->is_emptied = true;
+    q->free_item = free_fn;
+    while (q->n > 0)
+        free_item(q, pop(q).item);
 }

@@ -695,6 +695,43 @@ TEST(queue_cannot_be_closed_over_an_item_under_way)
     stage_close();
 }
 
+/*
+ * Granted and never taken: back in a queue that was closed and emptied, the
+ * item was neither got nor freed, and join() did not end.
+ */
+TEST(queue_closed_now_frees_an_item_under_way_that_no_await_takes)
+{
+    for (int i = 0; i < 4; i++) {
+        stage_open();
+        struct coil_queue q;
+        coil_queue_init(&q, 3);
+        struct coil_task *got = coil_spawn(coil_queue_get(&q));
+        if (i == 1)
+            stage_passes(1); /* it waits, and is granted */
+        fill(&q, some, 2);
+        stage_passes(2);
+        CHECK(coil_task_done(got));
+        struct coil_task *j = join(&q);
+        stage_passes(2);
+        coil_queue_shutdown_now(&q, i == 2 ? NULL : freed);
+        CHECK_TRACE(i == 2 ? "" : "f12");
+        stage_passes(2);
+        CHECK(!coil_task_done(j));
+        if (i == 3) /* as a FINALLY does; the handle lives until the end */
+            coil_task_cancel(j);
+        stage_passes(2);
+        if (i == 3)
+            coil_queue_fini(&q);
+        coil_task_drop(&got);
+        CHECK_TRACE(i == 2 ? "" : "f21");
+        CHECK_INT(stage_run(j), i == 3 ? -ECANCELED : 0);
+        CHECK_INT(q.unfinished, 0);
+        CHECK_INT(coil_queue_count(&q), 0);
+        coil_queue_fini(&q);
+        stage_close();
+    }
+}
+
 // Freed with a handle still there that holds an item: nothing is touched.
 TEST(queue_freed_before_a_handle_that_nobody_asked)
 {
