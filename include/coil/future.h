@@ -277,6 +277,12 @@ struct coil_future_class {
      * place of `name`. NULL: they show `name`.
      */
     void (*describe)(const struct coil_future *future, char *buf, size_t size);
+    /*
+     * True: cancel() is also called for a future that has not begun, because
+     * other code wants to know at once, as the setter of a promise does.
+     * False: such a future just ends with -ECANCELED.
+     */
+    bool cancels_unstarted;
 };
 
 /* The beginning of a future with a class; your fields follow it. */

@@ -467,8 +467,9 @@ bool coil_future_set_result(struct coil_future *f, struct coil_result r)
 
 /*
  * By kind: a coroutine is cancelled with what it waits for. A future with a
- * class that has begun decides by its cancel(); before that it just ends. All
- * others end at once, but for coili_pass, which many sleeps share.
+ * class that has begun decides by its cancel(); before that it just ends,
+ * unless its class wants to know. All others end at once, but for coili_pass,
+ * which many sleeps share.
  */
 bool coil_future_cancel(struct coil_future *f)
 {
@@ -485,7 +486,7 @@ bool coil_future_cancel(struct coil_future *f)
     case KIND_CUSTOM:
         if (!custom_of(f)->cls->cancel)
             return true; /* it cannot be cancelled */
-        if (f->flags & F_STARTED)
+        if (f->flags & F_STARTED || custom_of(f)->cls->cancels_unstarted)
             custom_of(f)->cls->cancel(f);
         else
             coil_future_set_error(f, -ECANCELED);

@@ -8,6 +8,9 @@
  *     SET         aborts                        nothing: the value is coming
  *     ABANDONED   frees the value, false        (it has ended)
  *
+ * A future that has not begun has nothing to wait with: if it is cancelled when
+ * the promise is SET, it ends with the value at once.
+ *
  * The state changes under the lock. Only the loop's thread uses the future: a
  * value comes to it by a call of the loop's remote. If the loop has closed, the
  * remote refuses the call, and the promise is ABANDONED.
@@ -189,10 +192,12 @@ static bool abandon(struct coil_promise *p)
 static void cancel(struct coil_future *f)
 {
     struct coil_promise *p = promise_of(f);
-    if (!abandon(p))
-        return; /* SET: the value arrives soon and ends the future */
-    stop_waiting(p);
-    coil_future_set_error(f, -ECANCELED);
+    if (abandon(p)) {
+        stop_waiting(p);
+        coil_future_set_error(f, -ECANCELED);
+    } else if (!coil_future_started(f)) {
+        deliver(p, f);
+    } /* else the value arrives soon, and ends the future */
 }
 
 /*
@@ -255,6 +260,7 @@ static const struct coil_future_class promise_class = {
     .cancel = cancel,
     .free = future_free,
     .dispose = dispose,
+    .cancels_unstarted = true,
 };
 
 struct coil_future *coil_promise_future(struct coil_promise *p)

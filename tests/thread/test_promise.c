@@ -135,6 +135,35 @@ TEST(promise_cancelled_tells_who_sets_it)
     stage_close();
 }
 
+// A future that was not awaited has not begun: its class was not told.
+TEST(promise_cancelled_before_it_is_awaited_is_abandoned)
+{
+    stage_open();
+    struct coil_promise *promise = coil_promise_new(free_value);
+    struct coil_future *f = coil_promise_future(promise);
+    CHECK(coil_future_cancel(f));
+    CHECK_INT(coil_future_error(f), -ECANCELED);
+    CHECK(coil_promise_abandoned(promise));
+    CHECK(!coil_promise_set(promise, coil_result_pointer(text("late"))));
+    CHECK_INT(freed, 1);
+    coil_future_unref(f);
+    coil_promise_unref(promise);
+
+    /* It was set before: the value has arrived. */
+    promise = coil_promise_new(free_value);
+    f = coil_promise_future(promise);
+    CHECK(coil_promise_set(promise, coil_result_pointer(text("in time"))));
+    CHECK(coil_future_cancel(f));
+    CHECK_STR(coil_future_pointer(f), "in time");
+    free_value(coil_future_pointer(f));
+    CHECK_INT(freed, 2);
+    stage_passes(1);
+    coil_future_unref(f);
+    coil_promise_unref(promise);
+    CHECK_INT(freed, 2);
+    stage_close();
+}
+
 // A value that is on its way is delivered, also if the await is cancelled.
 TEST(promise_set_then_cancelled_delivers)
 {
