@@ -13,8 +13,11 @@
  * before the operation has completed.
  *
  * Each operation can fail with -ECANCELED; with -ENOMEM; with -ENOBUFS when
- * options.operations_limit operations are in flight; with the errors of the
- * system call of the same name; and with -EINVAL for a negative descriptor.
+ * options.operations_limit operations are in flight; with -EAGAIN when the
+ * kernel needs a thread for it, as for many files, and cannot have one
+ * (RLIMIT_NPROC, pids.max); with the errors of the system call of the same
+ * name; and with -EINVAL for a negative descriptor. -ECANCELED always means
+ * that the program has cancelled it.
  */
 
 #include <coil/api.h>
@@ -74,6 +77,10 @@ COIL_API COIL_NODISCARD struct coil_future *coil_accept(int fd);
 
 /*
  * Connect a socket.
+ *
+ * While the backlog of a unix socket is full the connect waits. It is tried
+ * again after 1 ms, later every 32 ms; the socket is non-blocking during each
+ * try.
  *
  * Result    0
  * Lifetime  copies `addr`

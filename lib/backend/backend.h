@@ -33,7 +33,10 @@
  *   its descriptor again. An event that comes late for the former user never
  *   reaches the next one.
  * - Cancel. It is a request, allocates nothing and cannot fail. An operation
- *   that succeeds all the same completes with its own result.
+ *   that succeeds all the same completes with its own result. -ECANCELED is the
+ *   result of cancelled operations only.
+ * - Independence. An operation that waits for a peer never keeps another one
+ *   from being carried out.
  */
 
 #include <stdbool.h>
@@ -89,6 +92,8 @@ struct coili_operation {
     uint8_t state;      /* enum coili_operation_state; the backend's */
     uint8_t cancelling; /* not 0 from cancel() to the next submit(); the
                            backend's */
+    uint8_t line;       /* the backend's: where `next` links it */
+    uint8_t tries;      /* the backend's: how often it was begun again */
     /*
      * Called for each completion; see above. The operation may be gone when it
      * returns. The last field, so that it lies beside the owner's fields.

@@ -22,7 +22,20 @@
  * When the submission queue is full its entries are submitted and it is filled
  * again. When the kernel accepts no entry for now (-EBUSY: its list of
  * completions has overflowed) the operation, or its cancel request, waits in
- * `queue`. No caller ever sees that.
+ * the line FOR_ENTRY. No caller ever sees that.
+ *
+ * An operation that cannot end at once is tried by the kernel in a worker
+ * thread, if it cannot poll for it. Two rules follow:
+ *
+ * - No operation that may wait for a peer occupies a worker. SHUTDOWN, for
+ *   which the kernel always takes a worker although it never waits, and CONNECT
+ *   of a unix socket, which has no readiness to poll for while the backlog is
+ *   full, are done by this thread (line DIRECT). Neither can block here. The
+ *   connect is tried again after a pause (line AGAIN).
+ * - When the kernel cannot make a worker (RLIMIT_NPROC, pids.max) it ends the
+ *   operation with -ECANCELED. Nothing has been done then. So an operation that
+ *   coil has not cancelled is begun again a few times (line AGAIN, too), and
+ *   after that completes with -EAGAIN.
  *
  * A close cancels the other operations on its descriptor, and waits until all
  * of them have completed: a listening socket that the kernel still holds for an
@@ -32,7 +45,7 @@
  * A cancel request may miss its operation (-ENOENT): one that moves from one
  * queue of the kernel to another is in neither. Then the request is repeated,
  * at most once per millisecond: an operation that is never found may be a read
- * from a disk, which ends by itself.
+ * from a disk, which ends by itself (line AGAIN, too).
  *
  * Flags of the ring: SINGLE_ISSUER and DEFER_TASKRUN make the kernel complete
  * operations only when this thread enters, in one batch; TASKRUN_FLAG tells
@@ -50,6 +63,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -88,11 +102,31 @@
 #define GENERATION_MASK 0x7fffffffu
 #define CANCEL_TAG ((uint64_t)1 << 63)
 
-/* Values of op->cancelling: how far its cancel request is; 0: none. */
-enum { CANCEL_QUEUED = 1, CANCEL_IN_FLIGHT, CANCEL_MISSED };
+/*
+ * Values of op->line: what an operation waits for, linked through op->next. In
+ * FOR_ENTRY and AGAIN there are operations that are QUEUED, and operations that
+ * are IN_FLIGHT whose cancel request waits.
+ */
+enum line_name {
+    NO_LINE,
+    FOR_ENTRY, /* there was no free entry */
+    DIRECT,    /* done by this thread in wait() */
+    AGAIN,     /* the kernel refused it, or the cancel request missed */
+    LINES
+};
 
-/* Nanoseconds until a cancel request that missed is repeated. */
-#define MISSED_PAUSE 1000000
+/*
+ * Nanoseconds in the line AGAIN. The pause of an operation doubles with its
+ * tries, up to the longest one.
+ */
+#define AGAIN_PAUSE 1000000
+#define DOUBLINGS 5
+
+/*
+ * So many times an operation is begun again that the kernel has ended unasked:
+ * for 127 ms in all.
+ */
+#define TRIES 8
 
 /* The most completions of one harvest; then the loop runs the tasks. */
 #define BATCH 256
@@ -119,6 +153,10 @@ struct slot {
     uint8_t awaited; /* completions to come: own and cancel's */
 };
 
+struct line {
+    struct coili_operation *first, **end;
+};
+
 struct coili_backend {
     struct io_uring ring;
     struct coili_alloc *alloc;
@@ -126,12 +164,12 @@ struct coili_backend {
     struct slot *chunks[(1u << 16) / SLOTS_PER_CHUNK + 1];
     unsigned slots_n;
     uint32_t first_free; /* index + 1 of a free slot; 0: there is none */
-    struct coili_operation *queue, **queue_end; /* wait for an entry */
+    struct line lines[LINES];
+    int64_t again_at;                /* not before this time */
     struct coili_operation *closing; /* closes; each waits for op.len others */
     bool ending;                     /* end() was called: only closes begin */
     bool woken; /* the poll of wake_fd has completed since wait() returned */
-    struct coili_operation *missed; /* whose cancel requests to repeat */
-    int64_t missed_at;              /* not before this time */
+    bool refused; /* the last enter took no entry, and brought nothing */
     unsigned enter_flags;
     int wake_fd;
     int event_fd; /* made by uring_fd(); -1: not yet */
@@ -208,6 +246,13 @@ static uint64_t user_data(struct coili_backend *b, uint32_t i)
 }
 
 /* ---- Entering --------------------------------------------------------- */
+
+static int64_t now(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
 
 static unsigned unsubmitted(const struct coili_backend *b)
 {
@@ -356,15 +401,75 @@ static bool put_entry(struct coili_backend *b, struct coili_operation *op)
     return true;
 }
 
-static void enqueue(struct coili_backend *b, struct coili_operation *op)
+static bool is_empty(const struct coili_backend *b, enum line_name line)
 {
+    return !b->lines[line].first;
+}
+
+static void join(struct coili_backend *b, enum line_name name,
+                 struct coili_operation *op)
+{
+    struct line *line = &b->lines[name];
+    op->line = (uint8_t)name;
     op->next = NULL;
-    *b->queue_end = op;
-    b->queue_end = &op->next;
+    *line->end = op;
+    line->end = &op->next;
+}
+
+static struct coili_operation **unlink_op(struct coili_operation **p,
+                                          const struct coili_operation *op)
+{
+    while (*p != op)
+        p = &(*p)->next;
+    *p = op->next;
+    return p;
+}
+
+/* Leave the line that it is in, if any. */
+static void leave(struct coili_backend *b, struct coili_operation *op)
+{
+    if (op->line == NO_LINE)
+        return;
+    struct line *line = &b->lines[op->line];
+    struct coili_operation **p = unlink_op(&line->first, op);
+    if (!*p)
+        line->end = p;
+    op->line = NO_LINE;
 }
 
 /*
- * Not past the queue: an operation that finds an entry must not overtake one
+ * Try it, or its cancel request, again after a pause. All in the line share the
+ * time of the one that is due first.
+ */
+static void try_again(struct coili_backend *b, struct coili_operation *op)
+{
+    int shift = op->tries < DOUBLINGS ? op->tries : DOUBLINGS;
+    int64_t due = now() + ((int64_t)AGAIN_PAUSE << shift);
+    if (is_empty(b, AGAIN) || due < b->again_at)
+        b->again_at = due;
+    join(b, AGAIN, op);
+}
+
+/* Begin it again after a pause. It keeps its slot. */
+static void begin_again(struct coili_backend *b, struct coili_operation *op)
+{
+    op->state = COILI_OPERATION_QUEUED;
+    try_again(b, op);
+    if (op->tries < UINT8_MAX)
+        op->tries++;
+}
+
+/* Done by this thread: see the head of the file. */
+static bool is_direct(const struct coili_operation *op)
+{
+    if (op->opcode != COILI_OP_CONNECT)
+        return op->opcode == COILI_OP_SHUTDOWN;
+    const struct sockaddr *sa = op->addr;
+    return op->len >= sizeof sa->sa_family && sa->sa_family == AF_UNIX;
+}
+
+/*
+ * Not past the line: an operation that finds an entry must not overtake one
  * that did not.
  */
 static int begin(struct coili_backend *b, struct coili_operation *op)
@@ -373,10 +478,11 @@ static int begin(struct coili_backend *b, struct coili_operation *op)
     if (err < 0)
         return err;
     lend_buffer(op);
-    if (b->queue || !put_entry(b, op)) {
-        op->state = COILI_OPERATION_QUEUED;
-        enqueue(b, op);
-    }
+    op->state = COILI_OPERATION_QUEUED;
+    if (is_direct(op))
+        join(b, DIRECT, op);
+    else if (!is_empty(b, FOR_ENTRY) || !put_entry(b, op))
+        join(b, FOR_ENTRY, op);
     return 0;
 }
 
@@ -395,6 +501,8 @@ static int submit_close(struct coili_backend *b, struct coili_operation *op);
 static int uring_submit(struct coili_backend *b, struct coili_operation *op)
 {
     op->cancelling = 0;
+    op->line = NO_LINE;
+    op->tries = 0;
     if (b->closing && close_pending_on(b, op->fd))
         return -EBADF;
     if (op->opcode == COILI_OP_CLOSE)
@@ -412,24 +520,7 @@ static bool put_cancel_entry(struct coili_backend *b,
     io_uring_prep_cancel64(sqe, user_data(b, op->slot), 0);
     sqe->user_data = user_data(b, op->slot) | CANCEL_TAG;
     slot_at(b, op->slot)->awaited++;
-    op->cancelling = CANCEL_IN_FLIGHT;
     return true;
-}
-
-static struct coili_operation **unlink_op(struct coili_operation **p,
-                                          const struct coili_operation *op)
-{
-    while (*p != op)
-        p = &(*p)->next;
-    *p = op->next;
-    return p;
-}
-
-static void unqueue(struct coili_backend *b, struct coili_operation *op)
-{
-    struct coili_operation **p = unlink_op(&b->queue, op);
-    if (!*p)
-        b->queue_end = p;
 }
 
 /* The final completion. The operation may be gone when this returns. */
@@ -444,13 +535,13 @@ static void finish(struct coili_operation *op, int res, unsigned flags)
 static void uring_cancel(struct coili_backend *b, struct coili_operation *op)
 {
     if (op->state == COILI_OPERATION_QUEUED) {
-        unqueue(b, op);
+        leave(b, op);
         slot_done(b, op->slot);
         finish(op, -ECANCELED, 0);
-    } else if (op->state == COILI_OPERATION_IN_FLIGHT && !op->cancelling &&
-               (b->queue || !put_cancel_entry(b, op))) {
-        op->cancelling = CANCEL_QUEUED;
-        enqueue(b, op);
+    } else if (op->state == COILI_OPERATION_IN_FLIGHT && !op->cancelling) {
+        op->cancelling = 1;
+        if (!is_empty(b, FOR_ENTRY) || !put_cancel_entry(b, op))
+            join(b, FOR_ENTRY, op);
     }
 }
 
@@ -477,13 +568,18 @@ static uint32_t cancel_on(struct coili_backend *b, int fd)
 /*
  * The caller closes the descriptor next. Entries that the kernel has not seen
  * yet are submitted before that: they must not refer to the next file that gets
- * the number.
+ * the number. Where the kernel takes none they are made void: -EBADF.
  */
 static void uring_cancel_fd(struct coili_backend *b, int fd)
 {
     cancel_on(b, fd);
     for (int tries = 0; unsubmitted(b) && tries < 4; tries++)
         enter(b, 0, 0);
+    for (unsigned i = b->ring.sq.sqe_head; i != b->ring.sq.sqe_tail; i++) {
+        struct io_uring_sqe *sqe = &b->ring.sq.sqes[i & *b->ring.sq.kring_mask];
+        if (sqe->fd == fd)
+            sqe->fd = -1;
+    }
 }
 
 /* It completes again and again until it is cancelled. */
@@ -539,44 +635,84 @@ static void finished_on(struct coili_backend *b, int fd)
         finish(op, close(fd) < 0 ? -errno : 0, 0);
 }
 
-static int64_t now(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-}
-
 /*
- * Put the cancel requests that missed into the queue again, if their time has
- * come. Result: how long until then; 0 if they are in the queue.
+ * Move the operations in AGAIN to the lines where they came from, if their time
+ * has come. Result: how long until then; 0 if they were moved.
  */
-static int64_t retry_missed(struct coili_backend *b)
+static int64_t retry_again(struct coili_backend *b)
 {
-    int64_t left = b->missed_at - now();
+    int64_t left = b->again_at - now();
     if (left > 0)
         return left;
-    while (b->missed) {
-        struct coili_operation *op = b->missed;
-        b->missed = op->next;
-        op->cancelling = CANCEL_QUEUED;
-        enqueue(b, op);
+    while (!is_empty(b, AGAIN)) {
+        struct coili_operation *op = b->lines[AGAIN].first;
+        leave(b, op);
+        join(b, is_direct(op) ? DIRECT : FOR_ENTRY, op);
     }
-    b->missed_at = now() + MISSED_PAUSE;
     return 0;
 }
 
 /*
- * The queue holds operations that found no entry, and operations in flight
+ * FOR_ENTRY holds operations that found no entry, and operations in flight
  * whose cancel request found none: in order, as far as there are entries.
  */
-static void retry_queue(struct coili_backend *b)
+static void retry_entries(struct coili_backend *b)
 {
-    while (b->queue && io_uring_sq_space_left(&b->ring) > 0) {
-        struct coili_operation *op = b->queue;
+    while (!is_empty(b, FOR_ENTRY) && io_uring_sq_space_left(&b->ring) > 0) {
+        struct coili_operation *op = b->lines[FOR_ENTRY].first;
         if (op->state == COILI_OPERATION_QUEUED ? !put_entry(b, op)
                                                 : !put_cancel_entry(b, op))
             return;
-        unqueue(b, op);
+        leave(b, op);
+    }
+}
+
+/* ---- Operations done by this thread ------------------------------------ */
+
+/*
+ * A unix socket is connected at once or, while the peer's backlog is full, not
+ * at all: -EAGAIN. The socket is made non-blocking for the time of the call
+ * only: the caller may share it with another process.
+ */
+static int connect_unix(const struct coili_operation *op)
+{
+    int flags = fcntl(op->fd, F_GETFL);
+    if (flags < 0)
+        return -errno;
+    if (!(flags & O_NONBLOCK))
+        fcntl(op->fd, F_SETFL, flags | O_NONBLOCK);
+    int err = connect(op->fd, op->addr, op->len) < 0 ? -errno : 0;
+    if (!(flags & O_NONBLOCK))
+        fcntl(op->fd, F_SETFL, flags);
+    return err;
+}
+
+static int do_directly(const struct coili_operation *op)
+{
+    if (op->opcode == COILI_OP_CONNECT)
+        return connect_unix(op);
+    return shutdown(op->fd, (int)op->arg) < 0 ? -errno : 0;
+}
+
+/*
+ * At most BATCH of them; the rest is for the next pass. An entry that was put
+ * before is submitted before: a shutdown must not overtake a send. complete()
+ * may cancel and begin others, so the line is looked at again each time.
+ */
+static void run_direct(struct coili_backend *b)
+{
+    if (unsubmitted(b) || !is_empty(b, FOR_ENTRY))
+        return;
+    for (int n = 0; n < BATCH && !is_empty(b, DIRECT); n++) {
+        struct coili_operation *op = b->lines[DIRECT].first;
+        int res = do_directly(op);
+        leave(b, op);
+        if (res == -EAGAIN && op->opcode == COILI_OP_CONNECT) {
+            begin_again(b, op);
+            continue;
+        }
+        slot_done(b, op->slot);
+        finish(op, res, 0);
     }
 }
 
@@ -613,11 +749,42 @@ static unsigned translate(struct coili_backend *b,
 }
 
 /*
+ * The final result of an operation, in the terms of backend.h. -EINTR is the
+ * end of a cancelled operation in a worker thread; -EBADF that of one whose
+ * entry uring_cancel_fd() has made void. A close that the kernel did not carry
+ * out is carried out here, since the caller does not keep the descriptor.
+ *
+ * A connect is not tried again: its first attempt may still be under way.
+ *
+ * Result: false if the operation is to be tried again.
+ */
+static bool settle(const struct coili_operation *op, int *res)
+{
+    if (op->cancelling) {
+        if (*res == -EINTR || *res == -EBADF)
+            *res = -ECANCELED;
+        return true;
+    }
+    if (op->opcode == COILI_OP_CLOSE) {
+        if (*res == -ECANCELED)
+            *res = close(op->fd) < 0 ? -errno : 0;
+        return true;
+    }
+    if (*res != -ECANCELED && *res != -EINTR)
+        return true;
+    if (op->opcode != COILI_OP_CONNECT && op->tries < TRIES)
+        return false;
+    if (*res == -ECANCELED)
+        *res = -EAGAIN;
+    return true;
+}
+
+/*
  * One completion: of an operation, or (CANCEL_TAG) of its cancel request.
  *
- * The order at the end matters. The operation leaves `queue` or `missed` before
- * its slot is given back, since both lists are linked through it. The slot is
- * given back before complete() is called, which may submit the operation again
+ * The order at the end matters. The operation leaves its line before its slot
+ * is given back, since the line is linked through it. The slot is given back
+ * before complete() is called, which may submit the operation again
  * or free it. A close that waits is looked at last, by descriptor: what was
  * submitted meanwhile on that descriptor got -EBADF.
  */
@@ -633,27 +800,23 @@ static void complete(struct coili_backend *b, const struct io_uring_cqe *cqe)
     if (cqe->user_data & CANCEL_TAG) {
         slot_done(b, i);
         /* `op` is still in flight, and the request did not find it. */
-        if (op && cqe->res == -ENOENT) {
-            op->cancelling = CANCEL_MISSED;
-            op->next = b->missed;
-            b->missed = op;
-        }
+        if (op && cqe->res == -ENOENT)
+            try_again(b, op);
         return;
     }
 
     unsigned flags = translate(b, cqe);
     if (flags & COILI_COMPLETION_MORE) {
+        op->tries = 0;
         op->complete(op, cqe->res, flags);
         return;
     }
-    /* A request that is cancelled in a worker thread ends with -EINTR. */
     int res = cqe->res;
-    if (res == -EINTR && op->cancelling)
-        res = -ECANCELED;
-    if (op->cancelling == CANCEL_QUEUED)
-        unqueue(b, op);
-    else if (op->cancelling == CANCEL_MISSED)
-        unlink_op(&b->missed, op);
+    if (!settle(op, &res)) {
+        begin_again(b, op);
+        return;
+    }
+    leave(b, op);
     int fd = op->opcode == COILI_OP_CLOSE ? -1 : s->fd;
     s->op = NULL;
     slot_done(b, i);
@@ -699,6 +862,12 @@ static void uring_harvest(struct coili_backend *b)
         io_uring_cq_advance(&b->ring, n);
 }
 
+/* Something that only a wait() can move on, apart from completions. */
+static bool has_work(const struct coili_backend *b)
+{
+    return unsubmitted(b) || !is_empty(b, FOR_ENTRY) || !is_empty(b, DIRECT);
+}
+
 /*
  * Look at the ring's memory only. TASKRUN: the kernel has completions that it
  * delivers in an enter; OVERFLOW: it has some for which the ring had no room.
@@ -706,7 +875,7 @@ static void uring_harvest(struct coili_backend *b)
 static bool uring_eager(struct coili_backend *b)
 {
     unsigned flags = IO_URING_READ_ONCE(*b->ring.sq.kflags);
-    if (unsubmitted(b) || b->queue || b->woken ||
+    if (has_work(b) || b->woken ||
         flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW))
         return true;
     if (io_uring_cq_ready(&b->ring))
@@ -715,7 +884,7 @@ static bool uring_eager(struct coili_backend *b)
      * complete() may have submitted something, or have seen a wake-up: neither
      * sets a flag of the ring, so a later pass would not see it.
      */
-    return unsubmitted(b) || b->queue || b->woken;
+    return has_work(b) || b->woken;
 }
 
 /* The kernel has the operation: it is not in `queue`, its entry is submitted. */
@@ -780,10 +949,22 @@ static int enter_patiently(struct coili_backend *b, int64_t timeout_ns)
 }
 
 /*
- * First what is left from earlier: cancel requests that missed, the queue. Each
- * reason not to sleep sets timeout_ns to 0. If then nothing is to be submitted
- * or harvested, and only the poll of wake() is in flight, no system call is
- * needed.
+ * The kernel takes no entry and has no completion: it is out of memory, and
+ * answers at once. Without a pause the loop would ask it without end.
+ */
+static void pause_refused(int64_t timeout_ns)
+{
+    bool short_of_pause = timeout_ns >= 0 && timeout_ns < AGAIN_PAUSE;
+    struct timespec ts = { .tv_nsec = short_of_pause ? timeout_ns
+                                                     : AGAIN_PAUSE };
+    nanosleep(&ts, NULL);
+}
+
+/*
+ * First what is left from earlier: the lines AGAIN and FOR_ENTRY. Each reason
+ * not to sleep sets timeout_ns to 0. If then nothing is to be submitted or
+ * harvested, and only the poll of wake() is in flight, no system call is
+ * needed. Entries go to the kernel before operations that are done here.
  *
  * `woken` is reset twice: once because the caller looks, after this call, at
  * all that a wake-up may mean; again because uring_eager() or the harvest may
@@ -791,16 +972,18 @@ static int enter_patiently(struct coili_backend *b, int64_t timeout_ns)
  */
 static bool uring_wait(struct coili_backend *b, int64_t timeout_ns)
 {
-    if (b->missed) {
-        int64_t pause = retry_missed(b);
+    int64_t patience = timeout_ns;
+    if (!is_empty(b, AGAIN)) {
+        int64_t pause = retry_again(b);
         if (timeout_ns < 0 || timeout_ns > pause)
             timeout_ns = pause;
     }
-    if (b->queue)
-        retry_queue(b);
+    if (!is_empty(b, FOR_ENTRY))
+        retry_entries(b);
     if (IO_URING_READ_ONCE(*b->ring.sq.kflags) & IORING_SQ_CQ_OVERFLOW)
         b->stats.overflows++;
-    if (io_uring_cq_ready(&b->ring) || b->queue || b->woken)
+    if (io_uring_cq_ready(&b->ring) || !is_empty(b, FOR_ENTRY) ||
+        !is_empty(b, DIRECT) || b->woken)
         timeout_ns = 0;
     b->woken = false;
     if (timeout_ns == 0 && b->stats.in_flight == 1 && !uring_eager(b))
@@ -811,7 +994,12 @@ static bool uring_wait(struct coili_backend *b, int64_t timeout_ns)
                     err == -EBUSY || err == -ENOMEM,
                 "io_uring_enter failed: the loop is in the wrong thread, or "
                 "its ring was closed");
+    b->refused = (err == -EAGAIN || err == -EBUSY || err == -ENOMEM) &&
+                 !io_uring_cq_ready(&b->ring);
+    if (b->refused && patience != 0)
+        pause_refused(patience);
     uring_harvest(b);
+    run_direct(b);
     b->woken = false;
     return true;
 }
@@ -910,12 +1098,14 @@ static int64_t uring_patience(struct coili_backend *b)
     if (b->event_fd >= 0)
         empty(b->event_fd);
     unsigned flags = IO_URING_READ_ONCE(*b->ring.sq.kflags);
-    if (unsubmitted(b) || b->queue || io_uring_cq_ready(&b->ring) ||
+    if (io_uring_cq_ready(&b->ring) ||
         flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW))
         return 0;
-    if (!b->missed)
+    if (has_work(b))
+        return b->refused ? AGAIN_PAUSE : 0;
+    if (is_empty(b, AGAIN))
         return -1;
-    int64_t left = b->missed_at - now();
+    int64_t left = b->again_at - now();
     return left > 0 ? left : 0;
 }
 
@@ -1126,7 +1316,8 @@ static int uring_open(struct coili_backend **out, struct coili_alloc *alloc,
     if (!b)
         return -ENOMEM;
     *b = (struct coili_backend){ .alloc = alloc, .options = *options };
-    b->queue_end = &b->queue;
+    for (int i = 0; i < LINES; i++)
+        b->lines[i].end = &b->lines[i].first;
     b->options.operations_limit++; /* for the poll of wake() */
 
     struct io_uring_params p;

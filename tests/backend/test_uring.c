@@ -1412,6 +1412,174 @@ TEST(uring_caps_the_kernels_worker_threads)
     stage_close();
 }
 
+/*
+ * From here on this process can have no more threads, nor can the kernel make a
+ * worker for it. Root has no such limit, so the process becomes somebody else.
+ */
+static void forbid_threads(void)
+{
+    if (getuid() == 0)
+        CHECK_INT(setresuid(65534, 65534, 65534), 0);
+    prctl(PR_SET_DUMPABLE, 1); /* or /proc and leak checkers are closed to it */
+    CHECK_INT(setrlimit(RLIMIT_NPROC, &(struct rlimit){ 0, 0 }), 0);
+}
+
+/* A file to which no write can be made without a worker. */
+static int synchronous_file(void)
+{
+    char name[] = "/tmp/coil-uring-XXXXXX";
+    int fd = mkostemp(name, O_CLOEXEC | O_DSYNC);
+    CHECK(fd >= 0);
+    unlink(name);
+    return fd;
+}
+
+// "Was cancelled", and nobody had: a write lost without a word.
+TEST(uring_without_workers_cancels_nothing)
+{
+    stage_open();
+    int file = synchronous_file();
+    struct pair pair = unix_pair(), tcp = tcp_pair(0);
+    struct coil_stream *s = coil_stream_new(tcp.a);
+    static char byte = 'x';
+    forbid_threads();
+    CHECK_INT(wait_int(coil_shutdown(pair.a, SHUT_WR)), 0);
+    CHECK_INT(read(pair.b, &byte, 1), 0);
+    CHECK_INT(wait_int(coil_stream_write_eof(s)), 0);
+    CHECK_INT(read(tcp.b, &byte, 1), 0);
+    CHECK_INT(wait_int(coil_pwrite(file, &byte, 1, 0)), -EAGAIN);
+    CHECK_INT(wait_int(coil_pwrite(file, &byte, 1, 0)), -EAGAIN);
+    CHECK_INT(wait_int(coil_close(file)), 0);
+    CHECK_INT(wait_int(coil_stream_close(s)), 0);
+    close(tcp.b);
+    close_pair(pair);
+    stage_close();
+}
+
+// A task that nobody awaits, and its error is told.
+TEST(uring_without_workers_reports_the_task_that_has_failed)
+{
+    stage_open();
+    int file = synchronous_file();
+    static char byte = 'x';
+    forbid_threads();
+    coil_detach(coil_spawn(coil_pwrite(file, &byte, 1, 0)));
+    UNTIL(stage_reported.n > 0);
+    CHECK_INT(stage_reported.n, 1);
+    CHECK_INT(stage_reported.err, -EAGAIN);
+    close(file);
+    stage_close();
+}
+
+// It rests between two tries, and its buffer is its own again at once.
+TEST(uring_without_workers_still_cancels_when_asked)
+{
+    stage_open();
+    int file = synchronous_file();
+    static char byte = 'x';
+    forbid_threads();
+    struct coil_task *t = begin(coil_pwrite(file, &byte, 1, 0));
+    coil_task_cancel(t);
+    CHECK_INT(task_int(t), -ECANCELED);
+    t = begin(coil_pwrite(file, &byte, 1, 0));
+    CHECK_INT(wait_int(coil_close(file)), 0);
+    CHECK_INT(task_int(t), -ECANCELED);
+    stage_close();
+}
+
+/* A unix socket whose backlog is full, and the connection that fills it. */
+struct full {
+    struct coil_addr addr;
+    int listener, filler;
+};
+
+static int unix_socket(void)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK(fd >= 0);
+    return fd;
+}
+
+static struct full full_listener(void)
+{
+    struct full full = { .listener = unix_socket(), .filler = unix_socket() };
+    struct sockaddr *sa = &full.addr.u.sa;
+    socklen_t len = sizeof(sa_family_t);
+    full.addr.u.un.sun_family = AF_UNIX;
+    CHECK_INT(bind(full.listener, sa, len), 0); /* the kernel makes a name */
+    full.addr.len = sizeof full.addr.u.un;
+    CHECK_INT(getsockname(full.listener, sa, &full.addr.len), 0);
+    CHECK_INT(listen(full.listener, 0), 0);
+    CHECK_INT(connect(full.filler, sa, full.addr.len), 0);
+    return full;
+}
+
+static void accept_one(int listener)
+{
+    struct pollfd look = { .fd = listener, .events = POLLIN };
+    UNTIL(poll(&look, 1, 0) == 1);
+    int fd = accept(listener, NULL, NULL);
+    CHECK(fd >= 0);
+    close(fd);
+}
+
+// Each of the five took a worker, there were four, and no other operation that
+// needs one could begin.
+TEST(uring_connects_that_wait_for_a_backlog_delay_nothing)
+{
+    enum { N = 5 };
+    stage_open();
+    struct full full = full_listener(), other = full_listener();
+    struct coil_task *waiting[N];
+    int fds[N], fd = unix_socket();
+    for (int i = 0; i < N; i++) {
+        fds[i] = unix_socket();
+        waiting[i] = begin(coil_connect(fds[i], &full.addr));
+    }
+    struct coil_task *reaches = begin(coil_connect(fd, &other.addr));
+    stage_passes(200); /* the kernel tries 128 times before it takes a worker */
+    accept_one(other.listener);
+    CHECK_INT(task_int(reaches), 0);
+
+    /* They wait as they did: accepted one by one, and one that is cancelled. */
+    coil_task_cancel(waiting[N - 1]);
+    CHECK_INT(task_int(waiting[N - 1]), -ECANCELED);
+    for (int i = 0; i < N - 1; i++)
+        CHECK(!coil_future_done(coil_task_future(waiting[i])));
+    for (int i = 0; i < N; i++)
+        accept_one(full.listener);
+    for (int i = 0; i < N - 1; i++)
+        CHECK_INT(task_int(waiting[i]), 0);
+    for (int i = 0; i < N; i++)
+        close(fds[i]);
+    close(fd);
+    close(full.listener);
+    close(full.filler);
+    close(other.listener);
+    close(other.filler);
+    stage_close();
+}
+
+// The pause between two tries grows, and a close ends the wait.
+TEST(uring_connect_that_waits_for_a_backlog_does_not_spin)
+{
+    stage_open();
+    struct full full = full_listener();
+    int fd = unix_socket(), flags = fcntl(fd, F_GETFL);
+    struct coil_task *t = begin(coil_connect(fd, &full.addr));
+    struct coil_loop_stats before = stage_stats();
+    CHECK_INT(wait_int(coil_sleep(COIL_MS(200))), 0);
+    CHECK(stage_stats().enters - before.enters <= 40);
+    CHECK(!coil_future_done(coil_task_future(t)));
+    CHECK_INT(fcntl(fd, F_GETFL), flags);
+    CHECK_INT(wait_int(coil_close(fd)), 0);
+    CHECK_INT(task_int(t), -ECANCELED);
+    CHECK(!is_open(fd));
+    close(full.listener);
+    close(full.filler);
+    stage_close();
+}
+
 /* ---- Signals ---------------------------------------------------------- */
 
 static volatile sig_atomic_t alarms;
