@@ -1306,8 +1306,13 @@ static void uring_close(struct coili_backend *b)
 
 /*
  * The ring with its flags, what the kernel has beyond the floor, then wake_fd
- * and its poll. Limits: 4 kernel worker threads of each kind, so that files
- * that block cannot start hundreds.
+ * and its poll.
+ *
+ * Worker threads of the kernel: 4 for files, which end by themselves, so that
+ * slow disks do not start hundreds. For the other kind, operations that the
+ * kernel no longer polls for (after 128 wake-ups without success, or without
+ * memory), a worker is a wait: as many as there are operations, or one that
+ * waits for its peer would keep the others waiting.
  */
 static int uring_open(struct coili_backend **out, struct coili_alloc *alloc,
                       const struct coili_backend_options *options)
@@ -1340,7 +1345,7 @@ static int uring_open(struct coili_backend **out, struct coili_alloc *alloc,
     io_uring_ring_dontfork(&b->ring);
     if (io_uring_register_ring_fd(&b->ring) == 1)
         b->enter_flags |= IORING_ENTER_REGISTERED_RING;
-    unsigned workers[2] = { 4, 4 };
+    unsigned workers[2] = { 4, b->options.operations_limit };
     io_uring_register_iowq_max_workers(&b->ring, workers);
 
     /* Newer versions of liburing set up rings without the array. */
