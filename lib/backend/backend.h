@@ -159,16 +159,19 @@ struct coili_backend_table {
     /*
      * The loop calls it in each pass in which tasks are ready, instead of
      * wait(). Makes no system call, calls complete() for completions that are
-     * there.
+     * there. A backend that sees completions only by a system call returns true
+     * if an operation is in flight and coili_cycles_passed() (base/cycles.h)
+     * since its last wait().
      *
-     * Result   true if wait() must be called in this pass all the same
+     * Result   true if wait() must be called in this pass all the same; after
+     *          wait(): if it has left completions that are there already
      */
     bool (*eager)(struct coili_backend *b);
 
     /*
      * Submit what is queued, sleep until a completion or for `timeout_ns` (0:
      * not at all, negative: without end), call complete() for a bounded number
-     * of completions.
+     * of completions, 16 at the least if there are so many.
      *
      * Result   true if it made a system call
      */

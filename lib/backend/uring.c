@@ -878,13 +878,15 @@ static bool uring_eager(struct coili_backend *b)
     if (has_work(b) || b->woken ||
         flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW))
         return true;
-    if (io_uring_cq_ready(&b->ring))
-        uring_harvest(b);
+    if (!io_uring_cq_ready(&b->ring))
+        return false;
+    uring_harvest(b);
     /*
      * complete() may have submitted something, or have seen a wake-up: neither
-     * sets a flag of the ring, so a later pass would not see it.
+     * sets a flag of the ring, so a later pass would not see it. Or there were
+     * more than BATCH completions.
      */
-    return has_work(b) || b->woken;
+    return has_work(b) || b->woken || io_uring_cq_ready(&b->ring);
 }
 
 /* The kernel has the operation: it is not in `queue`, its entry is submitted. */

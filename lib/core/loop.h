@@ -58,9 +58,10 @@ struct coil_loop {
     struct coil_coro *ended;     /* a task whose last step returns just now */
     struct coil_coro *releasing; /* what it held, at its end; or NULL */
     int budget;                  /* awaits that need not suspend */
-    int idle_passes;          /* since the last wait() */
+    int passes_left;             /* until the next wait(), while busy */
     int64_t now;                 /* as of the last look at the clock */
     uint32_t now_ms;             /* the same, for coro.since */
+    uint64_t looked;             /* coili_cycles() at that time, or earlier */
     uintptr_t stack_base;        /* of the current step */
     uint32_t last_detail;
     int try_error; /* of the TRY that is over just now */

@@ -815,6 +815,143 @@ TEST(loop_makes_no_system_call_while_tasks_are_ready)
     close(fds[1]);
 }
 
+/* --- How late --------------------------------------------------------------*/
+
+static struct {
+    int64_t deadline; /* no earlier than that of the timer */
+    uint64_t passed;  /* the pass at whose end the deadline had passed */
+    uint64_t came;    /* the pass in which the timer had its effect */
+} late;
+
+static void note_came(void *arg)
+{
+    (void)arg;
+    late.came = stats().passes;
+}
+
+static void burn_cpu(int64_t ns)
+{
+    int64_t end = coil_now() + ns;
+    while (coil_now() < end)
+        ;
+}
+
+COROUTINE(burn_until_it_came,)
+{
+    ASYNC(burn_until_it_came, my) {
+        late.deadline = coil_now() + COIL_MS(15);
+        while (!late.came) {
+            burn_cpu(COIL_MS(10));
+            if (!late.passed && coil_now() >= late.deadline)
+                late.passed = stats().passes;
+            AWAIT(coil_sleep(0));
+        }
+    }
+}
+
+COROUTINE(call_later_15_ms, struct coil_handle handle;)
+{
+    ASYNC(call_later_15_ms, my) {
+        CHECK_INT(coil_call_later(&my->handle, COIL_MS(15), note_came, NULL),
+                  0);
+        SPAWN(burn_until_it_came);
+        JOIN();
+    }
+}
+
+COROUTINE(sleep_15_ms,)
+{
+    ASYNC(sleep_15_ms, my) {
+        SPAWN(burn_until_it_came);
+        AWAIT(coil_sleep(COIL_MS(15)));
+        note_came(NULL);
+    }
+}
+
+COROUTINE(within_15_ms, int err;)
+{
+    ASYNC(within_15_ms, my) {
+        SPAWN(burn_until_it_came);
+        TRY(my->err) WITHIN(COIL_MS(15)) AWAIT(coil_future_new());
+        CHECK_INT(my->err, -ETIMEDOUT);
+        note_came(NULL);
+    }
+}
+
+COROUTINE(wait_for_15_ms, int err;)
+{
+    ASYNC(wait_for_15_ms, my) {
+        SPAWN(burn_until_it_came);
+        TRY_AWAIT(my->err, coil_wait_for(coil_future_new(), COIL_MS(15)));
+        CHECK_INT(my->err, -ETIMEDOUT);
+        note_came(NULL);
+    }
+}
+
+/* The passes between that in which the deadline had passed, and the effect. */
+static int passes_late(void)
+{
+    int passes = late.passed ? (int)(late.came - late.passed) : 0;
+    memset(&late, 0, sizeof late);
+    return passes;
+}
+
+// However long the passes are: here 10 ms each. A time-out takes one pass more,
+// from the call of its timer to the end of the await.
+TEST(loop_timers_are_late_by_one_pass_at_the_most)
+{
+    CHECK_INT(RUN(call_later_15_ms), 0);
+    CHECK(passes_late() <= 1);
+    CHECK_INT(RUN(sleep_15_ms), 0);
+    CHECK(passes_late() <= 1);
+    CHECK_INT(RUN(within_15_ms), 0);
+    CHECK(passes_late() <= 2);
+    CHECK_INT(RUN(wait_for_15_ms), 0);
+    CHECK(passes_late() <= 2);
+}
+
+COROUTINE(recv_one, int fd; unsigned *left; char byte;)
+{
+    ASYNC(recv_one, my) {
+        AWAIT(coil_recv(my->fd, &my->byte, 1));
+        if (--*my->left == 0)
+            note_came(NULL);
+    }
+}
+
+enum { PAIRS = 300 };
+
+COROUTINE(recv_from_many, int fds[PAIRS][2]; unsigned left; int i;)
+{
+    ASYNC(recv_from_many, my) {
+        my->left = PAIRS;
+        for (my->i = 0; my->i < PAIRS; my->i++) {
+            open_pair(my->fds[my->i]);
+            SPAWN(recv_one, .fd = my->fds[my->i][0], .left = &my->left);
+        }
+        while (stats().in_flight < PAIRS || stats().submitted < PAIRS)
+            AWAIT(coil_sleep(0));
+        for (my->i = 0; my->i < PAIRS; my->i++)
+            CHECK_INT(write(my->fds[my->i][1], "x", 1), 1);
+        late.passed = stats().passes;
+        while (!late.came) {
+            burn_cpu(COIL_MS(10));
+            AWAIT(coil_sleep(0));
+        }
+
+    FINALLY;
+        for (my->i = 0; my->i < PAIRS; my->i++)
+            close_pair(my->fds[my->i]);
+    }
+}
+
+// The kernel delivers 20 completions in one enter, since Linux 6.14.
+TEST(loop_completions_are_late_by_one_pass_at_the_most)
+{
+    CHECK_INT(RUN(recv_from_many), 0);
+    CHECK(passes_late() <= 1);
+}
+
 /* --- Stopping --------------------------------------------------------------*/
 
 TEST(loop_stopped_before_it_runs_makes_one_pass)
