@@ -65,10 +65,10 @@ typedef void coil_call_fn(void *arg);
  * Source    asyncio.Handle
  */
 struct coil_handle {
+    uintptr_t where;
     uintptr_t next;
     coil_call_fn *fn;
     void *arg;
-    uintptr_t where;
 };
 
 /*

@@ -276,7 +276,8 @@ COIL_API void coil_loop_stop(struct coil_loop *loop);
  *                        they were asked for
  *     coil_call_later    when `delay_ns` has passed; 0 or less: when the loop
  *                        next looks at its timers
- *     coil_call_at       when coil_now() has reached `deadline_ns`
+ *     coil_call_at       when coil_now() has reached `deadline_ns`; those of
+ *                        one deadline in the order in which they were asked for
  *
  * To pass a handle that still waits for a call aborts. A timed call that is not
  * due when the loop closes is not made.

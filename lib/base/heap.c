@@ -2,11 +2,14 @@
 /*
  * heap.c: a 4-ary heap of deadlines.
  *
- * An entry holds the deadline and a pointer to the word in which its owner
- * keeps the entry's place. So a timer costs 16 bytes, comparing two follows no
- * pointer, and removing an entry from the middle is as cheap as adding one. A
- * timer wheel is twice as fast, but rounds deadlines to its ticks; a heap is
- * exact to the nanosecond.
+ * An entry holds the deadline and a pointer to two words of its owner. In the
+ * first the heap keeps the entry's place, so removing an entry from the middle
+ * is as cheap as adding one. In the second it keeps the number of entries that
+ * were added before: among equal deadlines that number decides, so they come in
+ * the order in which they were added. Owners need neither word while they wait
+ * for a timer. So a timer costs 16 bytes, and comparing two follows a pointer
+ * only if they are equal. A timer wheel is twice as fast, but rounds deadlines
+ * to its ticks; a heap is exact to the nanosecond.
  *
  * The entries are in chunks, so growing copies none of them: a million timers
  * cost 16 MB and never 24, also in an arena.
@@ -24,13 +27,26 @@ static struct coili_heap_entry *at(const struct coili_heap *h, size_t i)
     return &h->chunks[i / COILI_HEAP_CHUNK][i % COILI_HEAP_CHUNK];
 }
 
+static uintptr_t *words_of(const struct coili_heap_entry *e)
+{
+    return (uintptr_t *)(e->owner & ~(uintptr_t)1);
+}
+
 /* Write an entry to place `i`, and tell its owner. */
 static void place(const struct coili_heap *h, size_t i,
                   struct coili_heap_entry e)
 {
     *at(h, i) = e;
-    *(uintptr_t *)(e.owner & ~(uintptr_t)1) = (uintptr_t)i << 2 |
-                                              COILI_TIMER_TAG;
+    words_of(&e)[0] = (uintptr_t)i << 2 | COILI_TIMER_TAG;
+}
+
+/* By deadline, then in the order of adding. Mostly one comparison decides. */
+static inline bool is_before(const struct coili_heap_entry *a,
+                             const struct coili_heap_entry *b)
+{
+    return a->deadline <= b->deadline &&
+           (COILI_LIKELY(a->deadline < b->deadline) ||
+            words_of(a)[1] < words_of(b)[1]);
 }
 
 /*
@@ -58,20 +74,20 @@ static int grow(struct coili_heap *h)
     return 0;
 }
 
-/* Place `e` at `i` or, while it is earlier than the parent, further up. */
+/* Place `e` at `i` or, while it comes before the parent, further up. */
 static void sift_up(struct coili_heap *h, size_t i, struct coili_heap_entry e)
 {
     while (i > 0) {
-        size_t parent = (i - 1) / 4;
-        if (at(h, parent)->deadline <= e.deadline)
+        const struct coili_heap_entry *parent = at(h, (i - 1) / 4);
+        if (is_before(parent, &e))
             break;
-        place(h, i, *at(h, parent));
-        i = parent;
+        place(h, i, *parent);
+        i = (i - 1) / 4;
     }
     place(h, i, e);
 }
 
-/* Place `e` at `i` or, while one of 4 children is earlier, further down. */
+/* Place `e` at `i` or, while one of 4 children comes before, further down. */
 static void sift_down(struct coili_heap *h, size_t i, struct coili_heap_entry e)
 {
     for (;;) {
@@ -80,12 +96,17 @@ static void sift_down(struct coili_heap *h, size_t i, struct coili_heap_entry e)
             break;
         if (end > h->n)
             end = h->n;
-        for (size_t c = child + 1; c < end; c++)
-            if (at(h, c)->deadline < at(h, least)->deadline)
+        const struct coili_heap_entry *first = at(h, child);
+        for (size_t c = child + 1; c < end; c++) {
+            const struct coili_heap_entry *it = at(h, c);
+            if (is_before(it, first)) {
+                first = it;
                 least = c;
-        if (at(h, least)->deadline >= e.deadline)
+            }
+        }
+        if (is_before(&e, first))
             break;
-        place(h, i, *at(h, least));
+        place(h, i, *first);
         i = least;
     }
     place(h, i, e);
@@ -98,7 +119,9 @@ int coili_heap_push(struct coili_heap *h, int64_t deadline, uintptr_t owner)
         if (err < 0)
             return err;
     }
-    sift_up(h, h->n++, (struct coili_heap_entry){ deadline, owner });
+    struct coili_heap_entry e = { deadline, owner };
+    words_of(&e)[1] = h->added++;
+    sift_up(h, h->n++, e);
     return 0;
 }
 
@@ -112,7 +135,7 @@ void coili_heap_remove(struct coili_heap *h, size_t i)
     struct coili_heap_entry last = *at(h, --h->n);
     if (i == h->n)
         return;
-    if (i > 0 && at(h, (i - 1) / 4)->deadline > last.deadline)
+    if (i > 0 && is_before(&last, at(h, (i - 1) / 4)))
         sift_up(h, i, last);
     else
         sift_down(h, i, last);

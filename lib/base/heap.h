@@ -3,7 +3,8 @@
 #define COILI_HEAP_H
 
 /*
- * heap.h: deadlines, the earliest first. heap.c explains it.
+ * heap.h: deadlines, the earliest first, and equal ones in the order in which
+ * they were added. heap.c explains it.
  */
 
 #include <stdbool.h>
@@ -16,7 +17,7 @@ struct coili_alloc;
 
 struct coili_heap_entry {
     int64_t deadline;
-    uintptr_t owner; /* a uintptr_t *, its lowest bit free for the user */
+    uintptr_t owner; /* of two words; the lowest bit is the user's */
 };
 
 struct coili_heap {
@@ -24,21 +25,23 @@ struct coili_heap {
     struct coili_heap_entry **chunks;
     size_t chunks_n, chunks_max;
     size_t n;
+    uintptr_t added; /* entries since the heap was made */
 };
 
 /*
- * The owner's word: the place of its entry in the heap, tagged, so that the
- * same word can hold a pointer at other times.
+ * The owner's first word: the place of its entry in the heap, tagged, so that
+ * the same word can hold a pointer at other times. The second one has no tag.
  */
 #define COILI_TIMER_TAG 1u
 #define COILI_TAG_MASK ((uintptr_t)3)
 #define COILI_TIMER_INDEX(word) ((size_t)((word) >> 2))
 
 /*
- * Add a deadline. The heap writes the place of the entry to *owner (`owner`
- * without its lowest bit), now and whenever the entry moves.
+ * Add a deadline. The heap writes the place of the entry to the first word of
+ * `owner`, now and whenever the entry moves.
  *
  * Errors    -ENOMEM
+ * Lifetime  the owner lends both words until the entry is removed
  */
 int coili_heap_push(struct coili_heap *h, int64_t deadline, uintptr_t owner);
 

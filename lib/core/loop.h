@@ -146,4 +146,11 @@ static inline void wake(struct coil_loop *loop, struct coil_coro *co)
 #define WHERE_CLOSE ((uintptr_t)10)
 #define WHERE_FUTURE_TAG ((uintptr_t)3)
 
+/* The two words that owners of timers lend to the heap. */
+_Static_assert(offsetof(struct coil_coro, next) ==
+                       offsetof(struct coil_coro, awaiting) + 8 &&
+                   offsetof(struct coil_handle, next) ==
+                       offsetof(struct coil_handle, where) + 8,
+               "a timer's owner: its place, then its order");
+
 #endif

@@ -19,7 +19,7 @@ enum { OWNERS = 3000 };  // more than one table of chunks holds
 
 static struct coili_alloc alloc;
 static struct coili_heap heap;
-static uintptr_t places[OWNERS];
+static uintptr_t owners[OWNERS][2]; // the place, the order
 static int64_t deadlines[OWNERS];
 static bool in_heap[OWNERS];
 
@@ -37,20 +37,21 @@ static void tear_down(void)
 
 static void push(size_t owner, int64_t deadline)
 {
-    CHECK_INT(coili_heap_push(&heap, deadline, (uintptr_t)&places[owner]), 0);
+    CHECK_INT(coili_heap_push(&heap, deadline, (uintptr_t)owners[owner]), 0);
     deadlines[owner] = deadline;
     in_heap[owner] = true;
 }
 
 static size_t owner_of(const struct coili_heap_entry *entry)
 {
-    return (size_t)((uintptr_t *)(entry->owner & ~(uintptr_t)1) - places);
+    uintptr_t bytes = (entry->owner & ~(uintptr_t)1) - (uintptr_t)owners;
+    return bytes / sizeof owners[0];
 }
 
 static size_t place_of(size_t owner)
 {
-    CHECK_INT(places[owner] & COILI_TAG_MASK, COILI_TIMER_TAG);
-    return COILI_TIMER_INDEX(places[owner]);
+    CHECK_INT(owners[owner][0] & COILI_TAG_MASK, COILI_TIMER_TAG);
+    return COILI_TIMER_INDEX(owners[owner][0]);
 }
 
 static void remove_owner(size_t owner)
@@ -64,7 +65,7 @@ static const struct coili_heap_entry *entry_at(size_t place)
     return &heap.chunks[place / COILI_HEAP_CHUNK][place % COILI_HEAP_CHUNK];
 }
 
-/* Every owner knows its place, and no child comes before its parent. */
+/* Every owner knows its place, and each parent comes before its children. */
 static void check_all(void)
 {
     size_t n = 0;
@@ -76,8 +77,12 @@ static void check_all(void)
         CHECK(place < heap.n);
         CHECK(owner_of(entry_at(place)) == i);
         CHECK_INT(entry_at(place)->deadline, deadlines[i]);
-        if (place > 0)
-            CHECK(entry_at((place - 1) / 4)->deadline <= deadlines[i]);
+        if (place == 0)
+            continue;
+        size_t parent = owner_of(entry_at((place - 1) / 4));
+        CHECK(deadlines[parent] <= deadlines[i]);
+        if (deadlines[parent] == deadlines[i])
+            CHECK(owners[parent][1] < owners[i][1]);
     }
     CHECK_INT(heap.n, n);
 }
@@ -89,6 +94,7 @@ TEST(heap_is_empty_at_first)
     tear_down();
 }
 
+// Of equal ones that which was added first.
 TEST(heap_gives_the_earliest_first)
 {
     set_up();
@@ -96,11 +102,14 @@ TEST(heap_gives_the_earliest_first)
     for (size_t i = 0; i < OWNERS; i++)
         push(i, rand() % 1000);
     int64_t last = -1;
+    size_t last_owner = 0;
     for (size_t i = 0; i < OWNERS; i++) {
         const struct coili_heap_entry *first = coili_heap_first(&heap);
-        CHECK(first->deadline >= last);
-        last = first->deadline;
         size_t owner = owner_of(first);
+        CHECK(first->deadline > last ||
+              (first->deadline == last && owner > last_owner));
+        last = first->deadline;
+        last_owner = owner;
         CHECK_INT(place_of(owner), 0);
         remove_owner(owner);
     }
@@ -180,13 +189,13 @@ TEST(heap_newcomer_that_is_last_moves_nobody)
 TEST(heap_keeps_the_lowest_bit_of_an_owner)
 {
     set_up();
-    CHECK_INT(coili_heap_push(&heap, 5, (uintptr_t)&places[0] | 1), 0);
-    CHECK_INT(coili_heap_push(&heap, 3, (uintptr_t)&places[1]), 0);
+    CHECK_INT(coili_heap_push(&heap, 5, (uintptr_t)owners[0] | 1), 0);
+    CHECK_INT(coili_heap_push(&heap, 3, (uintptr_t)owners[1]), 0);
     CHECK_INT(place_of(0), 1);
     CHECK_INT(coili_heap_first(&heap)->owner & 1, 0);
     coili_heap_remove(&heap, 0);
     CHECK_INT(place_of(0), 0);
-    CHECK(coili_heap_first(&heap)->owner == ((uintptr_t)&places[0] | 1));
+    CHECK(coili_heap_first(&heap)->owner == ((uintptr_t)owners[0] | 1));
     tear_down();
 }
 
@@ -198,16 +207,16 @@ TEST(heap_without_memory_refuses_and_stays_whole)
     coili_alloc_init(&alloc, arena, sizeof arena);
     heap = (struct coili_heap){ .alloc = &alloc };
     size_t n = 0;
-    places[n] = 42;
-    while (coili_heap_push(&heap, -(int64_t)n, (uintptr_t)&places[n]) == 0) {
+    owners[n][0] = 42;
+    while (coili_heap_push(&heap, -(int64_t)n, (uintptr_t)owners[n]) == 0) {
         deadlines[n] = -(int64_t)n;
         in_heap[n] = true;
-        places[++n] = 42;
+        owners[++n][0] = 42;
     }
     CHECK_INT(n, 2 * COILI_HEAP_CHUNK);
-    CHECK_INT(places[n], 42);
+    CHECK_INT(owners[n][0], 42);
     check_all();
-    CHECK_INT(coili_heap_push(&heap, 0, (uintptr_t)&places[n]), -ENOMEM);
+    CHECK_INT(coili_heap_push(&heap, 0, (uintptr_t)owners[n]), -ENOMEM);
 
     remove_owner(7);
     push(7, 1);
@@ -242,7 +251,7 @@ TEST(heap_without_memory_to_grow_refuses)
         coili_alloc_init(&alloc, room, arena_bytes(room, cases[i].bytes));
         heap = (struct coili_heap){ .alloc = &alloc };
         size_t n = 0;
-        while (coili_heap_push(&heap, 0, (uintptr_t)&places[n]) == 0)
+        while (coili_heap_push(&heap, 0, (uintptr_t)owners[n]) == 0)
             n++;
         CHECK_INT(n, cases[i].fit * COILI_HEAP_CHUNK);
         CHECK_INT(heap.n, n);

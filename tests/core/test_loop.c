@@ -575,6 +575,39 @@ TEST(loop_timers_fire_by_deadline)
     coil_loop_close(loop);
 }
 
+struct at_once {
+    struct coil_handle handle;
+    int i, *next;
+};
+
+static void call_in_order(void *arg)
+{
+    struct at_once *it = arg;
+    CHECK_INT(it->i, (*it->next)++);
+}
+
+// Also if other timers come and go in between.
+TEST(loop_timers_of_one_deadline_fire_in_the_order_in_which_they_were_set)
+{
+    open_loop();
+    static struct at_once it[64], other[64];
+    int next = 0;
+    int64_t deadline = coil_now() + COIL_MS(1);
+    for (int i = 0; i < 64; i++) {
+        it[i] = (struct at_once){ .i = i, .next = &next };
+        CHECK_INT(coil_call_at(&it[i].handle, deadline, call_in_order, &it[i]),
+                  0);
+        CHECK_INT(coil_call_at(&other[i].handle, deadline + i % 3 - 1,
+                               call_in_order, NULL),
+                  0);
+    }
+    for (int i = 0; i < 64; i++)
+        CHECK(coil_handle_cancel(&other[i * 37 % 64].handle));
+    while (next < 64)
+        coil_loop_pass(loop, COIL_NEVER);
+    coil_loop_close(loop);
+}
+
 // now + delay must not wrap into the past.
 TEST(loop_timers_at_the_ends_of_time)
 {
