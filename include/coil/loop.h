@@ -72,8 +72,10 @@ struct coil_task;
  *                                   Reached: an operation fails with -ENOBUFS
  *   recv_buffers            128     receive buffers, shared by all streams: a
  *                                   power of two, at most 32768; others abort.
- *                                   All in use: a stream receives into a block
- *                                   of its own; counted in
+ *                                   All in use: streams get them in turns; if
+ *                                   none is returned for a pass, a stream
+ *                                   receives into a block of its own. Receives
+ *                                   that found none are counted in
  *                                   coil_loop_stats.no_buffers
  *   recv_buffer_bytes       16384   bytes of one receive buffer
  *   close_ns                10 s    nanoseconds that coil_loop_close() may

@@ -6,8 +6,10 @@
  * receiver.h: bytes as they arrive, in shared buffers.
  *
  * A receiver receives from a socket into buffers that all receivers of the loop
- * share (options.recv_buffers): an idle connection holds none. Streams use
- * receivers; most programs want a stream.
+ * share (options.recv_buffers): an idle connection holds none. If more
+ * connections have bytes than there are buffers, each gets one buffer at a
+ * time, first come, first served. Streams use receivers; most programs want a
+ * stream.
  */
 
 #include <coil/api.h>

@@ -64,8 +64,10 @@ enum coili_opcode {
     COILI_OP_POLL,         /* arg: mask of poll(2); completes with the events */
     COILI_OP_POLL_MULTI,   /* the same, once per arrival */
     COILI_OP_ACCEPT_MULTI, /* the same as ACCEPT, once per connection */
-    COILI_OP_RECV_MULTI    /* once per shared receive buffer that is filled;
-                              -ENOBUFS, final, when all of them are in use */
+    COILI_OP_RECV_SHARED,  /* once, into a shared receive buffer; arg: message
+                              flags; -ENOBUFS when all of them are in use */
+    COILI_OP_RECV_MULTI    /* the same, once per buffer that is filled; without
+                              arg */
 };
 
 enum coili_operation_state {

@@ -340,6 +340,11 @@ static void prepare(struct io_uring_sqe *sqe, const struct coili_operation *op)
     case COILI_OP_ACCEPT_MULTI:
         io_uring_prep_multishot_accept(sqe, op->fd, NULL, NULL, (int)op->arg);
         break;
+    case COILI_OP_RECV_SHARED:
+        io_uring_prep_recv(sqe, op->fd, NULL, 0, (int)op->arg);
+        sqe->flags |= IOSQE_BUFFER_SELECT;
+        sqe->buf_group = BUFFER_GROUP;
+        break;
     case COILI_OP_RECV_MULTI:
         io_uring_prep_recv_multishot(sqe, op->fd, NULL, 0, 0);
         sqe->flags |= IOSQE_BUFFER_SELECT;

@@ -24,7 +24,7 @@
  *     contexts       context.c
  *     reporting      exception.c
  *     wakeups        wakeup.c, in any thread and in signal handlers
- *     pieces         io/receiver.c
+ *     receivers      io/receiver.c
  *     resolver       net/resolve.c
  *
  * The rooms io, net and os read `table`, `backend`, `options`, `running` and
@@ -72,7 +72,7 @@ struct coil_loop {
     struct coili_backend *backend;
     struct coili_nursery root;
     struct coili_list unstarted; /* frames that were not awaited yet */
-    struct coil_piece *pieces;   /* one per shared receive buffer */
+    struct coili_receivers *receivers; /* NULL before the first */
     unsigned cancelled_scopes;   /* that still stand in a coroutine's list */
     /*
      * A cancellation was caught: scopes that were cancelled strike again. Set

@@ -3,26 +3,38 @@
  * receiver.c: bytes as they arrive, in buffers that all connections share.
  *
  * A receiver is one multishot receive. While nothing arrives it holds no
- * buffer. What it does when all shared buffers are in use:
+ * buffer. When more connections have bytes than there are buffers, the
+ * receivers wait in a line that the loop has, and each gets one buffer at a
+ * time, in the order of the line:
  *
  *     MULTI   the multishot receive is armed; it completes once per buffer
- *       |                                         ^
- *       | -ENOBUFS                                |
- *       v                                         |
- *     WAIT    until the ready tasks have run. Has one returned a buffer?
- *       |                                         | yes
- *       | no                                      |
- *       v                                         |
- *     POLL    until bytes have arrived: an idle connection must not hold memory
- *       |                                         |
- *       | and still no buffer is free             |
- *       v                                         |
- *     OWN     one receive into a block that is allocated for it
+ *       |
+ *       | -ENOBUFS: bytes have arrived, and no buffer was free
+ *       v
+ *     LINE  <-------------  POLL   until bytes have arrived
+ *       |                     ^
+ *       v                     | while the line is not empty, or no buffer is
+ *     SHARED or OWN ----------+ free; otherwise back to MULTI
  *
- * So no receiver waits for another one's buffers. A receiver whose owner holds
- * a quota of buffers is PAUSED: its receive is cancelled until some are
- * returned. Without memory for a block, or without room for one more operation
- * (operations_limit), it stays in WAIT for a millisecond at a time.
+ * SHARED is one receive into a shared buffer. At most as many are in flight as
+ * buffers are free: so they are refused only if a multishot receive has just
+ * taken the buffer. They begin whenever a buffer is returned, and in each pass.
+ *
+ * OWN is one receive into a block that is allocated for it, so that no receiver
+ * waits forever for buffers that the owner of another one keeps. It begins when
+ * no buffer is free and none was returned for a whole pass.
+ *
+ * Both end at once if there are no bytes: an idle connection holds no memory.
+ *
+ * Before there was a line, each refused receiver armed its multishot receive
+ * again as soon as one buffer was free. With thousands of connections all but
+ * one were refused again, at a completion and a submission each: one spell of
+ * shortage lasted forever, at a sixth of the throughput or less.
+ *
+ * A receiver whose owner holds a quota of buffers is PAUSED: its receive is
+ * cancelled until some are returned. A receiver that finds no room for one more
+ * operation (operations_limit) waits in the line, too. Without that room, or
+ * without memory for a block, the line is tried again every millisecond.
  */
 #include <coil/receiver.h>
 
@@ -37,10 +49,29 @@
 #include "base/list.h"
 #include "core/loop.h"
 
-enum receiver_state { MULTI, WAIT, POLL, OWN, PAUSED, FAILING, OVER };
+enum receiver_state { MULTI, LINE, POLL, SHARED, OWN, PAUSED, FAILING, OVER };
 
 /* piece.buffer of a piece that is the receiver's own block. */
 #define OWN_BLOCK UINT32_MAX
+
+/*
+ * The most receives of SHARED and OWN in flight. Their completions come in one
+ * enter and have to fit into the completion queue beside all others.
+ */
+#define SERVING_MOST 64u
+
+/* The pause without room for an operation: others must end first. */
+#define NO_ROOM_PAUSE COIL_MS(1)
+
+/* What the receivers of a loop share. */
+struct coili_receivers {
+    struct coili_list line;     /* of coil_receiver.u.link */
+    unsigned serving;           /* receives of SHARED and OWN in flight */
+    struct coil_handle call;    /* of serve_each_pass() */
+    bool called;                /* the call was asked for */
+    bool waited;                /* no buffer was returned since the last call */
+    struct coil_piece pieces[]; /* one for each shared buffer */
+};
 
 /* The fields that a completion touches are together, from op.complete on. */
 struct coil_receiver {
@@ -53,7 +84,8 @@ struct coil_receiver {
     uint8_t state;
     int err; /* while FAILING */
     union {
-        struct coil_handle retry; /* while WAIT or FAILING */
+        struct coili_list link;   /* while LINE */
+        struct coil_handle retry; /* while FAILING */
         struct coil_piece own;    /* its block, while OWN or lent */
     } u;
 };
@@ -61,6 +93,11 @@ struct coil_receiver {
 static size_t block_bytes(void)
 {
     return coili_loop->options.recv_buffer_bytes;
+}
+
+static unsigned buffers_free(const struct coil_loop *loop)
+{
+    return loop->table->buffers_free(loop->backend);
 }
 
 static void free_own(struct coil_receiver *r)
@@ -83,65 +120,145 @@ static void tell_failure(void *arg)
  */
 static void receiver_fail(struct coil_receiver *r, int err)
 {
-    if (r->state == OWN)
-        free_own(r);
     r->state = FAILING;
     r->err = err;
     r->u.retry = (struct coil_handle){ 0 };
     coil_call_soon(&r->u.retry, tell_failure, r);
 }
 
-static void receiver_retry(void *arg);
-
-/* The pause without room for an operation: others must end first. */
-#define NO_ROOM_PAUSE COIL_MS(1)
-
-static void receiver_wait(struct coil_receiver *r, int64_t delay)
-{
-    r->state = WAIT;
-    r->u.retry = (struct coil_handle){ 0 };
-    /* Without memory for a timer: in the next pass. */
-    if (delay == 0 || coil_call_later(&r->u.retry, delay, receiver_retry, r))
-        coil_call_soon(&r->u.retry, receiver_retry, r);
-}
-
-/* Submit the operation of a state. */
-static int receiver_begin(struct coil_receiver *r, enum receiver_state state)
+/* Submit the operation of a state. Errors leave the receiver as it was. */
+static int receiver_begin(struct coil_receiver *r, enum receiver_state state,
+                          void *block)
 {
     static const uint8_t opcodes[] = {
         [MULTI] = COILI_OP_RECV_MULTI,
         [POLL] = COILI_OP_POLL,
+        [SHARED] = COILI_OP_RECV_SHARED,
         [OWN] = COILI_OP_RECV,
     };
     struct coil_loop *loop = coili_loop;
-    r->state = (uint8_t)state;
     r->op.opcode = opcodes[state];
-    r->op.addr = state == OWN ? r->u.own.data : NULL;
-    r->op.len = state == OWN ? (uint32_t)block_bytes() : 0;
-    r->op.arg = state == POLL ? POLLIN | POLLRDHUP : 0;
-    return loop->table->submit(loop->backend, &r->op);
+    r->op.addr = block;
+    r->op.len = (uint32_t)block_bytes(); /* OWN; a shared buffer has as many */
+    r->op.arg = state == POLL ? POLLIN | POLLRDHUP : MSG_DONTWAIT;
+    int err = loop->table->submit(loop->backend, &r->op);
+    if (err == 0)
+        r->state = (uint8_t)state;
+    return err;
 }
 
-/* The same, and without room wait; other errors end the receiver. */
-static void receiver_arm(struct coil_receiver *r, enum receiver_state state)
+/* ---- The line --------------------------------------------------------- */
+
+/* There is no room or no memory for an operation: others must end first. */
+static bool is_out_of_room(int err)
 {
-    int err = receiver_begin(r, state);
-    if (err == -ENOBUFS || err == -ENOMEM) {
-        if (state == OWN)
-            free_own(r);
-        receiver_wait(r, NO_ROOM_PAUSE);
-    } else if (err < 0) {
+    return err == -ENOBUFS || err == -ENOMEM;
+}
+
+/* The first receiver leaves the line, unless its receive finds no room. */
+static int serve_first(struct coil_receiver *r, enum receiver_state state)
+{
+    void *block = state == OWN ? coil_alloc(block_bytes()) : NULL;
+    if (state == OWN && !block)
+        return -ENOMEM;
+    int err = receiver_begin(r, state, block);
+    if (err < 0)
+        coil_free(block, block_bytes());
+    if (is_out_of_room(err))
+        return err;
+    coili_list_remove(&r->u.link);
+    if (err < 0) {
         receiver_fail(r, err);
+    } else {
+        coili_loop->receivers->serving++;
+        r->u.own.data = block;
+    }
+    return 0;
+}
+
+/* Begin receives for the line until `most` are in flight. */
+static int serve(enum receiver_state state, unsigned most)
+{
+    struct coili_receivers *all = coili_loop->receivers;
+    struct coili_list *link;
+    int err = 0;
+    if (most > SERVING_MOST)
+        most = SERVING_MOST;
+    while (err == 0 && all->serving < most &&
+           (link = coili_list_first(&all->line)))
+        err = serve_first(COILI_CONTAINER(link, struct coil_receiver, u.link),
+                          state);
+    return err;
+}
+
+static void serve_each_pass(void *arg);
+
+static void call_again(struct coil_loop *loop, int64_t delay)
+{
+    struct coil_handle *call = &loop->receivers->call;
+    loop->receivers->called = true;
+    /* Without memory for a timer: in the next pass. */
+    if (delay == 0 || coil_call_later(call, delay, serve_each_pass, loop) < 0)
+        coil_call_soon(call, serve_each_pass, loop);
+}
+
+/*
+ * Called in each pass while the line is not empty. All buffers are kept if none
+ * is free, no receive is about to take one, and none was returned since the
+ * last call: so all tasks that were ready have had a chance to return theirs.
+ */
+static void serve_each_pass(void *arg)
+{
+    struct coil_loop *loop = arg;
+    struct coili_receivers *all = loop->receivers;
+    unsigned free = buffers_free(loop);
+    bool none = free == 0 && all->serving == 0;
+    int err = none && all->waited ? serve(OWN, SERVING_MOST)
+                                  : serve(SHARED, free);
+    all->waited = none;
+    all->called = false;
+    if (!coili_list_empty(&all->line))
+        call_again(loop, err < 0 ? NO_ROOM_PAUSE : 0);
+}
+
+static void join_line(struct coil_receiver *r)
+{
+    struct coil_loop *loop = coili_loop;
+    struct coili_receivers *all = loop->receivers;
+    r->state = LINE;
+    r->u.link = (struct coili_list){ 0 };
+    coili_list_append(&all->line, &r->u.link);
+    if (!all->called) {
+        all->waited = false;
+        call_again(loop, 0);
     }
 }
 
-static void receiver_arm_own(struct coil_receiver *r)
+/* The first one in line gets it in the next enter. */
+static void return_buffer(struct coil_loop *loop, unsigned buffer)
 {
-    r->u.own.data = coil_alloc(block_bytes());
-    if (r->u.own.data)
-        receiver_arm(r, OWN);
-    else
-        receiver_wait(r, NO_ROOM_PAUSE);
+    loop->table->buffer_return(loop->backend, buffer);
+    loop->receivers->waited = false;
+    serve(SHARED, buffers_free(loop));
+}
+
+/* ---- Receiving -------------------------------------------------------- */
+
+/*
+ * Wait for bytes. A multishot receive would take a buffer before the receivers
+ * in line, or would be refused.
+ */
+static void receiver_arm(struct coil_receiver *r)
+{
+    struct coil_loop *loop = coili_loop;
+    struct coili_receivers *all = loop->receivers;
+    bool is_short = !coili_list_empty(&all->line) ||
+                    buffers_free(loop) <= all->serving;
+    int err = receiver_begin(r, is_short ? POLL : MULTI, NULL);
+    if (is_out_of_room(err))
+        join_line(r);
+    else if (err < 0)
+        receiver_fail(r, err);
 }
 
 /* Lend a piece to the owner, until coil_receiver_return(). */
@@ -153,7 +270,7 @@ static void deliver(struct coil_receiver *r, int res, unsigned buffer)
         r->own_lent = true;
         piece->buffer = OWN_BLOCK;
     } else {
-        piece = &loop->pieces[buffer];
+        piece = &loop->receivers->pieces[buffer];
         piece->data = loop->table->buffer(loop->backend, buffer);
         piece->buffer = buffer;
     }
@@ -163,32 +280,20 @@ static void deliver(struct coil_receiver *r, int res, unsigned buffer)
     r->received(r->arg, res, piece);
 }
 
-/* The tasks that ran in this pass have returned the buffers they could. */
-static void receiver_retry(void *arg)
-{
-    struct coil_receiver *r = arg;
-    struct coil_loop *loop = coili_loop;
-    r->u.own.data = NULL;
-    bool free = loop->table->buffers_free(loop->backend) > 0;
-    receiver_arm(r, free ? MULTI : POLL);
-}
-
 /*
  * The next state after a final completion. The quota comes first, since a
  * paused receiver must not arm; one whose own block is lent pauses too, because
- * u.own is in use. -ENOBUFS of a multishot receive: no shared buffer is free.
+ * u.own is in use. A receiver that is refused, or for which a poll has ended,
+ * has bytes and waits for a buffer.
  */
 static void receiver_next(struct coil_receiver *r, int res)
 {
-    struct coil_loop *loop = coili_loop;
     if (r->held >= r->quota || r->own_lent)
         r->state = PAUSED;
-    else if (r->state == MULTI && res == -ENOBUFS)
-        receiver_wait(r, 0);
-    else if (r->state == POLL && loop->table->buffers_free(loop->backend) == 0)
-        receiver_arm_own(r);
+    else if (res == -ENOBUFS || (r->state == POLL && res >= 0))
+        join_line(r);
     else
-        receiver_arm(r, MULTI);
+        receiver_arm(r);
 }
 
 /*
@@ -208,13 +313,16 @@ static void receiver_completed(struct coili_operation *op, int res,
     struct coil_receiver *r = COILI_CONTAINER(op, struct coil_receiver, op);
     unsigned buffer = COILI_COMPLETION_BUFFER_ID(flags);
     bool shared = flags & COILI_COMPLETION_BUFFER;
+    bool served = r->state == SHARED || r->state == OWN;
     bool data = res > 0 && (shared || r->state == OWN);
     bool more = flags & COILI_COMPLETION_MORE;
 
+    if (served)
+        loop->receivers->serving--;
     if (data && !r->closed)
         deliver(r, res, buffer);
     else if (shared)
-        loop->table->buffer_return(loop->backend, buffer);
+        return_buffer(loop, buffer);
 
     if (more) {
         if (r->held >= r->quota)
@@ -227,7 +335,7 @@ static void receiver_completed(struct coili_operation *op, int res,
         r->state = OVER;
         coil_future_set_int(&r->closing.future, 0);
     } else if (data || res == -ENOBUFS || res == -ECANCELED ||
-               (r->state == POLL && res >= 0)) {
+               (served && res == -EAGAIN) || (r->state == POLL && res >= 0)) {
         receiver_next(r, res);
     } else {
         r->state = OVER;
@@ -253,18 +361,22 @@ static const struct coil_future_class receiver_class = {
 /* Set up the shared buffers and a piece for each, when first needed. */
 static int open_buffers(struct coil_loop *loop)
 {
-    size_t bytes = loop->options.recv_buffers * sizeof *loop->pieces;
-    if (loop->pieces)
+    struct coili_receivers *all = loop->receivers;
+    if (all)
         return 0;
-    struct coil_piece *pieces = coil_alloc(bytes);
-    if (!pieces)
+    size_t bytes = sizeof *all +
+                   loop->options.recv_buffers * sizeof all->pieces[0];
+    all = coil_alloc(bytes);
+    if (!all)
         return -ENOMEM;
     int err = loop->table->buffers_open(loop->backend);
     if (err < 0) {
-        coil_free(pieces, bytes);
+        coil_free(all, bytes);
         return err;
     }
-    loop->pieces = pieces;
+    *all = (struct coili_receivers){ .serving = 0 };
+    coili_list_init(&all->line);
+    loop->receivers = all;
     return 0;
 }
 
@@ -286,7 +398,7 @@ int coil_receiver_open(struct coil_receiver **out, int fd,
     r->quota = loop->options.recv_buffers / 8;
     if (r->quota < 4)
         r->quota = 4;
-    err = receiver_begin(r, MULTI);
+    err = receiver_begin(r, MULTI, NULL);
     if (err < 0) {
         coil_custom_free(r);
         return err;
@@ -301,11 +413,11 @@ void coil_receiver_return(struct coil_receiver *r, struct coil_piece *piece)
     if (piece->buffer == OWN_BLOCK)
         free_own(r);
     else
-        loop->table->buffer_return(loop->backend, piece->buffer);
+        return_buffer(loop, piece->buffer);
     r->held--;
     if (r->state == PAUSED && !r->closed && !r->own_lent &&
         r->held <= r->quota / 2)
-        receiver_arm(r, MULTI);
+        receiver_arm(r);
 }
 
 bool coil_receiver_paused(const struct coil_receiver *r)
@@ -343,10 +455,12 @@ struct coil_future *coil_receiver_close(struct coil_receiver *r)
     if (!r)
         return coil_sleep(0);
     r->closed = true;
-    if (r->state == WAIT || r->state == FAILING) {
+    if (r->state == LINE)
+        coili_list_remove(&r->u.link);
+    else if (r->state == FAILING)
         coil_handle_cancel(&r->u.retry);
-        r->u.own.data = NULL;
-        r->state = OVER;
-    }
+    else
+        return &r->closing.future;
+    r->state = OVER;
     return &r->closing.future;
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // labels: core
 /*
- * test_receiver.c: the states of a receiver, MULTI, POLL, OWN and PAUSED. In
- * each of them bytes come in order and none is lost, and at the end
- * every shared buffer is back where it was taken from.
+ * test_receiver.c: the states of a receiver, MULTI, LINE, POLL, SHARED, OWN
+ * and PAUSED. In each of them bytes come in order and none is lost, and at the
+ * end every shared buffer is back where it was taken from.
  */
 #include "peer.h"
 
@@ -25,12 +25,15 @@ struct conn {
     struct coil_receiver *r;
     struct coil_piece *first, **last; /* kept, oldest first */
     unsigned kept, kept_most, calls;
+    unsigned at;   /* how many pieces had come when its last one came */
     bool keep;     /* pieces, until give_back() */
     bool in_new;   /* no call may come now */
     int ends, end; /* how often it ended, and with what */
     bool paused;   /* as it says at the last piece */
     struct pattern in, out;
 };
+
+static unsigned pieces; /* of all connections */
 
 static void received(void *arg, int res, struct coil_piece *piece)
 {
@@ -45,6 +48,7 @@ static void received(void *arg, int res, struct coil_piece *piece)
         return;
     }
     CHECK(res > 0);
+    c->at = ++pieces;
     CHECK_INT(piece->len, res);
     pattern_check(&c->in, piece->data, piece->len);
     c->paused = coil_receiver_paused(c->r);
@@ -322,6 +326,251 @@ TEST(receiver_none_waits_for_the_buffers_of_another)
         conn_close(&conns[i]);
     conn_close(&hog);
     close_small();
+}
+
+static void close_conns(void)
+{
+    for (int i = 0; i < CONNS; i++)
+        conn_close(&conns[i]);
+}
+
+// A refused receive costs as much as one that succeeds. When all are armed at
+// once for the one buffer that is free, all but one are refused again.
+TEST(receiver_is_seldom_refused_when_buffers_are_short)
+{
+    for (int keeps = 0; keeps < 6; keeps++) {
+        open_conns();
+        for (int i = 0; i < CONNS; i++)
+            conns[i].keep = keeps > 0;
+        pieces = 0;
+        everybody_receives(keeps);
+        CHECK(stage_stats().no_buffers <= CONNS + pieces);
+        close_conns();
+        close_small();
+    }
+}
+
+static void *eaten; /* a list of blocks: all memory that was left */
+
+static void eat_memory(void)
+{
+    void **block;
+    test_fail_allocations_from(1);
+    while ((block = coil_alloc(256))) {
+        *block = eaten;
+        eaten = block;
+    }
+}
+
+static void give_memory_back(void)
+{
+    test_fail_allocations_from(0);
+    while (eaten) {
+        void *next = *(void **)eaten;
+        coil_free(eaten, 256);
+        eaten = next;
+    }
+}
+
+/* They get bytes in this order, while all buffers are a hog's. */
+static void all_in_line(const int *order)
+{
+    for (int i = 0; i < CONNS; i++) {
+        send_bytes(&conns[order[i]], 10);
+        stage_passes(2);
+    }
+}
+
+// Without memory none gets a block of its own, so all have to wait for a shared
+// buffer: in the order in which their bytes have come.
+TEST(receiver_gets_its_buffer_in_the_order_of_the_line)
+{
+    int order[CONNS];
+    struct conn hog;
+    open_conns();
+    open_hog(&hog);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < CONNS; i++) {
+            conns[i].keep = true;
+            order[i] = (i * (round * 2 + 1) + round) % CONNS;
+        }
+        eat_memory();
+        all_in_line(order);
+        uint64_t refused = stage_stats().no_buffers;
+        pieces = 0;
+        give_back(&hog, 4);
+        for (unsigned n = 0; n < CONNS;) {
+            stage_passes(2);
+            CHECK_INT(pieces, n + 4 < CONNS ? n + 4 : CONNS);
+            for (; n < pieces; n++) {
+                CHECK_INT(conns[order[n]].at, n + 1);
+                CHECK_INT(conns[order[n]].kept, 1);
+                if (n < CONNS - 4)
+                    give_back(&conns[order[n]], 1);
+            }
+        }
+        CHECK_INT(stage_stats().no_buffers, refused);
+        give_memory_back();
+        /* The hog gets all buffers again, one after the other. */
+        for (int i = 0; i < CONNS; i++) {
+            size_t at = hog.in.at;
+            if (!conns[i].kept)
+                continue;
+            give_back(&conns[i], 1);
+            send_bytes(&hog, 256);
+            UNTIL(hog.in.at == at + 256);
+        }
+        CHECK_INT(hog.kept, 4);
+    }
+    close_conns();
+    conn_close(&hog);
+    close_small();
+}
+
+// Each second one leaves the line, among them the first and the last one; the
+// others move up.
+TEST(receiver_in_line_can_be_closed)
+{
+    int order[CONNS];
+    struct conn hog;
+    open_conns();
+    open_hog(&hog);
+    for (int i = 0; i < CONNS; i++)
+        order[i] = i;
+    for (int phase = 0; phase < 3; phase++) {
+        eat_memory();
+        all_in_line(order);
+        give_memory_back();
+        if (phase)
+            give_back(&hog, 4); /* the first four are served */
+        if (phase == 2)
+            stage_passes(1);
+        for (int i = 0; i < CONNS; i++)
+            if (i % 2 == 0 || i == CONNS - 1)
+                conn_close(&conns[i]);
+        if (!phase)
+            give_back(&hog, 4);
+        for (int i = 1; i < CONNS - 1; i += 2)
+            UNTIL(conns[i].in.at == conns[i].out.at);
+        for (int i = 0; i < CONNS; i++)
+            if (i % 2 == 0 || i == CONNS - 1)
+                conn_open(&conns[i], unix_pair(), 300 + (uint64_t)i);
+        send_bytes(&hog, 4 * 256);
+        UNTIL(hog.kept == 4);
+    }
+    close_conns();
+    conn_close(&hog);
+    close_small();
+}
+
+// What a poll has reported may be gone when the receive comes: then it must not
+// wait for more with its block.
+TEST(receiver_served_without_bytes_holds_no_memory)
+{
+    char stolen[16];
+    struct conn hog, c;
+    open_small();
+    open_hog(&hog);
+    conn_open(&c, unix_pair(), 18);
+    stage_passes(5);
+    size_t before = test_heap_bytes();
+    CHECK_INT(send(c.pair.b, "stolen", 6, 0), 6);
+    stage_passes(1);
+    CHECK_INT(recv(c.pair.a, stolen, sizeof stolen, MSG_DONTWAIT), 6);
+    stage_passes(5);
+    CHECK_INT(c.calls, 0);
+    CHECK(!COILI_ONE_BY_ONE || test_heap_bytes() <= before);
+    CHECK_INT(stage_stats().in_flight, 1);
+    send_bytes(&c, 10);
+    UNTIL(c.in.at == 10);
+    conn_close(&c);
+    conn_close(&hog);
+    close_small();
+}
+
+// A poll and a receive for each piece cost two operations, a multishot receive
+// none.
+TEST(receiver_is_multishot_again_after_a_shortage)
+{
+    struct conn hog, c;
+    open_small();
+    open_hog(&hog);
+    conn_open(&c, unix_pair(), 19);
+    send_bytes(&c, 10);
+    UNTIL(c.in.at == 10);
+    conn_close(&hog);
+    send_bytes(&c, 10);
+    UNTIL(c.in.at == 20);
+    stage_passes(5);
+    uint64_t submitted = stage_stats().submitted;
+    for (uint64_t i = 1; i <= 10; i++) {
+        send_bytes(&c, 10);
+        UNTIL(c.in.at == 20 + i * 10);
+    }
+    CHECK_INT(stage_stats().submitted, submitted);
+    conn_close(&c);
+    close_small();
+}
+
+/*
+ * Connections of all kinds: some keep all, some give back late, all send when
+ * it pleases the dice, are closed and opened again; at times without memory.
+ */
+static void shortage_storm(uint64_t seed, unsigned operations)
+{
+    stage_open_with((struct coil_loop_options){ .operations_limit = operations,
+                                                .cq_entries = 8,
+                                                .sq_entries = 8,
+                                                .recv_buffers = 4,
+                                                .recv_buffer_bytes = 128 });
+    for (int i = 0; i < CONNS; i++)
+        conn_open(&conns[i], unix_pair(), seed * 100 + (uint64_t)i);
+    for (int step = 0; step < (test_is_slow() ? 300 : 1500); step++) {
+        struct conn *c = &conns[draw(&seed, CONNS)];
+        switch (draw(&seed, 8)) {
+        case 0:
+        case 1:
+        case 2:
+            pattern_send(&c->out, c->pair.b, 1 + draw(&seed, 700));
+            break;
+        case 3:
+            c->keep = draw(&seed, 2) == 0;
+            break;
+        case 4:
+        case 5:
+            give_back(c, 1 + (unsigned)draw(&seed, 3));
+            break;
+        case 6:
+            test_fail_allocations_from(draw(&seed, 4) == 0);
+            break;
+        case 7:
+            test_fail_allocations_from(0);
+            conn_close(c);
+            conn_open(c, unix_pair(), seed);
+            break;
+        }
+        if (draw(&seed, 3) == 0)
+            stage_passes(1);
+    }
+    test_fail_allocations_from(0);
+    for (int i = 0; i < CONNS; i++) {
+        struct conn *c = &conns[i];
+        if (i % 8 == 0) /* some keep what they have until the end */
+            continue;
+        c->keep = false;
+        give_back(c, c->kept);
+    }
+    for (int i = 0; i < CONNS; i++)
+        UNTIL(i % 8 == 0 || conns[i].in.at == conns[i].out.at);
+    close_conns();
+    close_small();
+}
+
+TEST(receiver_survives_a_storm_of_shortages)
+{
+    test_timeout(120);
+    for (uint64_t seed = 1; seed <= (test_is_slow() ? 3 : 20); seed++)
+        shortage_storm(seed, seed % 2 ? 0 : CONNS + 10);
 }
 
 // After a shortage an idle connection waits in a poll, without a block.

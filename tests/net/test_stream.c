@@ -81,7 +81,7 @@ static void close_all(void)
     close_stream();
     UNTIL(stage_stats().in_flight == 0);
     struct coil_loop *loop = coili_loop;
-    if (loop->pieces)
+    if (loop->receivers)
         CHECK_INT(loop->table->buffers_free(loop->backend),
                   loop->options.recv_buffers);
     stage_close();
