@@ -24,6 +24,7 @@
 #include <string.h>
 
 #include <coil/block.h>
+#include <coil/wait.h>
 
 /* The most interim answers (100, 103...) before the answer. */
 #define INTERIM_MOST 16
@@ -60,7 +61,7 @@ static void timer_expired(void *arg)
     conn->timer_set = false;
     int err = next_deadline(conn) <= coil_now() ? -ETIMEDOUT : set_timer(conn);
     if (err < 0)
-        conn->fail(conn, err);
+        conn->owner->fail(conn, err);
 }
 
 int coili_conn_until(struct coili_conn *conn, int64_t deadline)
@@ -102,11 +103,30 @@ static void enter_phase(const struct coili_lease *lease, enum coil_phase phase)
 
 /* ---- Sending ---------------------------------------------------------- */
 
+/* The pause before an operation for which there was no room is tried again. */
+#define NO_ROOM_PAUSE COIL_MS(1)
+
+/*
+ * There was no room for an operation (operations_limit), and it is worth while
+ * to try again. A connection that was used before has one, its receive, while
+ * it asks for another one to send.
+ */
+static bool no_room_yet(const struct coili_lease *lease, int err, bool sends)
+{
+    struct coili_conn *conn = lease->conn;
+    return err == -ENOBUFS && conn &&
+           conn->owner->relieve(conn, sends && conn->reused);
+}
+
 struct upload {
     struct coil_coro coro;
     struct coili_exchange *exchange;
     struct coil_stream *stream;
+    unsigned tries;
 };
+
+/* Other exchanges end, or give up before they have sent their head. */
+#define BODY_TRIES 1000
 
 /* The lease of the stream, the job's or the response's; NULL: it is revoked. */
 static struct coili_lease *lease_of(const struct coili_exchange *x)
@@ -137,19 +157,26 @@ static void uploaded(struct upload *my)
     if (x->send_err == 0 || may_have_answered(x->send_err))
         enter_phase(x->lease, COIL_PHASE_HEADERS);
     else if (lease)
-        lease->conn->fail(lease->conn, x->send_err);
+        lease->conn->owner->fail(lease->conn, x->send_err);
 }
 
+/* The head is sent, so the request cannot begin anew: it waits for room. */
 static void upload(struct coil_coro *co)
 {
     COIL_ASYNC(upload, my) {
-        COIL_TRY(my->exchange->send_err) {
-            COIL_AWAIT(coil_stream_write(my->stream, my->exchange->sent->text,
-                                         my->exchange->sent->text_n));
+        for (;;) {
+            COIL_TRY_AWAIT(my->exchange->send_err,
+                           coil_stream_write(my->stream,
+                                             my->exchange->sent->body,
+                                             my->exchange->sent->body_n));
+            struct coili_lease *lease = lease_of(my->exchange);
+            if (my->exchange->send_err != -ENOBUFS || !lease ||
+                ++my->tries == BODY_TRIES)
+                break;
+            no_room_yet(lease, -ENOBUFS, true);
+            COIL_AWAIT(coil_sleep(NO_ROOM_PAUSE));
             if (!lease_of(my->exchange))
-                COIL_FAIL(COIL_ECLOSED);
-            COIL_AWAIT(coil_stream_write(my->stream, my->exchange->sent->body,
-                                         my->exchange->sent->body_n));
+                break;
         }
         uploaded(my);
     }
@@ -335,8 +362,8 @@ static int head_filled(struct coili_exchange *x)
     return fault(x, x->err < 0 ? x->err : COIL_EDISCONNECTED, 0);
 }
 
-/* The write of head and small body has ended with x->send_err. */
-static int sent_small(struct coili_exchange *x)
+/* The write of the head, and of a small body, has ended with x->send_err. */
+static int text_sent(struct coili_exchange *x)
 {
     if (!x->lease->conn) {
         x->detail = x->lease->detail;
@@ -352,19 +379,28 @@ void coili_exchange(struct coil_coro *co)
     COIL_ASYNC_GIVES(coili_exchange, my, coil_http_response_free) {
         begin_head(my);
         enter_phase(my->lease, COIL_PHASE_SEND);
-        if (my->sent->body_n > 0) {
+        for (;;) {
+            COIL_TRY_AWAIT(my->send_err,
+                           coil_stream_write(my->lease->conn->stream,
+                                             my->sent->text, my->sent->text_n));
+            if (!no_room_yet(my->lease, my->send_err, true))
+                break;
+            COIL_AWAIT(coil_sleep(NO_ROOM_PAUSE));
+            if (!my->lease->conn)
+                break;
+        }
+        my->err = text_sent(my);
+        if (my->err < 0)
+            COIL_FAIL_WITH(my->err, my->detail);
+        if (my->sent->body_n > 0 && my->send_err == 0) {
             my->upload = COIL_SPAWN(upload, .exchange = my,
                                     .stream = my->lease->conn->stream);
             if (coil_task_done(my->upload))
                 COIL_FAIL_WITH(-ENOMEM, COIL_DETAIL(COIL_PHASE_SEND, 0));
+            COIL_AWAIT(coil_sleep(0)); /* so that the upload begins first */
+            if (!my->lease->conn)
+                COIL_FAIL_WITH(my->lease->err, my->lease->detail);
         } else {
-            COIL_TRY_AWAIT(my->send_err,
-                           coil_stream_write(my->lease->conn->stream,
-                                             my->sent->text,
-                                             my->sent->text_n));
-            my->err = sent_small(my);
-            if (my->err < 0)
-                COIL_FAIL_WITH(my->err, my->detail);
             enter_phase(my->lease, COIL_PHASE_HEADERS);
         }
 
@@ -377,6 +413,11 @@ void coili_exchange(struct coil_coro *co)
             COIL_TRY_AWAIT_TO(
                 my->err, my->there,
                 coili_conn_fill(my->lease->conn, my->want, read_timeout(my)));
+            if (no_room_yet(my->lease, my->err, false)) {
+                my->err = 0;
+                my->there = my->want;
+                COIL_AWAIT(coil_sleep(NO_ROOM_PAUSE));
+            }
             my->err = head_filled(my);
             if (my->err < 0)
                 COIL_FAIL_WITH(my->err, my->detail);

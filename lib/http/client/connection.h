@@ -31,8 +31,16 @@ struct coili_conn;
 struct coili_origin;
 struct coili_pool;
 
-/* End a connection, and revoke its lease if it has one, because of `err`. */
-typedef void coili_fail_fn(struct coili_conn *conn, int err);
+/* What a connection asks of its pool, which stands above this file. */
+struct coili_conn_owner {
+    /* End the connection, and revoke its lease if it has one. */
+    void (*fail)(struct coili_conn *conn, int err);
+    /*
+     * There is no room for an operation: see coili_pool_relieve(). `holds`: the
+     * connection has an operation in flight itself.
+     */
+    bool (*relieve)(struct coili_conn *conn, bool holds);
+};
 
 struct coili_lease {
     struct coili_conn *conn;     /* NULL: not granted yet, or revoked */
@@ -58,7 +66,7 @@ struct coili_conn {
     struct coil_event vacant;      /* no stream of this slot is being closed */
     struct coil_handle closed;     /* the call when one has been closed */
     struct coil_handle noticed; /* the call when something comes while idle */
-    coili_fail_fn *fail;           /* the pool's; it stands above this file */
+    const struct coili_conn_owner *owner;
     struct coil_handle timer;
     int64_t timer_at;
     int64_t deadline;      /* of the whole request, or of the idle time */

@@ -307,6 +307,12 @@ void coili_conn_renew(struct coili_conn *conn)
 }
 
 static void conn_fail(struct coili_conn *conn, int err);
+static bool relieve(struct coili_conn *conn, bool holds);
+
+static const struct coili_conn_owner owner = {
+    .fail = conn_fail,
+    .relieve = relieve,
+};
 
 static struct coili_conn *conn_new(struct coili_pool *p)
 {
@@ -315,7 +321,7 @@ static struct coili_conn *conn_new(struct coili_pool *p)
         return NULL;
     *conn = (struct coili_conn){
         .pool = p,
-        .fail = conn_fail,
+        .owner = &owner,
         .deadline = COIL_NEVER,
         .read_deadline = COIL_NEVER,
     };
@@ -391,19 +397,26 @@ static struct coili_conn *find_idle(struct coili_origin *o)
     return NULL;
 }
 
+/* The room is `limit`, unless descriptors or operations are short. */
+static bool is_full(const struct coili_pool *p)
+{
+    return p->count + p->shortage >= p->limit;
+}
+
 /*
- * A spare slot. At the limit the connection that is idle for the longest time
- * is closed for it. NULL: the limit is reached, or a slot has to be made.
+ * A spare slot. Without room the connection that is idle for the longest time
+ * is closed for it. NULL: there is no room, or a slot has to be made. The slot
+ * that became spare last is taken, since its descriptor may still be open: in a
+ * shortage a slot that has none could not get one.
  */
 static struct coili_conn *find_slot(struct coili_pool *p)
 {
     struct coili_list *oldest = coili_list_first(&p->idle);
-    if (p->count >= p->limit && oldest)
+    if (is_full(p) && oldest)
         close_conn(conn_of(oldest));
-    if (p->count >= p->limit)
+    if (is_full(p) || coili_list_empty(&p->spare))
         return NULL;
-    struct coili_list *spare = coili_list_first(&p->spare);
-    return spare ? conn_of(spare) : NULL;
+    return conn_of(p->shortage ? p->spare.prev : p->spare.next);
 }
 
 static void assign(struct coili_conn *conn, struct coili_origin *o)
@@ -435,7 +448,7 @@ int coili_pool_take(struct coili_origin *o, struct coili_lease *lease)
         if (!has_room(o))
             return -EAGAIN;
         conn = find_slot(p);
-        if (!conn && p->count >= p->limit)
+        if (!conn && is_full(p))
             return -EAGAIN;
         if (!conn)
             conn = conn_new(p);
@@ -579,6 +592,58 @@ static void conn_fail(struct coili_conn *conn, int err)
     grant_slots(p);
 }
 
+/* ---- Shortage --------------------------------------------------------- */
+
+/*
+ * The process has no descriptor left, or the loop no room for an operation, and
+ * other connections of this pool have some. So a request waits for one of them,
+ * as if the limit were as low as their number. After so many exchanges as there
+ * are connections the room grows by one: if it is still too large, a request
+ * fails to connect and waits again.
+ */
+static void set_room(struct coili_pool *p, unsigned room)
+{
+    p->shortage = room < p->limit ? p->limit - room : 0;
+    p->exchanges = 0;
+}
+
+static void exchange_ended(struct coili_pool *p)
+{
+    unsigned room = p->limit - p->shortage;
+    if (p->shortage && ++p->exchanges >= room)
+        set_room(p, room + 1);
+}
+
+bool coili_lease_starved(struct coili_lease *lease)
+{
+    struct coili_conn *conn = lease->conn;
+    struct coili_pool *p = conn->pool;
+    unsigned others = p->count - 1;
+    if (others == 0 && p->closing == 0)
+        return false;
+    set_room(p, others ? others : 1);
+    lease->conn = NULL;
+    close_conn(conn);
+    grant_slots(p);
+    return true;
+}
+
+/*
+ * Close an idle connection, one at a time. A connection that holds an operation
+ * while it asks for another one waits only for those that are being closed:
+ * if all waited for each other, none could go on.
+ */
+static bool relieve(struct coili_conn *conn, bool holds)
+{
+    struct coili_pool *p = conn->pool;
+    struct coili_list *oldest = coili_list_first(&p->idle);
+    if (!p->closing && oldest)
+        close_conn(conn_of(oldest));
+    return p->closing > 0 || (!holds && p->count > 1);
+}
+
+/* ---- Idle connections ------------------------------------------------- */
+
 static void watch(struct coili_conn *conn);
 
 /* Something has come on an idle connection: its end, as a rule. */
@@ -613,6 +678,7 @@ void coili_lease_release(struct coili_lease *lease)
         coili_lease_drop(lease);
         return;
     }
+    exchange_ended(p);
     lease->conn = NULL;
     conn->lease = NULL;
     conn->reused = true;
@@ -637,6 +703,7 @@ void coili_lease_drop(struct coili_lease *lease)
 {
     struct coili_conn *conn = lease->conn;
     struct coili_pool *p = conn->pool;
+    exchange_ended(p);
     lease->conn = NULL;
     close_conn(conn);
     grant_slots(p);

@@ -44,6 +44,8 @@ struct coili_pool {
     int64_t keepalive_ns;
     unsigned count;             /* connections, also connecting and idle ones */
     unsigned closing;           /* streams whose close has not ended */
+    unsigned shortage;  /* so many fewer than `limit` are possible for now */
+    unsigned exchanges; /* since the shortage changed */
     struct coili_list idle;     /* the longest idle first */
     struct coili_list busy;
     struct coili_list spare;    /* slots that are not in use */
@@ -107,6 +109,15 @@ struct coil_future *coili_pool_wait(struct coili_origin *origin,
 
 /* Give a slot its stream. The slot is vacant: conn->vacant is set. */
 void coili_conn_connected(struct coili_conn *conn, struct coil_stream *stream);
+
+/*
+ * There was no descriptor or no operation for the connection of this lease, and
+ * no byte was sent. If other connections of the pool exist, the slot is given
+ * back, and the request waits for one of them.
+ *
+ * Result    true: call coili_pool_wait(); false: there is nothing to wait for
+ */
+bool coili_lease_starved(struct coili_lease *lease);
 
 /* Close the stream, and keep the slot to connect again. */
 void coili_conn_renew(struct coili_conn *conn);

@@ -104,7 +104,7 @@ struct job {
     struct coili_origin *origin;
     struct coili_lease lease;
     struct coili_sent sent;
-    int64_t total_ns, pool_ns, connect_ns, deadline;
+    int64_t total_ns, pool_ns, connect_ns, deadline, pool_deadline;
     size_t size;     /* of this block */
     bool running;    /* counted in session->running */
     bool may_repeat;
@@ -171,9 +171,12 @@ static int job_begin(struct job *job)
 
 static struct coil_future *wait_for_connection(struct job *job)
 {
-    int64_t late = coili_after(job->pool_ns);
+    if (!job->pool_deadline)
+        job->pool_deadline = coili_after(job->pool_ns);
     return coili_pool_wait(job->origin, &job->lease,
-                           late < job->deadline ? late : job->deadline);
+                           job->pool_deadline < job->deadline
+                               ? job->pool_deadline
+                               : job->deadline);
 }
 
 /*
@@ -190,17 +193,6 @@ static int job_connected(struct job *job)
     return coili_conn_until(conn, job->deadline);
 }
 
-/*
- * True if the server may have closed a kept connection before it read the
- * request: no byte of an answer has come.
- */
-static bool may_repeat(const struct job *job, int err)
-{
-    return job->may_repeat && job->lease.conn && job->lease.conn->reused &&
-           !job->exchange.answered &&
-           (err == COIL_EDISCONNECTED || err == -EPIPE || err == -ECONNRESET);
-}
-
 /* ---- A request -------------------------------------------------------- */
 
 struct request {
@@ -210,6 +202,7 @@ struct request {
     struct coil_stream *stream;
     struct coil_http_response *response;
     int err;
+    bool waits; /* for a slot */
     uint32_t detail;
 };
 
@@ -294,35 +287,71 @@ static struct coil_future *begin_exchange(struct job *job)
 }
 
 /*
+ * True if the server may have closed a kept connection before it read the
+ * request: no byte of an answer has come.
+ */
+static bool may_repeat(const struct job *job, int err)
+{
+    return job->may_repeat && job->lease.conn && job->lease.conn->reused &&
+           !job->exchange.answered &&
+           (err == COIL_EDISCONNECTED || err == -EPIPE || err == -ECONNRESET);
+}
+
+/* True if there was no descriptor or no operation, and nothing was sent. */
+static bool is_starved(const struct request *my)
+{
+    bool short_of = my->err == -EMFILE || my->err == -ENFILE ||
+                    my->err == -ENOBUFS;
+    return short_of && my->job->lease.conn &&
+           COIL_DETAIL_PHASE(my->detail) <= COIL_PHASE_SEND;
+}
+
+/* my->err: go on, after a wait for another slot if my->waits is set; or not. */
+static bool goes_on(struct request *my)
+{
+    struct job *job = my->job;
+    my->waits = is_starved(my) && coili_lease_starved(&job->lease);
+    if (my->waits)
+        return true;
+    if (!may_repeat(job, my->err))
+        return false;
+    job->may_repeat = false;
+    coili_conn_renew(job->lease.conn);
+    return true;
+}
+
+/*
  * Get a slot, connect if the slot has no stream, send and read the head. The
- * loop runs a second time if a kept connection was closed by the server.
+ * loop runs again if a kept connection was closed by the server, once, or if
+ * there was no descriptor or operation for a new one.
  */
 static void request(struct coil_coro *co)
 {
     COIL_ASYNC_GIVES(request, my, coil_http_response_free) {
         my->err = job_begin(my->job);
-        if (my->err == -EAGAIN)
-            COIL_TRY_AWAIT(my->err, wait_for_connection(my->job));
-        if (my->err == 0)
-            my->err = job_connected(my->job);
-        if (my->err < 0)
-            COIL_FAIL_WITH(my->err, COIL_DETAIL(COIL_PHASE_POOL, 0));
-
+        my->waits = my->err == -EAGAIN;
         for (;;) {
+            if (my->waits)
+                COIL_TRY_AWAIT(my->err, wait_for_connection(my->job));
+            if (my->err == 0)
+                my->err = job_connected(my->job);
+            if (my->err < 0)
+                COIL_FAIL_WITH(my->err, COIL_DETAIL(COIL_PHASE_POOL, 0));
+
             if (!my->job->lease.conn->stream) {
                 COIL_TRY_AWAIT_TO(my->err, my->stream, begin_connecting(my));
                 my->err = end_connecting(my);
-                if (my->err < 0)
-                    COIL_FAIL_WITH(my->err, my->detail);
             }
-            COIL_TRY_AWAIT_TO(my->err, my->response, begin_exchange(my->job));
-            if (my->err == 0)
-                break;
-            my->detail = coil_last_detail();
-            if (!may_repeat(my->job, my->err))
+            if (my->err == 0) {
+                COIL_TRY_AWAIT_TO(my->err, my->response,
+                                  begin_exchange(my->job));
+                if (my->err == 0)
+                    break;
+                my->detail = coil_last_detail();
+            }
+            if (!goes_on(my))
                 COIL_FAIL_WITH(my->err, my->detail);
-            my->job->may_repeat = false;
-            coili_conn_renew(my->job->lease.conn);
+            my->err = 0;
         }
         coili_response_begin(my->response);
         struct coil_http_response *response = my->response;
@@ -492,6 +521,7 @@ static struct job *job_new(struct draft *d, struct coili_origin *origin,
     job->connect_ns = or_else(t->connect_ns, s->timeouts.connect_ns);
     job->size = sizeof *job + text_n;
     job->running = false;
+    job->pool_deadline = 0;
     job->may_repeat = !s->no_retry && !q->no_retry &&
                       is_one_of(d->head.method, repeatable);
     s->refs++;

@@ -13,7 +13,9 @@
 
 #include <coil/event.h>
 
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* ---- Against a model -------------------------------------------------- */
@@ -876,6 +878,133 @@ static void blank_line(struct coil_coro *co)
 TEST(pool_skips_a_blank_line_behind_an_answer)
 {
     CHECK_INT(RUN(blank_line), 0);
+}
+
+/* ---- Shortage --------------------------------------------------------- */
+
+/* A server in a process of its own, with its own descriptors. */
+struct elsewhere {
+    struct coil_coro coro;
+    struct origin origin;
+    int up, down; /* the port goes up; the end comes down */
+    char byte;
+};
+
+static void elsewhere(struct coil_coro *co)
+{
+    ASYNC(elsewhere, my) {
+        CHECK_INT(origin_open(&my->origin, routes), 0);
+        CHECK_INT(write(my->up, my->origin.url, sizeof my->origin.url),
+                  sizeof my->origin.url);
+        AWAIT(coil_read(my->down, &my->byte, 1));
+
+    FINALLY;
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+struct server {
+    pid_t pid;
+    int down;
+    char url[64];
+};
+
+static struct server serve_elsewhere(void)
+{
+    struct server s;
+    int up[2], down[2];
+    CHECK_INT(pipe(up), 0);
+    CHECK_INT(pipe(down), 0);
+    s.pid = fork();
+    if (s.pid == 0) {
+        close(up[0]);
+        close(down[1]);
+        _exit(RUN(elsewhere, .up = up[1], .down = down[0]) != 0);
+    }
+    close(up[1]);
+    close(down[0]);
+    s.down = down[1];
+    CHECK_INT(read(up[0], s.url, sizeof s.url), sizeof s.url);
+    close(up[0]);
+    return s;
+}
+
+static void end_server(struct server *s)
+{
+    int status;
+    close(s->down);
+    CHECK_INT(waitpid(s->pid, &status, 0), s->pid);
+    CHECK_INT(status, 0);
+}
+
+enum { HUNDRED = 100 };
+
+struct hundred {
+    STAGE;
+    const char *url, *method;
+    size_t body_n;
+    struct coil_task *tasks[HUNDRED];
+    int round;
+};
+
+/* 100 at once, five times: new connections and kept ones. */
+static void hundred(struct coil_coro *co)
+{
+    static char body[40000];
+    ASYNC(hundred, my) {
+        my->session = session_of(HUNDRED, 0, 0);
+        for (; my->round < 5; my->round++) {
+            for (my->i = 0; my->i < HUNDRED; my->i++) {
+                my->tasks[my->i] = SPAWN(fetch, .session = my->session);
+                struct fetch *f = coil_task_frame(my->tasks[my->i]);
+                snprintf(f->url, sizeof f->url, "%s/delay/%d/x", my->url,
+                         my->i % 3);
+                f->request = (struct coil_http_request){
+                    .url = f->url,
+                    .method = my->method,
+                    .body = my->body_n ? body : NULL,
+                    .body_size = my->body_n,
+                };
+            }
+            AWAIT(coil_gather(my->tasks, HUNDRED));
+            for (my->i = 0; my->i < HUNDRED; my->i++)
+                coil_task_drop(&my->tasks[my->i]);
+        }
+
+    FINALLY;
+        CLEAN_UP;
+    }
+}
+
+static void limit_descriptors(rlim_t n)
+{
+    struct rlimit limit;
+    CHECK_INT(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    limit.rlim_cur = n;
+    CHECK_INT(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+// As under `ulimit -n 64`: fewer connections, and every request is answered.
+TEST(pool_makes_do_with_the_descriptors_that_there_are)
+{
+    struct server s = serve_elsewhere();
+    limit_descriptors(40);
+    CHECK_INT(RUN(hundred, .url = s.url), 0);
+    CHECK_INT(RUN(hundred, .url = s.url, .method = "POST"), 0);
+    end_server(&s);
+}
+
+TEST(pool_makes_do_with_the_operations_that_there_are)
+{
+    struct server s = serve_elsewhere();
+    struct coil_loop_options o = COIL_LOOP_OPTIONS_INIT;
+    o.operations_limit = 16;
+    CHECK_INT(RUN_WITH(&o, hundred, .url = s.url), 0);
+    CHECK_INT(RUN_WITH(&o, hundred, .url = s.url, .method = "POST"), 0);
+    CHECK_INT(
+        RUN_WITH(&o, hundred, .url = s.url, .method = "POST", .body_n = 40000),
+        0);
+    end_server(&s);
 }
 
 /* ---- No slot is lost -------------------------------------------------- */
