@@ -163,7 +163,9 @@ struct coil_http_request {
  * `no_retry` is true in the request or in the session's options.
  *
  * If an answer comes before the whole body is sent: with a status of 300 or
- * above the sending stops; below, the answer is given when the body is sent.
+ * above the sending stops; below, the answer is given when the body is sent. In
+ * both cases the connection is not used again: perhaps the server reads no more
+ * of it.
  *
  * Result    a struct coil_http_response *
  * Errors    see the top of this page

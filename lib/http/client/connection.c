@@ -21,7 +21,9 @@
 #include "connection.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include <coil/block.h>
 #include <coil/wait.h>
@@ -238,11 +240,27 @@ static void copy_head(struct coil_http_response *r,
     r->headers[h->count] = (struct coil_http_header){ 0 };
 }
 
+/*
+ * The answer has come before the end of the upload: the body is not sent, or
+ * the kernel has bytes of it that the server has not acknowledged. Perhaps the
+ * server reads no more of it.
+ */
+static bool is_early(const struct coili_exchange *x)
+{
+    int unsent = 0;
+    if (!x->upload)
+        return false;
+    return !coil_task_done(x->upload) ||
+           (ioctl(coil_stream_fd(x->lease->conn->stream), SIOCOUTQ, &unsent) ==
+                0 &&
+            unsent > 0);
+}
+
 /* The connection may be kept: the answer allows it, and all was sent. */
 static bool is_kept(const struct coili_exchange *x)
 {
-    bool sent = !x->upload || coil_task_done(x->upload);
-    return sent && x->send_err == 0 && x->sent->keep && x->head.keep_alive;
+    return x->send_err == 0 && x->sent->keep && x->head.keep_alive &&
+           !is_early(x);
 }
 
 /* Make the response, which takes over the lease. */
@@ -427,10 +445,8 @@ void coili_exchange(struct coil_coro *co)
          * Status 300 or above before the body is sent: stop sending; returning
          * cancels the upload.
          */
-        if (my->upload && my->response->status < 300) {
+        if (my->upload && my->response->status < 300)
             COIL_TRY_AWAIT(my->err, my->upload);
-            my->response->keep = is_kept(my);
-        }
         if (!my->response->lease.conn)
             COIL_FAIL_WITH(my->response->lease.err,
                            my->response->lease.detail);

@@ -1674,14 +1674,29 @@ TEST(http_an_early_refusal_ends_the_upload)
     free(body);
 }
 
-// All of it was sent and heard: the connection is as good as before.
+// The answer is given when the body is sent. Whether the server has read it is
+// not known, so the connection is not used again.
 TEST(http_an_early_success_waits_for_the_upload)
 {
     size_t size = VAST;
     char *body = calloc(1, size);
     int status = 0;
     CHECK_INT(RUN_TO(status, uploads, .path = "/early-200", .body = body,
-                     .size = size, .accepted = 1),
+                     .size = size, .accepted = 2),
+              0);
+    CHECK_INT(status, 200);
+    free(body);
+}
+
+// The kernel has taken the body, and the server reads none of it: the next
+// request over this connection would wait for ever.
+TEST(http_an_answer_before_the_end_of_the_upload_keeps_no_connection)
+{
+    size_t size = 400000;
+    char *body = calloc(1, size);
+    int status = 0;
+    CHECK_INT(RUN_TO(status, uploads, .path = "/early-and-deaf", .body = body,
+                     .size = size, .accepted = 2),
               0);
     CHECK_INT(status, 200);
     free(body);
