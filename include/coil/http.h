@@ -113,7 +113,9 @@ coil_http_session_new(const struct coil_http_session_options *options);
  * so does reading their responses; their connections are reset. Then wait until
  * all requests have ended and all connections are closed; but the connection of
  * a piece that coil_http_response_next() has shown stays open until the next
- * call with that response. Cannot be cancelled.
+ * call with that response. A task that was spawned before the close, and has
+ * its first step only now, may still use the session in that step: its requests
+ * fail with COIL_ECLOSED, too. Cannot be cancelled.
  *
  * Result    0
  * Lifetime  takes the session; NULL is allowed. Responses still belong to the

@@ -61,7 +61,8 @@ struct coil_http_session {
     size_t refs;    /* jobs, and 1 until the session is closed */
     size_t running; /* requests that have begun and not ended */
     bool closed;
-    bool waits;     /* the close waits for `quiet` */
+    bool waits; /* the close waits for `quiet`, and its last pass is over */
+    struct coil_handle last_pass; /* when the session is closed */
     bool no_retry;
     struct coil_future *close; /* the coroutine that closes the session */
     struct coil_future *quiet; /* done when no request runs, no stream closes */
@@ -678,22 +679,32 @@ static const struct coil_future_class quiet_class = {
     .cancel = quiet_nothing,
 };
 
+/* Tasks that were spawned before the session closed have had their first step. */
+static void last_pass_over(void *arg)
+{
+    struct coil_http_session *s = arg;
+    s->waits = true;
+    check_quiet(s);
+}
+
 struct session_close {
     struct coil_coro coro;
     struct coil_http_session *session;
 };
 
-/* FINALLY does all the work: so it is done even if the task is cancelled. */
+/*
+ * FINALLY does all the work: so it is done even if the task is cancelled. The
+ * session lives for one more pass: tasks that were spawned before the close may
+ * not have had their first step, and use the session in it.
+ */
 static void session_close(struct coil_coro *co)
 {
     COIL_ASYNC(session_close, my) {
     COIL_FINALLY;
         my->session->closed = true;
         coili_pool_close(&my->session->pool);
-        if (is_busy(my->session)) {
-            my->session->waits = true;
-            COIL_AWAIT(coil_future_ref(my->session->quiet));
-        }
+        coil_call_soon(&my->session->last_pass, last_pass_over, my->session);
+        COIL_AWAIT(coil_future_ref(my->session->quiet));
         session_unref(my->session);
     }
 }

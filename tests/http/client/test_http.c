@@ -2001,6 +2001,32 @@ TEST(http_responses_and_requests_outlive_the_session)
     CHECK_INT(RUN(survives), 0);
 }
 
+struct late_user {
+    STAGE;
+    struct coil_task *tasks[3];
+};
+
+static void late_user(struct coil_coro *co)
+{
+    ASYNC(late_user, my) {
+        my->session = coil_http_session_new(NULL);
+        for (my->i = 0; my->i < 3; my->i++)
+            my->tasks[my->i] = SPAWN(fetch, .session = my->session,
+                                     .request = { .url = "http://localhost/" });
+        AWAIT(coil_http_session_close(my->session));
+        for (my->i = 0; my->i < 3; my->i++) {
+            TRY_AWAIT(my->err, my->tasks[my->i]);
+            CHECK_INT(my->err, COIL_ECLOSED);
+        }
+    }
+}
+
+// They were spawned before the close, and begin after it.
+TEST(http_tasks_that_have_not_begun_when_the_session_closes_are_told)
+{
+    CHECK_INT(RUN(late_user), 0);
+}
+
 struct forgets {
     STAGE;
 };
