@@ -80,7 +80,8 @@ struct coil_http_session_options {
     size_t size;             /* sizeof(struct coil_http_session_options) */
     unsigned limit;          /* connections in all; 100 */
     unsigned limit_per_host; /* to one scheme, host and port; no limit */
-    int64_t keepalive_ns;    /* so long an unused connection is kept; 15 s */
+    int64_t keepalive_ns;    /* so long an unused connection is kept, but not
+                                longer than the server's Keep-Alive says; 15 s */
     size_t body_bytes_max;   /* of a body that is read whole; 64 MiB */
     uint32_t head_bytes_max; /* of an answer, at most 256 KiB - 1; 64 KiB */
     uint16_t line_bytes_max; /* of a line in a head; 8190 */

@@ -220,7 +220,8 @@ enum {
     SEEN_CLOSE = 8,
     SEEN_KEEP_ALIVE = 16,
     SEEN_UPGRADE = 32,   // the field
-    SEEN_SWITCH = 64     // `upgrade` in Connection
+    SEEN_SWITCH = 64,    // `upgrade` in Connection
+    SEEN_KEEP_TIME = 128 // `timeout` in Keep-Alive
 };
 
 /* The value must be digits only, and fit into an int64_t. */
@@ -269,6 +270,35 @@ static void note_connection(struct coili_http_head *head,
             head->seen |= SEEN_KEEP_ALIVE;
         else if (coili_http_text_is(item, "upgrade"))
             head->seen |= SEEN_SWITCH;
+    }
+}
+
+/*
+ * "timeout=5, max=100": how long the peer keeps an idle connection. What is not
+ * understood is skipped. The shortest of several counts.
+ */
+static void note_keep_alive(struct coili_http_head *head,
+                            struct coili_http_text value)
+{
+    static const char timeout[] = "timeout=";
+    const size_t n = sizeof timeout - 1;
+    struct coili_http_text item;
+
+    while (next_item(&value, &item)) {
+        struct coili_http_text name = { item.at, n };
+        uint32_t seconds = 0;
+        size_t i = n;
+
+        if (item.len <= n || !coili_http_text_is(name, timeout))
+            continue;
+        for (; i < item.len && item.at[i] >= '0' && item.at[i] <= '9'; i++)
+            if (seconds < 100000000)
+                seconds = seconds * 10 + (uint32_t)(item.at[i] - '0');
+        if (i == item.len &&
+            (!(head->seen & SEEN_KEEP_TIME) || seconds < head->keep_seconds)) {
+            head->keep_seconds = seconds;
+            head->seen |= SEEN_KEEP_TIME;
+        }
     }
 }
 
@@ -323,6 +353,8 @@ static enum coili_http_fault note_field(struct coili_http_head *head,
     case sizeof "Connection" - 1:
         if (coili_http_text_is(name, "Connection"))
             note_connection(head, value);
+        else if (coili_http_text_is(name, "Keep-Alive"))
+            note_keep_alive(head, value);
         break;
     case sizeof "Content-Length" - 1:
         if (coili_http_text_is(name, "Content-Length"))
@@ -408,6 +440,8 @@ static void derive(struct coili_http_head *head, enum coili_http_to to)
 {
     if (!(head->seen & SEEN_LENGTH))
         head->length = -1;
+    if (!(head->seen & SEEN_KEEP_TIME))
+        head->keep_seconds = COILI_HTTP_KEEP_UNTOLD;
     head->upgrade = is_upgrade(head, to);
     head->body = (uint8_t)body_kind(head, to);
     head->keep_alive = is_kept_alive(head);

@@ -130,6 +130,8 @@ struct coili_http_field {
     uint16_t value_len;
 };
 
+#define COILI_HTTP_KEEP_UNTOLD UINT32_MAX
+
 /* How the end of a body is found. */
 enum coili_http_body_kind {
     COILI_HTTP_BODY_NONE,
@@ -149,6 +151,8 @@ struct coili_http_head {
     const char *bytes;  /* the first byte of the head at the last call; to be
                            set by the caller if the bytes are moved after it */
     int64_t length;     /* Content-Length, also for HEAD; -1 if there is none */
+    uint32_t keep_seconds; /* Keep-Alive: timeout=5; COILI_HTTP_KEEP_UNTOLD
+                              without */
     uint32_t target;    /* requests: the offset of the target */
     uint16_t target_len;
     uint16_t method_len;  /* requests: the method is at offset 0 */

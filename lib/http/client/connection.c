@@ -286,6 +286,7 @@ static int make_response(struct coili_exchange *x, size_t len)
     };
     copy_head(r, h, len);
     coili_http_body_start(&r->state, h);
+    r->lease.conn->keep_seconds = h->keep_seconds;
     coil_stream_consume(r->lease.conn->stream, len);
     r->lease.conn->lease = &r->lease;
     x->lease->conn = NULL;

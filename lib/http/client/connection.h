@@ -71,6 +71,7 @@ struct coili_conn {
     int64_t timer_at;
     int64_t deadline;      /* of the whole request, or of the idle time */
     int64_t read_deadline; /* of the wait for the next bytes */
+    uint32_t keep_seconds; /* the server keeps it so long; see message.h */
     bool timer_set;
     bool reused;   /* a request was sent over `stream` before */
     uint8_t phase; /* enum coil_phase */

@@ -278,6 +278,7 @@ void coili_conn_connected(struct coili_conn *conn, struct coil_stream *stream)
 {
     conn->stream = stream;
     conn->reused = false;
+    conn->keep_seconds = COILI_HTTP_KEEP_UNTOLD;
 }
 
 static void stream_closed(void *arg)
@@ -665,6 +666,16 @@ static void watch(struct coili_conn *conn)
         close_conn(conn);
 }
 
+/* Not longer than the server has said. */
+static int64_t keep_ns(const struct coili_conn *conn)
+{
+    int64_t most = conn->pool->keepalive_ns;
+    if (conn->keep_seconds == COILI_HTTP_KEEP_UNTOLD)
+        return most;
+    int64_t told = (int64_t)conn->keep_seconds * 1000000000;
+    return told < most ? told : most;
+}
+
 /*
  * The connection becomes idle. A waiter may get it at once. Only if none does
  * the idle time begins, and the connection is watched. It needs a timer: if
@@ -693,7 +704,7 @@ void coili_lease_release(struct coili_lease *lease)
     bool idle = !conn->lease && conn->origin;
     if (!idle)
         return;
-    if (coili_conn_until(conn, coili_after(p->keepalive_ns)) < 0)
+    if (coili_conn_until(conn, coili_after(keep_ns(conn))) < 0)
         close_conn(conn);
     else
         watch(conn);

@@ -360,6 +360,12 @@ static const struct route routes[] = {
     { "/chatty",
       { SAYS("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n."),
         WAITS(COIL_MS(2)), SAYS("and another thing") } },
+    { "/second",
+      { SAYS("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
+             "Keep-Alive: max=9, timeout=1\r\n\r\n") } },
+    { "/none",
+      { SAYS("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
+             "Keep-Alive: timeout=0\r\n\r\n") } },
     { "/blank-line",
       { SAYS("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n."),
         WAITS(COIL_MS(1)), SAYS("\r\n") } },
@@ -385,6 +391,19 @@ static struct coil_http_session *session_of(unsigned limit, unsigned per_host,
     CALL(fetch, .session = my->session, \
          .request = { .url = origin_url(&my->origin, (path)), \
                       .timeouts.pool_ns = COIL_MS(1) })
+
+/* Sockets of this process but the server's, connected or not yet. */
+static unsigned clients_of(uint16_t port)
+{
+    unsigned n = 0;
+    for (int fd = 0; fd < 256; fd++) {
+        struct coil_addr own;
+        own.len = sizeof own.u;
+        if (getsockname(fd, &own.u.sa, &own.len) == 0)
+            n += coil_addr_port(&own) != port;
+    }
+    return n;
+}
 
 struct reuses {
     STAGE;
@@ -586,6 +605,37 @@ TEST(pool_uses_no_connection_whose_time_is_over)
     CHECK_INT(RUN(overslept), 0);
 }
 
+struct told {
+    STAGE;
+};
+
+static void told(struct coil_coro *co)
+{
+    ASYNC(told, my) {
+        CHECK_INT(origin_open(&my->origin, routes), 0);
+        my->session = session_of(1, 0, 0);
+        AWAIT(GET("/second"));
+        AWAIT(GET("/second"));
+        CHECK_INT(my->origin.accepted, 1);
+        AWAIT(coil_sleep(COIL_MS(1100)));
+        CHECK_INT(clients_of(my->origin.port), 0);
+        AWAIT(GET("/none"));
+        AWAIT(coil_sleep(COIL_MS(1)));
+        AWAIT(GET("/none"));
+        CHECK_INT(my->origin.accepted, 3);
+
+    FINALLY;
+        CLEAN_UP;
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+// Else a request is on its way when the server closes.
+TEST(pool_keeps_a_connection_no_longer_than_the_server_says)
+{
+    CHECK_INT(RUN(told), 0);
+}
+
 struct discards {
     STAGE;
     const char *path;
@@ -764,19 +814,6 @@ TEST(pool_knows_what_has_come_while_the_thread_was_busy)
 }
 
 /* ---- Descriptors ------------------------------------------------------ */
-
-/* Sockets of this process but the server's, connected or not yet. */
-static unsigned clients_of(uint16_t port)
-{
-    unsigned n = 0;
-    for (int fd = 0; fd < 256; fd++) {
-        struct coil_addr own;
-        own.len = sizeof own.u;
-        if (getsockname(fd, &own.u.sa, &own.len) == 0)
-            n += coil_addr_port(&own) != port;
-    }
-    return n;
-}
 
 struct churn {
     STAGE;
