@@ -301,9 +301,10 @@ COIL_API COIL_NODISCARD struct coil_future *
 coil_http_response_skip(struct coil_http_response *response);
 
 /*
- * Free the response. If its body was not read to the end, its connection is
- * closed in the background. Allocates nothing and does not wait, so it may
- * stand in FINALLY.
+ * Free the response. If its body was not read to the end, but is known to have
+ * little left (64 KiB), that is skipped in the background, for at most a second,
+ * and the connection is kept. Else the connection is closed in the background.
+ * Allocates nothing and does not wait, so it may stand in FINALLY.
  *
  * Lifetime  takes the response; NULL is allowed
  * Source    aiohttp ClientResponse.close()

@@ -48,6 +48,8 @@ struct coili_lease {
     bool lent;                   /* received bytes are shown to the user */
     int err;                     /* why the lease was revoked */
     uint32_t detail;
+    /* Called when it is revoked and has no user any more; or NULL */
+    void (*abandoned)(struct coili_lease *lease);
 };
 
 /*
@@ -126,6 +128,7 @@ struct coil_http_response {
     struct coili_http_body state;
     const char *piece; /* the piece that is shown */
     size_t taken;      /* bytes to consume before the next piece */
+    size_t drained;    /* bytes skipped since the response was freed */
     char *body;        /* the bytes that coil_http_response_read() has read */
     size_t body_n, body_room, body_max;
     struct coil_http_header headers[];

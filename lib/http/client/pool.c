@@ -290,9 +290,16 @@ static void stream_closed(void *arg)
     p->ended(p->ended_arg);
 }
 
+static void end_watch(struct coili_conn *conn)
+{
+    if (conn->stream)
+        coil_stream_unwatch(conn->stream, &conn->noticed);
+}
+
 /* `end` is the close or abort of conn->stream. */
 static void end_stream(struct coili_conn *conn, struct coil_future *end)
 {
+    end_watch(conn);
     conn->stream = NULL;
     conn->read_deadline = COIL_NEVER;
     conn->pool->closing++;
@@ -331,18 +338,11 @@ static struct coili_conn *conn_new(struct coili_pool *p)
     return conn;
 }
 
-static void end_watch(struct coili_conn *conn)
-{
-    if (conn->stream)
-        coil_stream_unwatch(conn->stream, &conn->noticed);
-}
-
 /* End the connection; its slot becomes a spare one. */
 static void close_conn(struct coili_conn *conn)
 {
     struct coili_pool *p = conn->pool;
     struct coili_origin *o = conn->origin;
-    end_watch(conn);
     coili_conn_renew(conn);
     coili_conn_disarm(conn);
     if (conn->connecting)
@@ -581,6 +581,8 @@ static void revoke(struct coili_conn *conn, int err)
     lease->err = err;
     lease->detail = COIL_DETAIL(conn->phase, 0);
     close_conn(conn);
+    if (lease->abandoned)
+        lease->abandoned(lease);
 }
 
 static void conn_fail(struct coili_conn *conn, int err)

@@ -29,6 +29,10 @@
 #define BODY_AT_ONCE ((size_t)1 << 20)
 #define BODY_ROOM_LEAST ((size_t)4096)
 
+/* So much of a body is skipped when its response is freed, for so long. */
+#define DRAIN_MOST ((size_t)65536)
+#define DRAIN_TIME COIL_SECONDS(1)
+
 /* ---- The head --------------------------------------------------------- */
 
 int coil_http_response_status(const struct coil_http_response *r)
@@ -317,17 +321,82 @@ size_t coil_http_response_size(const struct coil_http_response *r)
     return r->body_n;
 }
 
+/* ---- Freeing ---------------------------------------------------------- */
+
+static void response_destroy(struct coil_http_response *r)
+{
+    coil_free(r->body, r->body_room);
+    coil_free(r, r->size);
+}
+
+/* A new connection costs more than to skip this, so it is skipped. */
+static bool is_little(const struct coil_http_response *r)
+{
+    return r->keep && r->lease.conn && r->drained <= DRAIN_MOST &&
+           r->state.left <= DRAIN_MOST;
+}
+
 /*
- * pull() consumes the last piece that was shown: it may have been the end of
- * the body. Then the connection can be kept.
+ * Skip what is here of the body, and the piece that was shown.
+ *
+ * Result    true if the rest is to come, and is little as far as is known
+ */
+static bool drain(struct coil_http_response *r)
+{
+    int64_t n;
+    while ((n = pull(r)) > 0 && is_little(r))
+        r->drained += (size_t)n;
+    return n == -EAGAIN && is_little(r) &&
+           !coil_stream_at_end(r->lease.conn->stream);
+}
+
+/* The end of a response, after its lease was revoked or when it is drained. */
+static void abandoned(struct coili_lease *lease)
+{
+    response_destroy(COILI_CONTAINER(lease, struct coil_http_response, lease));
+}
+
+static void drain_on(void *arg);
+
+/* False if the rest cannot be waited for. */
+static bool wait_for_rest(struct coil_http_response *r)
+{
+    struct coili_conn *conn = r->lease.conn;
+    return coil_stream_watch(conn->stream, &conn->noticed, drain_on, r) == 0;
+}
+
+static void drop_and_destroy(struct coil_http_response *r)
+{
+    if (r->lease.conn)
+        coili_lease_drop(&r->lease);
+    response_destroy(r);
+}
+
+static void drain_on(void *arg)
+{
+    struct coil_http_response *r = arg;
+    if (!drain(r) || !wait_for_rest(r))
+        drop_and_destroy(r);
+}
+
+static int set_drain_deadline(struct coili_conn *conn)
+{
+    int64_t most = coili_after(DRAIN_TIME);
+    return coili_conn_until(conn,
+                            conn->deadline < most ? conn->deadline : most);
+}
+
+/*
+ * If little is left of the body the response stays, without its user, until the
+ * rest has come: it reads when the stream tells that there is something. No
+ * task does that, because this allocates nothing.
  */
 void coil_http_response_free(struct coil_http_response *r)
 {
     if (!r)
         return;
     coili_check(!r->busy, "a response is freed while a task reads it");
-    if (pull(r) != 0 && r->lease.conn)
-        coili_lease_drop(&r->lease);
-    coil_free(r->body, r->body_room);
-    coil_free(r, r->size);
+    r->lease.abandoned = abandoned;
+    if (!drain(r) || set_drain_deadline(r->lease.conn) < 0 || !wait_for_rest(r))
+        drop_and_destroy(r);
 }

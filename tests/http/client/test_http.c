@@ -1818,32 +1818,57 @@ TEST(http_read_time_out_begins_when_the_body_is_sent)
 
 struct unread {
     STAGE;
+    const char *path;
     bool read;
+    unsigned accepted;
+    int64_t pool_ns;
 };
 
+/* One slot: the second request needs that of the first. */
 static void unread(struct coil_coro *co)
 {
+    static const struct route routes[] = {
+        { "/late",
+          { SAYS(OK(2)), WAITS(COIL_MS(5)), SAYS("a"), WAITS(COIL_MS(5)),
+            SAYS("b") } },
+        { "/chunks",
+          { SAYS("HTTP/1.1 200 OK\r\n"
+                 "Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n"),
+            WAITS(COIL_MS(5)), SAYS("1\r\nb\r\n0\r\n\r\n") } },
+        { "/never", { SAYS(OK(2) "a"), THEN(HANG) } },
+        { "/ends", { SAYS(OK(2) "a"), WAITS(COIL_MS(5)), THEN(CLOSE) } },
+        { "/broken",
+          { SAYS("HTTP/1.1 200 OK\r\n"
+                 "Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n"),
+            WAITS(COIL_MS(5)), SAYS("!"), WAITS(COIL_SECONDS(60)) } },
+        { "/much", { SAYS(OK(65538)), THEN(HANG) } },
+        { "/endless", { SAYS("HTTP/1.1 200 OK\r\n\r\na"), THEN(HANG) } },
+        { "/close",
+          { SAYS("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n"
+                 "Connection: close\r\n\r\na"),
+            THEN(HANG) } },
+        { 0 },
+    };
     ASYNC(unread, my) {
         struct coil_http_session_options o = COIL_HTTP_SESSION_OPTIONS_INIT;
         o.limit = 1;
-        CHECK_INT(origin_open(&my->origin, NULL), 0);
+        CHECK_INT(origin_open(&my->origin, routes), 0);
         my->session = coil_http_session_new(&o);
-        AWAIT_TO(my->response, coil_http_get(my->session, my->origin.url));
-        if (my->read) {
+        AWAIT_TO(my->response,
+                 coil_http_get(my->session, origin_url(&my->origin, my->path)));
+        if (my->read)
             AWAIT_TO(my->n, coil_http_response_next(my->response));
-            CHECK_INT(my->n, 1);
-        }
         test_forbid_allocations(true);
         coil_http_response_free(my->response);
         test_forbid_allocations(false);
         CHECK_INT(test_forbidden_allocations(), 0);
         my->response = NULL;
-        /* The slot is free in the same pass. */
-        AWAIT_TO(my->response,
-                 coil_http_send(my->session, &(struct coil_http_request){
-                                                 .url = my->origin.url,
-                                                 .timeouts.pool_ns = 1 }));
-        CHECK_INT(my->origin.accepted, my->read ? 1 : 2);
+        AWAIT_TO(
+            my->response,
+            coil_http_send(my->session, &(struct coil_http_request){
+                                            .url = my->origin.url,
+                                            .timeouts.pool_ns = my->pool_ns }));
+        CHECK_INT(my->origin.accepted, my->accepted);
 
     FINALLY;
         coil_http_response_free(my->response);
@@ -1852,15 +1877,37 @@ static void unread(struct coil_coro *co)
     }
 }
 
+// The slot is free in the same pass.
 TEST(http_a_response_not_read_to_its_end_closes_the_connection)
 {
-    CHECK_INT(RUN(unread), 0);
+    CHECK_INT(RUN(unread, .path = "/much", .accepted = 2, .pool_ns = 1), 0);
+    CHECK_INT(RUN(unread, .path = "/endless", .accepted = 2, .pool_ns = 1), 0);
+    CHECK_INT(RUN(unread, .path = "/close", .accepted = 2, .pool_ns = 1), 0);
 }
 
 // The last piece is the end, also if nobody was told so.
 TEST(http_a_response_freed_after_its_last_piece_keeps_the_connection)
 {
-    CHECK_INT(RUN(unread, .read = true), 0);
+    CHECK_INT(
+        RUN(unread, .path = "/x", .read = true, .accepted = 1, .pool_ns = 1),
+        0);
+}
+
+// A body that is here costs nothing, and one that is small costs less than
+// another connection.
+TEST(http_a_response_freed_with_little_left_keeps_the_connection)
+{
+    CHECK_INT(RUN(unread, .path = "/x", .accepted = 1, .pool_ns = 1), 0);
+    CHECK_INT(RUN(unread, .path = "/late", .accepted = 1), 0);
+    CHECK_INT(RUN(unread, .path = "/late", .read = true, .accepted = 1), 0);
+    CHECK_INT(RUN(unread, .path = "/chunks", .accepted = 1), 0);
+}
+
+TEST(http_a_rest_that_does_not_come_is_not_waited_for_long)
+{
+    CHECK_INT(RUN(unread, .path = "/never", .accepted = 2), 0);
+    CHECK_INT(RUN(unread, .path = "/ends", .accepted = 2), 0);
+    CHECK_INT(RUN(unread, .path = "/broken", .accepted = 2), 0);
 }
 
 struct closes {

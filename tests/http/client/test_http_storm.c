@@ -200,7 +200,10 @@ static void storm(struct coil_coro *co)
             CHECK(my->err == 0 || my->err == -ECANCELED);
         }
 
-        /* All slots at once; and nobody has to wait for one. */
+        /*
+         * All slots at once, and each is held. A response that was freed may
+         * still have its slot for a while, to read its last bytes.
+         */
         CHECK(my->origin.most_open > 0);
         for (my->i = 0; my->session && my->i < my->slots; my->i++)
             AWAIT_TO(my->held[my->i],
@@ -208,7 +211,7 @@ static void storm(struct coil_coro *co)
                                     &(struct coil_http_request){
                                         .url = origin_url(&my->origin, "/half"),
                                         .timeouts.total_ns = COIL_SECONDS(20),
-                                        .timeouts.pool_ns = 1 }));
+                                        .timeouts.pool_ns = COIL_SECONDS(9) }));
 
     FINALLY;
         for (int i = 0; i < LIMIT; i++)

@@ -366,6 +366,9 @@ static const struct route routes[] = {
     { "/none",
       { SAYS("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
              "Keep-Alive: timeout=0\r\n\r\n") } },
+    { "/first",
+      { SAYS("HTTP/1.1 200 OK\r\nContent-Length: 70000\r\n\r\n"),
+        THEN(HANG) } },
     { "/blank-line",
       { SAYS("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n."),
         WAITS(COIL_MS(1)), SAYS("\r\n") } },
@@ -1116,7 +1119,9 @@ static void granted(struct coil_coro *co)
         CHECK_INT(origin_open(&my->origin, routes), 0);
         my->session = session_of(1, 0, 0);
         AWAIT_TO(my->response,
-                 coil_http_get(my->session, origin_url(&my->origin, "/first")));
+                 coil_http_get(my->session,
+                               origin_url(&my->origin,
+                                          my->read ? "/x/first" : "/first")));
         if (my->read)
             AWAIT(coil_http_response_next(my->response));
         my->second = SPAWN(fetch, .session = my->session,
