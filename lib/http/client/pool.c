@@ -203,17 +203,14 @@ static size_t lower_host(char *to, const struct coil_url *url)
 
 static size_t origin_size(const struct coili_origin *o)
 {
-    return sizeof *o + o->host_len + o->authority_len + 2u;
+    return sizeof *o + o->host_len + 1u;
 }
 
-/* `host` and the authority of the Host field are stored after the struct. */
 static struct coili_origin *origin_new(struct coili_pool *p,
                                        const struct coil_url *url,
                                        const char *host, size_t len)
 {
-    char authority[COIL_URL_ORIGIN_BYTES_MAX];
-    size_t n = coil_url_authority(url, authority);
-    struct coili_origin *o = coil_alloc(sizeof *o + len + n + 2);
+    struct coili_origin *o = coil_alloc(sizeof *o + len + 1);
     if (!o)
         return NULL;
     *o = (struct coili_origin){
@@ -221,12 +218,10 @@ static struct coili_origin *origin_new(struct coili_pool *p,
         .tls = url->tls,
         .port = url->port,
         .host_len = (uint16_t)len,
-        .authority_len = (uint16_t)n,
     };
     coili_list_init(&o->idle);
     coil_waiters_init(&o->waiters);
     memcpy(o->host, host, len + 1);
-    memcpy(o->host + len + 1, authority, n + 1);
     return o;
 }
 
@@ -520,8 +515,8 @@ static void waiter_describe(const struct coil_future *f, char *buf, size_t size)
 {
     const struct waiter *w = COILI_CONTAINER(f, const struct waiter,
                                              custom.future);
-    snprintf(buf, size, "connection to %s",
-             coili_origin_authority(w->origin).at);
+    snprintf(buf, size, "connection to %s:%u", w->origin->host,
+             w->origin->port);
 }
 
 static const struct coil_future_class waiter_class = {

@@ -32,9 +32,7 @@ struct coili_origin {
     bool tls;
     uint16_t port;
     uint16_t host_len;
-    uint16_t authority_len;    /* of "host:port", after the host */
-    char host[];               /* in lower case, without brackets; the authority
-                               follows */
+    char host[]; /* in lower case, without brackets */
 };
 
 #define COILI_POOL_BUCKETS 16
@@ -80,14 +78,6 @@ void coili_pool_fini(struct coili_pool *pool);
 struct coili_origin *coili_origin_find(struct coili_pool *pool,
                                        const struct coil_url *url);
 void coili_origin_unref(struct coili_origin *origin);
-
-/* The value of the Host field. */
-static inline struct coili_http_text
-coili_origin_authority(const struct coili_origin *origin)
-{
-    return (struct coili_http_text){ origin->host + origin->host_len + 1,
-                                     origin->authority_len };
-}
 
 /*
  * Take a kept connection, or a slot for a new one, without waiting.

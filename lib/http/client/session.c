@@ -374,6 +374,8 @@ struct draft {
     const struct coil_http_request *request;
     struct coili_http_request head;
     struct coil_url url;
+    /* As this URL has it: that of another one may have other capitals. */
+    char authority[COIL_URL_ORIGIN_BYTES_MAX];
     struct coili_http_pair *pairs, few[PAIRS_FEW];
     size_t pairs_max;
     bool keep;
@@ -467,14 +469,16 @@ static const char *const headless[] = { "HEAD", NULL };
  *
  * Result    the length of the head, which may be above HEAD_FEW; an error
  */
-static int draft_head(struct draft *d, struct coili_http_text host)
+static int draft_head(struct draft *d)
 {
     const struct coil_http_request *q = d->request;
     struct coili_http_request *head = &d->head;
     head->method = coili_http_text(q->method ? q->method : "GET");
     head->target = (struct coili_http_text){ d->url.target.at,
                                              d->url.target.len };
-    head->host = host;
+    head->host = (struct coili_http_text){
+        d->authority, coil_url_authority(&d->url, d->authority)
+    };
     head->length = (int64_t)q->body_size;
     if (q->body_size > 0 || is_one_of(head->method, with_body))
         head->body = COILI_HTTP_BODY_LENGTH;
@@ -571,7 +575,7 @@ struct coil_future *coil_http_send(struct coil_http_session *session,
         return coil_future_from_nomem();
     }
     struct coil_future *f;
-    int head_n = draft_head(&d, coili_origin_authority(origin));
+    int head_n = draft_head(&d);
     if (head_n < 0) {
         coili_origin_unref(origin);
         f = coil_future_from_error(head_n, d.detail);

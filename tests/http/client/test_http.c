@@ -186,6 +186,44 @@ static void sent(struct coil_coro *co)
     }
 }
 
+struct spelt {
+    STAGE;
+    char expected[64];
+};
+
+static void spelt(struct coil_coro *co)
+{
+    static const char *const names[] = { "LOCALHOST", "localhost",
+                                         "LocalHost." };
+    ASYNC(spelt, my) {
+        CHECK_INT(origin_open(&my->origin, NULL), 0);
+        my->session = coil_http_session_new(NULL);
+        for (; my->i < 3; my->i++) {
+            char url[64];
+            snprintf(url, sizeof url, "http://%s:%u/", names[my->i],
+                     my->origin.port);
+            AWAIT_TO(my->response, coil_http_get(my->session, url));
+            coil_http_response_free(my->response);
+            my->response = NULL;
+            snprintf(my->expected, sizeof my->expected, "Host: %.9s:%u\r\n",
+                     names[my->i], my->origin.port);
+            CHECK(strstr(my->origin.head, my->expected));
+        }
+        CHECK_INT(my->origin.accepted, 2); /* one for the first two */
+
+    FINALLY;
+        coil_http_response_free(my->response);
+        AWAIT(coil_http_session_close(my->session));
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+// They share connections, and each says the name that it was given.
+TEST(http_host_is_that_of_the_url_in_its_own_capitals)
+{
+    CHECK_INT(RUN(spelt), 0);
+}
+
 // Signed URLs keep their signature: nothing is decoded, encoded or tidied up.
 TEST(http_request_says_host_first_and_the_url_as_written)
 {
