@@ -257,7 +257,7 @@ static enum coil_url_fault read_name(struct coil_url *url, const char **at,
     return check_name(url, start, stop);
 }
 
-/* Read ":8080", ":" or nothing. */
+/* Read ":8080", ":" or nothing. Zeros in front change nothing. */
 static enum coil_url_fault read_port(struct coil_url *url, const char *at,
                                      const char *end)
 {
@@ -265,14 +265,14 @@ static enum coil_url_fault read_port(struct coil_url *url, const char *at,
 
     if (end - at <= 1)
         return COIL_URL_FAULT_NONE;
-    if (end - at > (ptrdiff_t)sizeof ":65535" - 1)
-        return COIL_URL_FAULT_PORT;
     while (++at < end) {
         if (!is_digit(*at))
             return COIL_URL_FAULT_PORT;
         port = port * 10 + (uint32_t)(*at - '0');
+        if (port > 65535)
+            return COIL_URL_FAULT_PORT;
     }
-    if (!port || port > 65535)
+    if (!port)
         return COIL_URL_FAULT_PORT;
     url->port = (uint16_t)port;
     return COIL_URL_FAULT_NONE;
