@@ -33,31 +33,40 @@
 #define DRAIN_MOST ((size_t)65536)
 #define DRAIN_TIME COIL_SECONDS(1)
 
+#define NEED_RESPONSE(r, function) \
+    coili_check((r), function ": response is NULL")
+
 /* ---- The head --------------------------------------------------------- */
 
 int coil_http_response_status(const struct coil_http_response *r)
 {
+    NEED_RESPONSE(r, "coil_http_response_status");
     return r->status;
 }
 
 const char *coil_http_response_reason(const struct coil_http_response *r)
 {
+    NEED_RESPONSE(r, "coil_http_response_reason");
     return r->reason;
 }
 
 int coil_http_response_version(const struct coil_http_response *r)
 {
+    NEED_RESPONSE(r, "coil_http_response_version");
     return 10 + r->minor;
 }
 
 int64_t coil_http_response_content_length(const struct coil_http_response *r)
 {
+    NEED_RESPONSE(r, "coil_http_response_content_length");
     return r->length;
 }
 
 const char *coil_http_response_header(const struct coil_http_response *r,
                                       const char *name)
 {
+    NEED_RESPONSE(r, "coil_http_response_header");
+    coili_check(name, "coil_http_response_header: name is NULL");
     for (const struct coil_http_header *h = r->headers; h->name; h++)
         if (coili_http_text_is(coili_http_text(h->name), name))
             return h->value;
@@ -67,6 +76,7 @@ const char *coil_http_response_header(const struct coil_http_response *r,
 const struct coil_http_header *
 coil_http_response_headers(const struct coil_http_response *r)
 {
+    NEED_RESPONSE(r, "coil_http_response_headers");
     return r->headers;
 }
 
@@ -291,6 +301,7 @@ static void response_body(struct coil_coro *co)
 
 struct coil_future *coil_http_response_read(struct coil_http_response *r)
 {
+    NEED_RESPONSE(r, "coil_http_response_read");
     if (r->ended)
         return coil_future_from_int((int64_t)r->body_n);
     return COIL_CALL(response_body, .response = r, .aim = READ);
@@ -298,26 +309,31 @@ struct coil_future *coil_http_response_read(struct coil_http_response *r)
 
 struct coil_future *coil_http_response_next(struct coil_http_response *r)
 {
+    NEED_RESPONSE(r, "coil_http_response_next");
     return COIL_CALL(response_body, .response = r, .aim = NEXT);
 }
 
 struct coil_future *coil_http_response_skip(struct coil_http_response *r)
 {
+    NEED_RESPONSE(r, "coil_http_response_skip");
     return COIL_CALL(response_body, .response = r, .aim = SKIP);
 }
 
 const char *coil_http_response_piece(const struct coil_http_response *r)
 {
+    NEED_RESPONSE(r, "coil_http_response_piece");
     return r->piece;
 }
 
 const char *coil_http_response_body(const struct coil_http_response *r)
 {
+    NEED_RESPONSE(r, "coil_http_response_body");
     return r->body ? r->body : "";
 }
 
 size_t coil_http_response_size(const struct coil_http_response *r)
 {
+    NEED_RESPONSE(r, "coil_http_response_size");
     return r->body_n;
 }
 
@@ -395,7 +411,8 @@ void coil_http_response_free(struct coil_http_response *r)
 {
     if (!r)
         return;
-    coili_check(!r->busy, "a response is freed while a task reads it");
+    coili_check(!r->busy, "coil_http_response_free: the response is freed "
+                          "while a task reads it");
     r->lease.abandoned = abandoned;
     if (!drain(r) || set_drain_deadline(r->lease.conn) < 0 || !wait_for_rest(r))
         drop_and_destroy(r);

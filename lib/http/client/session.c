@@ -367,6 +367,28 @@ static void request(struct coil_coro *co)
     }
 }
 
+/* ---- Misuse ------------------------------------------------------------ */
+
+#define CHECK_HEADERS(function, headers, n) \
+    do { \
+        coili_check((headers) || !(n), \
+                    function ": headers is NULL, but headers_n is not 0"); \
+        for (size_t i = 0; i < (n); i++) { \
+            coili_check((headers)[i].name, \
+                        function ": the name of a header is NULL"); \
+            coili_check((headers)[i].value, \
+                        function ": the value of a header is NULL: use \"\""); \
+        } \
+    } while (0)
+
+static void check_request(const struct coil_http_request *q)
+{
+    coili_check(q, "coil_http_send: request is NULL");
+    coili_check(q->body || !q->body_size,
+                "coil_http_send: body is NULL, but body_size is not 0");
+    CHECK_HEADERS("coil_http_send", q->headers, q->headers_n);
+}
+
 /* ---- Making a job ----------------------------------------------------- */
 
 struct draft {
@@ -558,6 +580,7 @@ static struct coil_future *call(struct draft *d, struct coili_origin *origin,
 struct coil_future *coil_http_send(struct coil_http_session *session,
                                    const struct coil_http_request *q)
 {
+    check_request(q);
     if (!session)
         return coil_future_from_nomem();
     struct draft d;
@@ -604,6 +627,7 @@ with_defaults(const struct coil_http_session_options *given)
                        given,
                        "coil_http_session_new: options.size is wrong: "
                        "use COIL_HTTP_SESSION_OPTIONS_INIT");
+    CHECK_HEADERS("coil_http_session_new", o.headers, o.headers_n);
     const struct coili_http_limits *l = &coili_http_limits_default;
     o.limit = o.limit ? o.limit : LIMIT;
     o.keepalive_ns = or_else(o.keepalive_ns, KEEPALIVE);

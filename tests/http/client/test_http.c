@@ -27,6 +27,92 @@
 
 #define OK(body) "HTTP/1.1 200 OK\r\nContent-Length: " #body "\r\n\r\n"
 
+/* ---- Misuse ------------------------------------------------------------ */
+
+struct misuses {
+    STAGE;
+    struct coil_http_request request;
+    struct coil_http_session_options options;
+};
+
+static void misuses(struct coil_coro *co)
+{
+    ASYNC(misuses, my) {
+        my->options.size = sizeof my->options;
+        my->session = coil_http_session_new(&my->options);
+        my->request.url = "http://localhost/";
+        coil_discard(coil_http_send(my->session, &my->request));
+
+    FINALLY;
+        AWAIT(coil_http_session_close(my->session));
+    }
+}
+
+#define SENDING(...) (void)RUN(misuses, .request = { __VA_ARGS__ })
+#define OPENING(...) (void)RUN(misuses, .options = { __VA_ARGS__ })
+#define HEADER(name, value) \
+    .headers = &(const struct coil_http_header){ name, value }, .headers_n = 1
+
+DEATH_TEST(http_header_without_a_name_aborts,
+           "coil_http_send: the name of a header is NULL")
+{
+    SENDING(HEADER(NULL, "x"));
+}
+
+DEATH_TEST(http_header_without_a_value_aborts,
+           "coil_http_send: the value of a header is NULL")
+{
+    SENDING(HEADER("X", NULL));
+}
+
+DEATH_TEST(http_headers_that_are_counted_and_not_given_abort,
+           "coil_http_send: headers is NULL, but headers_n is not 0")
+{
+    SENDING(.headers_n = 1);
+}
+
+DEATH_TEST(http_body_that_is_measured_and_not_given_aborts,
+           "coil_http_send: body is NULL, but body_size is not 0")
+{
+    SENDING(.body_size = 1);
+}
+
+DEATH_TEST(http_request_that_is_not_given_aborts,
+           "coil_http_send: request is NULL")
+{
+    CHECK(coil_http_send(NULL, NULL));
+}
+
+DEATH_TEST(http_session_header_without_a_name_aborts,
+           "coil_http_session_new: the name of a header is NULL")
+{
+    OPENING(HEADER(NULL, "x"));
+}
+
+DEATH_TEST(http_session_header_without_a_value_aborts,
+           "coil_http_session_new: the value of a header is NULL")
+{
+    OPENING(HEADER("X", NULL));
+}
+
+DEATH_TEST(http_session_headers_that_are_not_given_abort,
+           "coil_http_session_new: headers is NULL")
+{
+    OPENING(.headers_n = 1);
+}
+
+DEATH_TEST(http_response_that_is_not_there_aborts_status,
+           "coil_http_response_status: response is NULL")
+{
+    CHECK(coil_http_response_status(NULL));
+}
+
+DEATH_TEST(http_response_that_is_not_there_aborts_read,
+           "coil_http_response_read: response is NULL")
+{
+    CHECK(coil_http_response_read(NULL));
+}
+
 /* ---- The plain case --------------------------------------------------- */
 
 struct plain {
