@@ -15,6 +15,7 @@
 
 #include <signal.h>
 
+#include <coil/group.h>
 #include <coil/queue.h>
 #include <coil/select.h>
 #include <coil/sender.h>
@@ -330,4 +331,71 @@ TEST(scale_callbacks_are_removed)
 TEST(scale_waits_and_shields_leave_a_shared_task)
 {
     check_linear(leave_wait);
+}
+
+/* ---- Tasks in a row --------------------------------------------------- */
+
+enum { DEEP = 200000 };
+
+static size_t freed;
+
+static void count_freed(char *text)
+{
+    CHECK_STR(text, "result");
+    freed++;
+}
+
+static struct coil_task *in_a_row[DEEP];
+
+/* Returns the result of another one; the last of the row makes it. */
+struct in_row {
+    struct coil_coro coro;
+    struct coil_task **next;
+};
+
+static void in_row(struct coil_coro *co)
+{
+    static char text[] = "result";
+    ASYNC_GIVES(in_row, my, count_freed) {
+        if (my->next)
+            RETURN_AWAIT(*my->next);
+        AWAIT(coil_future_ref(shared));
+        RETURN(text);
+    }
+}
+
+/* Each task awaits the one before it. */
+static void spawn_row(size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        in_a_row[i] = coil_spawn(
+            CALL(in_row, .next = i ? &in_a_row[i - 1] : NULL));
+}
+
+/* Drop all of them. Each is held by the one that has its result. */
+static void free_row(size_t n)
+{
+    stage_open();
+    shared = coil_future_new();
+    freed = 0;
+    spawn_row(n);
+    stage_passes(2);
+    coil_future_set_int(shared, 0);
+    CHECK_INT(stage_run(in_a_row[n - 1]), 0);
+    for (size_t i = 0; i + 1 < n; i++)
+        coil_task_drop(&in_a_row[i]);
+    CHECK_INT(freed, 0);
+    clock_on();
+    coil_task_drop(&in_a_row[n - 1]);
+    clock_off();
+    CHECK_INT(freed, 1);
+    coil_future_unref(shared);
+    stage_close();
+}
+
+// 200,000 of them were freed recursively, and the C stack overflowed.
+TEST(scale_results_that_were_passed_on_are_freed_flat)
+{
+    check_linear(free_row);
+    free_row(DEEP);
 }

@@ -125,12 +125,30 @@ void coili_frame_unmake(struct coil_loop *loop, struct coil_coro *co)
                     co->future.size_class);
 }
 
+/* The record of an outcome that came from another future; or NULL. */
+static struct give_scope *find_give(const struct coil_coro *co)
+{
+    return (struct give_scope *)coili_scope_find(co, SCOPE_GIVE);
+}
+
+/* Take over the reference to the future that brought the result; or NULL. */
+static struct coil_future *take_giver(const struct coil_coro *co)
+{
+    struct give_scope *give = find_give(co);
+    uintptr_t giver = give ? give->giver : 0;
+    if (give)
+        give->giver = 0;
+    return giving_future(giver);
+}
+
 /*
  * Free a frame that has more than a plain value: dispose of a result that was
  * not taken, or tell the future that owns it that it was; report an error that
  * was not fetched, but not that of a cancellation; give back the records.
+ *
+ * Result    the giver, with this frame's reference to it; or NULL
  */
-static NOINLINE void report_and_free(struct coil_coro *co)
+static struct coil_future *report_and_free(struct coil_coro *co)
 {
     struct coil_future *f = &co->future;
     coili_check(state_of(f), "a coroutine is freed before its end");
@@ -143,9 +161,29 @@ static NOINLINE void report_and_free(struct coil_coro *co)
         f->result.e.error != -ECANCELED)
         coili_report("a task failed and its error was not fetched", co,
                      f->result.e.error, f->result.e.detail);
+    struct coil_future *giver = take_giver(co);
     while (co->scopes)
         coili_scope_pop(co, co->scopes);
     put_back(co);
+    return giver;
+}
+
+/*
+ * Free such a frame, then its giver, and so on: in a loop, since tasks that
+ * return each other's result form a chain of any length.
+ */
+static NOINLINE void report_and_free_all(struct coil_coro *co)
+{
+    for (;;) {
+        struct coil_future *giver = report_and_free(co);
+        if (!giver || giver->refs == REFS_MOST || --giver->refs > 0)
+            return;
+        if (kind_of(giver) != KIND_CORO) {
+            coili_gone(giver);
+            return;
+        }
+        co = coro_of(giver);
+    }
 }
 
 /* The last reference is gone. In most cases only the memory is left. */
@@ -155,7 +193,7 @@ void coili_frame_free(struct coil_coro *co)
     unsigned state = state_of(f);
     if (COILI_UNLIKELY(f->flags & F_GIVES || co->scopes ||
                        state == S_PENDING || state == S_FAILED)) {
-        report_and_free(co);
+        report_and_free_all(co);
         return;
     }
     put_back(co);
@@ -417,12 +455,6 @@ static void set_failure(struct coil_coro *co, int err, uint32_t detail)
     set_outcome(co, S_FAILED);
     co->future.result.e.error = err;
     co->future.result.e.detail = detail;
-}
-
-/* The record of an outcome that came from another future; or NULL. */
-static struct give_scope *find_give(const struct coil_coro *co)
-{
-    return (struct give_scope *)coili_scope_find(co, SCOPE_GIVE);
 }
 
 /* The giver of this outcome; 0: there is nothing to dispose of. */
