@@ -56,7 +56,7 @@
 #define F_CALLED 0x0010u          /* a coroutine awaited by its caller */
 #define F_TASK 0x0020u            /* a coroutine driven by the loop */
 #define F_IN_PLACE COILI_IN_PLACE /* its memory is the user's */
-#define F_ASKED F_IN_PLACE        /* of a task: its group has asked it to end */
+#define F_ASKED F_IN_PLACE    /* of a task: its nursery has asked it to end */
 #define F_HANDLE COILI_HANDLE /* its nursery holds a reference: the handle */
 #define F_MUST_CANCEL COILI_MUST_CANCEL /* a request that has not struck yet */
 #define F_OWN_CANCEL 0x0200u       /* it fails because its task was cancelled */

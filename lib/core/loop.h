@@ -17,6 +17,7 @@
  *     releasing
  *     unstarted      coroutine.c appends a frame; the file that starts or frees
  *                    the frame removes it
+ *     asking         scope.c
  *     last_detail    coroutine.c, block.c; os/run.c at the end of a run
  *     try_error,     block.c
  *     bare
@@ -71,6 +72,7 @@ struct coil_loop {
     const struct coili_backend_table *table;
     struct coili_backend *backend;
     struct coili_nursery root;
+    struct coili_nursery *asking; /* whose tasks are asked to end just now */
     struct coili_list unstarted; /* frames that were not awaited yet */
     struct coili_receivers *receivers; /* NULL before the first */
     unsigned cancelled_scopes;   /* that still stand in a coroutine's list */

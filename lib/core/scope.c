@@ -155,24 +155,38 @@ struct coili_nursery *coili_nursery_new(struct coil_coro *co)
     return &scope->nursery;
 }
 
+/*
+ * Cancel the tasks that do not have F_ASKED. coili_cancel() sets the flag, also
+ * of the tasks of this nursery that it meets on its way. So tasks that await
+ * each other in a row are asked one time each, and not once for each task in
+ * front of them.
+ */
+static void ask(struct coili_nursery *n, enum coil_cancel_reason reason)
+{
+    struct coil_loop *loop = coili_loop;
+    struct coili_nursery *outer = loop->asking;
+    loop->asking = n;
+    for (struct coili_list *l = n->tasks.next; l != &n->tasks; l = l->next) {
+        struct coil_coro *co = &COILI_CONTAINER(l, struct coil_task, siblings)
+                                    ->coro;
+        if (!(co->future.flags & F_ASKED))
+            coili_cancel(co, reason);
+    }
+    loop->asking = outer;
+}
+
 void coili_nursery_cancel(struct coili_nursery *n,
                           enum coil_cancel_reason reason)
 {
     for (struct coili_list *l = n->tasks.next; l != &n->tasks; l = l->next)
-        coili_cancel(&COILI_CONTAINER(l, struct coil_task, siblings)->coro,
-                     reason);
+        flag_clear(&COILI_CONTAINER(l, struct coil_task, siblings)->coro.future,
+                   F_ASKED);
+    ask(n, reason);
 }
 
 void coili_nursery_ask(struct coili_nursery *n)
 {
-    for (struct coili_list *l = n->tasks.next; l != &n->tasks; l = l->next) {
-        struct coil_coro *co = &COILI_CONTAINER(l, struct coil_task,
-                                                siblings)->coro;
-        if (co->future.flags & F_ASKED)
-            continue;
-        flag_set(&co->future, F_ASKED);
-        coili_cancel(co, COIL_CANCEL_GROUP);
-    }
+    ask(n, COIL_CANCEL_GROUP);
 }
 
 /*

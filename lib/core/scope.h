@@ -141,13 +141,16 @@ struct coili_nursery *coili_nursery_next(const struct coil_coro *co,
 struct coil_task *coili_nursery_alive(const struct coili_nursery *n,
                                       const struct coili_list *link);
 
-/* Cancel all tasks of a nursery. */
+/*
+ * Cancel all tasks of a nursery, each once: a task that another one of the
+ * nursery awaits is asked through that await, or for itself, but not twice.
+ */
 void coili_nursery_cancel(struct coili_nursery *n,
                           enum coil_cancel_reason reason);
 
 /*
- * Cancel the tasks of a group that it has not asked yet (F_ASKED). A second
- * request would cut short the FINALLY that runs because of the first.
+ * The same for those tasks of a group that were not asked yet (F_ASKED). A
+ * second request would cut short the FINALLY that runs because of the first.
  */
 void coili_nursery_ask(struct coili_nursery *n);
 

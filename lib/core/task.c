@@ -47,6 +47,9 @@
  *       groups whose tasks await each other's owners would ask each other to
  *       end in turn, for ever.
  *
+ * When an owner asks all its tasks to end, each of them is asked once, though
+ * some may await others (F_ASKED).
+ *
  * Owner: a task belongs to the nursery of the coroutine that spawned it, or to
  * the nursery of the loop. The loop holds one reference until the task has
  * ended. The nursery holds another reference while the task has a handle
@@ -496,21 +499,52 @@ static void cut(struct coil_coro *co)
 }
 
 /*
+ * True if the request that began at `first` and has come to `from` has passed
+ * `co` before: tasks await each other in a circle.
+ */
+static bool is_on_the_way(const struct coil_coro *first,
+                          const struct coil_coro *from,
+                          const struct coil_coro *co)
+{
+    while (first != co && first != from)
+        first = awaited_coroutine(first);
+    return first == co;
+}
+
+/*
+ * A nursery asks its tasks to end, and `co` is one of them: mark it, so that it
+ * is asked once.
+ *
+ * Result    true if it was asked before
+ */
+static bool was_asked(struct coil_coro *co)
+{
+    if (!(co->future.flags & F_TASK) ||
+        task_of(co)->owner != coili_loop->asking)
+        return false;
+    bool before = co->future.flags & F_ASKED;
+    flag_set(&co->future, F_ASKED);
+    return before;
+}
+
+/*
  * The request goes along the chain from `co` to the leaf, frame by frame, and
  * then to a task that the leaf awaits. `from` is the frame before `co`.
  *
  * The guards, in this order. First, tasks that await each other in a circle:
  * `mark` is set to the current frame at hop 0, 1, 3, 7 and so on, and in a
  * circle `co` meets it again. Second, an await that the request could not end
- * (is_cut()). Both guards cut the await. After them the request is counted in
- * the frame. A frame that has not begun will skip its body. In any other frame
- * the request is noted, and the awaited future is asked to end.
+ * (is_cut()). Both guards cut the await. Third, a task that its nursery has
+ * asked just now: the request has gone from there to the leaf, or is on the way
+ * there, in a circle. After the guards the request is counted in the frame. A
+ * frame that has not begun will skip its body. In any other frame the request
+ * is noted, and the awaited future is asked to end.
  */
 bool coili_cancel(struct coil_coro *co, enum coil_cancel_reason reason)
 {
     if (coil_future_done(&co->future))
         return false;
-    struct coil_coro *mark = NULL, *from = NULL;
+    struct coil_coro *first = co, *mark = NULL, *from = NULL;
     unsigned hops = 0;
     while (co) {
         if (co == mark) {
@@ -519,6 +553,11 @@ bool coili_cancel(struct coil_coro *co, enum coil_cancel_reason reason)
         }
         if (from && co->future.flags & F_TASK && is_cut(co, from)) {
             cut(from);
+            break;
+        }
+        if (was_asked(co) && from) {
+            if (is_on_the_way(first, from, co))
+                cut(from);
             break;
         }
         if ((hops & (hops + 1)) == 0)
