@@ -464,7 +464,7 @@ static void end_grouped_rows(size_t n)
     stage_close();
 }
 
-// 8,000 tasks that await each other in a row took 0.4 s when their spawner ended.
+// 8,000 tasks that await each other in a row took 0.4 s to end.
 TEST(scale_tasks_in_a_row_end_with_their_spawner)
 {
     check_linear(end_rows);

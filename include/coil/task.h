@@ -104,6 +104,8 @@ COIL_API bool coil_task_cancel_with(struct coil_task *task,
  * a request with which no await has failed yet is forgotten. A coroutine that
  * the task has called counts the requests since that call: a request that
  * arrives and is taken back during the call fails no await of that coroutine.
+ * Aborts when 255 requests or more are pending, since coil counts no further:
+ * such a task stays cancelled.
  *
  * Result    the number of requests that remain
  * Source    asyncio Task.uncancel()
@@ -111,7 +113,7 @@ COIL_API bool coil_task_cancel_with(struct coil_task *task,
 COIL_API unsigned coil_task_uncancel(struct coil_task *task);
 
 /*
- * The number of cancel requests that were not taken back.
+ * The number of cancel requests that were not taken back; 255: so many or more.
  *
  * Source    asyncio Task.cancelling()
  */

@@ -249,7 +249,8 @@ void coili_cancel_scope_over(struct coil_coro *co, struct coili_cancel_scope *s)
 bool coili_struck_alone(const struct coil_coro *co,
                         const struct coili_scope *scope)
 {
-    return scope->on == STRUCK && co->future.cancels <= scope->entry + 1u;
+    return scope->on == STRUCK && co->future.cancels <= scope->entry + 1u &&
+           co->future.cancels < REQUESTS_MOST;
 }
 
 /*
@@ -264,9 +265,8 @@ bool coili_take_back(struct coil_coro *co, struct coili_scope *scope)
     struct coil_future *f = &co->future;
     if (scope->on != STRUCK)
         return false;
-    if (f->cancels)
-        f->cancels--;
-    if (f->cancels > scope->entry)
+    coili_uncount_request(f);
+    if (f->cancels > scope->entry || f->cancels == REQUESTS_MOST)
         return false;
     flag_clear(f, F_MUST_CANCEL);
     return outcome_of(f) == S_FAILED && f->flags & F_OWN_CANCEL &&
@@ -294,6 +294,8 @@ static struct strikes strikes(const struct coil_coro *co)
 /* The number of requests that the coroutine's own blocks did not make. */
 static unsigned others(const struct coil_coro *co, struct strikes s)
 {
+    if (co->future.cancels == REQUESTS_MOST)
+        return REQUESTS_MOST;
     return co->future.cancels > s.n ? co->future.cancels - s.n : 0;
 }
 
@@ -305,7 +307,7 @@ unsigned coili_cancels_of_others(const struct coil_coro *co)
 bool coili_is_late(const struct coil_coro *co)
 {
     struct strikes s = strikes(co);
-    return s.n && others(co, s) <= s.entry;
+    return s.n && others(co, s) <= s.entry && others(co, s) < REQUESTS_MOST;
 }
 
 /*
@@ -323,7 +325,7 @@ bool coili_cancel_scopes_struck(struct coil_coro *co)
         if (scope->kind == SCOPE_CANCEL && scope->on == STRUCK)
             scope->on = STRUCK_AND_OVER;
     co->future.cancels = (uint8_t)others(co, s);
-    if (co->future.cancels > s.entry)
+    if (co->future.cancels > s.entry || co->future.cancels == REQUESTS_MOST)
         return false;
     flag_clear(&co->future, F_MUST_CANCEL);
     return true;

@@ -11,8 +11,8 @@
  * one step, though it is linked in one direction: its field `where` has its
  * place, the address of the word that points at it. A place stays the same when
  * the circle becomes a part of the ready queue; only that of the first waiter
- * changes. When the last waiter leaves, the future must learn of it. So the last
- * handle knows the future, and the future knows the place of the last handle:
+ * changes. When the last waiter leaves, the future must learn of it. So the
+ * last handle knows the future, and the future knows the place of that handle:
  *
  *     the last waiter is    future.waiters is    its field `where` is
  *     a coroutine           the coroutine        (it has none)

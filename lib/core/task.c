@@ -375,8 +375,14 @@ static void note_request(struct coil_coro *co, enum coil_cancel_reason reason)
 
 void coili_count_request(struct coil_future *f)
 {
-    if (f->cancels < UINT8_MAX)
+    if (f->cancels < REQUESTS_MOST)
         f->cancels++;
+}
+
+void coili_uncount_request(struct coil_future *f)
+{
+    if (f->cancels && f->cancels < REQUESTS_MOST)
+        f->cancels--;
 }
 
 /*
@@ -620,14 +626,17 @@ static bool is_skipping_its_body(const struct coil_coro *co)
 unsigned coil_task_uncancel(struct coil_task *task)
 {
     struct coil_coro *co = &task->coro;
-    if (co->future.cancels)
-        co->future.cancels--;
+    if (co->future.cancels == REQUESTS_MOST)
+        coili_misuse(co, NULL, 0,
+                     "coil_task_uncancel: 255 requests or more are pending, "
+                     "and coil counts no further: take them back sooner");
+    coili_uncount_request(&co->future);
     /*
      * The request was counted in each frame of the chain, but not in frames
      * that were called later; their requests may be those of their own blocks.
      */
     while ((co = called(co)) && coili_cancels_of_others(co))
-        co->future.cancels--;
+        coili_uncount_request(&co->future);
     if (!task->coro.future.cancels && is_skipping_its_body(&task->coro)) {
         coili_outcome_clear(&task->coro);
         task->coro.line = 0;

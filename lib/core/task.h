@@ -70,8 +70,13 @@ void coili_task_ended(struct coil_loop *loop, struct coil_coro *co);
 /* Cancel a frame and what it waits for. False: it is over. */
 bool coili_cancel(struct coil_coro *co, enum coil_cancel_reason reason);
 
-/* One request more. */
+/*
+ * One request more, or one less. REQUESTS_MOST means so many or more: that
+ * count stays as it is, so that no request is lost.
+ */
+#define REQUESTS_MOST UINT8_MAX
 void coili_count_request(struct coil_future *f);
+void coili_uncount_request(struct coil_future *f);
 
 /* Let a coroutine that has not begun go straight to its FINALLY. */
 void coili_begin_cancelled(struct coil_coro *co, enum coil_cancel_reason why);

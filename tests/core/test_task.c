@@ -595,7 +595,74 @@ TEST(task_counts_its_requests)
     stage_close();
 }
 
-// 8 bits count them. What saturates must not wrap to "nobody asked".
+/* A task that waits and has been asked to end `n` times. */
+static struct coil_task *asked(struct hand *op, int n)
+{
+    struct coil_task *t = coil_spawn(CALL(waits, .on = hand_op(op)));
+    stage_passes(1);
+    for (int i = 0; i < n; i++)
+        coil_task_cancel(t);
+    return t;
+}
+
+// So many are counted; the last one that is not taken back strikes.
+TEST(task_counts_254_requests)
+{
+    stage_open();
+    struct hand op = { .on_cancel = HAND_LINGERS };
+    struct coil_task *t = asked(&op, 254);
+    for (unsigned left = 254; left-- > 1;)
+        CHECK_INT(coil_task_uncancel(t), left);
+    hand_set(&op, -ECANCELED, 0);
+    CHECK_INT(stage_run(t), -ECANCELED);
+    CHECK_INT(coil_task_cancelling(t), 1);
+    CHECK_TRACE("begun finally");
+    stage_close();
+}
+
+// 300 of which 299 were taken back left none: the request was lost.
+DEATH_TEST(task_with_more_requests_than_are_counted_takes_none_back,
+           "coil_task_uncancel: 255 requests or more are pending")
+{
+    stage_open();
+    struct hand op = { .on_cancel = HAND_LINGERS };
+    struct coil_task *t = asked(&op, 300);
+    for (int i = 0; i < 299; i++)
+        coil_task_uncancel(t);
+    CHECK(coil_task_cancelling(t) > 0);
+}
+
+struct late_and_asked {
+    struct coil_coro coro;
+    struct hand *op;
+};
+
+static void late_and_asked(struct coil_coro *co)
+{
+    ASYNC(late_and_asked, my) {
+        WITHIN(COIL_MS(1)) {
+            AWAIT(hand_op(my->op));
+        }
+    }
+}
+
+// The block takes its own request back, and none of the others.
+TEST(task_with_more_requests_than_are_counted_is_not_late)
+{
+    stage_open();
+    struct hand op = { .on_cancel = HAND_LINGERS };
+    struct coil_task *t = coil_spawn(CALL(late_and_asked, .op = &op));
+    stage_passes(1);
+    for (int i = 0; i < 300; i++)
+        coil_task_cancel(t);
+    coil_loop_pass(stage_loop, COIL_MS(20));
+    hand_set(&op, -ECANCELED, 0);
+    CHECK_INT(stage_run(t), -ECANCELED);
+    CHECK_INT(coil_task_cancelling(t), 255);
+    stage_close();
+}
+
+// What saturates must not wrap to "nobody asked".
 TEST(task_counts_at_least_255_requests)
 {
     stage_open();
