@@ -37,8 +37,9 @@
  *   coil has not cancelled is begun again a few times (line AGAIN, too), and
  *   after that completes with -EAGAIN.
  *
- * A close cancels the other operations on its descriptor, and waits until all
- * of them have completed: a listening socket that the kernel still holds for an
+ * Operations are found by their descriptor: slots are linked in buckets. A
+ * close cancels the other operations on its descriptor, and waits until all of
+ * them have completed: a listening socket that the kernel still holds for an
  * accept would keep its port. Meanwhile the close is in `closing` and has no
  * slot.
  *
@@ -99,7 +100,7 @@
 #define ENTER_NO_IOWAIT (1u << 7)
 
 #define SLOTS_PER_CHUNK 256u
-#define GENERATION_MASK 0x7fffffffu
+#define GENERATION_MASK 0x3fffffffu
 #define CANCEL_TAG ((uint64_t)1 << 63)
 
 /*
@@ -142,15 +143,33 @@ enum line_name {
  */
 #define PATIENCE_MS 64
 
+/*
+ * Indexes of other slots are one more than that, so 0 is none. The slots of
+ * operations whose descriptors have one bucket are linked.
+ */
 struct slot {
     struct coili_operation *op; /* NULL: free, or only cancel's is to come */
-    uint32_t generation;
+    uint32_t generation : 30;
+    uint32_t awaited : 2; /* completions to come: own and cancel's */
     union {
         uint32_t next_free;
         uint32_t entry; /* in use: the number of its submission queue entry */
     };
-    int fd;          /* that of op, to be found without touching it */
-    uint8_t awaited; /* completions to come: own and cancel's */
+    uint32_t next, prev; /* in the bucket, while there is an operation */
+};
+
+#define FEW_BUCKETS 64
+#define SLOTS_PER_BUCKET 4
+#define CLOSES_PER_BUCKET 4
+
+/* Operations in flight, and closes that wait for others, by descriptor. */
+struct buckets {
+    uint32_t *slots;
+    unsigned slots_n;
+    struct coili_operation **closes;
+    unsigned closes_n;
+    uint32_t few_slots[FEW_BUCKETS];
+    struct coili_operation *few_closes[FEW_BUCKETS];
 };
 
 struct line {
@@ -165,9 +184,10 @@ struct coili_backend {
     unsigned slots_n;
     uint32_t first_free; /* index + 1 of a free slot; 0: there is none */
     struct line lines[LINES];
-    int64_t again_at;                /* not before this time */
-    struct coili_operation *closing; /* closes; each waits for op.len others */
-    bool ending;                     /* end() was called: only closes begin */
+    int64_t again_at; /* not before this time */
+    struct buckets buckets;
+    unsigned closing; /* closes in buckets; each waits for op.len others */
+    bool ending;      /* end() was called: only closes begin */
     bool woken; /* the poll of wake_fd has completed since wait() returned */
     bool refused; /* the last enter took no entry, and brought nothing */
     unsigned enter_flags;
@@ -188,6 +208,77 @@ static struct slot *slot_at(struct coili_backend *b, uint32_t i)
     return &b->chunks[i / SLOTS_PER_CHUNK][i % SLOTS_PER_CHUNK];
 }
 
+static void buckets_init(struct buckets *to)
+{
+    to->slots = to->few_slots;
+    to->closes = to->few_closes;
+    to->slots_n = to->closes_n = FEW_BUCKETS;
+}
+
+static void buckets_fini(struct coili_backend *b)
+{
+    struct buckets *to = &b->buckets;
+    if (to->slots != to->few_slots)
+        coili_put(b->alloc, to->slots, to->slots_n * sizeof *to->slots);
+    if (to->closes != to->few_closes)
+        coili_put(b->alloc, to->closes,
+                  to->closes_n * sizeof(struct coili_operation *));
+}
+
+static uint32_t *slots_on(struct coili_backend *b, int fd)
+{
+    return &b->buckets.slots[(unsigned)fd & (b->buckets.slots_n - 1)];
+}
+
+/* The slot belongs to the operation from now on. */
+static void link_slot(struct coili_backend *b, uint32_t i,
+                      struct coili_operation *op)
+{
+    struct slot *s = slot_at(b, i);
+    uint32_t *first = slots_on(b, op->fd);
+    s->op = op;
+    s->prev = 0;
+    s->next = *first;
+    if (s->next)
+        slot_at(b, s->next - 1)->prev = i + 1;
+    *first = i + 1;
+}
+
+/* The operation is over, or leaves. */
+static void unlink_slot(struct coili_backend *b, uint32_t i)
+{
+    struct slot *s = slot_at(b, i);
+    uint32_t *link = s->prev ? &slot_at(b, s->prev - 1)->next
+                             : slots_on(b, s->op->fd);
+    *link = s->next;
+    if (s->next)
+        slot_at(b, s->next - 1)->prev = s->prev;
+    s->op = NULL;
+}
+
+/*
+ * The number of buckets follows that of the slots. If there is no memory the
+ * buckets stay few, and hold more slots.
+ */
+static void more_buckets(struct coili_backend *b)
+{
+    struct buckets *to = &b->buckets;
+    unsigned n = to->slots_n * 2;
+    if (b->slots_n <= to->slots_n * SLOTS_PER_BUCKET)
+        return;
+    uint32_t *slots = coili_get(b->alloc, n * sizeof *slots);
+    if (!slots)
+        return;
+    memset(slots, 0, n * sizeof *slots);
+    if (to->slots != to->few_slots)
+        coili_put(b->alloc, to->slots, to->slots_n * sizeof *slots);
+    to->slots = slots;
+    to->slots_n = n;
+    for (uint32_t i = 0; i < b->slots_n; i++)
+        if (slot_at(b, i)->op)
+            link_slot(b, i, slot_at(b, i)->op);
+}
+
 /* Slots come in chunks and are kept until the backend is closed. */
 static int more_slots(struct coili_backend *b)
 {
@@ -202,6 +293,7 @@ static int more_slots(struct coili_backend *b)
         b->first_free = b->slots_n + i + 1;
     }
     b->slots_n += SLOTS_PER_CHUNK;
+    more_buckets(b);
     return 0;
 }
 
@@ -218,8 +310,7 @@ static int take_slot(struct coili_backend *b, struct coili_operation *op)
     uint32_t i = b->first_free - 1;
     struct slot *s = slot_at(b, i);
     b->first_free = s->next_free;
-    s->op = op;
-    s->fd = op->fd;
+    link_slot(b, i, op);
     s->awaited = 1;
     op->slot = i;
     b->stats.in_flight++;
@@ -232,8 +323,9 @@ static void slot_done(struct coili_backend *b, uint32_t i)
     struct slot *s = slot_at(b, i);
     if (--s->awaited > 0)
         return;
+    if (s->op)
+        unlink_slot(b, i);
     s->generation = (s->generation + 1) & GENERATION_MASK;
-    s->op = NULL;
     s->next_free = b->first_free;
     b->first_free = i + 1;
     b->stats.in_flight--;
@@ -491,14 +583,56 @@ static int begin(struct coili_backend *b, struct coili_operation *op)
     return 0;
 }
 
-/* The close of this descriptor that waits for other operations; or NULL. */
-static struct coili_operation *close_pending_on(const struct coili_backend *b,
-                                                int fd)
+static struct coili_operation **closes_on(struct coili_backend *b, int fd)
 {
-    struct coili_operation *op = b->closing;
+    return &b->buckets.closes[(unsigned)fd & (b->buckets.closes_n - 1)];
+}
+
+/* The close of this descriptor that waits for other operations; or NULL. */
+static struct coili_operation *close_pending_on(struct coili_backend *b, int fd)
+{
+    struct coili_operation *op = *closes_on(b, fd);
     while (op && op->fd != fd)
         op = op->next;
     return op;
+}
+
+/* As more_buckets(), for closes. */
+static void more_close_buckets(struct coili_backend *b)
+{
+    struct buckets *to = &b->buckets;
+    unsigned old = to->closes_n;
+    struct coili_operation **from = to->closes, **closes, *op;
+    if (b->closing <= old * CLOSES_PER_BUCKET)
+        return;
+    closes = coili_get(b->alloc, 2 * old * sizeof(struct coili_operation *));
+    if (!closes)
+        return;
+    memset(closes, 0, 2 * old * sizeof(struct coili_operation *));
+    to->closes = closes;
+    to->closes_n = 2 * old;
+    for (unsigned i = 0; i < old; i++)
+        while ((op = from[i])) {
+            from[i] = op->next;
+            op->next = *closes_on(b, op->fd);
+            *closes_on(b, op->fd) = op;
+        }
+    if (from != to->few_closes)
+        coili_put(b->alloc, from, old * sizeof(struct coili_operation *));
+}
+
+static void link_close(struct coili_backend *b, struct coili_operation *op)
+{
+    b->closing++;
+    more_close_buckets(b);
+    op->next = *closes_on(b, op->fd);
+    *closes_on(b, op->fd) = op;
+}
+
+static void unlink_close(struct coili_backend *b, struct coili_operation *op)
+{
+    unlink_op(closes_on(b, op->fd), op);
+    b->closing--;
 }
 
 static int submit_close(struct coili_backend *b, struct coili_operation *op);
@@ -550,22 +684,33 @@ static void uring_cancel(struct coili_backend *b, struct coili_operation *op)
     }
 }
 
+/* The first slot from `i` on of an operation on this descriptor, no close. */
+static uint32_t next_on(struct coili_backend *b, uint32_t i, int fd)
+{
+    while (i) {
+        const struct coili_operation *op = slot_at(b, i - 1)->op;
+        if (op->fd == fd && op->opcode != COILI_OP_CLOSE)
+            break;
+        i = slot_at(b, i - 1)->next;
+    }
+    return i;
+}
+
 /*
  * Cancel all operations on a descriptor but its close. Those that were queued
  * complete here; the result is the number of those that are still in flight.
  * complete() may submit on this descriptor, or end other operations: so the
- * slot is looked at again.
+ * search begins again after it.
  */
 static uint32_t cancel_on(struct coili_backend *b, int fd)
 {
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < b->slots_n; i++) {
-        struct slot *s = slot_at(b, i);
-        struct coili_operation *op = s->op;
-        if (!op || s->fd != fd || op->opcode == COILI_OP_CLOSE)
-            continue;
-        uring_cancel(b, op);
-        n += s->op == op && s->fd == fd;
+    uint32_t n = 0, i = next_on(b, *slots_on(b, fd), fd);
+    while (i) {
+        struct slot *s = slot_at(b, i - 1);
+        bool queued = s->op->state == COILI_OPERATION_QUEUED;
+        uring_cancel(b, s->op);
+        n = queued ? 0 : n + 1;
+        i = next_on(b, queued ? *slots_on(b, fd) : s->next, fd);
     }
     return n;
 }
@@ -615,12 +760,11 @@ static int submit_close(struct coili_backend *b, struct coili_operation *op)
      * descriptor and must get -EBADF.
      */
     op->state = COILI_OPERATION_QUEUED;
-    op->next = b->closing;
-    b->closing = op;
+    link_close(b, op);
     op->len = cancel_on(b, op->fd);
     if (op->len > 0)
         return 0;
-    unlink_op(&b->closing, op);
+    unlink_close(b, op);
     op->state = COILI_OPERATION_IDLE;
     return begin(b, op);
 }
@@ -635,7 +779,7 @@ static void finished_on(struct coili_backend *b, int fd)
     struct coili_operation *op = close_pending_on(b, fd);
     if (!op || --op->len > 0)
         return;
-    unlink_op(&b->closing, op);
+    unlink_close(b, op);
     if (begin(b, op) < 0)
         finish(op, close(fd) < 0 ? -errno : 0, 0);
 }
@@ -822,8 +966,8 @@ static void complete(struct coili_backend *b, const struct io_uring_cqe *cqe)
         return;
     }
     leave(b, op);
-    int fd = op->opcode == COILI_OP_CLOSE ? -1 : s->fd;
-    s->op = NULL;
+    int fd = op->opcode == COILI_OP_CLOSE ? -1 : op->fd;
+    unlink_slot(b, i);
     slot_done(b, i);
     finish(op, res, flags);
     if (b->closing)
@@ -1308,6 +1452,7 @@ static void uring_close(struct coili_backend *b)
     for (unsigned i = 0; i < b->slots_n; i += SLOTS_PER_CHUNK)
         coili_put(b->alloc, b->chunks[i / SLOTS_PER_CHUNK],
                   SLOTS_PER_CHUNK * sizeof(struct slot));
+    buckets_fini(b);
     coili_put(b->alloc, b, sizeof *b);
 }
 
@@ -1330,6 +1475,7 @@ static int uring_open(struct coili_backend **out, struct coili_alloc *alloc,
     *b = (struct coili_backend){ .alloc = alloc, .options = *options };
     for (int i = 0; i < LINES; i++)
         b->lines[i].end = &b->lines[i].first;
+    buckets_init(&b->buckets);
     b->options.operations_limit++; /* for the poll of wake() */
 
     struct io_uring_params p;
