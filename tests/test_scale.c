@@ -12,16 +12,28 @@
  */
 #include "peer.h"
 
+#include "http/client/pool.h"
+
 #include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 
+#include <coil/barrier.h>
+#include <coil/channel.h>
+#include <coil/condition.h>
+#include <coil/event.h>
+#include <coil/executor.h>
 #include <coil/group.h>
+#include <coil/limiter.h>
+#include <coil/lock.h>
 #include <coil/queue.h>
+#include <coil/race.h>
 #include <coil/select.h>
+#include <coil/semaphore.h>
 #include <coil/sender.h>
 #include <coil/shield.h>
 #include <coil/signal.h>
+#include <coil/task_pool.h>
 
 enum { FEW = 1000, TIMES = 16, MANY = FEW * TIMES, LIMIT = 80 };
 
@@ -114,15 +126,14 @@ static void cancel_all(size_t n)
 {
     for (size_t i = 0; i < n; i++)
         coil_task_cancel(tasks[order[i]]);
-    stage_passes(4);
+    for (size_t i = 0; i < n; i++)
+        UNTIL(coil_task_done(tasks[i]));
 }
 
 static void drop_all(size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
-        CHECK(coil_task_done(tasks[i]));
+    for (size_t i = 0; i < n; i++)
         coil_task_drop(&tasks[i]);
-    }
 }
 
 /* Futures that `wait` makes, awaited by a task each, in three orders. */
@@ -540,4 +551,409 @@ TEST(scale_descriptors_are_closed_together)
 {
     allow_descriptors();
     check_linear(close_together);
+}
+
+/* ---- Everything else that tasks wait for -------------------------------- */
+
+static struct coil_lock lock;
+static struct coil_condition condition;
+static struct coil_semaphore semaphore;
+static struct coil_event event;
+static struct coil_barrier barrier;
+static struct coil_limiter limiter;
+static struct coil_task_pool pool;
+static struct coil_queue empty, full;
+static struct coil_channel *empty_channel, *full_channel;
+static struct coil_completions completions;
+
+static struct coil_future *wait_for_lock(size_t i)
+{
+    (void)i;
+    return coil_lock_acquire(&lock);
+}
+
+struct notified {
+    struct coil_coro coro;
+};
+
+static void notified(struct coil_coro *co)
+{
+    ASYNC(notified) {
+        HOLD(&condition);
+        AWAIT(coil_condition_wait(&condition));
+    }
+}
+
+static struct coil_future *wait_for_condition(size_t i)
+{
+    (void)i;
+    return CALL(notified);
+}
+
+static struct coil_future *wait_for_semaphore(size_t i)
+{
+    (void)i;
+    return coil_semaphore_acquire(&semaphore);
+}
+
+static struct coil_future *wait_for_event(size_t i)
+{
+    (void)i;
+    return coil_event_wait(&event);
+}
+
+static struct coil_future *wait_for_barrier(size_t i)
+{
+    (void)i;
+    return coil_barrier_wait(&barrier);
+}
+
+static struct coil_future *wait_for_limiter(size_t i)
+{
+    return coil_limiter_acquire_for(&limiter, &tasks[i]);
+}
+
+static struct coil_future *wait_for_pool(size_t i)
+{
+    (void)i;
+    return coil_task_pool_spawn(&pool, coil_sleep(0));
+}
+
+static struct coil_future *wait_for_item(size_t i)
+{
+    (void)i;
+    return coil_queue_get(&empty);
+}
+
+static struct coil_future *wait_for_place(size_t i)
+{
+    (void)i;
+    return coil_queue_put(&full, &full);
+}
+
+static struct coil_future *wait_for_channel_item(size_t i)
+{
+    (void)i;
+    return coil_channel_get(empty_channel);
+}
+
+static struct coil_future *wait_for_channel_place(size_t i)
+{
+    (void)i;
+    return coil_channel_put(full_channel, full_channel);
+}
+
+static struct coil_future *wait_for_completion(size_t i)
+{
+    (void)i;
+    return coil_completions_next(&completions);
+}
+
+static struct coil_future *wait_for_time(size_t i)
+{
+    return coil_sleep(COIL_SECONDS(1000 + (int64_t)(i * 7919 % MANY)));
+}
+
+/* Each primitive with `n` waiters, which are cancelled in several orders. */
+static void leave_primitives(size_t n, struct coil_future *(*wait)(size_t i))
+{
+    stage_open();
+    coil_lock_init(&lock);
+    coil_condition_init(&condition, &lock);
+    coil_semaphore_init(&semaphore, 0);
+    coil_event_init(&event);
+    coil_barrier_init(&barrier, MANY + 1);
+    coil_limiter_init(&limiter, 0);
+    coil_task_pool_init(&pool, 0);
+    coil_queue_init(&empty, 1);
+    coil_queue_init(&full, 1);
+    CHECK_INT(coil_queue_put_nowait(&full, &full), 0);
+    empty_channel = coil_channel_new(1, NULL);
+    full_channel = coil_channel_new(1, NULL);
+    CHECK_INT(coil_channel_put_nowait(full_channel, full_channel), 0);
+    struct coil_task *late = begin(coil_sleep(COIL_SECONDS(1000)));
+    CHECK_INT(coil_completions_init(&completions, &late, 1, COIL_NEVER), 0);
+    if (wait == wait_for_lock)
+        CHECK_INT(coil_lock_acquire_nowait(&lock), 0);
+    cancel_waiters(n, wait);
+    coil_completions_fini(&completions);
+    coil_task_cancel(late);
+    stage_passes(2);
+    coil_task_drop(&late);
+    coil_queue_fini(&empty);
+    coil_queue_fini(&full);
+    coil_channel_unref(empty_channel);
+    coil_channel_unref(full_channel);
+    stage_close();
+}
+
+#define PRIMITIVE(name) \
+    static void leave_##name(size_t n) \
+    { \
+        leave_primitives(n, wait_for_##name); \
+    }
+
+PRIMITIVE(lock)
+PRIMITIVE(condition)
+PRIMITIVE(semaphore)
+PRIMITIVE(event)
+PRIMITIVE(barrier)
+PRIMITIVE(limiter)
+PRIMITIVE(pool)
+PRIMITIVE(item)
+PRIMITIVE(place)
+PRIMITIVE(channel_item)
+PRIMITIVE(channel_place)
+PRIMITIVE(completion)
+PRIMITIVE(time)
+
+TEST(scale_waiters_for_a_lock_leave)
+{
+    check_linear(leave_lock);
+}
+
+TEST(scale_waiters_for_a_condition_leave)
+{
+    check_linear(leave_condition);
+}
+
+TEST(scale_waiters_for_a_semaphore_leave)
+{
+    check_linear(leave_semaphore);
+}
+
+TEST(scale_waiters_for_an_event_leave)
+{
+    check_linear(leave_event);
+}
+
+TEST(scale_waiters_at_a_barrier_leave)
+{
+    check_linear(leave_barrier);
+}
+
+TEST(scale_waiters_for_a_limiter_leave)
+{
+    check_linear(leave_limiter);
+}
+
+TEST(scale_waiters_for_a_task_pool_leave)
+{
+    check_linear(leave_pool);
+}
+
+TEST(scale_waiters_for_an_item_leave)
+{
+    check_linear(leave_item);
+}
+
+TEST(scale_waiters_for_a_place_in_a_queue_leave)
+{
+    check_linear(leave_place);
+}
+
+TEST(scale_waiters_for_an_item_of_a_channel_leave)
+{
+    check_linear(leave_channel_item);
+}
+
+TEST(scale_waiters_for_a_place_in_a_channel_leave)
+{
+    check_linear(leave_channel_place);
+}
+
+TEST(scale_waiters_for_a_completion_leave)
+{
+    check_linear(leave_completion);
+}
+
+TEST(scale_sleepers_are_cancelled)
+{
+    check_linear(leave_time);
+}
+
+/* ---- Jobs that no thread has taken yet ---------------------------------- */
+
+static struct coil_executor *executor;
+
+static struct coil_result do_nothing(void *arg)
+{
+    (void)arg;
+    return coil_result_int(0);
+}
+
+static struct coil_result wait_for_end(void *fd)
+{
+    uint64_t times;
+    return coil_result_int(read(*(int *)fd, &times, sizeof times));
+}
+
+static struct coil_future *queue_job(size_t i)
+{
+    (void)i;
+    return coil_run_in_executor(executor, do_nothing, NULL);
+}
+
+static void leave_executor(size_t n)
+{
+    struct coil_executor_options options = COIL_EXECUTOR_OPTIONS_INIT;
+    options.threads_limit = 1;
+    int end = eventfd(0, EFD_CLOEXEC);
+    stage_open();
+    executor = coil_executor_new(&options);
+    struct coil_task *first = begin(
+        coil_run_in_executor(executor, wait_for_end, &end));
+    cancel_waiters(n, queue_job);
+    CHECK_INT(eventfd_write(end, 1), 0);
+    CHECK_INT(task_int(first), 8);
+    coil_executor_free(executor);
+    close(end);
+    stage_close();
+}
+
+TEST(scale_jobs_leave_the_queue_of_an_executor)
+{
+    check_linear(leave_executor);
+}
+
+/* ---- The line for HTTP connections -------------------------------------- */
+
+static struct coili_pool connections;
+static struct coili_lease leases[MANY];
+static struct coili_origin *origins[MANY];
+
+static struct coil_future *wait_for_connection(size_t i)
+{
+    return coili_pool_wait(origins[i], &leases[i], COIL_NEVER);
+}
+
+static void pool_ended(void *arg)
+{
+    (void)arg;
+}
+
+/* Requests to `hosts` hosts wait for the only connection. */
+static void leave_connections(size_t n, size_t hosts)
+{
+    struct coili_lease taken = { .conn = NULL };
+    stage_open();
+    coili_pool_init(&connections, pool_ended, NULL);
+    connections.limit = 1;
+    for (size_t i = 0; i < n; i++) {
+        char text[40];
+        struct coil_url url;
+        snprintf(text, sizeof text, "http://h%zu/", i % hosts);
+        CHECK_INT(coil_url_parse(&url, text, strlen(text)), 0);
+        origins[i] = coili_origin_find(&connections, &url);
+    }
+    CHECK_INT(coili_pool_take(origins[0], &taken), 0);
+    cancel_waiters(n, wait_for_connection);
+    coili_lease_drop(&taken);
+    for (size_t i = 0; i < n; i++)
+        coili_origin_unref(origins[i]);
+    coili_pool_fini(&connections);
+    stage_close();
+}
+
+static void leave_one_host(size_t n)
+{
+    leave_connections(n, 1);
+}
+
+static void leave_many_hosts(size_t n)
+{
+    leave_connections(n, n);
+}
+
+TEST(scale_requests_to_one_host_leave_their_line)
+{
+    check_linear(leave_one_host);
+}
+
+TEST(scale_requests_to_many_hosts_leave_their_line)
+{
+    check_linear(leave_many_hosts);
+}
+
+/* ---- Groups and combinators --------------------------------------------- */
+
+struct crowd {
+    struct coil_coro coro;
+    size_t n;
+    struct coil_group group;
+};
+
+static void crowd(struct coil_coro *co)
+{
+    ASYNC(crowd, my) {
+        GROUP(&my->group) {
+            for (size_t i = 0; i < my->n; i++)
+                tasks[i] = SPAWN(notified);
+            AWAIT(coil_future_ref(shared));
+        }
+    }
+}
+
+/* A group whose tasks hold a lock one after the other is cancelled. */
+static void cancel_group(size_t n)
+{
+    stage_open();
+    coil_lock_init(&lock);
+    coil_condition_init(&condition, &lock);
+    shared = coil_future_new();
+    struct coil_task *t = begin(CALL(crowd, .n = n));
+    clock_on();
+    coil_task_cancel(t);
+    UNTIL(coil_task_done(t));
+    clock_off();
+    coil_task_drop(&t);
+    coil_future_unref(shared);
+    stage_close();
+}
+
+static void wait_in_any_way(size_t n, struct coil_future *wait)
+{
+    struct coil_task *t = begin(wait);
+    clock_on();
+    coil_task_cancel(t);
+    for (size_t i = 0; i < n; i++)
+        coil_task_cancel(tasks[i]);
+    UNTIL(coil_task_done(t));
+    for (size_t i = 0; i < n; i++)
+        UNTIL(coil_task_done(tasks[i]));
+    clock_off();
+    coil_task_drop(&t);
+    drop_all(n);
+}
+
+static void spawn_sleepers(size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        tasks[i] = coil_spawn(coil_sleep(COIL_SECONDS(1000)));
+}
+
+static void cancel_combinators(size_t n)
+{
+    stage_open();
+    spawn_sleepers(n);
+    wait_in_any_way(n, coil_gather(tasks, n));
+    spawn_sleepers(n);
+    wait_in_any_way(n, coil_gather_settled(tasks, n));
+    spawn_sleepers(n);
+    wait_in_any_way(n, coil_wait(tasks, n, COIL_FIRST_EXCEPTION, COIL_NEVER));
+    spawn_sleepers(n);
+    wait_in_any_way(n, coil_race(tasks, n));
+    spawn_sleepers(n);
+    wait_in_any_way(n, coil_cancel_and_wait(tasks, n));
+    stage_close();
+}
+
+TEST(scale_groups_are_cancelled)
+{
+    check_linear(cancel_group);
+}
+
+TEST(scale_combinators_are_cancelled)
+{
+    check_linear(cancel_combinators);
 }
