@@ -32,7 +32,8 @@ COIL_API COIL_NODISCARD int coil_acceptor_open(struct coil_acceptor **out,
 /*
  * Wait for the next connection; first come, first served.
  *
- * Result    its descriptor, close-on-exec; coil closes it if no await takes it
+ * Result    its descriptor, close-on-exec and above 2 (loop.h); coil closes it
+ *           if no await takes it
  * Errors    -EMFILE, -ENFILE, -ENOBUFS, -ENOMEM: one waiter gets the error, and
  *           the acceptor pauses for 100 ms; other errors of accept(2) that do
  *           not concern a single connection; COIL_ECLOSED; -ECANCELED

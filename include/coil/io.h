@@ -70,7 +70,8 @@ COIL_API COIL_NODISCARD struct coil_future *coil_send(int fd, const void *buf,
 /*
  * Accept a connection.
  *
- * Result    the descriptor, close-on-exec; coil closes it if no await takes it
+ * Result    the descriptor, close-on-exec and above 2 (loop.h); coil closes it
+ *           if no await takes it
  * Source    asyncio loop.sock_accept; accept4(2)
  */
 COIL_API COIL_NODISCARD struct coil_future *coil_accept(int fd);

@@ -33,6 +33,15 @@
  * its thread strikes when the run or the pass has returned. To end a loop from
  * another thread, cancel its coroutine by coil_remote_call_soon() (remote.h).
  *
+ * Every descriptor that coil opens, and every connection that it accepts, is
+ * close-on-exec and above 2. In a program that was started without standard
+ * descriptors (`program <&- >&-`) the numbers 0 to 2 stay free, so its printf()
+ * does not go into a client's connection. Other descriptors have the lowest
+ * free number: what the program opens itself, the sockets of getaddrinfo(3)
+ * during a lookup, and an accepted connection until the loop takes it from the
+ * kernel. A program that may be started so, and has threads or looks up names,
+ * should first of all open /dev/null for 0 to 2.
+ *
  * After fork() the child process has no loop. Its copies of the loop, of tasks
  * and of futures belong to the parent: the child must not touch them. The child
  * may make a loop of its own. A child that was forked in a coroutine or in a

@@ -56,12 +56,10 @@
 #include "uring.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <liburing.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -71,6 +69,7 @@
 
 #include "base/alloc.h"
 #include "base/check.h"
+#include "base/descriptor.h"
 #include "base/list.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -1232,9 +1231,9 @@ static int uring_fd(struct coili_backend *b)
 {
     if (b->event_fd >= 0)
         return b->event_fd;
-    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int fd = coili_eventfd_open();
     if (fd < 0)
-        return -errno;
+        return fd;
     int err = io_uring_register_eventfd(&b->ring, fd);
     if (err < 0) {
         close(fd);
@@ -1315,7 +1314,7 @@ static int uring_buffers_open(struct coili_backend *b)
 /* kernel.io_uring_disabled: 0 if it is unset or unknown. */
 static int read_sysctl(void)
 {
-    int fd = open("/proc/sys/kernel/io_uring_disabled", O_RDONLY | O_CLOEXEC);
+    int fd = coili_file_open("/proc/sys/kernel/io_uring_disabled");
     if (fd < 0)
         return 0;
     char c = '0';
@@ -1355,6 +1354,17 @@ static void explain_refusal(int err)
     }
 }
 
+/* The ring is mapped, and not registered yet: so only its number changes. */
+static int move_above_2(struct io_uring *ring)
+{
+    int fd = coili_fd_above_2(ring->ring_fd);
+    ring->ring_fd = ring->enter_ring_fd = fd;
+    if (fd >= 0)
+        return 0;
+    io_uring_queue_exit(ring);
+    return fd;
+}
+
 /*
  * Set up a ring with the best flags that this kernel accepts: it refuses flags
  * that it does not know with -EINVAL, and then the next row is tried.
@@ -1376,6 +1386,8 @@ static int setup(struct io_uring *ring, unsigned entries, unsigned cq_entries,
             .cq_entries = cq_entries,
         };
         err = io_uring_queue_init_params(entries, ring, p);
+        if (err == 0)
+            return move_above_2(ring);
         if (err != -EINVAL)
             return err;
     }
@@ -1506,8 +1518,8 @@ static int uring_open(struct coili_backend **out, struct coili_alloc *alloc,
         b->ring.sq.array[i] = i;
 
     b->wake_op.complete = woken;
-    b->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    err = b->wake_fd < 0 ? -errno : wake_arm(b);
+    b->wake_fd = coili_eventfd_open();
+    err = b->wake_fd < 0 ? b->wake_fd : wake_arm(b);
     if (err < 0) {
         if (b->wake_fd < 0)
             explain_refusal(err);

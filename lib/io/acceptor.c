@@ -34,6 +34,7 @@
 #include <coil/wait.h>
 
 #include "backend/backend.h"
+#include "base/descriptor.h"
 #include "base/list.h"
 #include "core/loop.h"
 
@@ -157,13 +158,17 @@ static void arm(struct coil_acceptor *a)
         a->state = ARMED;
 }
 
+/* If no descriptor above 2 is free the connection is lost: a waiter is told. */
 static void arrived(struct coil_acceptor *a, int fd)
 {
     struct next *it = next_in_line(a);
-    if (a->closed)
-        close(fd);
-    else if (it)
+    fd = coili_fd_above_2(fd);
+    if (it && !a->closed)
         finish_next(it, fd);
+    else if (fd < 0)
+        return;
+    else if (a->closed)
+        close(fd);
     else
         put(a, fd);
 }

@@ -20,6 +20,7 @@
 #include <coil/addr.h>
 
 #include "backend/backend.h"
+#include "base/descriptor.h"
 #include "base/list.h"
 #include "core/coroutine.h"
 #include "core/loop.h"
@@ -178,6 +179,11 @@ struct coil_future *coil_poll(int fd, unsigned events)
 
 /* ---- accept ----------------------------------------------------------- */
 
+static void accepted(struct coili_operation *op, int res, unsigned flags)
+{
+    completed(op, coili_fd_above_2(res), flags);
+}
+
 /* A connection that no await has taken is closed, or it would leak. */
 static void accept_dispose(struct coil_future *done)
 {
@@ -197,6 +203,7 @@ struct coil_future *coil_accept(int fd)
     struct io *io = io_new(&accept_class, COILI_OP_ACCEPT, fd, sizeof *io);
     if (!io)
         return coil_future_from_nomem();
+    io->op.complete = accepted;
     io->op.arg = SOCK_CLOEXEC;
     return &io->custom.future;
 }

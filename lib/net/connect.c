@@ -24,6 +24,7 @@
 #include <coil/time.h>
 #include <coil/wait_for.h>
 
+#include "base/descriptor.h"
 #include "base/options.h"
 
 /* ---- To an address ---------------------------------------------------- */
@@ -44,10 +45,9 @@ static void no_delay(int fd, const struct coil_addr *addr)
 
 static int new_socket(const struct coil_addr *addr)
 {
-    int fd = socket(addr->u.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return -errno;
-    no_delay(fd, addr);
+    int fd = coili_socket_open(addr->u.sa.sa_family);
+    if (fd >= 0)
+        no_delay(fd, addr);
     return fd;
 }
 

@@ -19,6 +19,8 @@
 #include <coil/task.h>
 #include <coil/wait.h>
 
+#include "base/descriptor.h"
+
 struct coil_listener {
     struct coil_custom closing;
     struct coil_acceptor *acceptor;
@@ -84,9 +86,9 @@ int coil_listener_open(struct coil_listener **out, const struct coil_addr *addr,
     if (!l)
         return -ENOMEM;
     int err;
-    l->fd = socket(addr->u.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    l->fd = coili_socket_open(addr->u.sa.sa_family);
     if (l->fd < 0) {
-        err = -errno;
+        err = l->fd;
     } else if ((err = bind_and_listen(l->fd, addr, backlog)) < 0 ||
                (err = coil_addr_local(&l->addr, l->fd)) < 0) {
         close(l->fd);

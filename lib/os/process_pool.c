@@ -24,7 +24,6 @@
 #include <coil/process_pool.h>
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -42,6 +41,7 @@
 #include <coil/waiters.h>
 
 #include "base/check.h"
+#include "base/descriptor.h"
 #include "base/list.h"
 #include "base/options.h"
 
@@ -511,40 +511,6 @@ static void serve(struct coil_coro *co)
 /* ---- Making ----------------------------------------------------------- */
 
 /*
- * A program that was started without a standard descriptor gets its number for
- * the next file. Library code that writes to stderr must not write to a socket.
- */
-static int above_standard(int fd)
-{
-    if (fd > 2)
-        return fd;
-    int above = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-    int err = errno;
-    close(fd);
-    return above < 0 ? -err : above;
-}
-
-static void close_if(int fd)
-{
-    if (fd >= 0)
-        close(fd);
-}
-
-static int socket_pair(int fds[2])
-{
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
-        return -errno;
-    for (int i = 0; i < 2; i++)
-        fds[i] = above_standard(fds[i]);
-    if (fds[0] >= 0 && fds[1] >= 0)
-        return 0;
-    int err = fds[0] < 0 ? fds[0] : fds[1];
-    close_if(fds[0]);
-    close_if(fds[1]);
-    return err;
-}
-
-/*
  * Does not return in the child. Signals are blocked meanwhile, so that no
  * handler of the parent runs in the child.
  */
@@ -565,7 +531,7 @@ static pid_t fork_child(const struct worker *w, int fd)
 static int child_begin(struct worker *w)
 {
     int fds[2];
-    int err = socket_pair(fds);
+    int err = coili_socket_pair_open(fds);
     if (err < 0)
         return err;
     pid_t pid = fork_child(w, fds[1]);
@@ -576,8 +542,8 @@ static int child_begin(struct worker *w)
     }
     w->pid = pid;
     w->fd = fds[0];
-    w->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-    return w->pidfd < 0 ? -errno : 0;
+    w->pidfd = coili_pidfd_open(pid);
+    return w->pidfd < 0 ? w->pidfd : 0;
 }
 
 /* The child ends before its watch() has begun. */
@@ -588,7 +554,8 @@ static void child_end(struct worker *w)
     kill_worker(w);
     reap(w);
     close(w->fd);
-    close_if(w->pidfd);
+    if (w->pidfd >= 0)
+        close(w->pidfd);
 }
 
 /*

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: MIT
+#ifndef COILI_DESCRIPTOR_H
+#define COILI_DESCRIPTOR_H
+
+/*
+ * descriptor.h: the descriptors that coil opens, all of them above 2 and
+ * close-on-exec.
+ *
+ * Result    the descriptor, or -errno
+ */
+
+#include <sys/types.h>
+
+int coili_file_open(const char *path); /* to read it */
+int coili_eventfd_open(void);
+int coili_socket_open(int family); /* a stream socket */
+int coili_pidfd_open(pid_t pid);
+
+/* Two connected Unix stream sockets. Result: 0, or -errno and no socket. */
+int coili_socket_pair_open(int fds[2]);
+
+/*
+ * For what the kernel has opened: a ring, an accepted connection. Move the
+ * descriptor above 2, if it is not; after an error it is closed. A negative
+ * `fd`, which is an error, is the result.
+ */
+int coili_fd_above_2(int fd);
+
+#endif

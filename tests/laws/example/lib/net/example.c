@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: MIT
+/* Law 7. socket() in a comment is fine, and so is a function of a table. */
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int example_open(int pid)
+{
+    table->open(pid);
+    if (socket(AF_INET, SOCK_STREAM, 0) < 0)
+        return (int)syscall(SYS_pidfd_open, pid, 0);
+    return fcntl(pid, F_DUPFD_CLOEXEC, 0);
+}
