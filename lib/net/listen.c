@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <coil/acceptor.h>
@@ -20,6 +21,9 @@
 #include <coil/wait.h>
 
 #include "base/descriptor.h"
+
+/* The longest pause before a port is tried again; 63 ms with those before. */
+#define PATIENCE_MS 32
 
 struct coil_listener {
     struct coil_custom closing;
@@ -57,13 +61,39 @@ static const struct coil_future_class close_class = {
 
 static int bind_and_listen(int fd, const struct coil_addr *addr, int backlog)
 {
-    int on = 1;
-    if (addr->u.sa.sa_family != AF_UNIX &&
-        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0)
-        return -errno;
     if (bind(fd, &addr->u.sa, addr->len) < 0 || listen(fd, backlog) < 0)
         return -errno;
     return 0;
+}
+
+/*
+ * When a process with a ring is killed, a worker of the kernel ends its accept,
+ * and only then is the port free: 5 to 20 ms after the process was reaped. So a
+ * server that is started again at once waits a little for its port. Two sockets
+ * may be bound to it meanwhile, and then listen() is refused; a socket that is
+ * bound cannot be bound again, so each attempt has a socket of its own.
+ */
+static int open_socket(const struct coil_addr *addr, int backlog)
+{
+    bool is_unix = addr->u.sa.sa_family == AF_UNIX;
+    for (int ms = 1;; ms *= 2) {
+        int fd = coili_socket_open(addr->u.sa.sa_family);
+        if (fd < 0)
+            return fd;
+        int on = 1, err;
+        if (!is_unix &&
+            setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0)
+            err = -errno;
+        else
+            err = bind_and_listen(fd, addr, backlog);
+        if (err == 0)
+            return fd;
+        close(fd);
+        if (err != -EADDRINUSE || is_unix || ms > PATIENCE_MS)
+            return err;
+        struct timespec ts = { .tv_nsec = ms * 1000000 };
+        nanosleep(&ts, NULL);
+    }
 }
 
 /* From here on l->close_fd closes the descriptor, also after an error. */
@@ -86,15 +116,13 @@ int coil_listener_open(struct coil_listener **out, const struct coil_addr *addr,
     if (!l)
         return -ENOMEM;
     int err;
-    l->fd = coili_socket_open(addr->u.sa.sa_family);
-    if (l->fd < 0) {
+    l->fd = open_socket(addr, backlog);
+    if (l->fd < 0)
         err = l->fd;
-    } else if ((err = bind_and_listen(l->fd, addr, backlog)) < 0 ||
-               (err = coil_addr_local(&l->addr, l->fd)) < 0) {
+    else if ((err = coil_addr_local(&l->addr, l->fd)) < 0)
         close(l->fd);
-    } else {
+    else
         err = open_acceptor(l);
-    }
     if (err < 0) {
         coil_custom_free(l);
         return err;

@@ -11,7 +11,9 @@
 #include <coil/error.h>
 #include <coil/listen.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/time.h>
 
 /* ---- Listening -------------------------------------------------------- */
 
@@ -146,6 +148,32 @@ TEST(listener_that_cannot_open_leaves_nothing)
     addr = (struct coil_addr){ .len = 16, .u.sa.sa_family = 1234 };
     CHECK_INT(coil_listener_open(&none, &addr, 4), -EAFNOSUPPORT);
     CHECK(none == NULL);
+    close_listener();
+}
+
+static int held;
+
+static void let_go(int signo)
+{
+    (void)signo;
+    close(held);
+}
+
+// A server that is killed and started again at once finds its port taken for
+// some milliseconds, until the kernel has ended its accept. (The timer is due
+// before the last attempt, however slow the machine is.)
+TEST(listener_waits_a_little_for_a_port_that_becomes_free)
+{
+    stage_open();
+    held = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK_INT(coil_addr_from_ip(&where, "127.0.0.1", 0), 0);
+    CHECK_INT(bind(held, &where.u.sa, where.len), 0);
+    CHECK_INT(listen(held, 4), 0);
+    CHECK_INT(coil_addr_local(&where, held), 0);
+    signal(SIGALRM, let_go);
+    struct itimerval soon = { .it_value.tv_usec = 2000 };
+    CHECK_INT(setitimer(ITIMER_REAL, &soon, NULL), 0);
+    CHECK_INT(coil_listener_open(&listener, &where, 4), 0);
     close_listener();
 }
 
