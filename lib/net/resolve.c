@@ -106,9 +106,13 @@ static void job_free(struct job *job)
 static void *look_up(void *arg)
 {
     struct job *job = arg;
-    /* AI_ADDRCONFIG: no IPv6 addresses for a machine that has none itself. */
-    struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
-                              .ai_flags = AI_ADDRCONFIG };
+    /*
+     * Without AI_ADDRCONFIG, which leaves out the addresses of a family that
+     * the machine has only on its loopback: it would hide the ::1 of
+     * ip6-localhost from a machine with IPv4. Addresses out of reach come last
+     * in the list (RFC 6724).
+     */
+    struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
     struct addrinfo *list = NULL;
     errno = 0;
     job->err = getaddrinfo(job->host, NULL, &hints, &list);
