@@ -42,8 +42,9 @@ coil_race(struct coil_task *const *tasks, size_t n);
 /* The outcome of each call of a staggered race. Zero it before the race. */
 struct coil_race_log {
     int *errors;     /* NULL, or an array that you lend: the error of each call,
-                        in the order in which they began; 0 for the winner,
-                        -ECANCELED for a call that was cancelled */
+                        in the order in which they began; 0 for the winner
+                        alone; -ECANCELED for a call that was cancelled, or
+                        succeeded too late */
     size_t errors_n; /* elements of `errors`; further calls are not recorded */
     size_t begun;    /* calls that began */
     size_t winner;   /* number of the winner, from 0; SIZE_MAX: none */

@@ -300,14 +300,21 @@ static struct coil_future *final_error(struct staggered_race *my)
     return failed;
 }
 
+/*
+ * An attempt that succeeded when the race was over, or in the same pass as the
+ * winner, has lost all the same: it counts as cancelled.
+ */
 static void write_log(struct staggered_race *my)
 {
     struct coil_race_log *log = my->log;
     log->begun = my->begun;
     log->winner = my->winner ? my->winner->number : NO_WINNER;
-    for (struct attempt *it = my->first; log->errors && it; it = it->next)
+    for (struct attempt *it = my->first; log->errors && it; it = it->next) {
+        int err = coil_future_error(future_of(it));
         if (it->number < log->errors_n)
-            log->errors[it->number] = coil_future_error(future_of(it));
+            log->errors[it->number] = err || it == my->winner ? err
+                                                              : -ECANCELED;
+    }
 }
 
 static void free_attempts(struct staggered_race *my)

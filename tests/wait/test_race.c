@@ -444,6 +444,29 @@ TEST(staggered_race_cancelled_in_the_pass_in_which_it_was_won)
     stage_close();
 }
 
+// Both succeed in one pass: the second has lost, and its value is dropped.
+TEST(staggered_race_logs_one_winner)
+{
+    for (int first = 0; first < 2; first++) {
+        stage_open();
+        struct calls c = { .n = 3 };
+        int errors[3];
+        struct coil_race_log log = { .errors = errors, .errors_n = 3 };
+        struct coil_task *r = await(
+            coil_staggered_race(0, &log, next_call, &c));
+        stage_passes(5);
+        hand_set(&c.op[first], 0, 10 + first);
+        hand_set(&c.op[!first], 0, 10 + !first);
+        CHECK_INT(stage_run(r), 0);
+        CHECK_TRACE(first ? "(a (b (c b a c =11" : "(a (b (c a b c =10");
+        CHECK_INT(log.winner, first);
+        CHECK_INT(errors[first], 0);
+        CHECK_INT(errors[!first], -ECANCELED);
+        CHECK_INT(errors[2], -ECANCELED);
+        stage_close();
+    }
+}
+
 static int freed;
 
 static void count_and_free(void *memory)
