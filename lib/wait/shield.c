@@ -7,6 +7,10 @@
  * result. A result that comes in the same pass as the cancellation is
  * delivered, as everywhere.
  *
+ * A future that has begun, as every plain future, is shared by coil_wait()
+ * itself, and reports its error itself, once. If each shield made it a task,
+ * each of these tasks would report the error.
+ *
  * In asyncio a shielded task has no owner, and often no reference: programs
  * have lost a transaction to the garbage collector, or have returned a
  * connection to a pool in the middle of a reply. Here each task has an owner
@@ -21,7 +25,7 @@
 struct shield {
     struct coil_coro coro;
     struct coil_task *task;
-    struct coil_future *future; /* until it has begun */
+    struct coil_future *future; /* counted */
 };
 
 /* Make the future a task of the loop; keep a reference. */
@@ -36,6 +40,11 @@ static struct coil_task *spawn_detached(struct coil_future *future)
 static void shield(struct coil_coro *co)
 {
     COIL_ASYNC(shield, my) {
+        if (my->future && coil_future_started(my->future)) {
+            COIL_AWAIT(
+                coil_wait(&my->future, 1, COIL_ALL_COMPLETED, COIL_NEVER));
+            COIL_RETURN_AWAIT(coil_future_ref(my->future));
+        }
         if (my->future) {
             my->task = spawn_detached(my->future);
             my->future = NULL;

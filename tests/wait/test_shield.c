@@ -306,6 +306,47 @@ TEST(shield_in_a_wait_for_times_out_and_lets_the_inner_go_on)
     stage_close();
 }
 
+// Each shield made a task of the future, and each of these tasks reported.
+TEST(shield_reports_the_error_of_a_plain_future_once)
+{
+    for (int n = 1; n <= 3; n++) {
+        stage_open();
+        stage_reported.n = 0;
+        struct coil_future *f = coil_future_new();
+        struct coil_task *w[3];
+        for (int i = 0; i < n; i++)
+            w[i] = await(coil_shield(coil_future_ref(f)));
+        stage_passes(2);
+        for (int i = 0; i < n; i++) {
+            coil_task_cancel(w[i]);
+            CHECK_INT(stage_run(w[i]), -ECANCELED);
+        }
+        CHECK(!coil_future_done(f));
+        coil_future_set_error(f, -EIO);
+        stage_passes(3);
+        coil_future_unref(f);
+        stage_passes(3);
+        stage_close();
+        CHECK_INT(stage_reported.n, 1);
+        CHECK_INT(stage_reported.err, -EIO);
+    }
+
+    /* One shield goes on: it fetches the error, and there is no report. */
+    stage_open();
+    struct coil_future *f = coil_future_new();
+    struct coil_task *a = await(coil_shield(coil_future_ref(f)));
+    struct coil_task *b = await(coil_shield(coil_future_ref(f)));
+    stage_passes(2);
+    coil_task_cancel(a);
+    stage_passes(2);
+    coil_future_set_error(f, -EIO);
+    coil_future_unref(f);
+    stage_run(b);
+    CHECK_TRACE("=-5");
+    stage_close();
+    CHECK_INT(stage_reported.n, 1);
+}
+
 // gevent's AsyncResult.get(timeout): a wait that gives up does not cancel the
 // result, for which other tasks may wait.
 TEST(shield_of_a_plain_future_leaves_it_pending)
