@@ -119,8 +119,8 @@ enum coil_wait_mode {
  * reported. A future that has not begun aborts.
  *
  * Units     timeout_ns is in nanoseconds; COIL_NEVER: no time-out
- * Result    the number that are done; after the time-out fewer than `mode`
- *           requires
+ * Result    the number that are done when the wait returns; after the time-out
+ *           it may be less than `mode` requires
  * Errors    -EINVAL: `n` is 0; -ECANCELED; -ENOMEM
  * Lifetime  copies the array; shares its elements until the wait is over
  * Source    asyncio.wait(); gevent.joinall(timeout); Twisted DeferredList with

@@ -99,12 +99,10 @@ static void finish(struct watch *w)
     unwatch(w);
     if (w->cancelled)
         coil_future_set_error(f, -ECANCELED);
-    else if (w->kind == GATHER)
-        coil_future_set_int(f, (int64_t)w->n);
     else if (w->kind == GATHER_SETTLED)
         coil_future_set_int(f, count_failed(w));
-    else
-        coil_future_set_int(f, count_done(w));
+    else /* of coil_wait() counted() returns another number */
+        coil_future_set_int(f, (int64_t)w->n);
 }
 
 /* A gather fails with the error of `failed`; the other errors are quiet. */
@@ -384,11 +382,35 @@ static enum watch_kind kind_of_mode(enum coil_wait_mode mode)
     return kinds[mode];
 }
 
-static struct coil_future *with_timeout(struct watch *w, int64_t timeout_ns)
+struct counted {
+    struct coil_coro coro;
+    struct coil_future *watch; /* counted */
+};
+
+/*
+ * A watch ends one pass before the await of it returns, and further futures may
+ * end in that pass. So the result is counted when the await has returned.
+ */
+static void counted(struct coil_coro *co)
 {
-    if (w)
-        w->timeout_ns = timeout_ns;
-    return future_or_nomem(w);
+    COIL_ASYNC(counted, my) {
+        COIL_AWAIT(coil_future_ref(my->watch));
+        COIL_RETURN(count_done(watch_of(my->watch)));
+
+    COIL_FINALLY;
+        coil_future_unref(my->watch);
+    }
+}
+
+static struct coil_future *count(struct watch *w, int64_t timeout_ns)
+{
+    if (!w)
+        return coil_future_from_nomem();
+    w->timeout_ns = timeout_ns;
+    struct coil_future *f = COIL_CALL(counted, .watch = &w->custom.future);
+    if (coil_future_done(f)) /* no memory */
+        coil_future_unref(&w->custom.future);
+    return f;
 }
 
 struct coil_future *coil_wait_tasks(struct coil_task *const *tasks, size_t n,
@@ -397,7 +419,7 @@ struct coil_future *coil_wait_tasks(struct coil_task *const *tasks, size_t n,
 {
     if (n == 0)
         return coil_future_from_error(-EINVAL, 0);
-    return with_timeout(watch_tasks(kind_of_mode(mode), tasks, n), timeout_ns);
+    return count(watch_tasks(kind_of_mode(mode), tasks, n), timeout_ns);
 }
 
 struct coil_future *coil_wait_futures(struct coil_future *const *futures,
@@ -407,8 +429,7 @@ struct coil_future *coil_wait_futures(struct coil_future *const *futures,
     if (n == 0)
         return coil_future_from_error(-EINVAL, 0);
     check_all_started("coil_wait", futures, n);
-    return with_timeout(watch_futures(kind_of_mode(mode), futures, n),
-                        timeout_ns);
+    return count(watch_futures(kind_of_mode(mode), futures, n), timeout_ns);
 }
 
 /* ---- cancel_and_wait -------------------------------------------------- */

@@ -507,6 +507,32 @@ TEST(wait_counts_all_that_are_done_when_it_ends)
     CHECK_TRACE("b");
 }
 
+/*
+ * The second one ends in the pass in which the wait has ended, and before its
+ * await returns: the count was one pass old.
+ */
+TEST(wait_counts_all_that_are_done_when_it_returns)
+{
+    for (int mode = COIL_FIRST_COMPLETED; mode <= COIL_FIRST_SUCCESS; mode++) {
+        stage_open();
+        struct hand op[3] = { { 0 }, { 0 }, { 0 } };
+        struct coil_task *t[] = { stay("a", &op[0]), stay("b", &op[1]),
+                                  stay("c", &op[2]) };
+        int err = mode == COIL_FIRST_EXCEPTION ? -EIO : 0;
+        struct coil_task *w = await(
+            coil_wait(t, 3, (enum coil_wait_mode)mode, COIL_NEVER));
+        stage_passes(2);
+        hand_set(&op[0], err, 0);
+        stage_passes(1);
+        hand_set(&op[1], err, 0);
+        CHECK_INT(stage_run(w), 0);
+        CHECK_TRACE("a b =2");
+        CHECK(coil_task_done(t[1]));
+        stage_close();
+        CHECK_TRACE("c");
+    }
+}
+
 // asyncio: FIRST_EXCEPTION ignores those that were cancelled.
 TEST(wait_for_the_first_exception_ignores_the_cancelled)
 {
@@ -1191,6 +1217,7 @@ TEST(wait_for_futures_holds_references_of_its_own)
                        : coil_wait(&f, 1, COIL_FIRST_SUCCESS, 0);
         CHECK_INT(f->refs, 2);
         coil_discard(w);
+        stage_passes(1);
         CHECK_INT(f->refs, 1);
         struct coil_task *t = await(
             way == 0   ? coil_gather(&f, 1)
