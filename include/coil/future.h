@@ -118,6 +118,17 @@ COIL_API bool coil_future_set_result(struct coil_future *future,
                                      struct coil_result result);
 
 /*
+ * Complete a pending future of a class with the integer 0, as a permit: the
+ * code that awaits it has something from now on, as a lock. Each await takes
+ * the permit, also an AWAIT that ignores the value, and so do
+ * coil_future_error() and coil_future_peek(). A permit that none of them takes
+ * is given to the class's dispose().
+ *
+ * Result    true if the future was pending
+ */
+COIL_API bool coil_future_set_permit(struct coil_future *future);
+
+/*
  * Complete a pending future with the value or error of `done`, a future of any
  * kind that is done. If `future` was pending, the error of `done` counts as
  * fetched.

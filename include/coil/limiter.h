@@ -47,7 +47,9 @@ COIL_API void coil_limiter_init(struct coil_limiter *limiter, size_t limit);
  * Result    0: the borrower has a token, even if the task was cancelled after
  *           the token was handed to it
  * Errors    -ECANCELED, -ENOMEM: the borrower has no token
- * Lifetime  the caller lends `limiter` until the future is done; coil compares
+ * Lifetime  the token is the borrower's until coil_limiter_release_for(), also
+ *           if no await takes the result (unlike the permit of a semaphore).
+ *           The caller lends `limiter` until the future is done; coil compares
  *           `borrower`, but never reads what it points to
  * Source    trio CapacityLimiter.acquire(), acquire_on_behalf_of()
  */

@@ -416,6 +416,7 @@ enum {
     COILI_DOUBLE,
     COILI_POINTER,
     COILI_FAILED,
+    COILI_PERMIT, /* the integer 0, which each await takes */
     COILI_STATE = 7
 };
 
@@ -512,7 +513,7 @@ static inline bool coili_failed(struct coil_coro *co)
 {
     struct coil_future *f = (struct coil_future *)co->awaiting;
     unsigned state = f->state & COILI_STATE;
-    if (state == 0 || state == COILI_FAILED)
+    if (state == 0 || state >= COILI_FAILED)
         return coili_failed_slow(co);
     coili_let_go(co, f);
     return false;

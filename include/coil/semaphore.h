@@ -46,7 +46,8 @@ COIL_API void coil_semaphore_init_bounded(struct coil_semaphore *sem,
  * Result    0: the caller has a permit, even if its task was cancelled after
  *           the permit was granted
  * Errors    -ECANCELED, -ENOMEM: the caller has no permit
- * Lifetime  the caller lends `sem` until the future is done
+ * Lifetime  the caller lends `sem` until the future is freed. If no await takes
+ *           the permit, because its task was dropped, it is released then
  * Source    asyncio Semaphore.acquire()
  */
 COIL_API COIL_NODISCARD struct coil_future *

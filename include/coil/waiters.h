@@ -74,6 +74,20 @@ coil_waiters_wait(struct coil_waiters *waiters, const char *name,
                   coil_try_fn *try_now, void *arg);
 
 /*
+ * coil_waiters_wait() for something that the waiter has afterwards: a lock, a
+ * permit. If no await takes it, because the task that waited was dropped,
+ * `give_back(arg)` is called when the future is freed.
+ *
+ * Result    0
+ * Errors    -ECANCELED, -ENOMEM
+ * Lifetime  the caller lends `waiters`, `arg` and `name` until the future is
+ *           freed
+ */
+COIL_API COIL_NODISCARD struct coil_future *
+coil_waiters_acquire(struct coil_waiters *waiters, const char *name,
+                     coil_try_fn *try_now, coil_call_fn *give_back, void *arg);
+
+/*
  * Wake the first waiter and remove it from the list. coil_waiters_wake_with()
  * hands `value` to it.
  *

@@ -580,11 +580,22 @@ static struct coil_future *awaited_done(struct coil_coro *co)
     return f;
 }
 
+/* A permit is taken by the await: its coroutine has it from now on. */
+static void let_go_of_value(struct coil_future *f)
+{
+    if (state_of(f) == S_PERMIT)
+        mark_fetched(f);
+    future_unref(f);
+}
+
 bool coili_failed_slow(struct coil_coro *co)
 {
     struct coil_future *f = awaited_done(co);
     co->awaiting = 0;
-    return coili_failed_with(co, coili_take_failure(co, f));
+    if (state_of(f) == S_FAILED)
+        return coili_failed_with(co, coili_take_failure(co, f));
+    let_go_of_value(f);
+    return false;
 }
 
 /* ---- Taking values ---------------------------------------------------- */
@@ -606,6 +617,7 @@ static enum fit fit(const struct coil_future *f, unsigned state,
 {
     switch (state) {
     case S_INT:
+    case S_PERMIT:
         if (!is_integer(kind))
             return f->result.i == 0 ? FITS : OTHER_KIND;
         return coili_fits_int(kind, f->result.i) ? FITS : TOO_LARGE;
@@ -706,7 +718,7 @@ bool coili_caught(struct coil_coro *co, int *err)
     co->awaiting = 0;
     if (state_of(f) == S_FAILED)
         return coili_catch_unless_own(co, coili_take_failure(co, f), err);
-    future_unref(f);
+    let_go_of_value(f);
     *err = 0;
     return false;
 }

@@ -418,6 +418,11 @@ bool coil_future_set_int(struct coil_future *f, int64_t value)
     return settle(f, S_INT, (uint64_t)value);
 }
 
+bool coil_future_set_permit(struct coil_future *f)
+{
+    return settle(f, S_PERMIT, 0);
+}
+
 bool coil_future_set_pointer(struct coil_future *f, void *value)
 {
     return settle(f, S_POINTER, (uintptr_t)value);
@@ -551,10 +556,9 @@ bool coil_future_cancelled(const struct coil_future *f)
 int coil_future_error(struct coil_future *f)
 {
     coili_check(coil_future_done(f), "a pending future has no error yet");
-    if (state_of(f) != S_FAILED)
-        return 0;
-    mark_fetched(f);
-    return f->result.e.error;
+    if (state_of(f) == S_FAILED || state_of(f) == S_PERMIT)
+        mark_fetched(f);
+    return state_of(f) == S_FAILED ? f->result.e.error : 0;
 }
 
 bool coil_future_peek(struct coil_future *f, int *err)
@@ -590,7 +594,8 @@ static void need_state(const struct coil_future *f, unsigned state,
 {
     if (COILI_LIKELY(state_of(f) == state))
         return;
-    if (state != S_INT && state_of(f) == S_INT && f->result.i == 0)
+    if (state_of(f) == S_PERMIT ||
+        (state != S_INT && state_of(f) == S_INT && f->result.i == 0))
         return;
     coili_check(coil_future_done(f), "a pending future has no value yet");
     coili_check(state_of(f) != S_FAILED,
@@ -623,10 +628,9 @@ double coil_future_double(struct coil_future *f)
 struct coil_result coil_future_result(struct coil_future *f)
 {
     static const enum coil_result_kind kinds[] = {
-        [S_INT] = COIL_RESULT_INT,
-        [S_UINT] = COIL_RESULT_UINT,
-        [S_DOUBLE] = COIL_RESULT_DOUBLE,
-        [S_POINTER] = COIL_RESULT_POINTER,
+        [S_INT] = COIL_RESULT_INT,       [S_UINT] = COIL_RESULT_UINT,
+        [S_DOUBLE] = COIL_RESULT_DOUBLE, [S_POINTER] = COIL_RESULT_POINTER,
+        [S_PERMIT] = COIL_RESULT_INT,
     };
     coili_check(coil_future_done(f), "a pending future has no result yet");
     mark_fetched(f);

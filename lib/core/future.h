@@ -78,6 +78,7 @@
 #define S_DOUBLE ((unsigned)COILI_DOUBLE)
 #define S_POINTER ((unsigned)COILI_POINTER)
 #define S_FAILED ((unsigned)COILI_FAILED)
+#define S_PERMIT ((unsigned)COILI_PERMIT)
 #define OUTCOME_SHIFT COILI_OUTCOME_SHIFT
 
 #define REFS_MOST COILI_REFS_MOST

@@ -109,6 +109,7 @@ struct wait {
     struct coil_waiter waiter; /* before start() link.next is the list */
     const char *name;
     coil_try_fn *try_now;
+    coil_call_fn *give_back; /* of acquire_class; else NULL */
     void *arg;
 };
 
@@ -117,13 +118,22 @@ static struct wait *wait_of(struct coil_future *f)
     return COILI_CONTAINER(f, struct wait, custom.future);
 }
 
+/* A wait that gives back ends with a permit, and the others with 0. */
+static void succeed(struct wait *w)
+{
+    if (w->give_back)
+        coil_future_set_permit(&w->custom.future);
+    else
+        coil_future_set_int(&w->custom.future, 0);
+}
+
 static void granted(struct coil_waiter *waiter, void *value)
 {
     struct wait *w = COILI_CONTAINER(waiter, struct wait, waiter);
     if (value)
         coil_future_set_pointer(&w->custom.future, value);
     else
-        coil_future_set_int(&w->custom.future, 0);
+        succeed(w);
 }
 
 static void start(struct coil_future *f)
@@ -131,7 +141,7 @@ static void start(struct coil_future *f)
     struct wait *w = wait_of(f);
     struct coil_waiters *waiters = w->waiter.link.next;
     if (coil_waiters_empty(waiters) && w->try_now(w->arg))
-        coil_future_set_int(f, 0);
+        succeed(w);
     else
         coil_waiters_enter(waiters, &w->waiter, granted);
 }
@@ -155,16 +165,45 @@ static const struct coil_future_class wait_class = {
     .describe = describe,
 };
 
-struct coil_future *coil_waiters_wait(struct coil_waiters *waiters,
-                                      const char *name, coil_try_fn *try_now,
-                                      void *arg)
+static void dispose(struct coil_future *f)
 {
-    struct wait *w = coil_custom_new(&wait_class, sizeof *w);
+    wait_of(f)->give_back(wait_of(f)->arg);
+}
+
+static const struct coil_future_class acquire_class = {
+    .name = "waiters",
+    .start = start,
+    .cancel = cancel,
+    .dispose = dispose,
+    .describe = describe,
+};
+
+static struct coil_future *wait_new(const struct coil_future_class *cls,
+                                    struct coil_waiters *waiters,
+                                    const char *name, coil_try_fn *try_now,
+                                    coil_call_fn *give_back, void *arg)
+{
+    struct wait *w = coil_custom_new(cls, sizeof *w);
     if (!w)
         return coil_future_from_nomem();
     w->waiter.link.next = waiters;
     w->name = name;
     w->try_now = try_now;
+    w->give_back = give_back;
     w->arg = arg;
     return &w->custom.future;
+}
+
+struct coil_future *coil_waiters_wait(struct coil_waiters *waiters,
+                                      const char *name, coil_try_fn *try_now,
+                                      void *arg)
+{
+    return wait_new(&wait_class, waiters, name, try_now, NULL, arg);
+}
+
+struct coil_future *coil_waiters_acquire(struct coil_waiters *waiters,
+                                         const char *name, coil_try_fn *try_now,
+                                         coil_call_fn *give_back, void *arg)
+{
+    return wait_new(&acquire_class, waiters, name, try_now, give_back, arg);
 }

@@ -29,9 +29,15 @@ static bool try_acquire(void *arg)
     return true;
 }
 
+static void release(void *arg)
+{
+    coil_lock_release(arg);
+}
+
 struct coil_future *coil_lock_acquire(struct coil_lock *lock)
 {
-    return coil_waiters_wait(&lock->waiters, "lock", try_acquire, lock);
+    return coil_waiters_acquire(&lock->waiters, "lock", try_acquire, release,
+                                lock);
 }
 
 int coil_lock_acquire_nowait(struct coil_lock *lock)
@@ -49,11 +55,6 @@ void coil_lock_release(struct coil_lock *lock)
 bool coil_lock_locked(const struct coil_lock *lock)
 {
     return lock->locked;
-}
-
-static void release(void *arg)
-{
-    coil_lock_release(arg);
 }
 
 struct coil_future *coili_hold_lock(struct coil_coro *co,

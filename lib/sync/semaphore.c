@@ -38,9 +38,15 @@ static bool try_acquire(void *arg)
     return true;
 }
 
+static void release(void *arg)
+{
+    coil_semaphore_release(arg);
+}
+
 struct coil_future *coil_semaphore_acquire(struct coil_semaphore *sem)
 {
-    return coil_waiters_wait(&sem->waiters, "semaphore", try_acquire, sem);
+    return coil_waiters_acquire(&sem->waiters, "semaphore", try_acquire,
+                                release, sem);
 }
 
 int coil_semaphore_acquire_nowait(struct coil_semaphore *sem)
@@ -65,11 +71,6 @@ bool coil_semaphore_locked(const struct coil_semaphore *sem)
 size_t coil_semaphore_value(const struct coil_semaphore *sem)
 {
     return sem->value;
-}
-
-static void release(void *arg)
-{
-    coil_semaphore_release(arg);
 }
 
 struct coil_future *coili_hold_semaphore(struct coil_coro *co,

@@ -80,13 +80,16 @@ static void finish(struct race *r)
         if (coil_future_failed(task))
             failed = better_error(failed, task);
     }
-    if (r->winner != NO_WINNER)
+    if (r->winner != NO_WINNER) {
+        /* Take the winner's permit, if it has one. */
+        coil_future_error(coil_task_future(r->racers[r->winner].task));
         coil_future_set_int(f, (int64_t)r->winner);
-    else if (r->cancelled)
+    } else if (r->cancelled) {
         coil_future_set_error(f, -ECANCELED);
-    else
+    } else {
         coil_future_set_error_detail(f, coil_future_error(failed),
                                      coil_future_detail(failed));
+    }
 }
 
 /*

@@ -92,11 +92,20 @@ static int64_t count_done(struct watch *w)
     return done;
 }
 
+/* A gather takes the permits of its futures for the code that awaits it. */
+static void take_permits(struct watch *w)
+{
+    for (size_t i = 0; i < w->n; i++)
+        coil_future_error(w->watched[i].future);
+}
+
 /* Complete the watch. It may be freed when this returns. */
 static void finish(struct watch *w)
 {
     struct coil_future *f = &w->custom.future;
     unwatch(w);
+    if (w->kind == GATHER && !w->cancelled)
+        take_permits(w);
     if (w->cancelled)
         coil_future_set_error(f, -ECANCELED);
     else if (w->kind == GATHER_SETTLED)

@@ -92,6 +92,28 @@ TEST(lock_is_handed_over_without_being_free_in_between)
     stage_close();
 }
 
+TEST(lock_that_no_await_takes_goes_on_to_the_next)
+{
+    stage_open();
+    struct coil_lock lock;
+    coil_lock_init(&lock);
+    struct coil_task *a = coil_spawn(coil_lock_acquire(&lock));
+    struct coil_task *b = coil_spawn(coil_lock_acquire(&lock));
+    struct coil_task *c = coil_spawn(coil_lock_acquire(&lock));
+    stage_passes(3);
+    CHECK(coil_task_done(a));
+    coil_task_drop(&a);
+    coil_task_drop(&b); /* it goes on without a handle, and is granted */
+    stage_passes(3);
+    CHECK(coil_task_done(c));
+    CHECK_INT(coil_future_error(coil_task_future(c)), 0);
+    CHECK(coil_lock_locked(&lock)); /* c's, which we have asked */
+    coil_task_drop(&c);
+    CHECK(coil_lock_locked(&lock));
+    coil_lock_release(&lock);
+    stage_close();
+}
+
 // asyncio test_cancel_race, test_cancel_release_race.
 TEST(lock_handed_to_a_task_that_is_cancelled_goes_on_to_the_next)
 {

@@ -7,7 +7,9 @@
  */
 #include "interleave.h"
 
+#include <coil/race.h>
 #include <coil/semaphore.h>
+#include <coil/shield.h>
 
 /* asyncio test_semaphore_acquire_fairness: in, and in again. */
 struct takes_twice {
@@ -317,6 +319,109 @@ TEST(semaphore_acquire_with_a_deadline_has_a_permit_or_none)
             coil_semaphore_release(&sem);
         CHECK_TRACE(granted ? "in" : "late");
         CHECK_INT(coil_semaphore_value(&sem), granted ? 0 : 1);
+        stage_close();
+    }
+}
+
+/* ---- Permits that no await takes ---------------------------------------- */
+
+/* How the permit of a task, which waits or not, ends with the task. */
+enum end { DROPPED, DETACHED, IN_WAIT_FOR, NESTED };
+
+static struct coil_future *acquire_in(enum end end, struct coil_semaphore *sem)
+{
+    struct coil_future *f = coil_semaphore_acquire(sem);
+    if (end == IN_WAIT_FOR || end == NESTED)
+        f = coil_wait_for(f, COIL_SECONDS(9));
+    if (end == NESTED)
+        f = coil_shield(f);
+    return f;
+}
+
+// It was taken for ever: no code knew that the task had it.
+TEST(semaphore_permit_that_no_await_takes_is_given_back)
+{
+    for (enum end end = DROPPED; end <= NESTED; end++) {
+        for (int waits = 0; waits < 2; waits++) {
+            stage_open();
+            struct coil_semaphore sem;
+            coil_semaphore_init_bounded(&sem, 1);
+            if (waits)
+                CHECK_INT(coil_semaphore_acquire_nowait(&sem), 0);
+            struct coil_task *t = coil_spawn(acquire_in(end, &sem));
+            stage_passes(5);
+            if (end == DETACHED)
+                coil_detach(t);
+            if (waits)
+                coil_semaphore_release(&sem);
+            stage_passes(5);
+            if (end != DETACHED) {
+                CHECK(coil_task_done(t));
+                CHECK_INT(coil_semaphore_value(&sem), 0);
+                coil_task_drop(&t);
+            }
+            stage_passes(5);
+            CHECK_INT(coil_semaphore_value(&sem), 1);
+            stage_close();
+        }
+    }
+}
+
+enum taker { AWAITS, TRIES, STORES, PEEKS, GATHERS, GATHERS_TASKS, RACES };
+
+struct owner {
+    struct coil_coro coro;
+    struct coil_semaphore *sem;
+    enum taker how;
+    struct coil_task *task;
+    struct coil_future *f;
+    int err, value;
+};
+
+/* The permit is this coroutine's, though the handle of the task lives on. */
+static void owner(struct coil_coro *co)
+{
+    ASYNC(owner, my) {
+        my->f = coil_semaphore_acquire(my->sem);
+        if (my->how == GATHERS) {
+            AWAIT(coil_gather(&my->f, 1));
+        } else {
+            my->task = coil_spawn(my->f);
+            AWAIT(coil_sleep(0));
+            if (my->how == AWAITS)
+                AWAIT(my->task);
+            else if (my->how == TRIES)
+                TRY_AWAIT(my->err, my->task);
+            else if (my->how == STORES)
+                AWAIT_TO(my->value, my->task);
+            else if (my->how == PEEKS)
+                CHECK(coil_task_peek(my->task, &my->err));
+            else if (my->how == GATHERS_TASKS)
+                AWAIT(coil_gather(&my->task, 1));
+            else
+                AWAIT(coil_race(&my->task, 1));
+        }
+        CHECK_INT(my->err, 0);
+        CHECK_INT(my->value, 0);
+        trace("in");
+        if (my->task)
+            coil_task_drop(&my->task);
+        AWAIT(coil_sleep(0));
+        CHECK_INT(coil_semaphore_value(my->sem), 0);
+        coil_semaphore_release(my->sem);
+    }
+}
+
+TEST(semaphore_permit_of_a_task_is_taken_in_every_way)
+{
+    for (enum taker how = AWAITS; how <= RACES; how++) {
+        stage_open();
+        struct coil_semaphore sem;
+        coil_semaphore_init_bounded(&sem, 1);
+        CHECK_INT(stage_run(coil_spawn(CALL(owner, .sem = &sem, .how = how))),
+                  0);
+        CHECK_TRACE("in");
+        CHECK_INT(coil_semaphore_value(&sem), 1);
         stage_close();
     }
 }
