@@ -1415,12 +1415,19 @@ TEST(uring_caps_the_kernels_worker_threads_for_files)
  * From here on this process can have no more threads, nor can the kernel make a
  * worker for it. Root has no such limit, so the process becomes somebody else.
  */
-static void forbid_threads(void)
+static void forbid_threads(bool forbid)
 {
+    static struct rlimit limit;
+    if (!forbid) { /* the leak checker starts one at the end */
+        CHECK_INT(setrlimit(RLIMIT_NPROC, &limit), 0);
+        return;
+    }
     if (getuid() == 0)
         CHECK_INT(setresuid(65534, 65534, 65534), 0);
     prctl(PR_SET_DUMPABLE, 1); /* or /proc and leak checkers are closed to it */
-    CHECK_INT(setrlimit(RLIMIT_NPROC, &(struct rlimit){ 0, 0 }), 0);
+    CHECK_INT(getrlimit(RLIMIT_NPROC, &limit), 0);
+    CHECK_INT(setrlimit(RLIMIT_NPROC, &(struct rlimit){ 0, limit.rlim_max }),
+              0);
 }
 
 /* A file to which no write can be made without a worker. */
@@ -1441,7 +1448,7 @@ TEST(uring_without_workers_cancels_nothing)
     struct pair pair = unix_pair(), tcp = tcp_pair(0);
     struct coil_stream *s = coil_stream_new(tcp.a);
     static char byte = 'x';
-    forbid_threads();
+    forbid_threads(true);
     CHECK_INT(wait_int(coil_shutdown(pair.a, SHUT_WR)), 0);
     CHECK_INT(read(pair.b, &byte, 1), 0);
     CHECK_INT(wait_int(coil_stream_write_eof(s)), 0);
@@ -1453,6 +1460,7 @@ TEST(uring_without_workers_cancels_nothing)
     close(tcp.b);
     close_pair(pair);
     stage_close();
+    forbid_threads(false);
 }
 
 // A task that nobody awaits, and its error is told.
@@ -1461,13 +1469,14 @@ TEST(uring_without_workers_reports_the_task_that_has_failed)
     stage_open();
     int file = synchronous_file();
     static char byte = 'x';
-    forbid_threads();
+    forbid_threads(true);
     coil_detach(coil_spawn(coil_pwrite(file, &byte, 1, 0)));
     UNTIL(stage_reported.n > 0);
     CHECK_INT(stage_reported.n, 1);
     CHECK_INT(stage_reported.err, -EAGAIN);
     close(file);
     stage_close();
+    forbid_threads(false);
 }
 
 // It rests between two tries, and its buffer is its own again at once.
@@ -1476,7 +1485,7 @@ TEST(uring_without_workers_still_cancels_when_asked)
     stage_open();
     int file = synchronous_file();
     static char byte = 'x';
-    forbid_threads();
+    forbid_threads(true);
     struct coil_task *t = begin(coil_pwrite(file, &byte, 1, 0));
     coil_task_cancel(t);
     CHECK_INT(task_int(t), -ECANCELED);
@@ -1484,6 +1493,7 @@ TEST(uring_without_workers_still_cancels_when_asked)
     CHECK_INT(wait_int(coil_close(file)), 0);
     CHECK_INT(task_int(t), -ECANCELED);
     stage_close();
+    forbid_threads(false);
 }
 
 /* A unix socket whose backlog is full, and the connection that fills it. */
