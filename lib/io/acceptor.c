@@ -11,8 +11,9 @@
  *       |-----> STOPPING   the store has reached its quota: the accept is
  *       |                  cancelled and will end
  *       v
- *     RESTING   the process is out of descriptors or memory: an accept that
- *               begins at once would fail again
+ *     RESTING   the process is out of descriptors or memory, or no connection
+ *               lives long enough: an accept that begins at once would fail
+ *               again
  *
  * A multishot accept cannot be held to a quota: the kernel accepts the whole
  * backlog as long as its completion queue has room. So the store has room for
@@ -42,6 +43,9 @@
 #define QUOTA 64u
 #define REST COIL_MS(100)
 
+/* So many connections in a row that were gone before they were accepted. */
+#define GONE_MOST 64u
+
 enum state { IDLE, ARMED, STOPPING, RESTING };
 
 struct coil_acceptor {
@@ -51,6 +55,7 @@ struct coil_acceptor {
     int *store;             /* a ring of descriptors */
     unsigned size, first, n;
     unsigned users; /* futures of coil_acceptor_next(): they keep it alive */
+    unsigned gone;  /* errors of single connections since the last success */
     uint8_t state;
     bool closed, unowned; /* unowned: `closing` is freed */
     struct coil_handle rested;
@@ -139,7 +144,7 @@ static void rested(void *arg)
 static void fail(struct coil_acceptor *a, int err)
 {
     struct next *it = next_in_line(a);
-    if (out_of_something(err) &&
+    if ((out_of_something(err) || concerns_one(err)) &&
         coil_call_later(&a->rested, REST, rested, a) == 0) {
         a->state = RESTING;
         if (it)
@@ -186,6 +191,7 @@ static void completed(struct coili_operation *op, int res, unsigned flags)
 {
     struct coil_acceptor *a = COILI_CONTAINER(op, struct coil_acceptor, op);
     bool more = flags & COILI_COMPLETION_MORE;
+    a->gone = res < 0 && concerns_one(res) ? a->gone + 1 : 0;
     if (res >= 0)
         arrived(a, res);
     if (!more)
@@ -199,7 +205,8 @@ static void completed(struct coili_operation *op, int res, unsigned flags)
             a->state = STOPPING;
             coili_loop->table->cancel(coili_loop->backend, op);
         }
-    } else if (res < 0 && res != -ECANCELED && !concerns_one(res)) {
+    } else if (res < 0 && res != -ECANCELED &&
+               (!concerns_one(res) || a->gone > GONE_MOST)) {
         fail(a, res);
     } else if (next_in_line(a) || a->n < QUOTA) {
         arm(a);

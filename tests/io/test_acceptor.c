@@ -308,6 +308,23 @@ TEST(acceptor_says_what_it_waits_for)
     close_acceptor();
 }
 
+// accept(2) counts -EOPNOTSUPP among the errors of one connection. But a socket
+// that cannot accept at all says it for ever, and so the loop never slept.
+TEST(acceptor_that_only_fails_rests_and_says_so)
+{
+    struct coil_acceptor *a;
+    stage_open();
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    CHECK_INT(coil_acceptor_open(&a, fd), 0);
+    CHECK_INT(wait_int(coil_acceptor_next(a)), -EOPNOTSUPP);
+    struct coil_loop_stats before = stage_stats();
+    CHECK_INT(wait_int(coil_acceptor_next(a)), -EOPNOTSUPP);
+    CHECK(stage_stats().enters - before.enters <= 20);
+    CHECK_INT(wait_int(coil_acceptor_close(a)), 0);
+    close(fd);
+    stage_close();
+}
+
 static int accept_once(void)
 {
     struct coil_loop *loop;
