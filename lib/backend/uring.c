@@ -1182,15 +1182,19 @@ static void woken(struct coili_operation *op, int res, unsigned flags)
 {
     struct coili_backend *b = COILI_CONTAINER(op, struct coili_backend,
                                               wake_op);
-    (void)res;
     b->woken = true;
     empty(b->wake_fd);
+    if (flags & COILI_COMPLETION_MORE)
+        return;
     /*
-     * The poll ends when the completion queue overflows. To arm it again cannot
-     * fail: its slot has just been given back.
+     * The poll ends when the completion queue overflows, or when the kernel has
+     * no memory for it; then it is armed after a pause. Its slot has just been
+     * given back, so neither can fail.
      */
-    if (!(flags & COILI_COMPLETION_MORE))
+    if (res >= 0)
         wake_arm(b);
+    else if (take_slot(b, op) == 0)
+        begin_again(b, op);
 }
 
 /*
