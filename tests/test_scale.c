@@ -957,3 +957,103 @@ TEST(scale_combinators_are_cancelled)
 {
     check_linear(cancel_combinators);
 }
+
+static struct coil_future *pending[MANY];
+
+COROUTINE(end_with, struct coil_future *future;)
+{
+    ASYNC(end_with, my) {
+        AWAIT(my->future);
+    }
+}
+
+/* All tasks end in one pass, the last one first. */
+static void wait_for_first(size_t n)
+{
+    static struct coil_future *all[MANY];
+    stage_open();
+    for (size_t i = 0; i < n; i++) {
+        pending[i] = coil_future_new();
+        tasks[i] = SPAWN(end_with, .future = coil_future_ref(pending[i]));
+        all[i] = coil_task_future(tasks[i]);
+    }
+    struct coil_task *first = begin(coil_wait(all, n, COIL_FIRST_COMPLETED,
+                                              COIL_NEVER));
+    for (size_t i = n; i-- > 0;)
+        coil_future_set_int(pending[i], 0);
+    clock_on();
+    stage_passes(3);
+    clock_off();
+    CHECK(coil_task_done(first));
+    coil_task_drop(&first);
+    for (size_t i = 0; i < n; i++)
+        coil_future_unref(pending[i]);
+    drop_all(n);
+    stage_close();
+}
+
+// Callbacks that were ready were searched for in the ready queue: 100,000 of
+// them stopped the loop for 69 s.
+TEST(scale_wait_leaves_tasks_that_end_in_one_pass)
+{
+    check_linear(wait_for_first);
+}
+
+/* ---- Calls ------------------------------------------------------------ */
+
+static struct coil_handle calls[MANY];
+
+static void call_soon(size_t i)
+{
+    coil_call_soon(&calls[i], not_called, NULL);
+}
+
+static void call_from_thread(size_t i)
+{
+    coil_call_soon_threadsafe(stage_loop, &calls[i], not_called, NULL);
+}
+
+static void call_at(size_t i)
+{
+    CHECK_INT(coil_call_at(&calls[i], (int64_t)i / 2, not_called, NULL), 0);
+}
+
+static void call_at_close(size_t i)
+{
+    coil_call_at_close(&calls[i], not_called, NULL);
+}
+
+static void cancel_calls(void *n)
+{
+    clock_on();
+    for (size_t i = 0; i < *(const size_t *)n; i++)
+        CHECK(coil_handle_cancel(&calls[order[i]]));
+    clock_off();
+}
+
+/* Before the pass in which the calls are due, and in that pass. */
+static void withdraw_calls(size_t n)
+{
+    static void (*const ways[])(size_t) = { call_soon, call_from_thread,
+                                            call_at, call_at_close };
+    static void (*const orders[])(size_t) = { oldest_first, newest_first,
+                                              from_the_middle };
+    struct coil_handle first = { 0 };
+    stage_open();
+    for (size_t k = 0; k < 12; k++) {
+        orders[k % 3](n);
+        for (size_t i = 0; i < n; i++)
+            ways[k / 3](i);
+        cancel_calls(&n);
+        coil_call_soon(&first, cancel_calls, &n);
+        for (size_t i = 0; i < n; i++)
+            ways[k / 3](i);
+        stage_passes(1);
+    }
+    stage_close();
+}
+
+TEST(scale_calls_are_withdrawn)
+{
+    check_linear(withdraw_calls);
+}

@@ -358,7 +358,7 @@ int coil_cancel_scope_set_deadline(struct coil_cancel_scope *scope,
         return -EALREADY;
     struct coili_cancel_scope *s = scope->inside;
     if (s) {
-        bool due = s->handle.where == WHERE_READY;
+        bool due = is_place(s->handle.where);
         bool armed = coil_handle_cancel(&s->handle);
         /* The heap has room for a timer where one was removed just now. */
         if (deadline != COIL_NEVER && arm(s, deadline) < 0) {

@@ -83,11 +83,6 @@ static uintptr_t waiter_before(uintptr_t place)
                : (uintptr_t)(word - offsetof(struct coil_handle, next)) | 1;
 }
 
-static struct coil_handle *handle_of(uintptr_t waiter)
-{
-    return (struct coil_handle *)(waiter - 1);
-}
-
 /* `place` is needed if the waiter is a handle. */
 static void set_last(struct coil_future *f, uintptr_t waiter, uintptr_t place)
 {
@@ -143,7 +138,7 @@ static bool remove_inner(uintptr_t place)
     uintptr_t where = handle_of(behind)->where;
     if ((where & COILI_TAG_MASK) == WHERE_FUTURE_TAG)
         ((struct coil_future *)(where - WHERE_FUTURE_TAG))->waiters = place | 1;
-    else if (is_place(where))
+    else
         set_place(behind, place);
     return true;
 }

@@ -152,6 +152,12 @@ static inline void mark_fetched(struct coil_future *f)
 
 /* ---- Waiters ---------------------------------------------------------- */
 
+/* The handle that this waiter is. */
+static inline struct coil_handle *handle_of(uintptr_t waiter)
+{
+    return (struct coil_handle *)(waiter - 1);
+}
+
 static inline uintptr_t *next_of(uintptr_t waiter)
 {
     return waiter & 1 ? &((struct coil_handle *)(waiter & ~(uintptr_t)1))->next
@@ -159,10 +165,11 @@ static inline uintptr_t *next_of(uintptr_t waiter)
 }
 
 /*
- * The field `where` of a handle that was added to a future: its place, which is
- * the address of the word that points at the handle, with the tag PLACE_IN_CORO
- * if that word is the `next` of a coroutine. The last handle of a circle has
- * the address of its future instead, and WHERE_FUTURE_TAG (loop.h).
+ * The field `where` of a handle that is ready or waits for a future: its place,
+ * which is the address of the word that points at the handle. While it waits
+ * the place has the tag PLACE_IN_CORO if that word is the `next` of a
+ * coroutine. The last handle of a circle has the address of its future instead,
+ * and WHERE_FUTURE_TAG (loop.h).
  */
 #define PLACE_IN_CORO ((uintptr_t)4)
 
@@ -175,7 +182,7 @@ static inline bool is_place(uintptr_t where)
 static inline void set_place(uintptr_t waiter, uintptr_t place)
 {
     if (waiter & 1)
-        ((struct coil_handle *)(waiter - 1))->where = place;
+        handle_of(waiter)->where = place;
 }
 
 /* A coroutine begins to wait. */
@@ -185,8 +192,8 @@ void coili_add_waiter(struct coil_future *f, struct coil_coro *co);
 void coili_remove_waiter(struct coil_future *f, struct coil_coro *co);
 
 /*
- * Withdraw a handle that was added to a future, which is pending, or is done
- * and may have been freed.
+ * Withdraw a handle that is ready, or waits for a future. The future of a ready
+ * one may have been freed.
  */
 void coili_withdraw(struct coil_loop *loop, struct coil_handle *handle);
 

@@ -101,8 +101,7 @@ void coil_call_soon(struct coil_handle *h, coil_call_fn *fn, void *arg)
 {
     struct coil_loop *loop = coili_need_loop();
     claim(h, fn, arg);
-    h->where = WHERE_READY;
-    ready_push(&loop->ready, (uintptr_t)h | 1);
+    ready_push_handle(loop, h);
 }
 
 int coil_call_at(struct coil_handle *h, int64_t deadline, coil_call_fn *fn,
@@ -119,81 +118,53 @@ int coil_call_later(struct coil_handle *h, int64_t delay, coil_call_fn *fn,
     return coil_call_at(h, coili_deadline(coil_now(), delay), fn, arg);
 }
 
-/* False if the waiter is not in the list. */
-static bool unlink_from(struct ready_list *list, uintptr_t waiter)
-{
-    uintptr_t *at = &list->head;
-    while (*at && *at != waiter)
-        at = next_of(*at);
-    if (!*at)
-        return false;
-    *at = *next_of(waiter);
-    if (*at & 1 && is_place(((struct coil_handle *)(*at - 1))->where))
-        set_place(*at, (uintptr_t)at);
-    if (list->end == next_of(waiter))
-        list->end = at;
-    return true;
-}
-
-/*
- * Withdraw a call that is ready, or waits for a future. A scan of the lists is
- * good enough for one that was ready from the beginning.
- */
-static void unready(struct coil_loop *loop, struct coil_handle *h)
-{
-    uintptr_t waiter = (uintptr_t)h | 1;
-    if (is_place(h->where) || (h->where & COILI_TAG_MASK) == WHERE_FUTURE_TAG)
-        coili_withdraw(loop, h);
-    else
-        coili_check(unlink_from(&loop->ready, waiter) ||
-                        unlink_from(&loop->batch, waiter),
-                    "a ready call is not in the ready queue");
-}
-
 void coil_call_at_close(struct coil_handle *h, coil_call_fn *fn, void *arg)
 {
     struct coil_loop *loop = coili_need_loop();
     claim(h, fn, arg);
-    h->where = WHERE_CLOSE;
-    h->next = (uintptr_t)loop->at_close;
-    loop->at_close = h;
-}
-
-static void unlink_close(struct coil_loop *loop, const struct coil_handle *h)
-{
-    if (loop->at_close == h) {
-        loop->at_close = (struct coil_handle *)h->next;
-        return;
-    }
-    struct coil_handle *before = loop->at_close;
-    while (before->next != (uintptr_t)h)
-        before = (struct coil_handle *)before->next;
-    before->next = h->next;
+    h->where = (uintptr_t)&loop->at_close | WHERE_CLOSE_TAG;
+    h->next = loop->at_close;
+    if (h->next)
+        handle_of(h->next)->where = (uintptr_t)&h->next | WHERE_CLOSE_TAG;
+    loop->at_close = (uintptr_t)h | 1;
 }
 
 /*
- * handle.where says in which list the call is. A call from another thread may
- * have been moved to the ready queue meanwhile, by take_remote(), which leaves
- * `where` as it is.
+ * Take a handle out of `remote` or `at_close`. Its place is that of the next
+ * one then. Result: the place.
  */
+static uintptr_t *unlink_handle(const struct coil_handle *h)
+{
+    uintptr_t *place = (uintptr_t *)(h->where & ~WHERE_LIST_MASK);
+    *place = h->next;
+    if (h->next)
+        handle_of(h->next)->where = h->where;
+    return place;
+}
+
+static void unlink_remote(struct coil_loop *loop, const struct coil_handle *h)
+{
+    pthread_mutex_lock(&loop->lock);
+    uintptr_t *place = unlink_handle(h);
+    if (loop->remote.end == &h->next)
+        loop->remote.end = place;
+    pthread_mutex_unlock(&loop->lock);
+}
+
+/* handle.where says in which list the call is, and where in it: loop.h. */
 bool coil_handle_cancel(struct coil_handle *h)
 {
     struct coil_loop *loop = coili_need_loop();
     if (h->where == WHERE_NOWHERE)
         return false;
-    if (h->where == WHERE_REMOTE) {
-        pthread_mutex_lock(&loop->lock);
-        bool found = unlink_from(&loop->remote, (uintptr_t)h | 1);
-        pthread_mutex_unlock(&loop->lock);
-        if (!found)
-            unready(loop, h);
-    } else if (h->where == WHERE_CLOSE) {
-        unlink_close(loop, h);
-    } else if ((h->where & COILI_TAG_MASK) == COILI_TIMER_TAG) {
+    if ((h->where & COILI_TAG_MASK) == COILI_TIMER_TAG)
         coili_heap_remove(&loop->timers, COILI_TIMER_INDEX(h->where));
-    } else {
-        unready(loop, h);
-    }
+    else if ((h->where & WHERE_LIST_MASK) == WHERE_REMOTE_TAG)
+        unlink_remote(loop, h);
+    else if ((h->where & WHERE_LIST_MASK) == WHERE_CLOSE_TAG)
+        unlink_handle(h);
+    else
+        coili_withdraw(loop, h);
     h->where = WHERE_NOWHERE;
     return true;
 }
@@ -231,7 +202,7 @@ void coil_call_soon_threadsafe(struct coil_loop *loop, struct coil_handle *h,
 {
     pthread_mutex_lock(&loop->lock);
     claim(h, fn, arg);
-    h->where = WHERE_REMOTE;
+    h->where = (uintptr_t)loop->remote.end | WHERE_REMOTE_TAG;
     bool first = !loop->remote.head;
     ready_push(&loop->remote, (uintptr_t)h | 1);
     if (first)
@@ -247,12 +218,14 @@ void coil_call_soon_threadsafe(struct coil_loop *loop, struct coil_handle *h,
 static void take_remote(struct coil_loop *loop)
 {
     pthread_mutex_lock(&loop->lock);
-    if (loop->remote.head) {
-        *loop->ready.end = loop->remote.head;
-        loop->ready.end = loop->remote.end;
-        ready_init(&loop->remote);
-    }
+    uintptr_t waiter = loop->remote.head;
+    ready_init(&loop->remote);
     pthread_mutex_unlock(&loop->lock);
+    while (waiter) {
+        struct coil_handle *h = handle_of(waiter);
+        waiter = h->next;
+        ready_push_handle(loop, h);
+    }
     if (__atomic_load_n(&loop->wakeups, __ATOMIC_RELAXED))
         coili_take_wakeups(loop);
 }
@@ -372,8 +345,7 @@ static void fire(struct coil_loop *loop, uintptr_t owner)
     if (owner & 1) {
         struct coil_handle *h = COILI_CONTAINER(word, struct coil_handle,
                                                 where);
-        h->where = WHERE_READY;
-        ready_push(&loop->ready, (uintptr_t)h | 1);
+        ready_push_handle(loop, h);
     } else {
         struct coil_coro *co = COILI_CONTAINER(word, struct coil_coro,
                                                awaiting);
@@ -764,9 +736,9 @@ static void drop_timers(struct coil_loop *loop)
  */
 static void call_at_close(struct coil_loop *loop)
 {
-    struct coil_handle *h;
-    while ((h = loop->at_close)) {
-        loop->at_close = (struct coil_handle *)h->next;
+    while (loop->at_close) {
+        struct coil_handle *h = handle_of(loop->at_close);
+        unlink_handle(h);
         run_handle(h);
     }
 }

@@ -82,7 +82,7 @@ struct coil_loop {
      */
     void (*strike_again)(struct coil_coro *co, unsigned reason);
     struct coili_resolver *resolver;
-    struct coil_handle *at_close;  /* the last to be made first; or NULL */
+    uintptr_t at_close;            /* handles, the last to be made first */
     struct coil_wakeup *wakeups;   /* sent, and not taken yet */
     const struct coil_site *asked; /* the answer to coili_site() */
     struct coil_loop_options options;
@@ -130,6 +130,14 @@ static inline void ready_push(struct ready_list *list, uintptr_t waiter)
     list->end = next;
 }
 
+/* A call is ready. Each handle in the ready queue has its place: future.h. */
+static inline void ready_push_handle(struct coil_loop *loop,
+                                     struct coil_handle *h)
+{
+    h->where = (uintptr_t)loop->ready.end;
+    ready_push(&loop->ready, (uintptr_t)h | 1);
+}
+
 static inline void wake(struct coil_loop *loop, struct coil_coro *co)
 {
     co->next = 0;
@@ -138,15 +146,24 @@ static inline void wake(struct coil_loop *loop, struct coil_coro *co)
 }
 
 /*
- * Where a handle is: handle.where. Written by loop.c and future.c. Other values
- * are a place in the heap of timers (heap.h), a place in a list of waiters
- * (future.h), or a future and the tag.
+ * Where a handle is: handle.where, written by loop.c, future.c and heap.c. The
+ * lowest bits say in which list; in the lists that are linked the others are
+ * the handle's place, the address of the word that points at it. So a handle
+ * leaves each list in one step.
+ *
+ *     0                   in none
+ *     no tag              in the ready queue or the batch; or it waits for a
+ *                         future and is not the last (future.h)
+ *     COILI_TIMER_TAG     in the heap of timers (heap.h)
+ *     WHERE_FUTURE_TAG    it waits for this future, as the last
+ *     WHERE_REMOTE_TAG    in `remote`
+ *     WHERE_CLOSE_TAG     in `at_close`
  */
 #define WHERE_NOWHERE ((uintptr_t)0)
-#define WHERE_READY ((uintptr_t)2)
-#define WHERE_REMOTE ((uintptr_t)6)
-#define WHERE_CLOSE ((uintptr_t)10)
 #define WHERE_FUTURE_TAG ((uintptr_t)3)
+#define WHERE_REMOTE_TAG ((uintptr_t)2)
+#define WHERE_CLOSE_TAG ((uintptr_t)6)
+#define WHERE_LIST_MASK ((uintptr_t)7)
 
 /* The two words that owners of timers lend to the heap. */
 _Static_assert(offsetof(struct coil_coro, next) ==
