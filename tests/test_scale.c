@@ -14,9 +14,11 @@
 
 #include "http/client/pool.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <coil/barrier.h>
 #include <coil/channel.h>
@@ -1056,4 +1058,62 @@ static void withdraw_calls(size_t n)
 TEST(scale_calls_are_withdrawn)
 {
     check_linear(withdraw_calls);
+}
+
+/* ---- Dumps ------------------------------------------------------------ */
+
+static void dump(void)
+{
+    int fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    clock_on();
+    coil_dump(fd);
+    clock_off();
+    close(fd);
+}
+
+COROUTINE(call_deep, size_t levels; bool spawn;)
+{
+    ASYNC(call_deep, my) {
+        if (my->spawn)
+            SPAWN(end_with, .future = coil_future_ref(shared));
+        if (my->levels > 0)
+            AWAIT(
+                CALL(call_deep, .levels = my->levels - 1, .spawn = my->spawn));
+        else
+            AWAIT(coil_future_ref(shared));
+    }
+}
+
+COROUTINE(spawn_deep, size_t levels;)
+{
+    ASYNC(spawn_deep, my) {
+        if (my->levels > 0)
+            SPAWN(spawn_deep, .levels = my->levels - 1);
+        AWAIT(coil_future_ref(shared));
+    }
+}
+
+/* Frames that call each other, with a child each, and tasks in tasks. */
+static void dump_deep(size_t n)
+{
+    stage_open();
+    for (int way = 0; way < 3; way++) {
+        shared = coil_future_new();
+        struct coil_task *task = way == 2 ? SPAWN(spawn_deep, .levels = n)
+                                          : SPAWN(call_deep, .levels = n,
+                                                  .spawn = way);
+        stage_passes((int)n + 3);
+        dump();
+        coil_future_set_int(shared, 0);
+        CHECK_INT(stage_run(task), 0);
+        coil_task_drop(&task);
+        stage_passes(3);
+        coil_future_unref(shared);
+    }
+    stage_close();
+}
+
+TEST(scale_dump_of_deep_trees)
+{
+    check_linear(dump_deep);
 }

@@ -30,6 +30,13 @@
 #include "scope.h"
 #include "task.h"
 
+#define LEVELS 16 /* that are shown by indenting */
+
+static int levels(int n)
+{
+    return n < LEVELS ? n : LEVELS;
+}
+
 /* Print to a descriptor; a line that does not fit the buffer is cut. */
 static __attribute__((format(printf, 2, 3))) void say(int fd,
                                                       const char *format, ...)
@@ -129,24 +136,23 @@ static const char *phase(const struct coil_coro *co)
     return co->future.flags & F_FINALLY ? " in FINALLY" : "";
 }
 
-/* The number of generators above a frame, its own included. */
-static int nesting(const struct coil_coro *co)
-{
-    int n = 0;
-    for (; !(co->future.flags & F_TASK) && co->future.waiters;
-         co = (const struct coil_coro *)co->future.waiters)
-        n += is_generator(co);
-    return n;
-}
-
-/* One line: name, place and phase; for a leaf also what it waits for. */
-static void say_frame(int fd, int indent, struct coil_coro *co, bool first)
+/*
+ * One line: name, place and phase; for a leaf also what it waits for. The first
+ * frame of a task has a dash. Below LEVELS the lines are not indented further,
+ * and the dash is followed by the depth.
+ */
+static void say_frame(int fd, int depth, int nesting, struct coil_coro *co)
 {
     struct coil_loop *loop = coili_loop;
     const struct coil_site *site = coili_site(co);
-    say(fd, "%*s%s%s  %s:%d%s", indent * 4 + nesting(co) * 2, "",
-        first ? "- " : is_generator(co) ? "~ " : "  ",
-        first ? coili_name(co) : site->name, site->file,
+    bool first = co->future.flags & F_TASK;
+    say(fd, "%*s%s", levels(depth) * 4 + levels(nesting) * 2, "",
+        first              ? "- "
+        : is_generator(co) ? "~ "
+                           : "  ");
+    if (first && depth > LEVELS)
+        say(fd, "[%d] ", depth);
+    say(fd, "%s  %s:%d%s", first ? coili_name(co) : site->name, site->file,
         coili_source_line(co->line, site), phase(co));
     if (!callee(co)) {
         char what[128];
@@ -159,16 +165,28 @@ static void say_frame(int fd, int indent, struct coil_coro *co, bool first)
     say(fd, "\n");
 }
 
-/* The number of ancestors of a task. */
-static int depth(const struct coil_task *t)
+/* The frame that runs this one; NULL: it is that of a task. */
+static struct coil_coro *above(const struct coil_coro *co)
 {
-    int n = 0;
-    while (t && t->owner && t->owner->owner) {
-        struct coil_coro *co = root_of(t->owner->owner);
-        t = co->future.flags & F_TASK ? task_of(co) : NULL;
-        n++;
+    return co->future.flags & F_TASK ? NULL
+                                     : (struct coil_coro *)co->future.waiters;
+}
+
+/*
+ * The frames of a task. `nesting` is the number of generators from the frame
+ * upwards. It is counted along the way from one frame to the next: to count it
+ * for each frame anew would be quadratic in a long chain of calls.
+ */
+static void say_task(int fd, int depth, struct coil_coro *co)
+{
+    int nesting = 0;
+    say_frame(fd, depth, 0, co);
+    for (struct coil_coro *next; (next = coili_next_frame(co)); co = next) {
+        for (; above(co) && co != above(next); co = above(co))
+            nesting -= is_generator(co);
+        nesting += is_generator(next);
+        say_frame(fd, depth, nesting, next);
     }
-    return n;
 }
 
 /* Each task with its frames; the indent is its depth in the tree. */
@@ -179,13 +197,7 @@ void coil_dump(int fd)
     coil_loop_get_stats(loop, &stats);
     say(fd, "coil: %u tasks, %u operations in flight, %u timers\n",
         stats.tasks, stats.in_flight, stats.timers);
-    for (struct coil_task *t = coil_task_next(NULL); t;
-         t = coil_task_next(t)) {
-        int indent = depth(t);
-        bool first = true;
-        for (struct coil_coro *co = &t->coro; co; co = coili_next_frame(co)) {
-            say_frame(fd, indent, co, first);
-            first = false;
-        }
-    }
+    int depth = 0;
+    for (struct coil_task *t = NULL; (t = coili_task_next(t, &depth));)
+        say_task(fd, depth, &t->coro);
 }

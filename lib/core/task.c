@@ -785,14 +785,17 @@ static struct coil_task *first_child(struct coil_coro *co)
 /*
  * The next task in pre-order: first the children of a task, then its siblings
  * in the same nursery, then the other children of its parent, then the sibling
- * of the parent, and so on upwards.
+ * of the parent, and so on upwards. The root of a chain of calls is looked for
+ * once per task that has no more children: the chain may be long.
  */
-struct coil_task *coil_task_next(struct coil_task *task)
+struct coil_task *coili_task_next(struct coil_task *task, int *depth)
 {
     const struct coili_nursery *root = &coili_need_loop()->root;
     if (!task)
         return coili_nursery_alive(root, root->tasks.next);
     struct coil_task *next = first_child(&task->coro);
+    if (next)
+        ++*depth;
     while (!next && task) {
         const struct coili_nursery *n = task->owner;
         next = coili_nursery_alive(n, task->siblings.next);
@@ -802,8 +805,16 @@ struct coil_task *coil_task_next(struct coil_task *task)
         next = child_in_frame(n->owner, n);
         if (!next)
             next = first_child(coili_next_frame(n->owner));
+        if (next)
+            break;
         struct coil_coro *co = root_of(n->owner);
         task = co->future.flags & F_TASK ? task_of(co) : NULL;
+        --*depth;
     }
     return next;
+}
+
+struct coil_task *coil_task_next(struct coil_task *task)
+{
+    return coili_task_next(task, &(int){ 0 });
 }

@@ -86,4 +86,10 @@ void coili_begin_cancelled(struct coil_coro *co, enum coil_cancel_reason why);
 /* The frames of a task, one after the other, generators at rest among them. */
 struct coil_coro *coili_next_frame(struct coil_coro *co);
 
+/*
+ * As coil_task_next(). Adds to *depth how much deeper the next task is in the
+ * tree of tasks.
+ */
+struct coil_task *coili_task_next(struct coil_task *task, int *depth);
+
 #endif

@@ -2359,6 +2359,28 @@ TEST(loop_dump_from_a_coroutine_says_that_it_runs)
     CHECK_INT(RUN(dump_itself), 0);
 }
 
+COROUTINE(in_each_other, int levels;)
+{
+    ASYNC(in_each_other, my) {
+        if (my->levels > 0)
+            SPAWN(in_each_other, .levels = my->levels - 1);
+        AWAIT(coil_sleep(COIL_SECONDS(1000)));
+    }
+}
+
+// Lines are cut at 511 bytes: an indent of 100,000 levels would leave nothing.
+TEST(loop_dump_of_deep_tasks_shows_their_depth)
+{
+    open_loop();
+    SPAWN(in_each_other, .levels = 20);
+    for (int i = 0; i < 21; i++)
+        pass();
+    check_match(dump(), "^ {64}- in_each_other ");
+    check_match(dump(), "^ {64}- \\[17\\] in_each_other ");
+    check_match(dump(), "^ {64}- \\[20\\] in_each_other .*sleep, [0-9.]+ s$");
+    coil_loop_close(loop);
+}
+
 TEST(loop_dump_allocates_nothing)
 {
     open_loop();
