@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
  * Functions that block: ten threads download, and the loop keeps its beat.
+ * Prints "arrived: PATH" for each, and the sums of bytes and beats.
  *
  *     ./build/samples/16_threads PORT PATH...     # of a server on this machine
- *
- * Prints "arrived: PATH" for each, and the sums of bytes and beats.
  */
 #define _POSIX_C_SOURCE 200809L /* dprintf */
 #include <coil.h>
@@ -38,6 +37,7 @@ struct all {
     struct coil_coro coro;
     char **paths, *path;
     struct coil_executor *executor;
+    struct coil_group group;
     struct coil_task *jobs[100];
     int i, n, seen, beats, err, bytes, sum;
 };
@@ -48,17 +48,17 @@ static void all(struct coil_coro *co)
         struct coil_executor_options ten = COIL_EXECUTOR_OPTIONS_INIT;
         ten.threads_limit = 10;
         my->executor = coil_executor_new(&ten); /* NULL: the default one */
-        for (; my->n < 100 && my->paths[my->n]; my->n++)
-            my->jobs[my->n] = coil_spawn(
-                coil_run_in_executor(my->executor, download, my->paths[my->n]));
-        while (my->seen < my->n) {
-            TRY(my->err) WITHIN(COIL_MS(10)) {
-                AWAIT_TO(my->path, coil_channel_get(arrived));
+        GROUP(&my->group) { /* a job without a thread ends the loop below */
+            for (; my->n < 100 && my->paths[my->n]; my->n++)
+                my->jobs[my->n] = coil_spawn(coil_run_in_executor(
+                    my->executor, download, my->paths[my->n]));
+            for (; my->seen < my->n; my->seen += my->err != -ETIMEDOUT) {
+                TRY(my->err) WITHIN(COIL_MS(10)) {
+                    AWAIT_TO(my->path, coil_channel_get(arrived));
+                    printf("arrived: %s\n", my->path);
+                }
+                my->beats += my->err == -ETIMEDOUT;
             }
-            if (my->err == -ETIMEDOUT)
-                my->beats++;
-            else if (++my->seen)
-                printf("arrived: %s\n", my->path);
         }
         for (; my->i < my->n; my->i++, my->sum += my->bytes)
             AWAIT_TO(my->bytes, my->jobs[my->i]); /* or its error */
