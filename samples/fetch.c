@@ -2,29 +2,36 @@
 /*
  * fetch: get many URLs, many at once.
  *
- *     ./build/samples/fetch [-c LIMIT] [-t SECONDS] [-o FOLDER] [-f FILE]
- *                           [URL... | -]
+ *     ./build/samples/fetch [-c LIMIT] [-t SECONDS] [-o FOLDER] [-f FILE]...
+ *                           [URL | -]...
  *
  *     -c  at most so many at once; 100
  *     -t  at most so long for each; 300
- *     -o  save the bodies there, as NUMBER_URL
- *     -f  a file with a URL in each line; - among the URLs: standard input
+ *     -o  save the bodies there, as NUMBER_URL; no file is overwritten
+ *     -f  a list, with a URL in each line; - is the list on standard input
+ *     -h  print this usage
+ *
+ * In a list, blank lines and comments are skipped: lines that begin with '#',
+ * and what follows a blank and '#'. Lists are read as they are needed and
+ * nothing is kept, so a list may be endless.
  *
  * Prints a row for each URL when it has ended: status, bytes, seconds, URL and
  * why it failed; then the sum, and the time it took. On a terminal the last
  * line tells how far it is. Any status but 2xx has failed: redirects are not
- * followed. The list is read as it is needed and nothing is kept, so it may be
- * endless. Ctrl-C stops everything and cleans up; twice, at once.
+ * followed. A line that is no text has failed, too. Ctrl-C stops everything and
+ * cleans up; twice, at once.
  *
  * Exits with 0, 1 if any has failed, 2 for wrong usage, 130 after Ctrl-C.
  */
-#define _POSIX_C_SOURCE 200809L
+#define _GNU_SOURCE /* getopt_long */
 
 #include <coil.h>
 #include <coil/http.h>
 #include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,7 +49,9 @@ static struct {
 /* Between two awaits no other task runs: plain numbers need no lock. */
 static struct {
     int64_t began, busy_ns, bytes;
-    long begun, done, failed, in_flight;
+    long numbers; /* of files: the last one */
+    long done, failed, in_flight;
+    int print_err; /* why a row could not be printed */
 } now;
 
 /* ---- What is printed --------------------------------------------------- */
@@ -65,18 +74,27 @@ static void draw(bool there)
                 mb / seconds(coil_now() - now.began));
 }
 
+/* As in a URL: no byte that is printed may steer the terminal. */
+static void print_escaped(const char *text)
+{
+    for (; *text; text++)
+        if (*text > ' ' && *text <= '~')
+            putchar(*text);
+        else
+            printf("%%%02X", (unsigned char)*text);
+}
+
 /* A URL has ended; `why` is NULL if it went well. */
-static void row(int status, int64_t bytes, int64_t ns, char *url,
+static void row(int status, int64_t bytes, int64_t ns, const char *url,
                 const char *why)
 {
     *(why ? &now.failed : &now.done) += 1;
     now.busy_ns += ns;
-    for (char *c = url; *c; c++)
-        if (iscntrl((unsigned char)*c)) /* it would steer the terminal */
-            *c = '?';
     draw(false);
-    printf("%6d %12lld %8.3f  %s%s%s\n", status, (long long)bytes, seconds(ns),
-           url, why ? ": " : "", why ? why : "");
+    printf("%6d %12lld %8.3f  ", status, (long long)bytes, seconds(ns));
+    print_escaped(url);
+    if (printf("%s%s\n", why ? ": " : "", why ? why : "") < 0)
+        now.print_err = errno;
     draw(true);
 }
 
@@ -87,8 +105,11 @@ static void closing_rows(void)
            sum);
     if (now.failed > 0)
         printf("%6ld %21s  failed\n", now.failed, "");
-    printf("%28.3f  the wall time: %.1f times faster than one by one\n", wall,
-           sum / wall);
+    printf("%28.3f  the wall time", wall);
+    if (sum >= 1.05 * wall)
+        printf(": %.1f times faster than one by one", sum / wall);
+    if (puts("") < 0)
+        now.print_err = errno;
 }
 
 /* ---- One URL ----------------------------------------------------------- */
@@ -119,8 +140,7 @@ static int open_file(struct save *my)
         if (!isalnum((unsigned char)*c) && *c != '-' && *c != '.')
             *c = '_';
     my->fd = openat(options.folder, my->file,
-                    O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
-                    0666);
+                    O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     my->keep = my->fd >= 0;
     return my->keep ? 0 : -errno;
 }
@@ -169,9 +189,23 @@ struct fetch {
     int64_t began;
     struct coil_http_response *response;
     int status, err;
-    bool well;
+    bool has_row;
     struct save save;
 };
+
+static bool is_success(const struct fetch *my)
+{
+    return my->status >= 200 && my->status <= 299;
+}
+
+/* The one row of this URL. */
+static void end_row(struct fetch *my, const char *why)
+{
+    my->has_row = true;
+    now.in_flight -= my->began != 0;
+    row(my->status, my->save.bytes, my->began ? coil_now() - my->began : 0,
+        my->url, why);
+}
 
 static void fetch(struct coil_coro *co)
 {
@@ -181,66 +215,141 @@ static void fetch(struct coil_coro *co)
         TRY(my->err) {
             AWAIT_TO(my->response, coil_http_get(my->session, my->url));
             my->status = coil_http_response_status(my->response);
-            my->well = my->status >= 200 && my->status <= 299;
             AWAIT(CALL_IN(&my->save, save, .number = my->number,
-                          .keep = my->well && options.folder >= 0,
+                          .keep = is_success(my) && options.folder >= 0,
                           .url = my->url, .response = my->response));
         }
         char why[128] = "the status is not 2xx";
         if (my->err < 0)
             coil_explain(my->err, coil_last_detail(), why, sizeof why);
-        row(my->status, my->save.bytes, coil_now() - my->began, my->url,
-            my->well && my->err == 0 ? NULL : why);
+        end_row(my, my->err == 0 && is_success(my) ? NULL : why);
 
     FINALLY;
-        now.in_flight -= my->began != 0;
+        if (!my->has_row)
+            end_row(my, "interrupted");
         coil_http_response_free(my->response);
         free(my->url);
         coil_semaphore_release(my->limit);
     }
 }
 
-/* ---- All of them ------------------------------------------------------- */
+/* ---- The lists --------------------------------------------------------- */
 
-static char list[2 * 65536]; /* twice the longest URL: what is cut is none */
+/* What a command line names: a URL, or a list in a file that is open. */
+struct source {
+    char *name;
+    int fd; /* of a list; -1: a URL */
+};
 
-/* Yields the arguments, and for "-" the lines of standard input. */
+static char list[65536 + 1]; /* the longest line, and an end */
+
+/*
+ * The URL in a line of `n` bytes, without blanks and a comment; "" if there is
+ * none. A line that is no text has a row that says why, and so has a list that
+ * is UTF-16: its second byte is 0.
+ */
+static char *url_of_line(char *line, size_t n)
+{
+    if (memchr(line, '\0', n)) {
+        row(0, 0, 0, line, "a byte of the line is 0: is the list UTF-16?");
+        return "";
+    }
+    if (strncmp(line, "\xEF\xBB\xBF", 3) == 0)
+        line += 3; /* a byte order mark, as some editors begin files with it */
+    line += strspn(line, " \t\v\f");
+    char *end = line;
+    while (*end &&
+           !(*end == '#' && (end == line || isblank((unsigned char)end[-1]))))
+        end++;
+    while (end > line && isspace((unsigned char)end[-1]))
+        end--;
+    *end = '\0';
+    return line;
+}
+
+/* How many bytes the line has without its end; `n`: the end is not there. */
+static size_t line_length(const char *line, size_t n)
+{
+    size_t len = 0;
+    while (len < n && line[len] != '\n' && line[len] != '\r')
+        len++;
+    return len;
+}
+
+/* Yields the lines of a list that have a URL. */
+struct lines {
+    struct coil_coro coro;
+    struct source *source;
+    char *line, *url;
+    size_t n, used, len;
+    bool too_long; /* `list` has the rest of a line that has its row */
+};
+
+static void lines(struct coil_coro *co)
+{
+    ASYNC(lines, my) {
+        do {
+            AWAIT_TO(my->n, coil_read(my->source->fd, list + my->used,
+                                      sizeof list - 1 - my->used));
+            my->used += my->n;
+            if (my->n == 0 && my->used > 0)
+                list[my->used++] = '\n';
+            my->line = list;
+
+            /* A line ends with "\n", "\r\n" or "\r"; empty ones are none. */
+            for (;;) {
+                size_t rest = my->used - (size_t)(my->line - list);
+                my->len = line_length(my->line, rest);
+                if (my->len == rest)
+                    break;
+                my->line[my->len] = '\0';
+                my->url = my->too_long ? "" : url_of_line(my->line, my->len);
+                my->too_long = false;
+                if (*my->url)
+                    YIELD(my->url);
+                my->line += my->len + 1;
+            }
+            my->used -= (size_t)(my->line - list);
+            memmove(list, my->line, my->used);
+            if (my->used == sizeof list - 1) {
+                list[80] = '\0';
+                if (!my->too_long)
+                    row(0, 0, 0, list, "the line is too long");
+                my->too_long = true;
+                my->used = 0;
+            }
+        } while (my->n > 0);
+    }
+}
+
+/* Yields all URLs. A list that cannot be read has a row. */
 struct urls {
     struct coil_coro coro;
-    char **args;
-    char *line, *end; /* of `list` */
-    size_t n, used;
+    struct source *source;
+    char *url;
+    int err;
 };
 
 static void urls(struct coil_coro *co)
 {
     ASYNC(urls, my) {
-        for (; *my->args; my->args++) {
-            if (strcmp(*my->args, "-") != 0) {
-                YIELD(*my->args);
+        for (; my->source->name; my->source++) {
+            if (my->source->fd < 0) {
+                YIELD(my->source->name);
                 continue;
             }
-            do {
-                AWAIT_TO(my->n, coil_read(STDIN_FILENO, list + my->used,
-                                          sizeof list - 1 - my->used));
-                my->used += my->n;
-                my->end = memchr(list, '\n', my->used);
-                if (my->n == 0 || (!my->end && my->used == sizeof list - 1))
-                    list[my->used++] = '\n';
-                my->line = list;
-                while ((my->end = memchr(my->line, '\n', my->used))) {
-                    my->used -= (size_t)(my->end + 1 - my->line);
-                    *my->end = '\0';
-                    my->line[strcspn(my->line, "\r")] = '\0';
-                    if (*my->line)
-                        YIELD(my->line);
-                    my->line = my->end + 1;
+            TRY(my->err) {
+                FOR_AWAIT(my->url, CALL(lines, .source = my->source)) {
+                    YIELD(my->url);
                 }
-                memmove(list, my->line, my->used);
-            } while (my->n > 0);
+            }
+            if (my->err < 0)
+                row(0, 0, 0, my->source->name, coil_strerror(my->err));
         }
     }
 }
+
+/* ---- All of them ------------------------------------------------------- */
 
 /* SIGTERM does what RUN has SIGINT do: the next one ends us at once. */
 struct watch {
@@ -272,7 +381,8 @@ static void progress(struct coil_coro *co)
 
 struct all {
     struct coil_coro coro;
-    char **args, *url;
+    struct source *sources;
+    char *url;
     struct coil_http_session *session;
     struct coil_semaphore limit;
     struct coil_group fetches;
@@ -292,12 +402,12 @@ static void all(struct coil_coro *co)
 
         /* A task for each, made when it has its permit: never more of them. */
         GROUP(&my->fetches) {
-            FOR_AWAIT(my->url, CALL(urls, .args = my->args)) {
+            FOR_AWAIT(my->url, CALL(urls, .source = my->sources)) {
                 AWAIT(coil_semaphore_acquire(&my->limit));
                 char *url = strdup(my->url);
                 if (!url ||
                     START(fetch, .session = my->session, .url = url,
-                          .limit = &my->limit, .number = ++now.begun) < 0) {
+                          .limit = &my->limit, .number = ++now.numbers) < 0) {
                     free(url);
                     FAIL(-ENOMEM);
                 }
@@ -317,44 +427,131 @@ static bool read_number(double least, double most, double *out)
     return end != optarg && *end == '\0' && *out >= least && *out <= most;
 }
 
-int main(int argc, char **argv)
+/*
+ * A standard descriptor that is closed would be the one of the next file or
+ * socket, and what is printed would go there. Here it fails with EBADF.
+ */
+static void keep_standard_descriptors(void)
 {
-    bool right = true, from_file = false;
-    for (int c; right && (c = getopt(argc, argv, "c:t:o:f:")) != -1;) {
-        if (c == 'c')
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0)
+            open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}
+
+/* The folder may have files of earlier runs: their numbers are not reused. */
+static int open_folder(const char *name)
+{
+    if (mkdir(name, 0777) < 0 && errno != EEXIST)
+        return -1;
+    DIR *folder = opendir(name);
+    if (!folder)
+        return -1;
+    for (struct dirent *file; (file = readdir(folder));) {
+        char *end;
+        long number = strtol(file->d_name, &end, 10);
+        if (*end == '_' && number > now.numbers)
+            now.numbers = number;
+    }
+    closedir(folder);
+    return open(name, O_DIRECTORY | O_CLOEXEC);
+}
+
+/*
+ * A socket for each, and a file: as many as we may have. Some are left for the
+ * loop, the lists, and the resolution of names.
+ */
+static void fit_limit_to_descriptors(void)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+        return;
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+    rlim_t most = files.rlim_cur > 34 ? (files.rlim_cur - 32) / 2 : 1;
+    if (options.folder >= 0 && options.limit > (double)most) {
+        options.limit = (double)most;
+        fprintf(stderr,
+                "fetch: %lu at once: `ulimit -n` allows %lu descriptors\n",
+                (unsigned long)most, (unsigned long)files.rlim_cur);
+    }
+}
+
+static const char
+    usage[] = "usage: fetch [-c LIMIT] [-t SECONDS] [-o FOLDER] [-f FILE]... "
+              "[URL | -]...\n";
+
+/* The command line; a status to exit with, or -1: go on. */
+static int read_options(int argc, char **argv, struct source *sources)
+{
+    static const struct option long_options[] = {
+        { "help", no_argument, NULL, 'h' },
+        { NULL, 0, NULL, 0 },
+    };
+    const char *folder = NULL;
+    bool right = true;
+    int n = 0, c;
+    /* The first '-': what is no option comes as 1, in its place. */
+    while (right && (c = getopt_long(argc, argv, "-c:t:o:f:h", long_options,
+                                     NULL)) != -1) {
+        struct source *source = &sources[n];
+        switch (c) {
+        case 'c':
             right = read_number(1, 10000, &options.limit);
-        else if (c == 't')
+            break;
+        case 't':
             right = read_number(0.001, 1e9, &options.seconds);
-        else if (c == 'o' && (mkdir(optarg, 0777) == 0 || errno == EEXIST))
-            options.folder = open(optarg, O_DIRECTORY | O_CLOEXEC);
-        else
-            right = from_file = c == 'f';
-        if ((c == 'o' && options.folder < 0) ||
-            (c == 'f' && !freopen(optarg, "r", stdin))) {
-            perror(optarg);
-            return 2;
+            break;
+        case 'o':
+            folder = optarg;
+            break;
+        case 1:
+        case 'f':
+            *source = (struct source){ .name = optarg, .fd = -1 };
+            if (strcmp(optarg, "-") == 0)
+                source->fd = STDIN_FILENO;
+            else if (c == 'f' && (source->fd = open(optarg, O_RDONLY)) < 0) {
+                perror(optarg);
+                return 2;
+            }
+            n++;
+            break;
+        case 'h':
+            fputs(usage, stdout);
+            return 0;
+        default:
+            right = false;
         }
     }
-    if (from_file)
-        argv[--optind] = "-"; /* there is room: -f stood before */
-    if (!right || optind == argc) {
-        fputs("usage: fetch [-c LIMIT] [-t SECONDS] [-o FOLDER] [-f FILE] "
-              "[URL... | -]\n",
-              stderr);
+    for (; right && optind < argc; optind++) /* behind "--" */
+        sources[n++] = (struct source){ .name = argv[optind], .fd = -1 };
+    if (!right || n == 0) {
+        fputs(usage, stderr);
         return 2;
+    }
+    if (folder && (options.folder = open_folder(folder)) < 0) {
+        perror(folder);
+        return 2;
+    }
+    return -1;
+}
+
+int main(int argc, char **argv)
+{
+    keep_standard_descriptors();
+    struct source *sources = calloc((size_t)argc + 1, sizeof *sources);
+    int status = sources ? read_options(argc, argv, sources) : 1;
+    if (status >= 0) {
+        free(sources);
+        return status;
     }
     options.live = isatty(STDERR_FILENO);
     setvbuf(stdout, NULL, _IOLBF, 0); /* a row is there when it is printed */
+    fit_limit_to_descriptors();
 
-    /* A socket and a file for each: as many as we may have. */
-    struct rlimit files;
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-        files.rlim_cur = files.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &files);
-    }
     now.began = coil_now();
     puts("status        bytes  seconds  URL");
-    int err = RUN(all, .args = argv + optind);
+    int err = RUN(all, .sources = sources);
+    free(sources);
     closing_rows();
     if (err == -EINTR || err == -ECANCELED) {
         puts("interrupted");
@@ -365,5 +562,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "fetch: %s\n",
                 coil_explain(err, coil_last_detail(), why, sizeof why));
     }
-    return err < 0 || now.failed > 0 || ferror(stdout);
+    if (now.print_err)
+        fprintf(stderr, "fetch: standard output: %s\n",
+                strerror(now.print_err));
+    return err < 0 || now.failed > 0 || now.print_err;
 }
