@@ -4,7 +4,9 @@
  *
  *     echo_raw [--direct] [--ring 128x16384]
  *
- * Prints "listening on 127.0.0.1:PORT" and serves until it is killed.
+ * Prints "listening on 127.0.0.1:PORT" and serves until SIGTERM. Then it prints
+ * how many messages it has received, and how many receives were refused because
+ * all buffers were in use.
  *
  * One multishot accept, one multishot receive per connection into a pool of
  * buffers shared by all, and each received buffer is sent from where it lies.
@@ -22,6 +24,7 @@
  */
 #include "ring.h"
 
+#include <signal.h>
 #include <stdbool.h>
 
 enum { CONNECTIONS_MAX = 20000, NONE = -1 };
@@ -42,6 +45,8 @@ static int *next_buffer;
 static unsigned *buffer_length;
 static bool direct;
 static int listener;
+static long messages, refused;
+static volatile sig_atomic_t ended;
 
 static uint64_t tag(enum kind kind, uint32_t slot)
 {
@@ -113,6 +118,7 @@ static void received(uint32_t slot, const struct io_uring_cqe *cqe)
     struct connection *c = &connections[slot];
     c->receiving = cqe->flags & IORING_CQE_F_MORE;
     if (cqe->res == -ENOBUFS) {
+        refused++;
         c->receiving = true;  // as far as closing is concerned
         starved_push(&starved, slot);
         return;
@@ -122,6 +128,7 @@ static void received(uint32_t slot, const struct io_uring_cqe *cqe)
         return;
     }
 
+    messages++;
     int id = (int)pool_taken(&pool, cqe);
     if (c->failed) {
         pool_give(&pool, (unsigned)id);
@@ -197,6 +204,12 @@ static void handle(const struct io_uring_cqe *cqe)
     }
 }
 
+static void end(int signal)
+{
+    (void)signal;
+    ended = 1;
+}
+
 int main(int argc, char **argv)
 {
     unsigned count = 128, size = 16384;
@@ -224,8 +237,11 @@ int main(int argc, char **argv)
     listener = listen_and_say();
     accept_many();
 
-    for (;;) {
+    signal(SIGTERM, end);
+    while (!ended) {
         ring_turn(&ring, handle);
         starved_rearm(&starved, &pool, receive);
     }
+    printf("messages=%ld refused=%ld\n", messages, refused);
+    return 0;
 }
