@@ -643,6 +643,19 @@ struct coil_future *coil_stream_read_exactly(struct coil_stream *stream,
     return COIL_CALL(read_exactly, .stream = stream, .buf = buf, .len = len);
 }
 
+/*
+ * Look for a byte in the bytes that peek shows. The first `*scanned` of them
+ * are known not to contain it; `*scanned` becomes `n`. So each byte is scanned
+ * once, however few come at a time. If another task has consumed some
+ * meanwhile, all are new.
+ */
+static char *find_new(char *data, size_t n, char byte, size_t *scanned)
+{
+    size_t from = *scanned <= n ? *scanned : 0;
+    *scanned = n;
+    return n > from ? memchr(data + from, byte, n - from) : NULL;
+}
+
 struct read_until {
     struct coil_coro coro;
     struct coil_stream *stream;
@@ -666,19 +679,19 @@ static void read_until(struct coil_coro *co)
             size_t n = coil_stream_peek(my->stream, &data);
             if (n > my->size)
                 n = my->size;
-            char *found = n ? memchr(data, my->separator, n) : NULL;
+            bool last = my->there <= my->scanned;
+            char *found = find_new(data, n, my->separator, &my->scanned);
             if (found) {
                 n = (size_t)(found - data) + 1;
                 COIL_RETURN(take(my->stream, my->buf, n));
             }
             if (n == my->size)
                 COIL_FAIL(COIL_ELIMIT);
-            if (my->there <= my->scanned) {
+            if (last) {
                 if (n == 0)
                     COIL_RETURN(0);
                 COIL_FAIL(COIL_EINCOMPLETE);
             }
-            my->scanned = n;
         }
     }
 }
@@ -718,10 +731,7 @@ static int take_line(struct lines *my, size_t n)
     return 0;
 }
 
-/*
- * As read_until(), but only bytes that are new are scanned: lines may be long
- * and come in many small pieces. The last line may have no newline.
- */
+/* As read_until(), but the last line may have no newline. */
 static void lines(struct coil_coro *co)
 {
     COIL_ASYNC(lines, my) {
@@ -732,14 +742,11 @@ static void lines(struct coil_coro *co)
             size_t n = coil_stream_peek(my->stream, &data);
             if (n > my->line_bytes_max)
                 n = my->line_bytes_max;
-            char *found = n > my->scanned ? memchr(data + my->scanned, '\n',
-                                                   n - my->scanned)
-                                          : NULL;
             bool last = my->there <= my->scanned;
+            char *found = find_new(data, n, '\n', &my->scanned);
             if (!found && !last) {
                 if (n == my->line_bytes_max)
                     COIL_FAIL(COIL_ELIMIT);
-                my->scanned = n;
                 continue;
             }
             if (n == 0)

@@ -543,6 +543,97 @@ TEST(stream_read_until_one_byte_at_a_time)
     close_all();
 }
 
+/*
+ * A stream that shows one page more at each fill. The bytes that it has shown
+ * before cannot be read until the last page comes, which ends with a newline:
+ * to scan them again is a fault.
+ */
+enum { PAGES = 8, PAGE = 4096 };
+
+struct pages {
+    struct coil_stream stream;
+    char *all;
+    int shown;
+};
+
+static struct coil_future *pages_fill(struct coil_stream *stream, size_t want)
+{
+    struct pages *p = (struct pages *)(void *)stream;
+    if ((size_t)p->shown * PAGE < want)
+        p->shown++;
+    size_t old = (size_t)(p->shown - 1) * PAGE;
+    if (old && p->shown < PAGES)
+        CHECK_INT(mprotect(p->all, old, PROT_NONE), 0);
+    if (p->shown == PAGES)
+        CHECK_INT(mprotect(p->all, old, PROT_READ), 0);
+    return coil_future_from_int((int64_t)p->shown * PAGE);
+}
+
+static size_t pages_peek(struct coil_stream *stream, char **data)
+{
+    struct pages *p = (struct pages *)(void *)stream;
+    *data = p->all;
+    return (size_t)p->shown * PAGE;
+}
+
+static void pages_consume(struct coil_stream *stream, size_t n)
+{
+    CHECK_INT(n, PAGES * PAGE);
+    ((struct pages *)(void *)stream)->shown = 0;
+}
+
+static bool pages_at_end(const struct coil_stream *stream)
+{
+    (void)stream;
+    return false;
+}
+
+static const struct coil_stream_ops pages_ops = {
+    .fill = pages_fill,
+    .peek = pages_peek,
+    .consume = pages_consume,
+    .at_end = pages_at_end,
+};
+
+struct one_line {
+    struct coil_coro coro;
+    struct coil_stream *stream;
+    struct coil_line *line;
+    size_t len;
+};
+
+static void one_line(struct coil_coro *co)
+{
+    ASYNC(one_line, my) {
+        FOR_AWAIT(my->line, coil_stream_lines(my->stream, PAGES * PAGE)) {
+            my->len = my->line->len;
+            break;
+        }
+        RETURN(my->len);
+    }
+}
+
+// Or a long line that comes in small pieces costs the square of its length.
+TEST(stream_scans_each_byte_for_a_separator_once)
+{
+    static char buf[PAGES * PAGE];
+    stage_open();
+    for (int i = 0; i < 2; i++) {
+        struct pages p = { .stream.ops = &pages_ops };
+        p.all = mmap(NULL, sizeof buf, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        CHECK(p.all != MAP_FAILED);
+        p.all[sizeof buf - 1] = '\n';
+        struct coil_future *line_read = i ? CALL(one_line, .stream = &p.stream)
+                                          : coil_stream_read_until(&p.stream,
+                                                                   '\n', buf,
+                                                                   sizeof buf);
+        CHECK_INT(wait_int(line_read), sizeof buf);
+        munmap(p.all, sizeof buf);
+    }
+    stage_close();
+}
+
 // A line as long as the limit, the separator included, is a line.
 TEST(stream_read_until_takes_a_line_of_exactly_the_limit)
 {
