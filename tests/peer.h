@@ -19,6 +19,7 @@
 #include "stage.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -191,6 +192,45 @@ static inline void close_with_reset(int fd)
 {
     reset_on_close(fd);
     close(fd);
+}
+
+/* Close would wait for so long until the peer has taken all bytes. */
+static inline void linger_on_close(int fd, int seconds)
+{
+    struct linger linger = { .l_onoff = 1, .l_linger = seconds };
+    CHECK_INT(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger), 0);
+}
+
+/* The number of seconds, or -1 if close does not wait, or it is no socket. */
+static inline int lingers(int fd)
+{
+    struct linger linger = { 0 };
+    socklen_t len = sizeof linger;
+    getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &len);
+    return linger.l_onoff ? linger.l_linger : -1;
+}
+
+/* Send until the kernel takes no more. Gives the number of bytes. */
+static inline size_t send_all_that_fits(int fd)
+{
+    static const char zeros[4096];
+    size_t n = 0;
+    ssize_t some;
+    while ((some = send(fd, zeros, sizeof zeros, MSG_DONTWAIT)) > 0)
+        n += (size_t)some;
+    CHECK_INT(errno, EAGAIN);
+    return n;
+}
+
+/* Read so many bytes, and the end after them. */
+static inline void read_to_the_end(int fd, size_t n)
+{
+    static char buf[4096];
+    ssize_t some;
+    while ((some = read(fd, buf, sizeof buf)) > 0)
+        n -= (size_t)some;
+    CHECK_INT(some, 0);
+    CHECK_INT(n, 0);
 }
 
 /* It keeps limits and mappings of its own account, and not always the same. */

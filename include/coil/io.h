@@ -106,12 +106,26 @@ COIL_API COIL_NODISCARD struct coil_future *coil_shutdown(int fd, int how);
  * learns at once that the connection ends, even if another process shares the
  * socket.
  *
+ * A socket's SO_LINGER with a time would make close(2) wait, and with it the
+ * whole loop. coil switches it off when it closes a socket: the kernel sends
+ * what is queued all the same. SO_LINGER with 0 s, a reset, stays.
+ *
  * Result    0; the descriptor is closed even after an error
  * Errors    of close(2); -EBADF also if another close of the descriptor has
  *           begun
  * Source    close(2)
  */
 COIL_API COIL_NODISCARD struct coil_future *coil_close(int fd);
+
+/*
+ * Close a descriptor on which no operation is in flight, at once. As close(2)
+ * but for SO_LINGER, see above.
+ *
+ * Result    0; the descriptor is closed even after an error
+ * Errors    of close(2)
+ * Source    close(2)
+ */
+COIL_API int coil_close_now(int fd);
 
 /*
  * Wait until a descriptor is ready, for libraries that read and write it

@@ -28,9 +28,9 @@
 #include <errno.h>
 #include <stdio.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <coil/error.h>
+#include <coil/io.h>
 #include <coil/loop.h>
 #include <coil/wait.h>
 
@@ -94,7 +94,8 @@ static void fail_waiters(struct coil_acceptor *a, int err)
 static void put(struct coil_acceptor *a, int fd)
 {
     if (a->n == a->size) {
-        close(fd); /* more came in one pass than the kernel's queue holds */
+        /* More came in one pass than the kernel's queue holds. */
+        coil_close_now(fd);
         return;
     }
     a->store[(a->first + a->n++) % a->size] = fd;
@@ -173,7 +174,7 @@ static void arrived(struct coil_acceptor *a, int fd)
     else if (fd < 0)
         return;
     else if (a->closed)
-        close(fd);
+        coil_close_now(fd);
     else
         put(a, fd);
 }
@@ -263,7 +264,7 @@ static void next_free(struct coil_future *f)
 
 static void next_dispose(struct coil_future *done)
 {
-    close((int)coil_future_int(done));
+    coil_close_now((int)coil_future_int(done));
 }
 
 static void next_describe(const struct coil_future *f, char *buf, size_t size)
@@ -302,7 +303,7 @@ static void close_start(struct coil_future *f)
     a->closed = true;
     fail_waiters(a, COIL_ECLOSED);
     while (a->n > 0)
-        close(take(a));
+        coil_close_now(take(a));
     coil_handle_cancel(&a->rested);
     if (a->state == IDLE || a->state == RESTING)
         coil_future_set_int(f, 0);

@@ -187,7 +187,7 @@ static void accepted(struct coili_operation *op, int res, unsigned flags)
 /* A connection that no await has taken is closed, or it would leak. */
 static void accept_dispose(struct coil_future *done)
 {
-    close((int)coil_future_int(done));
+    coil_close_now((int)coil_future_int(done));
 }
 
 static const struct coil_future_class accept_class = {
@@ -231,6 +231,28 @@ struct coil_future *coil_connect(int fd, const struct coil_addr *addr)
 /* ---- close ------------------------------------------------------------ */
 
 /*
+ * With SO_LINGER close(2) waits until the peer has acknowledged all bytes, also
+ * on a socket that does not block, and in io_uring. An accepted socket has the
+ * option from its listener.
+ */
+static void do_not_linger(int fd)
+{
+    struct linger linger;
+    socklen_t len = sizeof linger;
+    if (getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &len) < 0 ||
+        !linger.l_onoff || linger.l_linger == 0)
+        return;
+    linger.l_onoff = 0;
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
+}
+
+int coil_close_now(int fd)
+{
+    do_not_linger(fd);
+    return close(fd) < 0 ? -errno : 0;
+}
+
+/*
  * Closing is subject to no bound: when there is no slot for the operation
  * (operations_limit, memory) the descriptor is closed here. -EBADF is no such
  * error: another close of the descriptor has begun.
@@ -243,6 +265,7 @@ static void close_start(struct coil_future *f)
         coil_future_set_error(f, -EINVAL);
         return;
     }
+    do_not_linger(io->op.fd);
     int err = loop->table->submit(loop->backend, &io->op);
     if (err == -EBADF)
         coil_future_set_error(f, err);
@@ -262,7 +285,7 @@ struct coil_future *coil_close(int fd)
     if (!io && fd >= 0) {
         /* Close it all the same: the caller does not keep the number. */
         coili_loop->table->cancel_fd(coili_loop->backend, fd);
-        close(fd);
+        coil_close_now(fd);
     }
     return io ? &io->custom.future : coil_future_from_nomem();
 }

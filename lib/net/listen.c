@@ -156,7 +156,7 @@ static void listener_accept(struct coil_coro *co)
             setsockopt(my->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
         struct coil_stream *stream = coil_stream_new(my->fd);
         if (!stream) {
-            close(my->fd);
+            coil_close_now(my->fd);
             COIL_FAIL(-ENOMEM);
         }
         COIL_RETURN(stream);

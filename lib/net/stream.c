@@ -26,7 +26,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <coil/coroutine.h>
 #include <coil/io.h>
@@ -350,7 +349,7 @@ static void landed(void *arg)
     struct tcp *t = arg;
     if (--t->landing > 0)
         return;
-    close(t->fd);
+    coil_close_now(t->fd);
     coil_future_set_int(&t->closing.future, 0);
 }
 

@@ -182,6 +182,33 @@ TEST(acceptor_connection_that_nobody_takes_is_closed)
     close_acceptor();
 }
 
+// Accepted sockets have the option from the listener. Their close would wait
+// for the peer's acknowledgement.
+TEST(acceptor_closes_its_store_without_lingering)
+{
+    open_acceptor();
+    linger_on_close(listening, 1000);
+    int peers[] = { client(1), client(2) };
+    int first = (int)wait_int(coil_acceptor_next(acceptor));
+    int stored = -1;
+    while (stored < 0) {
+        stage_passes(1);
+        for (int i = 0; i < 64 && stored < 0; i++)
+            if (i != first && i != listening && lingers(i) == 1000)
+                stored = i;
+    }
+    int kept = dup(stored);
+    CHECK_INT(wait_int(coil_acceptor_close(acceptor)), 0);
+    CHECK(!is_open(stored));
+    CHECK_INT(lingers(kept), -1);
+    close(kept);
+    CHECK_INT(coil_close_now(first), 0);
+    close(peers[0]);
+    close(peers[1]);
+    close(listening);
+    stage_close();
+}
+
 TEST(acceptor_that_closes_tells_all_who_wait_and_drops_its_store)
 {
     for (int passes = 0; passes < 4; passes++) {

@@ -264,6 +264,39 @@ static struct coil_future *make(int kind, int fd)
 }
 enum { KINDS = 11 };
 
+// The peer does not read. Or all timers would be as late as the option says.
+TEST(io_close_never_lingers)
+{
+    stage_open();
+    for (int i = 0; i < 2; i++) {
+        struct pair pair = tcp_pair(4096);
+        size_t n = send_all_that_fits(pair.a);
+        linger_on_close(pair.a, 1000);
+        CHECK_INT(i ? coil_close_now(pair.a) : wait_int(coil_close(pair.a)), 0);
+        CHECK(!is_open(pair.a));
+        read_to_the_end(pair.b, n);
+        close(pair.b);
+    }
+    stage_close();
+}
+
+TEST(io_close_resets_if_the_option_says_so)
+{
+    stage_open();
+    for (int i = 0; i < 2; i++) {
+        char x;
+        struct pair pair = tcp_pair(0);
+        reset_on_close(pair.a);
+        CHECK_INT(i ? coil_close_now(pair.a) : wait_int(coil_close(pair.a)), 0);
+        CHECK_INT(read(pair.b, &x, 1), -1);
+        CHECK_INT(errno, ECONNRESET);
+        close(pair.b);
+    }
+    CHECK_INT(coil_close_now(9999), -EBADF);
+    CHECK_INT(coil_close_now(memfd_create("file", MFD_CLOEXEC)), 0);
+    stage_close();
+}
+
 TEST(io_on_a_negative_descriptor_is_invalid)
 {
     stage_open();

@@ -2338,6 +2338,25 @@ TEST(stream_echoes_survive_too_few_operations)
                         .recv_buffer_bytes = 256 });
 }
 
+// A peer that does not read must not hold the loop up, however it is closed.
+TEST(stream_close_never_lingers)
+{
+    stage_open();
+    for (int i = 0; i < 3; i++) {
+        struct pair pair = tcp_pair(4096);
+        s = i == 2 ? coil_stream_adopt(pair.a) : coil_stream_new(pair.a);
+        size_t n = send_all_that_fits(pair.a);
+        linger_on_close(pair.a, 1000);
+        CHECK_INT(
+            wait_int(i == 1 ? coil_stream_abort(s) : coil_stream_close(s)), 0);
+        CHECK(!is_open(pair.a));
+        if (i != 1)
+            read_to_the_end(pair.b, n);
+        close(pair.b);
+    }
+    stage_close();
+}
+
 /* ---- Without memory --------------------------------------------------- */
 
 static int talk_once(void)
