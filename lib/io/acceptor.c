@@ -22,6 +22,10 @@
  * An error of which the acceptor can recover is given to one waiter only. So a
  * server that is out of descriptors gets one error per REST, not a thousand a
  * second.
+ *
+ * Errors of single connections are passed over. But an error that comes again
+ * and again, without a connection between, is the listener's: a datagram socket
+ * has one of those codes for each accept.
  */
 #include <coil/acceptor.h>
 
