@@ -126,6 +126,13 @@ size_t test_forbidden_allocations(void);
  */
 void test_every_allocation(int (*scenario)(void));
 
+/*
+ * Run `scenario` once. The case fails if it leaves a block, a descriptor, a
+ * thread or a child process behind. For harnesses that make other things fail
+ * than allocations. Gives what the scenario returned.
+ */
+int test_leaves_nothing(int (*scenario)(void));
+
 /* --- Behind the macros ----------------------------------------------------*/
 
 struct test_case {
