@@ -157,7 +157,7 @@ struct coil_http_request {
  *
  * coil adds Host, User-Agent, Accept and Content-Length, and sends the URL as
  * it is written. Redirects are answers like any other; interim answers (100,
- * 103...) are skipped.
+ * 103...) are skipped, up to head_bytes_max of them in all.
  *
  * The server may close a kept connection while the request is on its way. If
  * that happens on a connection that was used before, no byte of an answer has

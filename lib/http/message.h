@@ -82,7 +82,7 @@
       "Host, Content-Length or Transfer-Encoding among the extra fields") \
     X(CONNECT_BODY, "a CONNECT request with a body") \
     X(UPGRADE, "a change of protocol that was not asked for") \
-    X(INTERIM_MANY, "there are more interim answers than the limit") \
+    X(INTERIM_LARGE, "the interim answers are larger than a head may be") \
     X(TUNNEL, "CONNECT is for proxies")
 
 enum coili_http_fault {

@@ -28,9 +28,6 @@
 #include <coil/block.h>
 #include <coil/wait.h>
 
-/* The most interim answers (100, 103...) before the answer. */
-#define INTERIM_MOST 16
-
 /* The most bytes of blank lines before the answer. */
 #define BLANKS_MOST 64
 
@@ -341,8 +338,9 @@ static int read_head(struct coili_exchange *x)
             return fault(x, COIL_EPROTOCOL, COILI_HTTP_FAULT_UPGRADE);
         if (!coili_http_interim(&x->head))
             return make_response(x, (size_t)len);
-        if (++x->interim > INTERIM_MOST)
-            return fault(x, COIL_ELIMIT, COILI_HTTP_FAULT_INTERIM_MANY);
+        x->interim += (size_t)len;
+        if (x->interim > sent->limits->head)
+            return fault(x, COIL_ELIMIT, COILI_HTTP_FAULT_INTERIM_LARGE);
         coil_stream_consume(stream, (size_t)len);
         begin_head(x);
     }

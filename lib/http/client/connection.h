@@ -158,7 +158,7 @@ struct coili_exchange {
     size_t there, want; /* bytes of the last fill; of the next one */
     int err, send_err;
     uint32_t detail;
-    unsigned interim, skipped;
+    size_t interim, skipped; /* bytes of interim answers; of blank lines */
     bool answered; /* bytes of an answer have come */
     struct coili_http_head head;
 };

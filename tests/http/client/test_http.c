@@ -914,19 +914,23 @@ TEST(http_the_body_limit_is_about_what_read_keeps)
 
 struct many_interim {
     STAGE;
-    char text[1024];
+    uint32_t head_bytes_max;
     struct route routes[2];
 };
 
 static void many_interim(struct coil_coro *co)
 {
+    static char text[12000];
     ASYNC(many_interim, my) {
+        text[0] = '\0';
         for (int i = 0; i < my->i; i++)
-            strcat(my->text, "HTTP/1.1 102 Wait\r\n\r\n");
-        strcat(my->text, OK(0));
-        my->routes[0] = (struct route){ "/", { SAYS(my->text) } };
+            strcat(text, "HTTP/1.1 102 Wait\r\n\r\n");
+        strcat(text, OK(0));
+        my->routes[0] = (struct route){ "/", { SAYS(text) } };
         CHECK_INT(origin_open(&my->origin, my->routes), 0);
-        my->session = coil_http_session_new(NULL);
+        struct coil_http_session_options o = COIL_HTTP_SESSION_OPTIONS_INIT;
+        o.head_bytes_max = my->head_bytes_max;
+        my->session = coil_http_session_new(&o);
         AWAIT_TO(my->response, coil_http_get(my->session, my->origin.url));
 
     FINALLY;
@@ -936,11 +940,14 @@ static void many_interim(struct coil_coro *co)
     }
 }
 
-// A server that sends nothing else must not keep a client for ever.
-TEST(http_interim_answers_are_counted)
+// A server that sends nothing else must not keep a client for ever. But one may
+// send 102 every other second while it works; `total` is the limit of that.
+TEST(http_interim_answers_are_limited_by_their_size)
 {
-    CHECK_INT(RUN(many_interim, .i = 16), 0);
-    CHECK_INT(RUN(many_interim, .i = 17), COIL_ELIMIT);
+    CHECK_INT(RUN(many_interim, .i = 500), 0);
+    CHECK_INT(RUN(many_interim, .i = 10, .head_bytes_max = 10 * 21), 0);
+    CHECK_INT(RUN(many_interim, .i = 11, .head_bytes_max = 10 * 21),
+              COIL_ELIMIT);
 }
 
 /* ---- Bodies in pieces ------------------------------------------------- */
