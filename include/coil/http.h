@@ -22,8 +22,10 @@
  * The detail of an error tells the phase in which the request failed (error.h),
  * and coil_explain() makes a sentence of both:
  *
- *     -ETIMEDOUT          a time-out of the options, in any phase. That of a
- *                         WITHIN or coil_wait_for() has no phase
+ *     -ETIMEDOUT          a time-out of the options, in any phase; the code of
+ *                         the detail says which: enum coil_http_clock. That of a
+ *                         WITHIN or coil_wait_for() has no phase and no code,
+ *                         and that of the kernel no code
  *     COIL_EURL           `url` is not a URL, or cannot be fetched
  *     -EINVAL             the method or a header cannot be sent
  *     COIL_ERESOLVE       the name does not resolve
@@ -68,6 +70,20 @@ struct coil_http_timeouts {
     int64_t read_ns;    /* until the next bytes of the answer come; does not run
                         while the request's body is sent, nor while no task
                         reads; COIL_NEVER */
+};
+
+/*
+ * Which of them has passed: the code in the detail of -ETIMEDOUT.
+ *
+ *     TRY_AWAIT_TO(my->err, my->response, coil_http_get(my->session, url));
+ *     if (my->err == -ETIMEDOUT &&
+ *         COIL_DETAIL_CODE(coil_last_detail()) == COIL_HTTP_CLOCK_READ)
+ */
+enum coil_http_clock {
+    COIL_HTTP_CLOCK_TOTAL = 1,
+    COIL_HTTP_CLOCK_POOL,
+    COIL_HTTP_CLOCK_CONNECT,
+    COIL_HTTP_CLOCK_READ
 };
 
 /* ---- Sessions --------------------------------------------------------- */

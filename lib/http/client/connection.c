@@ -58,9 +58,12 @@ static void timer_expired(void *arg)
 {
     struct coili_conn *conn = arg;
     conn->timer_set = false;
-    int err = next_deadline(conn) <= coil_now() ? -ETIMEDOUT : set_timer(conn);
+    bool late = next_deadline(conn) <= coil_now();
+    int code = conn->read_deadline < conn->deadline ? COIL_HTTP_CLOCK_READ
+                                                    : COIL_HTTP_CLOCK_TOTAL;
+    int err = late ? -ETIMEDOUT : set_timer(conn);
     if (err < 0)
-        conn->owner->fail(conn, err);
+        conn->owner->fail(conn, err, late ? code : 0);
 }
 
 int coili_conn_until(struct coili_conn *conn, int64_t deadline)
@@ -156,7 +159,7 @@ static void uploaded(struct upload *my)
     if (x->send_err == 0 || may_have_answered(x->send_err))
         enter_phase(x->lease, COIL_PHASE_HEADERS);
     else if (lease)
-        lease->conn->owner->fail(lease->conn, x->send_err);
+        lease->conn->owner->fail(lease->conn, x->send_err, 0);
 }
 
 /* The head is sent, so the request cannot begin anew: it waits for room. */

@@ -33,8 +33,11 @@ struct coili_pool;
 
 /* What a connection asks of its pool, which stands above this file. */
 struct coili_conn_owner {
-    /* End the connection, and revoke its lease if it has one. */
-    void (*fail)(struct coili_conn *conn, int err);
+    /*
+     * End the connection, and revoke its lease if it has one. `code`: of the
+     * error's detail.
+     */
+    void (*fail)(struct coili_conn *conn, int err, int code);
     /*
      * There is no room for an operation: see coili_pool_relieve(). `holds`: the
      * connection has an operation in flight itself.

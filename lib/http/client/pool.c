@@ -309,7 +309,7 @@ void coili_conn_renew(struct coili_conn *conn)
         end_stream(conn, coil_stream_close(conn->stream));
 }
 
-static void conn_fail(struct coili_conn *conn, int err);
+static void conn_fail(struct coili_conn *conn, int err, int code);
 static bool relieve(struct coili_conn *conn, bool holds);
 
 static const struct coili_conn_owner owner = {
@@ -563,7 +563,7 @@ static void grant_slots(struct coili_pool *p)
  * are shown to the user, pull() in response.c does that, when they are not
  * needed any more.
  */
-static void revoke(struct coili_conn *conn, int err)
+static void revoke(struct coili_conn *conn, int err, int code)
 {
     struct coili_lease *lease = conn->lease;
     if (lease->lent) {
@@ -574,17 +574,17 @@ static void revoke(struct coili_conn *conn, int err)
     }
     lease->conn = NULL;
     lease->err = err;
-    lease->detail = COIL_DETAIL(conn->phase, 0);
+    lease->detail = COIL_DETAIL(conn->phase, code);
     close_conn(conn);
     if (lease->abandoned)
         lease->abandoned(lease);
 }
 
-static void conn_fail(struct coili_conn *conn, int err)
+static void conn_fail(struct coili_conn *conn, int err, int code)
 {
     struct coili_pool *p = conn->pool;
     if (conn->lease)
-        revoke(conn, err);
+        revoke(conn, err, code);
     else
         close_conn(conn);
     grant_slots(p);
@@ -742,7 +742,7 @@ void coili_pool_close(struct coili_pool *p)
         for (struct coili_origin *o = p->buckets[i]; o; o = o->next)
             fail_waiters(o);
     while ((link = coili_list_first(&p->busy)))
-        revoke(conn_of(link), COIL_ECLOSED);
+        revoke(conn_of(link), COIL_ECLOSED, 0);
     while ((link = coili_list_first(&p->idle)))
         close_conn(conn_of(link));
 }

@@ -77,6 +77,23 @@ struct coil_http_session {
 
 /* ---- Texts of errors -------------------------------------------------- */
 
+/* "" for a time-out of the kernel or of others. */
+static const char *clock_text(int code)
+{
+    switch (code) {
+    case COIL_HTTP_CLOCK_TOTAL:
+        return "total_ns has passed";
+    case COIL_HTTP_CLOCK_POOL:
+        return "pool_ns has passed";
+    case COIL_HTTP_CLOCK_CONNECT:
+        return "connect_ns has passed";
+    case COIL_HTTP_CLOCK_READ:
+        return "read_ns has passed";
+    default:
+        return "";
+    }
+}
+
 /* The text of what only this library knows; "": coil_strerror() has one. */
 static const char *text_for(int err, uint32_t detail)
 {
@@ -84,6 +101,8 @@ static const char *text_for(int err, uint32_t detail)
     int code = COIL_DETAIL_CODE(detail);
     bool of_http = phase == COIL_PHASE_SEND || phase == COIL_PHASE_HEADERS ||
                    phase == COIL_PHASE_BODY;
+    if (err == -ETIMEDOUT)
+        return clock_text(code);
     if (err == COIL_EURL && code == URL_FAULT_TLS)
         return "https:// needs TLS, which is not there yet";
     if (err == COIL_EURL && code == URL_FAULT_USER)
@@ -270,9 +289,13 @@ static int end_connecting(struct request *my)
                              : COIL_DETAIL(COIL_PHASE_CONNECT, 0);
     if (!lease->conn) {
         enum coil_phase phase = COIL_DETAIL_PHASE(my->detail);
-        my->detail = phase ? COIL_DETAIL(phase, 0) : lease->detail;
+        int code = COIL_DETAIL_CODE(lease->detail);
+        my->detail = phase ? COIL_DETAIL(phase, code) : lease->detail;
         return lease->err;
     }
+    if (my->err == -ETIMEDOUT && my->job->connect_ns != COIL_NEVER)
+        my->detail = COIL_DETAIL(COIL_DETAIL_PHASE(my->detail),
+                                 COIL_HTTP_CLOCK_CONNECT);
     lease->conn->connecting = NULL;
     if (my->err == 0) {
         coili_conn_connected(lease->conn, my->stream);
@@ -285,6 +308,17 @@ static struct coil_future *begin_exchange(struct job *job)
 {
     return COIL_CALL_IN(&job->exchange, coili_exchange, .sent = &job->sent,
                         .lease = &job->lease);
+}
+
+/* The detail of an error before there was a connection. */
+static uint32_t pool_detail(const struct job *job, int err)
+{
+    int code = 0;
+    if (err == -ETIMEDOUT)
+        code = job->pool_deadline && job->pool_deadline < job->deadline
+                   ? COIL_HTTP_CLOCK_POOL
+                   : COIL_HTTP_CLOCK_TOTAL;
+    return COIL_DETAIL(COIL_PHASE_POOL, code);
 }
 
 /*
@@ -337,7 +371,7 @@ static void request(struct coil_coro *co)
             if (my->err == 0)
                 my->err = job_connected(my->job);
             if (my->err < 0)
-                COIL_FAIL_WITH(my->err, COIL_DETAIL(COIL_PHASE_POOL, 0));
+                COIL_FAIL_WITH(my->err, pool_detail(my->job, my->err));
 
             if (!my->job->lease.conn->stream) {
                 COIL_TRY_AWAIT_TO(my->err, my->stream, begin_connecting(my));

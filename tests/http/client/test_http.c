@@ -1145,6 +1145,7 @@ struct timeouts {
     STAGE;
     const char *path;
     struct coil_http_timeouts limits;
+    uint32_t detail;
     size_t sum;
 };
 
@@ -1182,11 +1183,12 @@ static void timeouts(struct coil_coro *co)
         } else {
             CHECK_ERR(my->err, my->err, COIL_PHASE_HEADERS);
         }
+        my->detail = coil_last_detail();
         AWAIT(CALL(fetch, .session = my->session,
                    .request = { .url = my->origin.url,
                                 .timeouts.pool_ns = COIL_MS(1) }));
         if (my->err < 0)
-            FAIL(my->err);
+            FAIL_WITH(my->err, my->detail);
 
     FINALLY;
         coil_http_response_free(my->response);
@@ -1239,20 +1241,24 @@ TEST(http_a_request_that_is_cut_short_resets_its_connection)
     }
 }
 
+/* The request fails with -ETIMEDOUT, and the detail names the clock. */
+#define STRIKES(clock, ...) \
+    do { \
+        CHECK_INT(RUN(__VA_ARGS__), -ETIMEDOUT); \
+        CHECK_INT(COIL_DETAIL_CODE(coil_last_detail()), \
+                  COIL_HTTP_CLOCK_##clock); \
+    } while (0)
+
 // The next request gets the slot at once: with one connection in all.
 TEST(http_total_strikes_wherever_the_request_is)
 {
     const struct coil_http_timeouts short_total = { .total_ns = COIL_MS(200) };
     const struct coil_http_timeouts long_total = { .total_ns = COIL_SECONDS(
                                                        20) };
-    CHECK_INT(RUN(timeouts, .path = "/silent", .limits = short_total),
-              -ETIMEDOUT);
-    CHECK_INT(RUN(timeouts, .path = "/half-head", .limits = short_total),
-              -ETIMEDOUT);
-    CHECK_INT(RUN(timeouts, .path = "/half-body", .limits = short_total),
-              -ETIMEDOUT);
-    CHECK_INT(RUN(timeouts, .path = "/slow", .limits = short_total),
-              -ETIMEDOUT);
+    STRIKES(TOTAL, timeouts, .path = "/silent", .limits = short_total);
+    STRIKES(TOTAL, timeouts, .path = "/half-head", .limits = short_total);
+    STRIKES(TOTAL, timeouts, .path = "/half-body", .limits = short_total);
+    STRIKES(TOTAL, timeouts, .path = "/slow", .limits = short_total);
     CHECK_INT(RUN(timeouts, .path = "/slow", .limits = long_total), 0);
 }
 
@@ -1260,12 +1266,9 @@ TEST(http_read_time_out_is_about_the_gap_between_bytes)
 {
     const struct coil_http_timeouts short_gap = { .read_ns = COIL_MS(40) };
     const struct coil_http_timeouts long_gap = { .read_ns = COIL_SECONDS(2) };
-    CHECK_INT(RUN(timeouts, .path = "/silent", .limits = short_gap),
-              -ETIMEDOUT);
-    CHECK_INT(RUN(timeouts, .path = "/half-head", .limits = short_gap),
-              -ETIMEDOUT);
-    CHECK_INT(RUN(timeouts, .path = "/half-body", .limits = short_gap),
-              -ETIMEDOUT);
+    STRIKES(READ, timeouts, .path = "/silent", .limits = short_gap);
+    STRIKES(READ, timeouts, .path = "/half-head", .limits = short_gap);
+    STRIKES(READ, timeouts, .path = "/half-body", .limits = short_gap);
     CHECK_INT(RUN(timeouts, .path = "/slow", .limits = long_gap), 0);
     CHECK_INT(RUN(timeouts, .path = "/much", .limits = long_gap), 0);
 }
@@ -1380,8 +1383,8 @@ TEST(http_time_outs_may_be_never_and_over_already)
     const struct coil_http_timeouts no_connect = { .connect_ns = INT64_MIN };
     const struct coil_http_timeouts no_wait = { .pool_ns = INT64_MIN };
     CHECK_INT(RUN(extremes, .limits = never), 0);
-    CHECK_INT(RUN(extremes, .limits = no_time), -ETIMEDOUT);
-    CHECK_INT(RUN(extremes, .limits = no_connect), -ETIMEDOUT);
+    STRIKES(TOTAL, extremes, .limits = no_time);
+    STRIKES(CONNECT, extremes, .limits = no_connect);
     CHECK_INT(RUN(extremes, .limits = no_wait), 0);
 }
 
@@ -1446,6 +1449,7 @@ struct black_hole {
     int fd, fds[4];
     struct coil_addr addr;
     char url[64];
+    const char *words;
     struct coil_http_timeouts limits;
 };
 
@@ -1476,7 +1480,7 @@ static void black_hole(struct coil_coro *co)
                                                      .url = my->url,
                                                      .timeouts = my->limits }));
         CHECK_ERR(my->err, -ETIMEDOUT, COIL_PHASE_CONNECT);
-        CHECK_STR(explained(my->err), "connect: Timed out");
+        CHECK_STR(explained(my->err), my->words);
 
     FINALLY;
         AWAIT(coil_http_session_close(my->session));
@@ -1490,8 +1494,12 @@ TEST(http_connect_time_out_and_total_strike_while_connecting)
 {
     const struct coil_http_timeouts connect_ns = { .connect_ns = COIL_MS(30) };
     const struct coil_http_timeouts total = { .total_ns = COIL_MS(30) };
-    CHECK_INT(RUN(black_hole, .limits = connect_ns), 0);
-    CHECK_INT(RUN(black_hole, .limits = total), 0);
+    CHECK_INT(RUN(black_hole, .limits = connect_ns,
+                  .words = "connect: Timed out: connect_ns has passed"),
+              0);
+    CHECK_INT(RUN(black_hole, .limits = total,
+                  .words = "connect: Timed out: total_ns has passed"),
+              0);
 }
 
 /* The time is over while the user looks at bytes that he was shown. */

@@ -1077,7 +1077,7 @@ static void waits(struct coil_coro *co)
         AWAIT(coil_sleep(COIL_MS(5)));
         TRY_AWAIT(my->err, GET("/late"));
         CHECK_ERR(my->err, -ETIMEDOUT, COIL_PHASE_POOL);
-        CHECK_STR(explained(my->err), "pool: Timed out");
+        CHECK_STR(explained(my->err), "pool: Timed out: pool_ns has passed");
         my->second = SPAWN(fetch, .session = my->session,
                            .request = { .url = "http://nobody.invalid:81/" });
         AWAIT(coil_sleep(0));
@@ -1089,6 +1089,7 @@ static void waits(struct coil_coro *co)
                        .request = { .url = my->origin.url,
                                     .timeouts.total_ns = COIL_MS(1) }));
         CHECK_ERR(my->err, -ETIMEDOUT, COIL_PHASE_POOL);
+        CHECK_STR(explained(my->err), "pool: Timed out: total_ns has passed");
         coil_task_cancel(my->first);
         AWAIT(CALL(fetch, .session = my->session,
                    .request = { .url = my->origin.url }));
