@@ -223,7 +223,8 @@
  * coroutine is cancelled before its first step. In that case fields that CALL
  * did not set are zero. The code may await. After an await that fails, the next
  * statement runs, and the coroutine keeps its first error, also that of a
- * cancellation. Use TRY_AWAIT or TRY where the code must know of a failure.
+ * cancellation; a later error goes to the exception handler (exception.h). Use
+ * TRY_AWAIT or TRY where the code must know of a failure.
  * FINALLY stands after all blocks of the body.
  */
 #define COIL_FINALLY \

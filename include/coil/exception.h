@@ -13,10 +13,11 @@
  *     coil_loop_set_exception_handler(loop, log_it, log);
  *
  * An error that no code can receive is reported to the handler of the loop: a
- * task that failed and whose error was never fetched, a coroutine that was
- * never awaited, a stream that was left open when the loop closed. The handler
- * is options.on_exception (loop.h), or the one that was set later. Without a
- * handler the report is printed to stderr.
+ * task that failed and whose error was never fetched, an error in FINALLY after
+ * another error, a coroutine that was never awaited, a stream that was left
+ * open when the loop closed. The handler is options.on_exception (loop.h), or
+ * the one that was set later. Without a handler the report is printed to
+ * stderr.
  */
 
 #include <coil/api.h>

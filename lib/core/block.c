@@ -93,6 +93,8 @@ bool coili_try_notes(struct coil_coro *co, struct coili_end end)
         if (!t->error) {
             t->error = end.err;
             t->detail = end.detail;
+        } else {
+            coili_report_second(co, end);
         }
         if (end.own && coili_loop->strike_again)
             coili_loop->strike_again(co, end.detail);

@@ -534,6 +534,24 @@ uint32_t coil_last_detail(void)
 }
 
 /*
+ * An error in FINALLY that comes second, behind the error with which the
+ * coroutine or the block of a TRY fails: no code gets it, so it is reported.
+ * But not that of a generator that its consumer has left: a consumer that
+ * leaves is not told of errors.
+ */
+void coili_report_second(struct coil_coro *co, struct coili_end end)
+{
+    struct coil_future *f = &co->future;
+    struct coil_coro *above = f->flags & F_TASK
+                                  ? NULL
+                                  : (struct coil_coro *)f->waiters;
+    bool left = above && coili_is_closed_by(co, above);
+    if (end.err != -ECANCELED && !(f->state & QUIET) && !left)
+        coili_report("FINALLY failed after an earlier error", co, end.err,
+                     end.detail);
+}
+
+/*
  * An await in FINALLY has failed. No error jumps there. A TRY around the await
  * takes the error; else the coroutine fails with it, unless it has an error
  * already: the first one stays. A request that has struck this await is not
@@ -551,6 +569,8 @@ static void failed_in_finally(struct coil_coro *co, struct coili_end end)
             flag_set(f, F_OWN_CANCEL);
     } else if (end.own && f->flags & F_CALLED && !(f->flags & F_OWN_CANCEL)) {
         request((struct coil_coro *)f->waiters, end.detail);
+    } else {
+        coili_report_second(co, end);
     }
 }
 

@@ -145,6 +145,9 @@ void coili_cut(struct coil_coro *co, uint32_t detail);
 /* The coroutine is going to fail; its value, if any, is disposed of. */
 void coili_replace_by_failure(struct coil_coro *co, int err, uint32_t detail);
 
+/* Report an error of FINALLY that an earlier error hides. */
+void coili_report_second(struct coil_coro *co, struct coili_end end);
+
 /* The coroutine was going to fail, and goes on instead. */
 static inline void coili_outcome_clear(struct coil_coro *co)
 {

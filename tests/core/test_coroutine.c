@@ -1158,6 +1158,67 @@ TEST(coroutine_keeps_its_first_error)
     CHECK_STR(said, "1212");
 }
 
+COROUTINE(awaits_child, struct coil_task *child; int err;)
+{
+    ASYNC(awaits_child, my) {
+        FAIL(my->err);
+
+    FINALLY;
+        my->child = SPAWN(work, .err = -EIO, .passes = 2);
+        AWAIT(my->child);
+    }
+}
+
+/*
+ * The await fetches the child's error, and the coroutine keeps its own: the
+ * child's was seen by no code. An error that a caller gets is not reported.
+ */
+TEST(coroutine_reports_an_error_in_finally_after_another_one)
+{
+    CHECK_INT(RUN_REPORTING(fail_in_finally, .body = -EPERM, .first = -EIO),
+              -EPERM);
+    CHECK_INT(reported.n, 1);
+    CHECK_INT(reported.err, -EIO);
+    CHECK_INT(RUN_REPORTING(fail_in_finally, .first = -EIO, .second = -ENOENT),
+              -EIO);
+    CHECK_INT(reported.n, 2);
+    CHECK_INT(reported.err, -ENOENT);
+    CHECK_INT(RUN_REPORTING(fail_in_finally, .second = -ENOENT), -ENOENT);
+    CHECK_INT(RUN_REPORTING(fail_in_finally, .body = -EPERM), -EPERM);
+    CHECK_INT(
+        RUN_REPORTING(fail_in_finally, .body = -EPERM, .first = -ECANCELED),
+        -EPERM);
+    CHECK_INT(reported.n, 2);
+
+    CHECK_INT(RUN_REPORTING(awaits_child, .err = -EPERM), -EPERM);
+    CHECK_INT(reported.n, 3);
+    CHECK_INT(reported.err, -EIO);
+    CHECK_INT(RUN_REPORTING(awaits_child, .err = -ECANCELED), -ECANCELED);
+    CHECK_INT(reported.n, 4);
+}
+
+COROUTINE(try_in_finally_of_many, int err;)
+{
+    ASYNC(try_in_finally_of_many, my) {
+        FAIL(-EPERM);
+
+    FINALLY;
+        TRY(my->err) {
+            AWAIT(CALL(work, .err = -EIO));
+            AWAIT(CALL(work, .err = -ENOENT));
+        }
+        CHECK_INT(my->err, -EIO);
+    }
+}
+
+// TRY stores the first error of its block, the second would be lost.
+TEST(coroutine_reports_the_second_error_of_a_try_in_finally)
+{
+    CHECK_INT(RUN_REPORTING(try_in_finally_of_many), -EPERM);
+    CHECK_INT(reported.n, 1);
+    CHECK_INT(reported.err, -ENOENT);
+}
+
 COROUTINE(try_in_finally, int err;)
 {
     ASYNC(try_in_finally, my) {
