@@ -303,7 +303,7 @@ void coil_release(struct coil_coro *co, void *object)
     release(object);
 }
 
-/* True if the owner of the nursery goes on only when its children have ended. */
+/* True if the owner of the nursery goes on when its children have ended. */
 static bool owner_waits(const struct coili_nursery *n)
 {
     if (!n->owner || !n->awaited || n->owner->awaiting != AWAITS_CHILDREN)
@@ -327,7 +327,7 @@ static _Noreturn void wait_for_each_other(struct coil_coro *holder,
     coili_misuse(child, NULL, 0, text);
 }
 
-/* From the task of `co` upwards, as long as the owner waits for its children. */
+/* From the task of `co` upwards, while the owner waits for its children. */
 static void check_ancestors(struct coil_coro *co, const void *object)
 {
     struct coil_coro *child = root_of(co), *root = child;
