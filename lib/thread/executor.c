@@ -44,6 +44,7 @@
 #include <unistd.h>
 
 #include <coil/io.h>
+#include <coil/loop.h>
 #include <coil/remote.h>
 
 #include "base/check.h"
@@ -462,6 +463,20 @@ static void withdraw_all(struct coil_executor *e)
 }
 
 /*
+ * Locked; runs the loop without the lock. A detached job whose argument is lent
+ * still runs. It may wait for a remote task of this loop, which the loop has to
+ * refuse; wait_threads() would wait for both for ever.
+ */
+static void run_until_lent_return(struct coil_executor *e)
+{
+    while (e->lent > 0) {
+        pthread_mutex_unlock(&e->lock);
+        coil_loop_pass(coil_loop_current(), COIL_NEVER); /* its call wakes */
+        pthread_mutex_lock(&e->lock);
+    }
+}
+
+/*
  * The loop closes: free the default executor, if coil made it. Threads that run
  * a job which owns its argument go on, and the last of them frees it.
  */
@@ -473,6 +488,7 @@ static void free_default(void *arg)
         return;
     pthread_mutex_lock(&e->lock);
     withdraw_all(e);
+    run_until_lent_return(e);
     wait_threads(e, true);
     bool goes_on = e->last_thread_frees = e->threads > 0;
     pthread_mutex_unlock(&e->lock);

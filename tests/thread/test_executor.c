@@ -19,6 +19,7 @@
 
 #include <coil/executor.h>
 #include <coil/map.h>
+#include <coil/remote_task.h>
 
 static atomic_int threads_made, threads_refused;
 
@@ -903,6 +904,68 @@ TEST(executor_freed_runs_the_jobs_that_are_queued)
     pthread_join(thread, NULL);
     CHECK_INT(args_freed, 2);
     CHECK_INT(results_freed, 2);
+}
+
+/* ---- A job that waits for the loop that closes ------------------------- */
+
+struct asks {
+    struct coil_remote *remote;
+    struct gate gate;
+    bool before;
+    int err;
+};
+
+static struct coil_future *sleeps_long(void *arg)
+{
+    (void)arg;
+    return coil_sleep(COIL_SECONDS(1000));
+}
+
+static struct coil_result asks_the_loop(void *arg)
+{
+    struct asks *asks = arg;
+    struct coil_remote_job job = { .make = sleeps_long };
+    struct coil_remote_task *t = NULL;
+    if (asks->before)
+        t = coil_remote_spawn(asks->remote, &job);
+    gate_pass(&asks->gate);
+    usleep(2000);
+    if (!t)
+        t = coil_remote_spawn(asks->remote, &job);
+    struct coil_result result;
+    CHECK_INT(coil_remote_task_join(t, COIL_NEVER, &result), 0);
+    asks->err = result.err;
+    coil_remote_task_unref(t);
+    return coil_result_int(0);
+}
+
+/*
+ * The loop closed, and waited for the executor's thread; the thread waited for
+ * a remote task, which the loop did not refuse any more.
+ */
+TEST(executor_detached_job_may_wait_for_a_remote_task_of_a_loop_that_closes)
+{
+    test_timeout(10);
+    for (int way = 0; way < 4; way++) {
+        static struct asks asks;
+        struct coil_executor *e = way & 2 ? pool(1) : NULL;
+        pthread_t thread;
+        stage_open();
+        asks = (struct asks){ .remote = coil_remote_ref(coil_remote_current()),
+                              .gate = GATE_INIT,
+                              .before = way & 1 };
+        coil_detach_future(coil_run_in_executor(e, asks_the_loop, &asks));
+        stage_passes(2);
+        gate_await(&asks.gate, 1);
+        stage_passes(2); /* the remote task begins */
+        CHECK_INT(__real_pthread_create(&thread, NULL, open_later, &asks.gate),
+                  0);
+        stage_close();
+        pthread_join(thread, NULL);
+        CHECK_INT(asks.err, asks.before ? -ECANCELED : COIL_ECLOSED);
+        coil_remote_unref(asks.remote);
+        coil_executor_free(e);
+    }
 }
 
 static struct coil_result frees_it(void *arg)
