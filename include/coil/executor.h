@@ -115,6 +115,7 @@ typedef struct coil_result coil_job_fn(void *arg);
  *           coroutine.h
  * Errors    the error and the detail that `fn` returned
  *           COIL_ECLOSED    the executor was shut down
+ *           COIL_EBROKEN    `fn` has ended its thread, by pthread_exit()
  *           COIL_ENOTHREAD  no thread exists, and starting one has failed
  *           -ECANCELED      the job was withdrawn before it ran
  *           -ENOMEM
@@ -149,7 +150,7 @@ struct coil_job {
  * Result    the value that `run` returned
  * Errors    as coil_run_in_executor()
  * Lifetime  takes job->arg, also on error: free_arg(arg) is called when `run`
- *           has returned or will not be called, in any thread. free_result is
+ *           has ended or will not be called, in any thread. free_result is
  *           called with a pointer that `run` returns and no await takes, in the
  *           job's thread or the loop's. Copies the rest of `job`
  */

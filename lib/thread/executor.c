@@ -27,6 +27,9 @@
  * arrived: until then the loop may cancel the future or print it, which locks
  * the executor, while another thread frees the executor.
  *
+ * A job that calls pthread_exit() takes its thread along: its await fails, and
+ * a thread is started in place of that one if jobs are queued.
+ *
  * A thread that ends joins the thread that ended before it, and wait_threads()
  * joins the last one. So no thread is left unjoined, and no list is needed.
  *
@@ -115,10 +118,10 @@ static void free_arg(struct job *job)
         job->given.free_arg(job->given.arg);
 }
 
-static void dispose(struct job *job)
+static void dispose(struct coil_result result, coil_call_fn *free_result)
 {
-    if (job->result.kind == COIL_RESULT_POINTER && job->given.free_result)
-        job->given.free_result(job->result.value.p);
+    if (result.kind == COIL_RESULT_POINTER && free_result)
+        free_result(result.value.p);
 }
 
 static void unref(struct coil_executor *e)
@@ -161,7 +164,7 @@ static void job_arrived(struct coil_remote_call *arrival)
         if (call)
             call->job = NULL;
         else
-            dispose(job);
+            dispose(result, job->given.free_result);
         job_free(job);
     }
     if (call)
@@ -170,25 +173,38 @@ static void job_arrived(struct coil_remote_call *arrival)
 
 /* ---- The threads ------------------------------------------------------ */
 
-static void run_job(struct job *job)
+/* What a thread of an executor does at this moment. */
+struct worker {
+    struct coil_executor *executor;
+    struct job *job; /* NULL: none */
+    bool has_run;    /* job->given.run has returned */
+};
+
+static void run_job(struct worker *w)
 {
+    struct job *job = w->job;
+    w->has_run = false;
     job->result = job->given.run(job->given.arg);
+    w->has_run = true;
     if (job->owns)
         free_arg(job);
 }
 
 /*
  * Not locked. The job is not counted any more, so the executor may be freed
- * from here on; the job's reference keeps its memory.
+ * from here on; the job's reference keeps its memory. The user's code is called
+ * last: it may end the thread.
  */
 static void send_result(struct job *job)
 {
     if (coil_remote_call_soon(job->remote, &job->arrival, job_arrived))
         return;
     /* The loop has closed: so the job owns its argument. */
-    dispose(job);
+    struct coil_result result = job->result;
+    coil_call_fn *free_result = job->given.free_result;
     unref(job->executor);
     job_free(job);
+    dispose(result, free_result);
 }
 
 /* Locked. The job has run. */
@@ -198,6 +214,21 @@ static void count_run(struct job *job)
         job->executor->owned--;
     else
         job->executor->lent--;
+}
+
+/*
+ * Not locked. A job is counted as ended before its result is sent: when the
+ * loop has the result it may free the executor, which aborts if a job with a
+ * lent argument is counted.
+ */
+static void end_job(struct worker *w)
+{
+    struct job *job = w->job;
+    w->job = NULL;
+    pthread_mutex_lock(&w->executor->lock);
+    count_run(job);
+    pthread_mutex_unlock(&w->executor->lock);
+    send_result(job);
 }
 
 /*
@@ -287,32 +318,39 @@ static void thread_end(struct coil_executor *e)
 /* The executor to which this thread belongs; or NULL. */
 static _Thread_local const struct coil_executor *thread_of;
 
-/*
- * A thread of an executor. A job is counted as ended before its result is sent:
- * when the loop has the result it may free the executor, which aborts if a job
- * with a lent argument is counted.
- */
-static void *thread_main(void *arg)
+/* Locked; runs jobs without the lock, until the executor is closing. */
+static void run_jobs(struct worker *w)
 {
-    struct coil_executor *e = arg;
-    thread_of = e;
-    pthread_mutex_lock(&e->lock);
+    struct coil_executor *e = w->executor;
     char name[32];
     snprintf(name, sizeof name, "%s-%u", e->name, ++e->threads_made);
     name[15] = '\0'; /* the kernel's limit */
     pthread_setname_np(pthread_self(), name);
 
-    struct job *job;
-    while ((job = next_job(e))) {
+    while ((w->job = next_job(e))) {
         pthread_mutex_unlock(&e->lock);
-        run_job(job);
-        pthread_mutex_lock(&e->lock);
-        count_run(job);
-        pthread_mutex_unlock(&e->lock);
-        send_result(job);
+        run_job(w);
+        end_job(w);
         pthread_mutex_lock(&e->lock);
     }
-    thread_end(e);
+}
+
+static void thread_exited(void *arg);
+
+/*
+ * A thread of an executor. A job may call pthread_exit(). pthread_cancel() has
+ * no effect, unless a job enables it: then it acts as pthread_exit().
+ */
+static void *thread_main(void *arg)
+{
+    struct worker w = { .executor = arg };
+    thread_of = w.executor;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+    pthread_mutex_lock(&w.executor->lock);
+    pthread_cleanup_push(thread_exited, &w);
+    run_jobs(&w);
+    pthread_cleanup_pop(0);
+    thread_end(w.executor);
     return NULL;
 }
 
@@ -348,6 +386,45 @@ static bool dequeue(struct coil_executor *e, struct job *job)
     if (!job->owns)
         e->lent--;
     return true;
+}
+
+/* Locked; unlocked meanwhile. The first job in line has no thread to run in. */
+static void fail_first(struct coil_executor *e)
+{
+    struct job *job = job_of(coili_list_first(&e->queue));
+    dequeue(e, job);
+    pthread_mutex_unlock(&e->lock);
+    job->result = coil_result_error(COIL_ENOTHREAD);
+    if (job->owns)
+        free_arg(job);
+    send_result(job);
+    pthread_mutex_lock(&e->lock);
+}
+
+/*
+ * Not locked. A job, or a function that frees its argument or its result, has
+ * called pthread_exit(). A job that did not return has no result. If jobs are
+ * queued another thread is started; they fail if this one was the last and none
+ * can be started. join_ended() comes first, since it unlocks: a job that is
+ * queued meanwhile counts on this thread.
+ */
+static void thread_exited(void *arg)
+{
+    struct worker *w = arg;
+    struct coil_executor *e = w->executor;
+    if (w->job) {
+        if (!w->has_run) {
+            w->job->result = coil_result_error(COIL_EBROKEN);
+            if (w->job->owns)
+                free_arg(w->job);
+        }
+        end_job(w);
+    }
+    pthread_mutex_lock(&e->lock);
+    join_ended(e);
+    while (e->queued > e->idle && thread_begin(e) < 0 && e->threads == 1)
+        fail_first(e);
+    thread_end(e);
 }
 
 /* ---- Making and freeing ----------------------------------------------- */

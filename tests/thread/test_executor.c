@@ -264,6 +264,126 @@ TEST(executor_with_fewer_threads_than_it_wanted_goes_on)
     stage_close();
 }
 
+/* ---- Jobs that end their thread ---------------------------------------- */
+
+static struct coil_result exits(void *arg)
+{
+    if (arg)
+        gate_pass(arg);
+    pthread_exit(NULL);
+}
+
+// A library may give up so: the await would never end.
+TEST(executor_job_that_ends_its_thread_is_broken)
+{
+    int n = 4;
+    struct coil_executor *e = pool(1);
+    stage_open();
+    for (int i = 0; i < 3; i++) {
+        CHECK_INT(end_of(coil_spawn(coil_run_in_executor(e, exits, NULL))),
+                  COIL_EBROKEN);
+        CHECK_INT(value_of(coil_spawn(coil_run_in_executor(e, twice, &n))), 8);
+    }
+    CHECK_INT(end_of(coil_spawn(coil_run_in_executor(e, exits, NULL))),
+              COIL_EBROKEN);
+    shut_down(e);
+    stage_close();
+}
+
+// Those behind it in line have no other thread to run in.
+TEST(executor_replaces_a_thread_that_a_job_has_ended)
+{
+    struct gate gate = GATE_INIT;
+    int n[3] = { 0, 1, 2 };
+    struct coil_task *tasks[3];
+    struct coil_executor *e = pool(1);
+    stage_open();
+    struct coil_task *first = coil_spawn(coil_run_in_executor(e, exits, &gate));
+    stage_passes(1);
+    gate_await(&gate, 1);
+    for (int i = 0; i < 3; i++)
+        tasks[i] = coil_spawn(coil_run_in_executor(e, traced, &n[i]));
+    stage_passes(1);
+    gate_open(&gate, -1);
+    CHECK_INT(end_of(first), COIL_EBROKEN);
+    for (int i = 0; i < 3; i++)
+        value_of(tasks[i]);
+    CHECK_TRACE("0 1 2");
+    CHECK_INT(threads_made, 2);
+    shut_down(e);
+    stage_close();
+}
+
+TEST(executor_that_cannot_replace_its_last_thread_fails_the_jobs_in_line)
+{
+    struct gate gate = GATE_INIT;
+    int n = 4;
+    struct coil_executor *e = pool(1);
+    stage_open();
+    struct coil_task *first = coil_spawn(coil_run_in_executor(e, exits, &gate));
+    stage_passes(1);
+    gate_await(&gate, 1);
+    struct coil_task *lent = coil_spawn(coil_run_in_executor(e, twice, &n));
+    struct coil_task *owned = coil_spawn(coil_run_in_executor_take(
+        e, &(struct coil_job){
+               .run = itself, .arg = malloc(10), .free_arg = free }));
+    stage_passes(1);
+    threads_refused = 2;
+    gate_open(&gate, -1);
+    CHECK_INT(end_of(first), COIL_EBROKEN);
+    CHECK_INT(end_of(lent), COIL_ENOTHREAD);
+    CHECK_INT(end_of(owned), COIL_ENOTHREAD);
+    CHECK_INT(value_of(coil_spawn(coil_run_in_executor(e, twice, &n))), 8);
+    shut_down(e);
+    stage_close();
+}
+
+static atomic_int args_freed;
+
+static void free_and_exit(void *arg)
+{
+    free(arg);
+    atomic_fetch_add(&args_freed, 1);
+    pthread_exit(NULL);
+}
+
+// The argument is freed once, whoever ends the thread.
+TEST(executor_job_that_ends_its_thread_frees_its_argument)
+{
+    struct coil_executor *e = pool(1);
+    stage_open();
+    struct coil_job job = { .run = exits, .arg = NULL, .free_arg = free };
+    CHECK_INT(end_of(coil_spawn(coil_run_in_executor_take(e, &job))),
+              COIL_EBROKEN);
+    job = (struct coil_job){ .run = itself,
+                             .arg = malloc(10),
+                             .free_arg = free_and_exit };
+    CHECK_INT(end_of(coil_spawn(coil_run_in_executor_take(e, &job))), 0);
+    CHECK_INT(args_freed, 1);
+    shut_down(e);
+    stage_close();
+}
+
+static struct coil_result cancels_itself(void *arg)
+{
+    pthread_cancel(pthread_self());
+    pthread_testcancel();
+    return coil_result_pointer(arg);
+}
+
+// A thread that waits for jobs holds the executor's lock when it is cancelled.
+TEST(executor_thread_cannot_be_cancelled)
+{
+    struct coil_executor *e = pool(1);
+    stage_open();
+    CHECK_INT(end_of(coil_spawn(coil_run_in_executor(e, cancels_itself, e))),
+              0);
+    CHECK_INT(end_of(coil_spawn(coil_run_in_executor(e, itself, e))), 0);
+    CHECK_INT(threads_made, 1);
+    shut_down(e);
+    stage_close();
+}
+
 /* ---- The loop goes on ------------------------------------------------- */
 
 struct blocked {
