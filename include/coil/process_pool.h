@@ -26,8 +26,8 @@
  * A child has the standard descriptors and its own end of a socket, no others.
  * Signals have their default disposition, except SIGINT, which is ignored:
  * Ctrl-C goes to the whole process group, and the parent decides when its
- * children end. A child ends with _exit(), and is killed when the thread of the
- * parent that opened the pool ends.
+ * children end. A child is killed, by SIGKILL, when the pool closes, and when
+ * the thread of the parent that opened the pool ends: no exit handlers run.
  *
  * A child that dies breaks the pool, as in Python: all jobs, also later ones,
  * fail with COIL_EBROKEN, and the other children are killed. The code in the
@@ -97,8 +97,8 @@ COIL_API unsigned coil_process_pool_workers(
 
 /*
  * Accept no more jobs (COIL_ECLOSED), wait for those that were accepted, then
- * end the children and wait for their end. A child whose job was cancelled is
- * killed. Allocates nothing, cannot be cancelled.
+ * kill the children and wait for their end. A child whose job was cancelled is
+ * killed at once. Allocates nothing, cannot be cancelled.
  *
  * Result    0
  * Lifetime  takes `pool`; NULL is fine

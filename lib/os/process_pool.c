@@ -465,15 +465,18 @@ struct serve {
 /*
  * The task of a worker ends, and with it the child, for one of three reasons.
  * The socket has failed: kill the child, watch() breaks the pool. The pool
- * closes (leaving): the child exits when its socket ends. This task was
- * cancelled or is out of memory: the pool breaks.
+ * closes (leaving): the child would exit when its socket ends, but not if it is
+ * stopped (SIGSTOP, a debugger), so it is killed, too; it is idle, and exit
+ * handlers would not run in either case. This task was cancelled or is out of
+ * memory: the pool breaks.
  */
 static void worker_leave(struct worker *w, int err)
 {
     struct coil_process_pool *p = w->pool;
-    if (err == COIL_EBROKEN || err == -EPIPE || err == -ECONNRESET)
+    if (w->leaving || err == COIL_EBROKEN || err == -EPIPE ||
+        err == -ECONNRESET)
         kill_worker(w);
-    else if (!w->leaving)
+    else
         break_pool(p, err ? err : -ECANCELED, 0);
     shutdown(w->fd, SHUT_RDWR); /* children forked later have a copy of fd */
     close(w->fd);

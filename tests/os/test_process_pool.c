@@ -439,6 +439,19 @@ TEST(process_pool_close_waits_for_what_was_given)
     stage_close();
 }
 
+// It does not see that its socket ends.
+TEST(process_pool_close_ends_a_child_that_is_stopped)
+{
+    stage_open();
+    struct coil_process_pool *p = pool(2);
+    CHECK_INT(end_of(run(p, who, 0)), 0);
+    kill(answers[0], SIGSTOP);
+    siginfo_t info;
+    CHECK_INT(waitid(P_PID, (id_t)answers[0], &info, WSTOPPED | WNOWAIT), 0);
+    CHECK_INT(end_of(coil_spawn(coil_process_pool_close(p))), 0);
+    stage_close();
+}
+
 TEST(process_pool_close_needs_no_memory)
 {
     stage_open();
