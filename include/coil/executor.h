@@ -46,8 +46,10 @@ struct coil_executor;
  *   size           -           sizeof(struct coil_executor_options)
  *   threads_limit  processors  threads at once; the default is 32 at most. More
  *                  + 4         jobs are queued
- *   stack_bytes    that of     bytes of each thread's stack
- *                  pthreads    (usually 8 MiB)
+ *   stack_bytes    that of     bytes of each thread's stack. Fewer than
+ *                  pthreads    pthreads allows (16384): aborts. Too few for the
+ *                              program's thread-local variables: jobs fail with
+ *                              -EINVAL
  *   name           "coil"      the threads are called "NAME-1", "NAME-2"; cut
  *                              to 15 bytes
  */

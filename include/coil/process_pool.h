@@ -45,8 +45,10 @@ struct coil_process_pool;
 /* Start with COIL_PROCESS_POOL_OPTIONS_INIT; 0 means the default. */
 struct coil_process_pool_options {
     size_t size;              /* sizeof(struct coil_process_pool_options) */
-    unsigned workers;         /* children; default: one per processor */
-    size_t message_bytes_max; /* of a request and of a reply; default: 65536 */
+    unsigned workers;         /* children, at most 1024; default: one per
+                                 processor */
+    size_t message_bytes_max; /* of a request and of a reply, at most 1 GiB;
+                                 default: 65536 */
 };
 
 #define COIL_PROCESS_POOL_OPTIONS_INIT \
@@ -54,7 +56,8 @@ struct coil_process_pool_options {
 
 /*
  * Make a pool and fork its children. The pool belongs to this thread's loop; a
- * loop that is closed with an open pool kills the children.
+ * loop that is closed with an open pool kills the children. An option out of
+ * range aborts.
  *
  * Result    0
  * Errors    -ENOMEM; those of fork(2), socketpair(2), pidfd_open(2)

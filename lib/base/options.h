@@ -11,24 +11,46 @@
  */
 
 #include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "check.h"
 
 /*
+ * Abort: "coil_loop_new: recv_buffers is 100: must be a power of two", made of
+ * the call, the option, its value, and what is right.
+ */
+static inline _Noreturn void coili_bad_option(const char *call,
+                                              const char *option, int64_t value,
+                                              const char *rule)
+{
+    char message[192];
+    snprintf(message, sizeof message, "%s: %s is %lld: %s", call, option,
+             (long long)value, rule);
+    coili_fatal(message);
+}
+
+/*
  * Copy `given`, or zeroes if it is NULL, to `options` of `size` bytes. Aborts
- * with `message` if the struct says that it has fewer bytes than `least`, those
- * of its first version, or more than `size`.
+ * if the struct says that it has fewer bytes than `least`, those of its first
+ * version, or more than `size`; the message names the call, and `init`, which
+ * sets the size.
  */
 static inline void coili_options_read(void *options, size_t size, size_t least,
-                                      const void *given, const char *message)
+                                      const void *given, const char *call,
+                                      const char *init)
 {
     memset(options, 0, size);
     if (!given)
         return;
     size_t has;
     memcpy(&has, given, sizeof has);
-    coili_check(has >= least && has <= size, message);
+    if (COILI_UNLIKELY(has < least || has > size)) {
+        char rule[96];
+        snprintf(rule, sizeof rule, "must be %zu: use %s", size, init);
+        coili_bad_option(call, "options.size", (int64_t)has, rule);
+    }
     memcpy(options, given, has);
 }
 

@@ -558,15 +558,6 @@ static unsigned cq_entries(unsigned n)
 /* The size of the struct in its first version: no program has a smaller one. */
 #define OPTIONS_LEAST offsetof(struct coil_loop_options, resolver_threads_limit)
 
-static _Noreturn __attribute__((cold)) void
-bad_option(const char *name, int64_t value, const char *rule)
-{
-    char message[128];
-    snprintf(message, sizeof message, "coil_loop_new: %s is %lld: %s", name,
-             (long long)value, rule);
-    coili_fatal(message);
-}
-
 /*
  * Copy the options and put in the defaults. Fields that the caller's version of
  * the struct does not have are zero.
@@ -574,9 +565,9 @@ bad_option(const char *name, int64_t value, const char *rule)
 static void fill_options(struct coil_loop_options *o,
                          const struct coil_loop_options *given)
 {
-    coili_options_read(o, sizeof *o, OPTIONS_LEAST, given,
-                       "coil_loop_new: options.size is wrong: "
-                       "use COIL_LOOP_OPTIONS_INIT");
+    static const char call[] = "coil_loop_new";
+    coili_options_read(o, sizeof *o, OPTIONS_LEAST, given, call,
+                       "COIL_LOOP_OPTIONS_INIT");
     o->sq_entries = or_default(o->sq_entries, 64);
     o->cq_entries = or_default(o->cq_entries, 512);
     if (o->cq_entries < o->sq_entries)
@@ -589,15 +580,16 @@ static void fill_options(struct coil_loop_options *o,
     o->recv_buffer_bytes = or_default(o->recv_buffer_bytes, 16384);
     if ((o->recv_buffers & (o->recv_buffers - 1)) != 0 ||
         o->recv_buffers > 32768)
-        bad_option("recv_buffers", o->recv_buffers,
-                   "must be a power of two, at most 32768");
+        coili_bad_option(call, "recv_buffers", o->recv_buffers,
+                         "must be a power of two, at most 32768");
     o->debug = o->debug || coili_debug_wanted();
     if (o->slow_step_ns < 0)
-        bad_option("slow_step_ns", o->slow_step_ns, "must not be negative");
+        coili_bad_option(call, "slow_step_ns", o->slow_step_ns,
+                         "must not be negative");
     if (!o->slow_step_ns)
         o->slow_step_ns = COIL_MS(100);
     if (o->close_ns < 0)
-        bad_option("close_ns", o->close_ns, "must not be negative");
+        coili_bad_option(call, "close_ns", o->close_ns, "must not be negative");
     if (!o->close_ns)
         o->close_ns = COIL_SECONDS(10);
     o->resolver_threads_limit = or_default(o->resolver_threads_limit, 4);

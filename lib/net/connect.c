@@ -157,9 +157,8 @@ static struct coil_connect_options
 with_defaults(const struct coil_connect_options *given)
 {
     struct coil_connect_options o;
-    coili_options_read(&o, sizeof o, sizeof o, given,
-                       "coil_open_connection: options.size is wrong: "
-                       "use COIL_CONNECT_OPTIONS_INIT");
+    coili_options_read(&o, sizeof o, sizeof o, given, "coil_open_connection",
+                       "COIL_CONNECT_OPTIONS_INIT");
     o.timeout_ns = o.timeout_ns ? o.timeout_ns : COIL_NEVER;
     o.attempt_timeout_ns = o.attempt_timeout_ns ? o.attempt_timeout_ns
                                                 : COIL_NEVER;

@@ -47,6 +47,7 @@
 
 #define MESSAGE_MOST 65536
 #define MESSAGE_LIMIT ((size_t)1 << 30)
+#define WORKERS_LIMIT 1024
 
 /* In front of a request, and of a reply. */
 struct request_head {
@@ -633,7 +634,7 @@ static int undo_open(struct coil_process_pool *p, int err)
 static unsigned default_workers(void)
 {
     long n = sysconf(_SC_NPROCESSORS_ONLN);
-    return n > 0 && n < 1024 ? (unsigned)n : 1;
+    return n > 0 && n <= WORKERS_LIMIT ? (unsigned)n : 1;
 }
 
 static void close_start(struct coil_future *f)
@@ -660,12 +661,17 @@ int coil_process_pool_open(struct coil_process_pool **out,
                            const struct coil_process_pool_options *given)
 {
     struct coil_process_pool_options o;
-    coili_options_read(&o, sizeof o, sizeof o, given,
-                       "coil_process_pool_open: options.size is wrong: "
-                       "use COIL_PROCESS_POOL_OPTIONS_INIT");
+    static const char call[] = "coil_process_pool_open";
+    coili_options_read(&o, sizeof o, sizeof o, given, call,
+                       "COIL_PROCESS_POOL_OPTIONS_INIT");
+    if (o.workers > WORKERS_LIMIT)
+        coili_bad_option(call, "workers", o.workers, "must be at most 1024");
+    if (o.message_bytes_max > MESSAGE_LIMIT)
+        coili_bad_option(call, "message_bytes_max",
+                         (int64_t)o.message_bytes_max,
+                         "must be at most 1073741824");
     unsigned n = o.workers ? o.workers : default_workers();
     size_t most = o.message_bytes_max ? o.message_bytes_max : MESSAGE_MOST;
-    coili_check(most <= MESSAGE_LIMIT, "message_bytes_max is at most 1 GiB");
 
     struct coil_process_pool *p = coil_alloc(sizeof *p +
                                              n * sizeof *p->workers);

@@ -436,14 +436,29 @@ static unsigned default_threads(void)
                                              : DEFAULT_THREADS_MOST;
 }
 
+/* A stack that pthreads does not take would silently be the default one. */
+static void check_stack(size_t bytes)
+{
+    pthread_attr_t attr;
+    pthread_attr_init(&attr);
+    bool fine = !bytes || pthread_attr_setstacksize(&attr, bytes) == 0;
+    pthread_attr_destroy(&attr);
+    if (fine)
+        return;
+    char rule[64];
+    snprintf(rule, sizeof rule, "must be 0, or at least %ld",
+             sysconf(_SC_THREAD_STACK_MIN));
+    coili_bad_option("coil_executor_new", "stack_bytes", (int64_t)bytes, rule);
+}
+
 /* No thread yet: enqueue() starts them as jobs come. */
 struct coil_executor *
 coil_executor_new(const struct coil_executor_options *given)
 {
     struct coil_executor_options o;
-    coili_options_read(&o, sizeof o, sizeof o, given,
-                       "coil_executor_new: options.size is wrong: "
-                       "use COIL_EXECUTOR_OPTIONS_INIT");
+    coili_options_read(&o, sizeof o, sizeof o, given, "coil_executor_new",
+                       "COIL_EXECUTOR_OPTIONS_INIT");
+    check_stack(o.stack_bytes);
     struct coil_executor *e = calloc(1, sizeof *e);
     if (!e)
         return NULL;

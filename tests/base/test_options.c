@@ -25,7 +25,7 @@ static struct options take(const struct options *from)
 {
     struct options o;
     memset(&o, 0xff, sizeof o);
-    coili_options_read(&o, sizeof o, LEAST, from, "wrong size");
+    coili_options_read(&o, sizeof o, LEAST, from, "the_call", "THE_INIT");
     return o;
 }
 
@@ -58,13 +58,16 @@ TEST(options_of_an_older_program_are_zero_where_it_has_none)
     CHECK_INT(o.second, 0);
 }
 
-DEATH_TEST(options_shorter_than_the_first_version_abort, "wrong size")
+// The message says what was given, what is right, and which call.
+DEATH_TEST(options_shorter_than_the_first_version_abort,
+           "the_call: options.size is 11: must be 24: use THE_INIT")
 {
     struct options from = given(LEAST - 1);
     take(&from);
 }
 
-DEATH_TEST(options_longer_than_this_version_abort, "wrong size")
+DEATH_TEST(options_longer_than_this_version_abort,
+           "the_call: options.size is 25: must be 24: use THE_INIT")
 {
     struct options from = given(sizeof from + 1);
     take(&from);

@@ -728,7 +728,8 @@ TEST(open_connection_that_is_dropped_leaves_nothing)
 /* ---- Misuse, and no memory -------------------------------------------- */
 
 DEATH_TEST(open_connection_with_options_of_no_size_aborts,
-           "coil_open_connection: options.size is wrong")
+           "coil_open_connection: options.size is 0: must be 24: "
+           "use COIL_CONNECT_OPTIONS_INIT")
 {
     stage_open();
     struct coil_connect_options o = { .timeout_ns = 1 };

@@ -660,3 +660,35 @@ TEST(process_pool_bound_is_exact)
     shut(p);
     stage_close();
 }
+
+// More would not be refused before a child is forked for each.
+DEATH_TEST(process_pool_of_too_many_children_aborts,
+           "coil_process_pool_open: workers is 1025: must be at most 1024")
+{
+    struct coil_process_pool *p;
+    struct coil_process_pool_options o = COIL_PROCESS_POOL_OPTIONS_INIT;
+    stage_open();
+    o.workers = 1025;
+    (void)!coil_process_pool_open(&p, &o);
+}
+
+DEATH_TEST(process_pool_of_messages_too_long_aborts,
+           "coil_process_pool_open: message_bytes_max is 1073741825: "
+           "must be at most 1073741824")
+{
+    struct coil_process_pool *p;
+    struct coil_process_pool_options o = COIL_PROCESS_POOL_OPTIONS_INIT;
+    stage_open();
+    o.message_bytes_max = 1073741825;
+    (void)!coil_process_pool_open(&p, &o);
+}
+
+DEATH_TEST(process_pool_options_without_their_size_abort,
+           "coil_process_pool_open: options.size is 0: must be 24: "
+           "use COIL_PROCESS_POOL_OPTIONS_INIT")
+{
+    struct coil_process_pool *p;
+    struct coil_process_pool_options o = { .workers = 1 };
+    stage_open();
+    (void)!coil_process_pool_open(&p, &o);
+}

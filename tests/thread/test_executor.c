@@ -737,6 +737,23 @@ DEATH_TEST(executor_default_set_too_late_aborts, "before its first use")
     coil_set_default_executor(pool(1));
 }
 
+// It was ignored, and the threads had 8 MiB each.
+DEATH_TEST(executor_with_a_stack_too_small_aborts,
+           "stack_bytes is 100: must be 0, or at least [1-9]")
+{
+    struct coil_executor_options o = COIL_EXECUTOR_OPTIONS_INIT;
+    o.stack_bytes = 100;
+    (void)!coil_executor_new(&o);
+}
+
+DEATH_TEST(executor_options_without_their_size_abort,
+           "coil_executor_new: options.size is 0: must be 32: "
+           "use COIL_EXECUTOR_OPTIONS_INIT")
+{
+    struct coil_executor_options o = { .threads_limit = 1 };
+    (void)!coil_executor_new(&o);
+}
+
 DEATH_TEST(executor_freed_with_a_job_that_is_awaited_aborts, "jobs are awaited")
 {
     struct gate gate = GATE_INIT;

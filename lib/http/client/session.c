@@ -656,11 +656,9 @@ static struct coil_http_session_options
 with_defaults(const struct coil_http_session_options *given)
 {
     struct coil_http_session_options o;
-    coili_options_read(&o, sizeof o,
-                       offsetof(struct coil_http_session_options, timeouts),
-                       given,
-                       "coil_http_session_new: options.size is wrong: "
-                       "use COIL_HTTP_SESSION_OPTIONS_INIT");
+    coili_options_read(
+        &o, sizeof o, offsetof(struct coil_http_session_options, timeouts),
+        given, "coil_http_session_new", "COIL_HTTP_SESSION_OPTIONS_INIT");
     CHECK_HEADERS("coil_http_session_new", o.headers, o.headers_n);
     const struct coili_http_limits *l = &coili_http_limits_default;
     o.limit = o.limit ? o.limit : LIMIT;
