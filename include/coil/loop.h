@@ -329,6 +329,13 @@ COIL_API bool coil_handle_cancel(struct coil_handle *handle);
  * As coil_call_soon(), from any thread: queues the call and wakes `loop`. If
  * the loop may be closed meanwhile, use remote.h.
  *
+ * While the loop closes, calls are made until the last task has ended. Later
+ * ones are not made: the handle is free when coil_loop_close() returns.
+ *
+ * The queue has no bound of its own: it consists of the callers' handles, and
+ * coil allocates nothing. For threads that wait while the loop is behind see
+ * channel.h, whose capacity is a bound.
+ *
  * Lifetime  the caller lends `handle` until it was called, or was cancelled in
  *           the loop's thread; and `loop` until the function returns: no other
  *           thread may call this function once the loop is closed

@@ -68,7 +68,13 @@ COIL_API bool coil_remote_is_current(const struct coil_remote *remote);
  * that come before it looks.
  *
  * A call that was not refused is made, if need be while the loop closes. So ask
- * coil_loop_closing() in `fn` before you begin something there.
+ * coil_loop_closing() in `fn` before you begin something there. Calls are
+ * refused from the moment when all tasks have ended and no
+ * coil_remote_keep_open() is left: also one that `fn` asks for.
+ *
+ * The queue has no bound of its own: it consists of the callers' structs, and
+ * coil allocates nothing. For threads that wait while the loop is behind see
+ * channel.h, whose capacity is a bound.
  *
  * Result    true; false if the loop has closed: `fn` will not be called
  * Lifetime  the caller lends `call` until `fn` is called; if the result is

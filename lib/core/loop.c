@@ -214,9 +214,14 @@ void coil_call_soon_threadsafe(struct coil_loop *loop, struct coil_handle *h,
     __atomic_fetch_sub(&loop->wakers, 1, __ATOMIC_RELEASE);
 }
 
-/* Move the calls of other threads, and wakeups, to the ready queue. */
+/*
+ * Move the calls of other threads, and wakeups, to the ready queue; unless the
+ * doors are shut: see coil_loop_close().
+ */
 static void take_remote(struct coil_loop *loop)
 {
+    if (loop->shut)
+        return;
     pthread_mutex_lock(&loop->lock);
     uintptr_t waiter = loop->remote.head;
     ready_init(&loop->remote);
@@ -711,9 +716,11 @@ static bool is_over(struct coil_loop *loop, bool half_time)
     return idle(loop) && in_flight(loop) == 0;
 }
 
-/* Timers whose calls are never going to be made: their handles are free. */
-static void drop_timers(struct coil_loop *loop)
+/* Calls that are never going to be made: their handles are free. */
+static void drop_calls(struct coil_loop *loop)
 {
+    while (loop->remote.head)
+        coil_handle_cancel(handle_of(loop->remote.head));
     struct coili_heap_entry *first;
     while ((first = coili_heap_first(&loop->timers))) {
         uintptr_t *where = (uintptr_t *)(first->owner & ~(uintptr_t)1);
@@ -740,6 +747,10 @@ static void call_at_close(struct coil_loop *loop)
  * then give everything back. Memory that the kernel or a task may still use is
  * never given back: the program aborts instead.
  *
+ * Other threads may queue calls faster than the loop makes them. So when the
+ * last task has ended, the calls that are there are made, and then the doors
+ * are shut. While tasks run, which may wait for such a call, they are open.
+ *
  * Other threads may be in coil_call_soon_threadsafe() at this moment: in the
  * critical section, which ends when the lock was taken once more, or behind it,
  * which `wakers` counts. The allocator is moved out of the loop first, since
@@ -763,10 +774,11 @@ void coil_loop_close(struct coil_loop *loop)
         if (coil_now() >= deadline) {
             coil_dump(2);
             coili_fatal("the loop cannot be closed: these tasks or operations "
-                        "do not end");
+                        "do not end, or a call repeats itself");
         }
         coil_loop_pass(loop, COIL_MS(10));
         take_remote(loop);
+        loop->shut = loop->root.running == 0;
     }
     call_at_close(loop);
 
@@ -774,9 +786,9 @@ void coil_loop_close(struct coil_loop *loop)
     pthread_mutex_unlock(&loop->lock);
     while (__atomic_load_n(&loop->wakers, __ATOMIC_ACQUIRE) > 0)
         sched_yield();
+    drop_calls(loop);
     pthread_mutex_destroy(&loop->lock);
     loop->table->close(loop->backend);
-    drop_timers(loop);
     coili_heap_fini(&loop->timers);
     coili_loop = NULL;
     struct coili_alloc alloc;

@@ -89,6 +89,7 @@ struct coil_loop {
     uint64_t passes;
     unsigned contexts; /* tasks with bindings of context variables */
     bool stopping, running, closing, reporting, debug;
+    bool shut; /* no calls of other threads are taken */
 
     pthread_mutex_t lock; /* guards what other threads touch: */
     struct ready_list remote;

@@ -166,29 +166,38 @@ static void wait_for_wakers(struct coil_remote *remote)
 }
 
 /*
- * The loop closes: all tasks have ended. Make the calls that are queued, which
- * may queue more; wait for those for which the loop is kept open; then refuse
- * all others.
+ * Locked. Empty the queue. The next call finds it empty and uses the handle: so
+ * the handle is withdrawn under the lock, when no thread is about to use it.
+ */
+static struct coil_remote_call *take_last(struct coil_remote *remote)
+{
+    wait_for_wakers(remote);
+    coil_handle_cancel(&remote->handle);
+    return take_queue(remote);
+}
+
+/*
+ * The loop closes: all tasks have ended. Wait for the calls for which the loop
+ * is kept open, and make all that come meanwhile. Then the remote refuses
+ * calls, and makes those that are queued: a thread that never stops calling
+ * cannot keep the loop from closing.
  */
 static void close_remote(void *arg)
 {
     struct coil_remote *remote = arg;
     pthread_mutex_lock(&remote->lock);
-    wait_for_wakers(remote);
-    while (remote->first || remote->kept_open > 0) {
+    while (remote->kept_open > 0) {
         while (!remote->first)
             pthread_cond_wait(&remote->queued, &remote->lock);
-        wait_for_wakers(remote);
-        struct coil_remote_call *first = take_queue(remote);
-        /* Locked: the next call finds the queue empty and uses the handle. */
-        coil_handle_cancel(&remote->handle);
+        struct coil_remote_call *first = take_last(remote);
         pthread_mutex_unlock(&remote->lock);
         make_calls(first);
         pthread_mutex_lock(&remote->lock);
-        wait_for_wakers(remote);
     }
     remote->loop = NULL;
+    struct coil_remote_call *first = take_last(remote);
     pthread_mutex_unlock(&remote->lock);
+    make_calls(first);
     remote_current = NULL;
     coil_remote_unref(remote);
 }

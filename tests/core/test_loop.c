@@ -1267,6 +1267,64 @@ TEST(loop_close_makes_remote_calls_that_wait)
     CHECK_STR(called, "a");
 }
 
+static struct {
+    struct coil_loop *loop;
+    struct coil_handle handle, at_close;
+    pthread_t thread;
+    atomic_bool stop, queued;
+} flood;
+
+static void flood_arrived(void *arg)
+{
+    (void)arg;
+    flood.queued = false;
+}
+
+static void *call_for_ever(void *arg)
+{
+    (void)arg;
+    while (!flood.stop)
+        if (!atomic_exchange(&flood.queued, true))
+            coil_call_soon_threadsafe(flood.loop, &flood.handle, flood_arrived,
+                                      NULL);
+    return NULL;
+}
+
+static void stop_flood(void *arg)
+{
+    (void)arg;
+    flood.stop = true;
+    pthread_join(flood.thread, NULL);
+}
+
+static void call_again_threadsafe(void *arg)
+{
+    struct coil_handle *handle = arg;
+    coil_call_soon_threadsafe(loop, handle, call_again_threadsafe, handle);
+}
+
+// The loop closes when its tasks have ended. Calls that come later are not made
+// and their handles are free.
+TEST(loop_close_does_not_wait_for_calls_of_other_threads_to_end)
+{
+    static struct coil_handle handle;
+    open_loop();
+    flood.loop = loop;
+    CHECK_INT(pthread_create(&flood.thread, NULL, call_for_ever, NULL), 0);
+    coil_call_at_close(&flood.at_close, stop_flood, NULL);
+    call_again_threadsafe(&handle);
+    for (int i = 0; i < 10; i++)
+        coil_loop_pass(loop, COIL_MS(1));
+    coil_loop_close(loop);
+
+    open_loop();
+    coil_call_soon(&handle, note_call, "a");
+    coil_call_soon(&flood.handle, note_call, "b");
+    pass();
+    CHECK_STR(called, "ab");
+    coil_loop_close(loop);
+}
+
 COROUTINE(work_a_little, int n; int i, err; int64_t two, sum;)
 {
     ASYNC(work_a_little, my) {

@@ -120,6 +120,68 @@ DEATH_TEST(remote_without_a_loop_aborts, "no loop")
     coil_remote_current();
 }
 
+/* ---- Calls that never end --------------------------------------------- */
+
+static struct coil_remote *flooded;
+static bool refused;
+
+static void call_itself_again(struct coil_remote_call *call)
+{
+    CHECK(!refused);
+    refused = !coil_remote_call_soon(flooded, call, call_itself_again);
+}
+
+// The loop closes when its tasks have ended, not when no call is left. The last
+// call that it makes is told so.
+TEST(remote_refuses_calls_that_come_for_ever)
+{
+    struct coil_remote_call call;
+    stage_open();
+    flooded = coil_remote_current();
+    CHECK(coil_remote_call_soon(flooded, &call, call_itself_again));
+    stage_passes(3);
+    CHECK(!refused);
+    stage_close();
+    CHECK(refused);
+}
+
+struct flood {
+    struct coil_remote_call call;
+    atomic_bool queued;
+};
+
+static void flood_arrived(struct coil_remote_call *call)
+{
+    usleep(10);
+    ((struct flood *)(void *)call)->queued = false;
+}
+
+static void *flood_until_refused(void *remote)
+{
+    static struct flood flood[64];
+    for (size_t i = 0;; i = (i + 1) % 64) {
+        if (atomic_exchange(&flood[i].queued, true))
+            continue;
+        if (!coil_remote_call_soon(remote, &flood[i].call, flood_arrived))
+            break;
+    }
+    coil_remote_unref(remote);
+    return NULL;
+}
+
+// Faster than the loop makes them.
+TEST(remote_refuses_a_thread_that_never_stops)
+{
+    pthread_t thread;
+    stage_open();
+    struct coil_remote *remote = coil_remote_ref(coil_remote_current());
+    CHECK_INT(pthread_create(&thread, NULL, flood_until_refused, remote), 0);
+    for (int i = 0; i < 10; i++)
+        coil_loop_pass(stage_loop, COIL_MS(1));
+    stage_close();
+    pthread_join(thread, NULL);
+}
+
 /* ---- Closing ---------------------------------------------------------- */
 
 static void say(void *arg)
