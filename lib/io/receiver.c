@@ -26,6 +26,10 @@
  *
  * Both end at once if there are no bytes: an idle connection holds no memory.
  *
+ * The kernel also answers -ENOBUFS when it has no buffers of its own. So a
+ * receiver that was refused REFUSALS_MOST times as SHARED goes on as OWN, and
+ * -ENOBUFS of that is an error of the connection.
+ *
  * Before there was a line, each refused receiver armed its multishot receive
  * again as soon as one buffer was free. With thousands of connections all but
  * one were refused again, at a completion and a submission each: one spell of
@@ -60,6 +64,8 @@ enum receiver_state { MULTI, LINE, POLL, SHARED, OWN, PAUSED, FAILING, OVER };
  */
 #define SERVING_MOST 64u
 
+#define REFUSALS_MOST 16
+
 /* The pause without room for an operation: others must end first. */
 #define NO_ROOM_PAUSE COIL_MS(1)
 
@@ -82,6 +88,7 @@ struct coil_receiver {
     unsigned held, quota; /* pieces that the owner has not returned */
     bool own_lent, closed;
     uint8_t state;
+    uint8_t refusals; /* of SHARED since it or OWN brought bytes */
     int err; /* while FAILING */
     union {
         struct coili_list link;   /* while LINE */
@@ -158,6 +165,8 @@ static bool is_out_of_room(int err)
 /* The first receiver leaves the line, unless its receive finds no room. */
 static int serve_first(struct coil_receiver *r, enum receiver_state state)
 {
+    if (r->refusals == REFUSALS_MOST)
+        state = OWN;
     void *block = state == OWN ? coil_alloc(block_bytes()) : NULL;
     if (state == OWN && !block)
         return -ENOMEM;
@@ -316,9 +325,15 @@ static void receiver_completed(struct coili_operation *op, int res,
     bool served = r->state == SHARED || r->state == OWN;
     bool data = res > 0 && (shared || r->state == OWN);
     bool more = flags & COILI_COMPLETION_MORE;
+    bool refused = res == -ENOBUFS && (r->state == MULTI || r->state == SHARED);
 
-    if (served)
+    if (served) {
         loop->receivers->serving--;
+        if (data)
+            r->refusals = 0;
+        else if (refused && r->refusals < REFUSALS_MOST)
+            r->refusals++;
+    }
     if (data && !r->closed)
         deliver(r, res, buffer);
     else if (shared)
@@ -334,7 +349,7 @@ static void receiver_completed(struct coili_operation *op, int res,
     if (r->closed) {
         r->state = OVER;
         coil_future_set_int(&r->closing.future, 0);
-    } else if (data || res == -ENOBUFS || res == -ECANCELED ||
+    } else if (data || refused || res == -ECANCELED ||
                (served && res == -EAGAIN) || (r->state == POLL && res >= 0)) {
         receiver_next(r, res);
     } else {
