@@ -183,6 +183,7 @@ struct coili_backend {
     unsigned slots_n;
     uint32_t first_free; /* index + 1 of a free slot; 0: there is none */
     struct line lines[LINES];
+    unsigned in_line; /* operations in FOR_ENTRY and DIRECT */
     int64_t again_at; /* not before this time */
     struct buckets buckets;
     unsigned closing; /* closes in buckets; each waits for op.len others */
@@ -510,6 +511,7 @@ static void join(struct coili_backend *b, enum line_name name,
     op->next = NULL;
     *line->end = op;
     line->end = &op->next;
+    b->in_line += name != AGAIN;
 }
 
 static struct coili_operation **unlink_op(struct coili_operation **p,
@@ -530,6 +532,7 @@ static void leave(struct coili_backend *b, struct coili_operation *op)
     struct coili_operation **p = unlink_op(&line->first, op);
     if (!*p)
         line->end = p;
+    b->in_line -= op->line != AGAIN;
     op->line = NO_LINE;
 }
 
@@ -1013,7 +1016,7 @@ static void uring_harvest(struct coili_backend *b)
 /* Something that only a wait() can move on, apart from completions. */
 static bool has_work(const struct coili_backend *b)
 {
-    return unsubmitted(b) || !is_empty(b, FOR_ENTRY) || !is_empty(b, DIRECT);
+    return unsubmitted(b) || b->in_line;
 }
 
 /*
@@ -1037,7 +1040,7 @@ static bool uring_eager(struct coili_backend *b)
     return has_work(b) || b->woken || io_uring_cq_ready(&b->ring);
 }
 
-/* The kernel has the operation: it is not in `queue`, its entry is submitted. */
+/* The kernel has the operation: it is in no line, its entry is submitted. */
 static bool is_submitted(struct coili_backend *b,
                          const struct coili_operation *op)
 {
