@@ -108,7 +108,25 @@ struct coil_http_session_options {
                                           not have a header of this name */
     size_t headers_n;
     bool no_retry; /* see coil_http_send() */
+    bool lenient;  /* accept answers that are not quite HTTP: see below */
 };
+
+/*
+ * An answer that two programs could read differently is refused: a proxy may
+ * have read it in the other way. With `lenient` these are accepted:
+ *
+ *   - lines, also those of chunks, that end with LF alone
+ *   - header lines that are folded: the line ends become spaces
+ *   - white space between the name of a header and its colon
+ *   - a Content-Length that is given again with the same value
+ *   - Transfer-Encoding: chunked in HTTP/1.0, or beside a Content-Length. The
+ *     connection is not used again then
+ *
+ * Always refused are control characters, a CR without LF, a version that is
+ * neither 1.0 nor 1.1, header lines without a colon, a Content-Length that is
+ * no plain number or given with two values, codings of the transfer other than
+ * one `chunked`, and chunk sizes that are not hexadecimal digits.
+ */
 
 #define COIL_HTTP_SESSION_OPTIONS_INIT \
     COILI_OPTIONS_INIT(struct coil_http_session_options)

@@ -14,15 +14,23 @@
  *   - Content-Length is digits, once. Equal repetitions are refused, too: they
  *     come from two programs that do not know of one another;
  *   - Transfer-Encoding is `chunked`, once, in HTTP/1.1, and never beside a
- *     Content-Length. Requests of coil allow no other coding. There is no HTAB
- *     in either field;
+ *     Content-Length. Requests of coil allow no other coding. In a request
+ *     there is no HTAB in either field;
  *   - no body in a CONNECT: some parsers read it as the body, and others as the
  *     first bytes of the tunnel;
  *   - a chunk size is hexadecimal digits, then `;` or CR LF, and chunk data is
- *     followed by CR LF and by nothing else.
+ *     followed by CR LF and by nothing else. White space is allowed before the
+ *     `;` (BWS), and in a response before CR LF: some servers pad the size.
  *
  * There is one exception, which is common and harmless: a status line may end
  * after the number, without the space and the reason.
+ *
+ * A client that talks to one server may be less strict: no other program reads
+ * what it reads. limits->lenient accepts in responses, as RFC 9112 allows: a
+ * line that ends with LF alone; a folded line, whose line ends count as white
+ * space; white space before the colon; a Content-Length that is repeated with
+ * an equal value; and Transfer-Encoding in HTTP/1.0 or beside a Content-Length,
+ * which it overrides. After the last two the connection is not kept.
  *
  * The scanner of heads goes from left to right and can stop after any byte:
  *
@@ -140,6 +148,12 @@ static bool is_space(char c)
     return c == ' ' || c == '\t';
 }
 
+/* White space in a value, which may be folded. */
+static bool is_white(char c)
+{
+    return is_space(c) || c == '\r' || c == '\n';
+}
+
 static const char *skip(const char *at, const char *end, int class)
 {
     while (at < end && is(*at, class))
@@ -203,9 +217,9 @@ static bool next_item(struct coili_http_text *list,
     if (comma)
         end = comma;
 
-    while (at < end && is_space(*at))
+    while (at < end && is_white(*at))
         at++;
-    while (at < end && is_space(end[-1]))
+    while (at < end && is_white(end[-1]))
         end--;
     *item = (struct coili_http_text){ at, (size_t)(end - at) };
     return true;
@@ -225,26 +239,55 @@ enum {
 };
 
 /* The value must be digits only, and fit into an int64_t. */
-static enum coili_http_fault note_length(struct coili_http_head *head,
-                                         struct coili_http_text value)
+static enum coili_http_fault read_length(struct coili_http_text value,
+                                         int64_t *length)
 {
-    int64_t length = 0;
-
-    if (head->seen & SEEN_LENGTH)
-        return COILI_HTTP_FAULT_LENGTH_TWICE;
+    *length = 0;
     if (!value.len)
         return COILI_HTTP_FAULT_LENGTH;
     for (size_t i = 0; i < value.len; i++) {
         int digit = value.at[i] - '0';
         if (digit < 0 || digit > 9)
             return COILI_HTTP_FAULT_LENGTH;
-        if (length > (INT64_MAX - digit) / 10)
+        if (*length > (INT64_MAX - digit) / 10)
             return COILI_HTTP_FAULT_LENGTH_OVERFLOW;
-        length = length * 10 + digit;
+        *length = *length * 10 + digit;
     }
+    return COILI_HTTP_FAULT_NONE;
+}
+
+static enum coili_http_fault note_length(struct coili_http_head *head,
+                                         struct coili_http_text value)
+{
+    int64_t length;
+    enum coili_http_fault fault;
+
+    if (head->seen & SEEN_LENGTH && !head->lenient)
+        return COILI_HTTP_FAULT_LENGTH_TWICE;
+    fault = read_length(value, &length);
+    if (fault)
+        return fault;
+    if (head->seen & SEEN_LENGTH && head->length != length)
+        return COILI_HTTP_FAULT_LENGTH_TWICE;
     head->seen |= SEEN_LENGTH;
     head->length = length;
     return COILI_HTTP_FAULT_NONE;
+}
+
+/* "5" or, if the head is lenient, "5, 5". */
+static enum coili_http_fault note_lengths(struct coili_http_head *head,
+                                          struct coili_http_text value)
+{
+    struct coili_http_text item;
+    enum coili_http_fault fault;
+
+    if (!head->lenient || !memchr(value.at, ',', value.len))
+        return note_length(head, value);
+    do {
+        next_item(&value, &item);
+        fault = note_length(head, item);
+    } while (!fault && value.len);
+    return fault;
 }
 
 static enum coili_http_fault note_coding(struct coili_http_head *head,
@@ -320,14 +363,15 @@ static enum coili_http_fault note_host(struct coili_http_head *head,
 /*
  * HTAB is white space around a value, but not in every parser: with "chunked"
  * and a HTAB llhttp 8.1 reads the body until the peer closes. So no HTAB is
- * accepted in fields that decide the framing.
+ * accepted in the fields of a request that decide the framing.
  */
 static bool has_tab(const struct coili_http_head *head,
                     const struct coili_http_field *field)
 {
     uint32_t colon = field->name + field->name_len;
 
-    return memchr(head->bytes + colon, '\t', head->line - colon);
+    return !head->status &&
+           memchr(head->bytes + colon, '\t', head->line - colon);
 }
 
 /*
@@ -359,7 +403,7 @@ static enum coili_http_fault note_field(struct coili_http_head *head,
     case sizeof "Content-Length" - 1:
         if (coili_http_text_is(name, "Content-Length"))
             return has_tab(head, field) ? COILI_HTTP_FAULT_LENGTH
-                                        : note_length(head, value);
+                                        : note_lengths(head, value);
         break;
     case sizeof "Transfer-Encoding" - 1:
         if (coili_http_text_is(name, "Transfer-Encoding"))
@@ -377,12 +421,19 @@ static bool is_connect(struct coili_http_text method)
     return method.len == 7 && !memcmp(method.at, "CONNECT", 7);
 }
 
-static enum coili_http_fault check_framing(const struct coili_http_head *head)
+static enum coili_http_fault check_framing(struct coili_http_head *head)
 {
-    if (head->seen & SEEN_CODING && !head->minor)
+    bool old = head->seen & SEEN_CODING && !head->minor;
+    bool both = head->seen & SEEN_CODING && head->seen & SEEN_LENGTH;
+
+    if (head->lenient && (old || both)) {
+        head->seen |= SEEN_CLOSE;
+        head->seen &= (uint8_t)~SEEN_LENGTH;
+    } else if (old) {
         return COILI_HTTP_FAULT_CODING_OLD;
-    if (head->seen & SEEN_CODING && head->seen & SEEN_LENGTH)
+    } else if (both) {
         return COILI_HTTP_FAULT_CODING_LENGTH;
+    }
     if (!head->status && head->minor && !(head->seen & SEEN_HOST))
         return COILI_HTTP_FAULT_HOST_MISSING;
     if (is_connect(coili_http_method(head)) &&
@@ -456,6 +507,7 @@ enum {
     AT_REASON,
     AT_LINE,
     AT_NAME,
+    AT_COLON,
     AT_SPACE,
     AT_VALUE,
     AT_END,
@@ -519,18 +571,24 @@ static enum coili_http_fault line_fault(char c)
     return c == '\n' ? COILI_HTTP_FAULT_BARE_LF : COILI_HTTP_FAULT_CONTROL;
 }
 
+/* True if the byte may end a line. */
+static bool is_line_end(const struct scan *s, char c)
+{
+    return c == '\r' || (c == '\n' && s->head->lenient);
+}
+
 /* The scanner is after the last byte of a line: there must be CR LF. */
 static int end_line(struct scan *s)
 {
     const char *at = here(s);
 
-    if (*at != '\r')
+    if (!is_line_end(s, *at))
         return refuse(s->head, line_fault(*at));
-    if (s->end - at < 2)
+    if (*at == '\r' && s->end - at < 2)
         return run_out(s);
-    if (at[1] != '\n')
+    if (*at == '\r' && *++at != '\n')
         return refuse(s->head, COILI_HTTP_FAULT_BARE_CR);
-    move(s, at + 2);
+    move(s, at + 1);
     s->head->line = s->head->at;
     s->head->phase = AT_LINE;
     set_wall(s);
@@ -569,8 +627,13 @@ static int read_line(struct scan *s)
 
     if (at == s->end)
         return run_out(s);
-    if (*at == '\r')
+    if (is_line_end(s, *at))
         return end_head(s);
+    if (is_space(*at) && head->lenient && head->count > 0) {
+        head->count--; /* its value goes on */
+        head->phase = AT_VALUE;
+        return 1;
+    }
     if (is_space(*at))
         return refuse(head, COILI_HTTP_FAULT_FOLDED);
     if (head->count == s->limits->fields)
@@ -590,13 +653,29 @@ static int read_name(struct scan *s)
     move(s, at);
     if (at == s->end)
         return run_out(s);
-    if (*at != ':')
+    bool padded = head->lenient && is_space(*at);
+    if (*at != ':' && !padded)
         return refuse(head, name_fault(*at));
     if (head->at == field->name)
         return refuse(head, COILI_HTTP_FAULT_NAME);
     field->name_len = (uint16_t)(head->at - field->name);
-    head->at++;
-    head->phase = AT_SPACE;
+    head->phase = AT_COLON;
+    return 1;
+}
+
+static int read_colon(struct scan *s)
+{
+    const char *at = here(s);
+
+    while (at < s->end && is_space(*at))
+        at++;
+    move(s, at);
+    if (at == s->end)
+        return run_out(s);
+    if (*at != ':')
+        return refuse(s->head, COILI_HTTP_FAULT_NAME_SPACE);
+    s->head->at++;
+    s->head->phase = AT_SPACE;
     return 1;
 }
 
@@ -630,8 +709,13 @@ static int read_value(struct scan *s)
     if (r <= 0)
         return r;
 
-    while (at > start && is_space(at[-1]))
+    while (at > start && is_white(at[-1]))
         at--;
+    while (start < at && is_white(*start))
+        start++;
+    if (at - start > UINT16_MAX) /* folded again and again */
+        return refuse(head, COILI_HTTP_FAULT_LINE_LONG);
+    field->value = (uint32_t)(start - head->bytes);
     field->value_len = (uint16_t)(at - start);
     enum coili_http_fault fault = note_field(head, field);
     if (fault)
@@ -651,6 +735,8 @@ static int read_fields(struct scan *s)
             r = read_line(s);
         if (r > 0 && head->phase == AT_NAME)
             r = read_name(s);
+        if (r > 0 && head->phase == AT_COLON)
+            r = read_colon(s);
         if (r > 0 && head->phase == AT_SPACE)
             r = read_space(s);
         if (r > 0 && head->phase == AT_VALUE)
@@ -702,7 +788,7 @@ static int read_status(struct scan *s)
     }
     if (at == s->end)
         return run_out(s);
-    if (*at != ' ' && *at != '\r')
+    if (*at != ' ' && !is_line_end(s, *at))
         return refuse(s->head, COILI_HTTP_FAULT_STATUS);
     move(s, at);
     s->head->status = (uint16_t)status;
@@ -852,6 +938,7 @@ int coili_http_response_parse(struct coili_http_head *head,
     if (head->phase == BROKEN)
         return fault_error(head->fault);
     begin(&s, bytes, len);
+    head->lenient = s.limits->lenient;
     int r = read_status_line(&s);
     if (r > 0)
         r = read_fields(&s);
@@ -913,13 +1000,14 @@ bool coili_http_field_has(const struct coili_http_head *head, const char *name,
 
 /* The phases before IN_CHUNK are framing; then payload, and the two ends. */
 enum {
-    IN_SIZE,       // the first digit
+    IN_SIZE, // the first digit
     IN_DIGITS,
+    IN_PADDING, // white space behind them
     IN_EXTENSION,
     IN_SIZE_LF,
     IN_CHUNK_CR,
     IN_CHUNK_LF,
-    IN_TRAILER,    // the first byte of a line
+    IN_TRAILER, // the first byte of a line
     IN_NAME,
     IN_VALUE,
     IN_VALUE_LF,
@@ -948,7 +1036,8 @@ void coili_http_body_start(struct coili_http_body *body,
         [COILI_HTTP_BODY_CLOSE] = IN_CLOSE,
     };
 
-    *body = (struct coili_http_body){ .phase = phases[head->body] };
+    *body = (struct coili_http_body){ .phase = phases[head->body],
+                                      .answer = head->status != 0 };
     if (head->body == COILI_HTTP_BODY_LENGTH)
         body->left = (uint64_t)head->length;
     if (body->phase == IN_LENGTH && !body->left)
@@ -1000,43 +1089,78 @@ static enum coili_http_fault expect(struct coili_http_body *body, char c,
     return COILI_HTTP_FAULT_NONE;
 }
 
-/* Read one byte of framing. */
-static enum coili_http_fault body_step(struct coili_http_body *body, char c)
+/* CR, or a LF alone if that may end a line: then `phase` or `next` follows. */
+static enum coili_http_fault end_of_line(struct coili_http_body *body, char c,
+                                         bool lenient, uint8_t phase,
+                                         uint8_t next,
+                                         enum coili_http_fault fault)
+{
+    if (c != '\r' && !(c == '\n' && lenient))
+        return fault;
+    body->phase = c == '\r' ? phase : next;
+    return COILI_HTTP_FAULT_NONE;
+}
+
+/* The line of a chunk size ends, or its last byte is refused. */
+static enum coili_http_fault size_line(struct coili_http_body *body, char c,
+                                       bool lenient,
+                                       enum coili_http_fault fault)
+{
+    if (c == '\n' && lenient)
+        return end_size(body);
+    return expect(body, c, '\r', IN_SIZE_LF, fault);
+}
+
+/* Another digit, white space behind the digits, or what follows the size. */
+static enum coili_http_fault after_digit(struct coili_http_body *body, char c,
+                                         bool lenient)
+{
+    if (body->phase == IN_DIGITS && hex(c) >= 0)
+        return read_digit(body, c);
+    if (c == ';' || is_space(c)) {
+        body->phase = c == ';' ? IN_EXTENSION : IN_PADDING;
+        return COILI_HTTP_FAULT_NONE;
+    }
+    if (body->phase == IN_PADDING && !body->answer)
+        return COILI_HTTP_FAULT_CHUNK_SIZE;
+    return size_line(body, c, lenient, COILI_HTTP_FAULT_CHUNK_SIZE);
+}
+
+/* Read one byte of framing. `lenient`: a LF alone ends a line. */
+static enum coili_http_fault body_step(struct coili_http_body *body, char c,
+                                       bool lenient)
 {
     switch (body->phase) {
     case IN_SIZE:
         return read_digit(body, c);
     case IN_DIGITS:
-        if (c == ';')
-            body->phase = IN_EXTENSION;
-        else if (c == '\r')
-            body->phase = IN_SIZE_LF;
-        else
-            return read_digit(body, c);
-        return COILI_HTTP_FAULT_NONE;
+    case IN_PADDING:
+        return after_digit(body, c, lenient);
     case IN_EXTENSION:
-        return is(c, IS_VALUE)
-                   ? COILI_HTTP_FAULT_NONE
-                   : expect(body, c, '\r', IN_SIZE_LF, line_fault(c));
+        return is(c, IS_VALUE) ? COILI_HTTP_FAULT_NONE
+                               : size_line(body, c, lenient, line_fault(c));
     case IN_SIZE_LF:
         return c == '\n' ? end_size(body) : COILI_HTTP_FAULT_BARE_CR;
     case IN_CHUNK_CR:
-        return expect(body, c, '\r', IN_CHUNK_LF, COILI_HTTP_FAULT_CHUNK_END);
+        return end_of_line(body, c, lenient, IN_CHUNK_LF, IN_SIZE,
+                           COILI_HTTP_FAULT_CHUNK_END);
     case IN_CHUNK_LF:
         return expect(body, c, '\n', IN_SIZE, COILI_HTTP_FAULT_CHUNK_END);
     case IN_TRAILER:
-        if (c == '\r' || is(c, IS_TOKEN))
-            body->phase = c == '\r' ? IN_END_LF : IN_NAME;
-        else
-            return is_space(c) ? COILI_HTTP_FAULT_FOLDED : name_fault(c);
-        return COILI_HTTP_FAULT_NONE;
+        if (is(c, IS_TOKEN)) {
+            body->phase = IN_NAME;
+            return COILI_HTTP_FAULT_NONE;
+        }
+        return end_of_line(body, c, lenient, IN_END_LF, IN_NOTHING,
+                           is_space(c) ? COILI_HTTP_FAULT_FOLDED
+                                       : name_fault(c));
     case IN_NAME:
         return is(c, IS_TOKEN) ? COILI_HTTP_FAULT_NONE
                                : expect(body, c, ':', IN_VALUE, name_fault(c));
     case IN_VALUE:
-        return is(c, IS_VALUE)
-                   ? COILI_HTTP_FAULT_NONE
-                   : expect(body, c, '\r', IN_VALUE_LF, line_fault(c));
+        return is(c, IS_VALUE) ? COILI_HTTP_FAULT_NONE
+                               : end_of_line(body, c, lenient, IN_VALUE_LF,
+                                             IN_TRAILER, line_fault(c));
     case IN_VALUE_LF:
         return expect(body, c, '\n', IN_TRAILER, COILI_HTTP_FAULT_BARE_CR);
     default:
@@ -1073,7 +1197,7 @@ static const char *read_framing(struct coili_http_body *body,
                              : COILI_HTTP_FAULT_CHUNK_LINE_LONG;
         else {
             body->line++;
-            fault = body_step(body, *at++);
+            fault = body_step(body, *at++, limits->lenient && body->answer);
         }
         if (fault) {
             body->phase = IN_ERROR;

@@ -105,6 +105,7 @@ struct coili_http_limits {
     uint16_t line;        /* 8190: bytes of a line of a head, without CR LF */
     uint16_t chunk_line;  /* 1024: bytes between the data of two chunks */
     uint16_t fields;      /* 128: fields of a head, and size of its array */
+    bool lenient;         /* false: responses are read as message.c says */
 };
 
 extern const struct coili_http_limits coili_http_limits_default;
@@ -122,7 +123,10 @@ static inline struct coili_http_text coili_http_text(const char *string)
 
 /* --- Heads ---------------------------------------------------------------*/
 
-/* A field: offsets from the first byte of the head, without white space. */
+/*
+ * A field: offsets from the first byte of the head, without white space around
+ * the value. A folded value (limits->lenient) has its line ends within it.
+ */
 struct coili_http_field {
     uint32_t name;
     uint32_t value;
@@ -166,7 +170,8 @@ struct coili_http_head {
     bool upgrade;         /* responses: the bytes after the head are not HTTP;
                              requests: the client asks for that */
 
-    /* Private: 10 bytes of state. */
+    /* Private: 11 bytes of state. */
+    bool lenient;
     uint8_t phase;
     uint8_t seen;
     uint32_t line;  /* the offset of the current line */
@@ -297,6 +302,7 @@ struct coili_http_body {
     uint32_t noise;  /* bytes of framing in excess; see NOISE_MAX */
     uint8_t phase;
     uint8_t fault;   /* enum coili_http_fault, after an error */
+    bool answer;     /* of a response */
 };
 
 enum {

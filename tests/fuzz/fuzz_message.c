@@ -6,8 +6,8 @@
  *         -Iinclude -Ilib tests/fuzz/fuzz_message.c lib/http/message.c
  *     ./a.out tests/fuzz/corpus/message
  *
- * The first three bytes say how the rest is read: by which parser, and where
- * it is cut. Two properties must hold besides doing no harm:
+ * The first three bytes say how the rest is read: by which parser, leniently or
+ * not, and where it is cut. Two properties must hold besides doing no harm:
  *
  *   - a message read in pieces is the message read whole;
  *   - what the writer writes is one request with the fields it was given.
@@ -34,8 +34,15 @@ static void fail(int line, const char *what)
 enum { FIELDS = 128 };
 
 /* Small limits are reached by small inputs. */
-static const struct coili_http_limits small = {
+#define SMALL \
     .head = 200, .trailers = 24, .line = 60, .chunk_line = 16, .fields = 4
+#define USUAL \
+    .head = 65536, .trailers = 8192, .line = 8190, .chunk_line = 1024, \
+    .fields = FIELDS
+
+/* By two bits of the first byte. */
+static const struct coili_http_limits all_limits[] = {
+    { USUAL }, { SMALL }, { USUAL, .lenient = true }, { SMALL, .lenient = true }
 };
 
 enum how { TO_OTHER, TO_HEAD, TO_CONNECT, REQUEST, WRITER, HOWS };
@@ -270,7 +277,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const char *bytes = (const char *)data + 3;
     size_t len = size - 3, first = data[1], step = 1 + data[2] % 32u;
     enum how how = (enum how)(data[0] % HOWS);
-    const struct coili_http_limits *limits = data[0] & 0x80 ? &small : NULL;
+    const struct coili_http_limits
+        *limits = &all_limits[(data[0] >> 7) | (data[0] >> 5 & 2)];
 
     if (how == WRITER) {
         write_request(bytes, len, data[1]);

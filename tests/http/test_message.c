@@ -231,8 +231,8 @@ enum {
 };
 
 static const struct good good[] = {
-    { RESPONSE, BYTES("HTTP/1.1 200 OK\r\n\r\nall that follows"), "OK",
-      CLOSE, .close = true, .payload = "all that follows" },
+    { RESPONSE, BYTES("HTTP/1.1 200 OK\r\n\r\nall that follows"), "OK", CLOSE,
+      .close = true, .payload = "all that follows" },
     { RESPONSE,
       BYTES("HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\n"
             "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
@@ -240,7 +240,8 @@ static const struct good good[] = {
             "Connection: keep-alive\r\nETag: \"61-264\"\r\n\r\nhello"),
       "OK[Server=nginx/1.22.1][Date=Sun, 06 Nov 1994 08:49:37 GMT]"
       "[Content-Type=text/html][Content-Length=5][Connection=keep-alive]"
-      "[ETag=\"61-264\"]", LENGTH, .payload = "hello" },
+      "[ETag=\"61-264\"]",
+      LENGTH, .payload = "hello" },
 
     // The first line: no reason, an empty one, an odd one; the ends of range.
     { RESPONSE, BYTES("HTTP/1.1 204\r\n\r\n"), "", NONE },
@@ -278,10 +279,10 @@ static const struct good good[] = {
     { RESPONSE,
       BYTES("HTTP/1.1 200 A\r\ntransfer-encoding: ChunkED\r\n\r\n"
             "0000000000000000000B;a=b;c=\"d;e\"\r\n0123456789a\r\n"
-            "1;\r\n\r\r\n" "2\r\n\r\n\r\n"
+            "1;\r\n\r\r\n"
+            "2\r\n\r\n\r\n"
             "000;x y\r\nExpires: now\r\nE:\r\n\r\n"),
-      "A[transfer-encoding=ChunkED]", CHUNKED,
-      .payload = "0123456789a\r\r\n" },
+      "A[transfer-encoding=ChunkED]", CHUNKED, .payload = "0123456789a\r\r\n" },
     { RESPONSE,
       BYTES("HTTP/1.1 200 A\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
       "A[Transfer-Encoding=chunked]", CHUNKED },
@@ -302,11 +303,12 @@ static const struct good good[] = {
     // After 101, and after 2xx to CONNECT, the bytes are not ours.
     { RESPONSE,
       BYTES("HTTP/1.1 101 A\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nabc"),
-      "A[Upgrade=x][Connection=upgrade]", NONE, .close = true,
-      .upgrade = true, .rest = 3 },
+      "A[Upgrade=x][Connection=upgrade]", NONE, .close = true, .upgrade = true,
+      .rest = 3 },
     { RESPONSE, BYTES("HTTP/1.1 101 A\r\n\r\n"), "A", NONE },
-    { RESPONSE, BYTES("HTTP/1.1 200 A\r\nUpgrade: h2c\r\nConnection: upgrade"
-                      "\r\nContent-Length: 0\r\n\r\n"),
+    { RESPONSE,
+      BYTES("HTTP/1.1 200 A\r\nUpgrade: h2c\r\nConnection: upgrade"
+            "\r\nContent-Length: 0\r\n\r\n"),
       "A[Upgrade=h2c][Connection=upgrade][Content-Length=0]", LENGTH },
     { TO_CONNECT, BYTES("HTTP/1.1 200 A\r\nContent-Length: 3\r\n\r\nabc"),
       "A[Content-Length=3]", NONE, .close = true, .upgrade = true, .rest = 3 },
@@ -329,20 +331,37 @@ static const struct good good[] = {
       .close = true },
     { REQUEST, BYTES("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n\x16\x03"),
       "CONNECT a:443[Host=a:443]", NONE, .upgrade = true, .rest = 2 },
-    { REQUEST, BYTES("M-SEARCH / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n"
-                     "Upgrade: x\r\nConnection: close, Upgrade\r\n\r\nhi"),
+    { REQUEST,
+      BYTES("M-SEARCH / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n"
+            "Upgrade: x\r\nConnection: close, Upgrade\r\n\r\nhi"),
       "M-SEARCH /[Host=a][Content-Length=2][Upgrade=x]"
-      "[Connection=close, Upgrade]", LENGTH, .close = true, .upgrade = true,
-      .payload = "hi" },
-    { REQUEST, BYTES("POST / HTTP/1.1\r\nConnection: close\r\n"
-                     "Content-Length: 2\r\nHost: a\r\n\r\nhi"),
+      "[Connection=close, Upgrade]",
+      LENGTH, .close = true, .upgrade = true, .payload = "hi" },
+    { REQUEST,
+      BYTES("POST / HTTP/1.1\r\nConnection: close\r\n"
+            "Content-Length: 2\r\nHost: a\r\n\r\nhi"),
       "POST /[Connection=close][Content-Length=2][Host=a]", LENGTH,
       .close = true, .payload = "hi" },
-    { REQUEST, BYTES("GET / HTTP/1.1\r\nHost: a\r\nUpgrade:\r\n"
-                     "Connection: upgrade\r\n\r\n"),
+    { REQUEST,
+      BYTES("GET / HTTP/1.1\r\nHost: a\r\nUpgrade:\r\n"
+            "Connection: upgrade\r\n\r\n"),
       "GET /[Host=a][Upgrade=][Connection=upgrade]", NONE },
-    { REQUEST, BYTES("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked"
-                     "\r\n\r\n1\r\nx\r\n0\r\n\r\n"),
+    { REQUEST,
+      BYTES("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked"
+            "\r\n\r\n1\r\nx\r\n0\r\n\r\n"),
+      "POST /[Host=a][Transfer-Encoding=chunked]", CHUNKED, .payload = "x" },
+
+    // White space where RFC 9110 and 9112 allow it.
+    { RESPONSE, BYTES("HTTP/1.1 200 OK\r\nContent-Length:\t3 \t\r\n\r\nabc"),
+      "OK[Content-Length=3]", LENGTH, .payload = "abc" },
+    { RESPONSE,
+      BYTES("HTTP/1.1 200 OK\r\nTransfer-Encoding:\tchunked\t\r\n\r\n"
+            "3 ;x=y\r\nabc\r\n3\t ; a = b\r\ndef\r\n"
+            "1  \r\ng\r\n0 \t\r\n\r\n"),
+      "OK[Transfer-Encoding=chunked]", CHUNKED, .payload = "abcdefg" },
+    { REQUEST,
+      BYTES("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked"
+            "\r\n\r\n1 ;a\r\nx\r\n0\r\n\r\n"),
       "POST /[Host=a][Transfer-Encoding=chunked]", CHUNKED, .payload = "x" },
 };
 
@@ -403,6 +422,138 @@ TEST(message_cut_short_at_every_byte_needs_more)
     }
 }
 
+/* --- What only a lenient reader accepts -----------------------------------*/
+
+static const struct coili_http_limits lenient = { .head = 65536,
+                                                  .trailers = 8192,
+                                                  .line = 8190,
+                                                  .chunk_line = 1024,
+                                                  .fields = FIELDS,
+                                                  .lenient = true };
+
+struct forgiven {
+    uint8_t fault; // to a strict reader
+    struct good good;
+};
+
+#define FORGIVEN(fault, literal, ...) \
+    { \
+        COILI_HTTP_FAULT_##fault, \
+        { \
+            RESPONSE, BYTES(literal), __VA_ARGS__ \
+        } \
+    }
+
+static const struct forgiven forgiven[] = {
+    // A LF alone, everywhere or now and then.
+    FORGIVEN(BARE_LF, "HTTP/1.1 200 OK\nA: b\nContent-Length: 2\n\nhi",
+             "OK[A=b][Content-Length=2]", LENGTH, .payload = "hi"),
+    FORGIVEN(STATUS, "HTTP/1.1 200\nContent-Length: 2\r\n\nhi",
+             "[Content-Length=2]", LENGTH, .payload = "hi"),
+    FORGIVEN(BARE_LF, "HTTP/1.1 204 No\r\nA:\n\r\n", "No[A=]", NONE),
+    FORGIVEN(CHUNK_SIZE,
+             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+             "2\nhi\n1;x\n!\r\n1 \n.\n0\nA: b\n\n",
+             "OK[Transfer-Encoding=chunked]", CHUNKED, .payload = "hi!."),
+
+    // Folded lines: white space, at the end and at the beginning too.
+    FORGIVEN(FOLDED,
+             "HTTP/1.1 204 No\r\nA: b\r\n \t c\r\n d\r\nE:\r\n f\r\n"
+             "G: h\r\n \r\n\r\n",
+             "No[A=b\r\n \t c\r\n d][E=f][G=h]", NONE),
+    FORGIVEN(FOLDED,
+             "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: a,\r\n"
+             " close\r\n\r\nhi",
+             "OK[Content-Length=2][Connection=a,\r\n close]", LENGTH,
+             .close = true, .payload = "hi"),
+
+    FORGIVEN(NAME_SPACE, "HTTP/1.1 200 OK\r\nContent-Length \t: 2\r\n\r\nhi",
+             "OK[Content-Length=2]", LENGTH, .payload = "hi"),
+    FORGIVEN(LENGTH_TWICE,
+             "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n"
+             "Content-Length: 02\r\n\r\nhi",
+             "OK[Content-Length=2][Content-Length=02]", LENGTH,
+             .payload = "hi"),
+    FORGIVEN(LENGTH, "HTTP/1.1 200 OK\r\nContent-Length: 2, 2 ,2\r\n\r\nhi",
+             "OK[Content-Length=2, 2 ,2]", LENGTH, .payload = "hi"),
+    FORGIVEN(CODING_LENGTH,
+             "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n"
+             "Transfer-Encoding: chunked\r\n\r\n"
+             "2\r\nhi\r\n0\r\n\r\n",
+             "OK[Content-Length=5][Transfer-Encoding=chunked]", CHUNKED,
+             .close = true, .payload = "hi"),
+    FORGIVEN(CODING_OLD,
+             "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n"
+             "Connection: keep-alive\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+             "OK[Transfer-Encoding=chunked][Connection=keep-alive]", CHUNKED,
+             .close = true, .payload = "hi"),
+};
+
+enum { FORGIVEN_N = sizeof forgiven / sizeof *forgiven };
+
+TEST(message_is_read_leniently_if_that_is_asked_for)
+{
+    struct verdict v;
+
+    for (int i = 0; i < FORGIVEN_N; i++) {
+        const struct good *g = &forgiven[i].good;
+
+        read_every_way(&v, g->kind, NULL, g->bytes, g->len);
+        test_note("forgiven[%d], strictly", i);
+        CHECK_STR(coili_http_fault_text(v.fault),
+                  coili_http_fault_text(forgiven[i].fault));
+        read_every_way(&v, g->kind, &lenient, g->bytes, g->len);
+        test_note("forgiven[%d] %s", i, g->text);
+        check_good(g, &v);
+    }
+    for (int i = 0; i < GOOD; i++) {
+        read_every_way(&v, good[i].kind, &lenient, good[i].bytes, good[i].len);
+        test_note("good[%d] %s", i, good[i].text);
+        check_good(&good[i], &v);
+    }
+}
+
+/* Whatever could be two messages stays refused. */
+TEST(message_is_not_read_leniently_where_it_could_be_two)
+{
+    static const struct {
+        uint8_t fault;
+        const char *bytes;
+    } cases[] = {
+        { COILI_HTTP_FAULT_BARE_CR, "HTTP/1.1 200 OK\rA: b\r\n\r\n" },
+        { COILI_HTTP_FAULT_CONTROL, "HTTP/1.1 200 OK\r\nA: \x01\r\n\r\n" },
+        { COILI_HTTP_FAULT_FOLDED, "HTTP/1.1 200 OK\r\n A: b\r\n\r\n" },
+        { COILI_HTTP_FAULT_NAME_SPACE, "HTTP/1.1 200 OK\r\nA b: c\r\n\r\n" },
+        { COILI_HTTP_FAULT_NO_COLON, "HTTP/1.1 200 OK\r\nA\r\n\r\n" },
+        { COILI_HTTP_FAULT_LENGTH_TWICE,
+          "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n" },
+        { COILI_HTTP_FAULT_LENGTH_TWICE,
+          "HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n" },
+        { COILI_HTTP_FAULT_LENGTH,
+          "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n 2\r\n\r\n" },
+        { COILI_HTTP_FAULT_LENGTH, "HTTP/1.1 200 OK\r\nContent-Length: 1,\r\n"
+                                   "Content-Length: ,\r\n" },
+        { COILI_HTTP_FAULT_CODING_TWICE,
+          "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n gzip\r\n\r\n" },
+        { COILI_HTTP_FAULT_CODING,
+          "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n" },
+        { COILI_HTTP_FAULT_CHUNK_END,
+          "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab" },
+    };
+    struct verdict v;
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        read_every_way(&v, RESPONSE, &lenient, cases[i].bytes,
+                       strlen(cases[i].bytes));
+        test_note("%s", cases[i].bytes);
+        CHECK_STR(coili_http_fault_text(v.fault),
+                  coili_http_fault_text(cases[i].fault));
+    }
+    // Requests are always read strictly.
+    read_every_way(&v, REQUEST, &lenient, "GET / HTTP/1.1\nHost: a\n\n", 24);
+    CHECK_INT(v.fault, COILI_HTTP_FAULT_BARE_LF);
+}
+
 /* --- What is refused ------------------------------------------------------*/
 
 struct bad {
@@ -453,7 +604,9 @@ static const struct bad bad[] = {
     BAD(STATUS, RESPONSE, "HTTP/1.1  200 OK\r\n\r\n"),
     BAD(STATUS, RESPONSE, "HTTP/1.1 200\tOK\r\n\r\n"),
     BAD(STATUS, RESPONSE, "HTTP/1.1 200-OK\r\n\r\n"),
-    BAD(STATUS, RESPONSE, "HTTP/1.1 2\xd9\xa0" "0 OK\r\n\r\n"),
+    BAD(STATUS, RESPONSE,
+        "HTTP/1.1 2\xd9\xa0"
+        "0 OK\r\n\r\n"),
     BAD(STATUS, RESPONSE, "HTTP/1.1 200\nA: b\r\n\r\n"),
     BAD(BARE_LF, RESPONSE, "HTTP/1.1 200 OK\nA: b\r\n\r\n"),
     BAD(BARE_CR, RESPONSE, "HTTP/1.1 200 OK\rA: b\r\n\r\n"),
@@ -518,7 +671,8 @@ static const struct bad bad[] = {
     BAD_FIELD(BARE_CR, "\r"),
     BAD_FIELD(CONTROL, "C: \0"),
     BAD_FIELD(CONTROL, "C: long enough for a word\x01"),
-    BAD_FIELD(CONTROL, "C: d\x1f" "d"),
+    BAD_FIELD(CONTROL, "C: d\x1f"
+                       "d"),
     BAD_FIELD(CONTROL, "C: d\x7f"),
     BAD_FIELD(CONTROL, "C\0: d"),
     BAD_FIELD(FOLDED, " C: d"),
@@ -548,8 +702,8 @@ static const struct bad bad[] = {
     BAD_FIELD(LENGTH, "Content-Length: 5;"),
     BAD_FIELD(LENGTH, "Content-Length: 5.0"),
     BAD_FIELD(LENGTH, "Content-Length: five"),
-    BAD_FIELD(LENGTH, "Content-Length:\t5"),
-    BAD_FIELD(LENGTH, "Content-Length: 5\t "),
+    BAD_ASK(LENGTH, "Content-Length:\t5"),
+    BAD_ASK(LENGTH, "Content-Length: 5\t "),
     BAD_FIELD(LENGTH, "Content-Length: \xd9\xa5"),
     BAD_FIELD(LENGTH_OVERFLOW, "Content-Length: 9223372036854775808"),
     BAD_FIELD(LENGTH_OVERFLOW, "Content-Length: 18446744073709551621"),
@@ -569,8 +723,8 @@ static const struct bad bad[] = {
     BAD_FIELD(CODING, "Transfer-Encoding: chunked,"),
     BAD_FIELD(CODING, "Transfer-Encoding: ,chunked"),
     BAD_FIELD(CODING, "Transfer-Encoding: chunked;q=1"),
-    BAD_FIELD(CODING, "Transfer-Encoding:\tchunked"),
-    BAD_FIELD(CODING, "Transfer-Encoding: chunked\t"),
+    BAD_ASK(CODING, "Transfer-Encoding:\tchunked"),
+    BAD_ASK(CODING, "Transfer-Encoding: chunked\t"),
     BAD_FIELD(CODING, "Transfer-Encoding: \"chunked\""),
     BAD_FIELD(CONTROL, "Transfer-Encoding: chunked\x0b"),
     BAD_FIELD(CODING_TWICE, "Transfer-Encoding: chunked\r\n"
@@ -618,9 +772,11 @@ static const struct bad bad[] = {
     BAD_CHUNK(CHUNK_SIZE, "0_2e\r\n"),
     BAD_CHUNK(CHUNK_SIZE, "5g\r\n"),
     BAD_CHUNK(CHUNK_SIZE, " 5\r\nhello\r\n"),
-    BAD_CHUNK(CHUNK_SIZE, "5 \r\nhello\r\n"),
-    BAD_CHUNK(CHUNK_SIZE, "5\t\r\nhello\r\n"),
-    BAD_CHUNK(CHUNK_SIZE, "5 ;a\r\nhello\r\n"),
+    BAD_CHUNK(CHUNK_SIZE, "5 a\r\nhello\r\n"),
+    BAD_CHUNK(CHUNK_SIZE, "5 5\r\nhello\r\n"),
+    BAD(CHUNK_SIZE, REQUEST,
+        "POST / HTTP/1.1\r\nHost: a\r\n"
+        "Transfer-Encoding: chunked\r\n\r\n5 \r\n"),
     BAD_CHUNK(CHUNK_SIZE, "5\nhello\r\n0\r\n\r\n"),
     BAD_CHUNK(CHUNK_SIZE, "5\0\r\nhello\r\n"),
     BAD_CHUNK(CHUNK_SIZE, "\xef\xbc\x95\r\nhello\r\n"),

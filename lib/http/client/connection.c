@@ -217,9 +217,18 @@ static int fault(struct coili_exchange *x, int err, int code)
     return err;
 }
 
+/* A folded value is one line: its line ends become spaces. */
+static void unfold(char *value, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (value[i] == '\r' || value[i] == '\n')
+            value[i] = ' ';
+}
+
 /*
  * Copy the head into the response, and end its strings in place: the byte
- * after each is a colon, a space or a CR.
+ * after each is a colon, a space, a CR or a LF. There may be no byte for an
+ * empty reason.
  */
 static void copy_head(struct coil_http_response *r,
                       const struct coili_http_head *h, size_t len)
@@ -227,13 +236,18 @@ static void copy_head(struct coil_http_response *r,
     char *text = (char *)&r->headers[h->count + 1];
     memcpy(text, h->bytes, len);
     struct coili_http_text reason = coili_http_reason(h);
-    char *words = text + (reason.at - h->bytes);
-    words[reason.len] = '\0';
-    r->reason = words;
+    r->reason = "";
+    if (reason.len > 0) {
+        char *words = text + (reason.at - h->bytes);
+        words[reason.len] = '\0';
+        r->reason = words;
+    }
     for (size_t i = 0; i < h->count; i++) {
         const struct coili_http_field *f = &h->fields[i];
         char *name = text + f->name, *value = text + f->value;
         name[f->name_len] = '\0';
+        if (h->lenient)
+            unfold(value, f->value_len);
         value[f->value_len] = '\0';
         r->headers[i] = (struct coil_http_header){ name, value };
     }

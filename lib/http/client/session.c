@@ -783,6 +783,7 @@ static int session_init(struct coil_http_session *s,
     s->limits.head = o->head_bytes_max;
     s->limits.line = o->line_bytes_max;
     s->limits.fields = o->headers_limit;
+    s->limits.lenient = o->lenient;
     coili_pool_init(&s->pool, check_quiet, s);
     s->pool.limit = o->limit;
     s->pool.limit_per_host = o->limit_per_host;

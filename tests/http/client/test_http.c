@@ -912,6 +912,49 @@ TEST(http_the_body_limit_is_about_what_read_keeps)
     CHECK_INT(RUN(rest), 0);
 }
 
+struct lenient {
+    STAGE;
+    bool lenient;
+};
+
+static void lenient(struct coil_coro *co)
+{
+    static const struct route routes[] = {
+        { "/",
+          { SAYS("HTTP/1.1 200\nX-Folded: a\r\n\tb\nX-Name : c\n"
+                 "Transfer-Encoding: chunked\nContent-Length: 9\n\n"
+                 "2\nhi\n0\n\n") } },
+        { 0 },
+    };
+    ASYNC(lenient, my) {
+        struct coil_http_session_options o = COIL_HTTP_SESSION_OPTIONS_INIT;
+        CHECK_INT(origin_open(&my->origin, routes), 0);
+        o.lenient = my->lenient;
+        my->session = coil_http_session_new(&o);
+        AWAIT_TO(my->response, coil_http_get(my->session, my->origin.url));
+        AWAIT(coil_http_response_read(my->response));
+        struct coil_http_response *r = my->response;
+        CHECK_STR(coil_http_response_reason(r), "");
+        CHECK_STR(coil_http_response_header(r, "X-Folded"), "a  \tb");
+        CHECK_STR(coil_http_response_header(r, "X-Name"), "c");
+        CHECK_STR(coil_http_response_body(r), "hi");
+        AWAIT(CALL(fetch, .session = my->session,
+                   .request = { .url = origin_url(&my->origin, "/x") }));
+        CHECK_INT(my->origin.accepted, 2);
+
+    FINALLY;
+        coil_http_response_free(my->response);
+        AWAIT(coil_http_session_close(my->session));
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+TEST(http_answers_are_read_leniently_if_that_is_asked_for)
+{
+    CHECK_INT(RUN(lenient, .lenient = true), 0);
+    CHECK_INT(RUN(lenient), COIL_EPROTOCOL);
+}
+
 struct many_interim {
     STAGE;
     uint32_t head_bytes_max;
