@@ -24,8 +24,6 @@
 #include <arpa/inet.h>
 #include <string.h>
 
-#include "base/check.h"
-
 /* Each text names the fault and, where it can, the cure. */
 const char *coil_url_fault_text(int fault)
 {
@@ -341,8 +339,6 @@ int coil_url_parse(struct coil_url *url, const char *text, size_t len)
 {
     struct coil_url parsed = { .port = 0 };
 
-    coili_check(url, "coil_url_parse: url is NULL");
-    coili_check(text || !len, "coil_url_parse: text is NULL, but len is not 0");
     if (parse(&parsed, text, len))
         return COIL_EURL;
     *url = parsed;
@@ -353,7 +349,6 @@ enum coil_url_fault coil_url_check(const char *text, size_t len)
 {
     struct coil_url parsed = { .port = 0 };
 
-    coili_check(text || !len, "coil_url_check: text is NULL, but len is not 0");
     return parse(&parsed, text, len);
 }
 
@@ -393,7 +388,6 @@ static char *put_port(char *at, const struct coil_url *url)
 size_t coil_url_authority(const struct coil_url *url,
                           char buf[COIL_URL_ORIGIN_BYTES_MAX])
 {
-    coili_check(url && buf, "coil_url_authority: url or buf is NULL");
     char *at = put_port(put_host(buf, url), url);
 
     *at = '\0';
@@ -403,7 +397,6 @@ size_t coil_url_authority(const struct coil_url *url,
 size_t coil_url_origin(const struct coil_url *url,
                        char buf[COIL_URL_ORIGIN_BYTES_MAX])
 {
-    coili_check(url && buf, "coil_url_origin: url or buf is NULL");
     char *at = url->tls ? put(buf, "https://", 8) : put(buf, "http://", 7);
 
     at = put_host(at, url);
@@ -418,7 +411,6 @@ size_t coil_url_origin(const struct coil_url *url,
 
 bool coil_url_same_origin(const struct coil_url *a, const struct coil_url *b)
 {
-    coili_check(a && b, "coil_url_same_origin: a URL is NULL");
     if (a->tls != b->tls || a->port != b->port || a->rooted != b->rooted ||
         a->host_kind != b->host_kind || a->host.len != b->host.len)
         return false;

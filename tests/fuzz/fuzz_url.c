@@ -2,9 +2,9 @@
 /*
  * fuzz_url.c: any bytes as a URL.
  *
- *     CC=clang cmake -B build-fuzz -DCOIL_FUZZ=ON
- *     cmake --build build-fuzz --target fuzz_fuzz_url
- *     ./build-fuzz/tests/fuzz_fuzz_url tests/fuzz/corpus/url
+ *     clang -std=c11 -g -O1 -fsanitize=fuzzer,address,undefined -Iinclude \
+ *         -Ilib tests/fuzz/fuzz_url.c lib/http/url.c lib/http/message.c
+ *     ./a.out tests/fuzz/corpus/url
  *
  * What is accepted must be usable: its parts lie within the text, the writer
  * takes them as a request, and its origin is a URL of the same origin.

@@ -617,11 +617,3 @@ TEST(url_random_bytes_do_no_harm)
             check_usable(bytes, len);
     }
 }
-
-DEATH_TEST(url_text_that_is_not_there_aborts,
-           "coil_url_parse: text is NULL, but len is not 0")
-{
-    struct coil_url url;
-
-    (void)coil_url_parse(&url, NULL, 1);
-}
