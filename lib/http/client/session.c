@@ -327,8 +327,9 @@ static uint32_t pool_detail(const struct job *job, int err)
  */
 static bool may_repeat(const struct job *job, int err)
 {
-    return job->may_repeat && job->lease.conn && job->lease.conn->reused &&
-           !job->exchange.answered &&
+    const struct coili_conn *conn = job->lease.conn;
+    bool was_kept = conn && conn->stream && conn->reused;
+    return job->may_repeat && was_kept && !job->exchange.answered &&
            (err == COIL_EDISCONNECTED || err == -EPIPE || err == -ECONNRESET);
 }
 
