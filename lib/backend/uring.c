@@ -188,6 +188,7 @@ struct coili_backend {
     struct buckets buckets;
     unsigned closing; /* closes in buckets; each waits for op.len others */
     bool ending;      /* end() was called: only closes begin */
+    bool harvesting; /* uring_harvest() runs: it must not run within itself */
     bool woken; /* the poll of wake_fd has completed since wait() returned */
     bool refused; /* the last enter took no entry, and brought nothing */
     unsigned enter_flags;
@@ -1001,6 +1002,7 @@ static void uring_harvest(struct coili_backend *b)
 {
     struct io_uring_cqe *cqe;
     unsigned head, n = 0;
+    b->harvesting = true;
     io_uring_for_each_cqe(&b->ring, head, cqe)
     {
         if (n == BATCH)
@@ -1009,6 +1011,7 @@ static void uring_harvest(struct coili_backend *b)
         prefetch_next(b, head);
         complete(b, cqe);
     }
+    b->harvesting = false;
     if (n)
         io_uring_cq_advance(&b->ring, n);
 }
@@ -1062,6 +1065,8 @@ static bool is_submitted(struct coili_backend *b,
 static bool uring_flush(struct coili_backend *b,
                         const struct coili_operation *op)
 {
+    coili_check(!b->harvesting, "coil_receiver_flush, or coil_stream_is_"
+                                "reusable, is called from `received`");
     bool told = b->ring.flags & IORING_SETUP_TASKRUN_FLAG;
     for (int enters = 0; op->state != COILI_OPERATION_IDLE;) {
         unsigned flags = IO_URING_READ_ONCE(*b->ring.sq.kflags);

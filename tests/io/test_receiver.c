@@ -939,3 +939,55 @@ TEST(receiver_survives_every_failed_allocation)
 {
     test_every_allocation(new_and_receive);
 }
+
+/* ---- flush ------------------------------------------------------------ */
+
+// Nothing is armed while it pauses: then the socket itself is asked.
+TEST(receiver_flush_tells_whether_all_was_delivered)
+{
+    struct conn c;
+    open_small();
+    conn_open(&c, unix_pair(), 1);
+    CHECK(coil_receiver_flush(c.r));
+    CHECK_INT(c.calls, 0);
+    send_bytes(&c, 1);
+    CHECK(coil_receiver_flush(c.r));
+    CHECK_INT(c.calls, 1);
+
+    c.keep = true;
+    while (!coil_receiver_paused(c.r)) {
+        send_bytes(&c, 1);
+        stage_passes(3);
+    }
+    stage_passes(3);
+    CHECK(coil_receiver_flush(c.r));
+    send_bytes(&c, 1);
+    CHECK(!coil_receiver_flush(c.r));
+    give_back(&c, c.kept);
+    CHECK(coil_receiver_flush(c.r));
+    CHECK_INT(c.kept, 1);
+    give_back(&c, 1);
+    shutdown(c.pair.b, SHUT_WR);
+    CHECK(coil_receiver_flush(c.r));
+    CHECK_INT(c.ends, 1);
+    conn_close(&c);
+    close_small();
+}
+
+static void flush_within(void *arg, int res, struct coil_piece *piece)
+{
+    struct conn *c = arg;
+    (void)res;
+    (void)piece;
+    coil_receiver_flush(c->r);
+}
+
+// The completions that are delivered would be delivered once more.
+DEATH_TEST(receiver_flush_within_received_aborts, "is called from `received`")
+{
+    struct conn c = { .pair = unix_pair() };
+    open_small();
+    CHECK_INT(coil_receiver_open(&c.r, c.pair.a, flush_within, &c), 0);
+    CHECK_INT(send(c.pair.b, "x", 1, 0), 1);
+    stage_passes(5);
+}
