@@ -290,8 +290,9 @@ COIL_API void coil_loop_stop(struct coil_loop *loop);
  *     coil_call_at       when coil_now() has reached `deadline_ns`; those of
  *                        one deadline in the order in which they were asked for
  *
- * To pass a handle that still waits for a call aborts. A timed call that is not
- * due when the loop closes is not made.
+ * To pass a handle that still waits for a call aborts, and so does, in a
+ * coroutine or callback, a handle on the stack. A timed call that is not due
+ * when the loop closes is not made.
  *
  * Units     nanoseconds of the monotonic clock
  * Errors    -ENOMEM  coil_call_later and coil_call_at only

@@ -243,6 +243,8 @@ coili_misuse_kind(struct coil_coro *co, unsigned state, enum coili_kind kind,
     "an await outside the running coroutine: use its own `co`"
 #define COILI_AWAIT_NULL "AWAIT of NULL: it wants a future or a task"
 #define COILI_TOO_LATE ": put it before"
+#define COILI_HANDLE_ON_STACK \
+    "a handle on the stack waits for a call: make it a field of the frame"
 
 /* Abort if `p`, which is lent, is on the stack of the step that runs now. */
 void coili_check_lent(const void *p, const char *what);

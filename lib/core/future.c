@@ -653,6 +653,7 @@ void coil_future_add_done_callback(struct coil_future *f,
     coili_check(kind_of(f) != KIND_CORO || f->flags & F_TASK ||
                     !(f->flags & F_STARTED),
                 "a callback is added to a call: make it a task with SPAWN");
+    coili_check_lent(handle, COILI_HANDLE_ON_STACK);
     coili_check(handle->where == WHERE_NOWHERE, "a handle is in use already");
     handle->fn = fn;
     handle->arg = arg;

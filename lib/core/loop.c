@@ -89,6 +89,12 @@ int64_t coil_now(void)
 
 /* ---- Calls ------------------------------------------------------------ */
 
+/* The call is made when the step that asks for it has returned. */
+static void check_not_on_stack(const struct coil_handle *h)
+{
+    coili_check_lent(h, COILI_HANDLE_ON_STACK);
+}
+
 /* Make a handle one of this call. A handle serves one call at a time. */
 static void claim(struct coil_handle *h, coil_call_fn *fn, void *arg)
 {
@@ -100,6 +106,7 @@ static void claim(struct coil_handle *h, coil_call_fn *fn, void *arg)
 void coil_call_soon(struct coil_handle *h, coil_call_fn *fn, void *arg)
 {
     struct coil_loop *loop = coili_need_loop();
+    check_not_on_stack(h);
     claim(h, fn, arg);
     ready_push_handle(loop, h);
 }
@@ -108,6 +115,7 @@ int coil_call_at(struct coil_handle *h, int64_t deadline, coil_call_fn *fn,
                  void *arg)
 {
     struct coil_loop *loop = coili_need_loop();
+    check_not_on_stack(h);
     claim(h, fn, arg);
     return coili_heap_push(&loop->timers, deadline, (uintptr_t)&h->where | 1);
 }
@@ -121,6 +129,7 @@ int coil_call_later(struct coil_handle *h, int64_t delay, coil_call_fn *fn,
 void coil_call_at_close(struct coil_handle *h, coil_call_fn *fn, void *arg)
 {
     struct coil_loop *loop = coili_need_loop();
+    check_not_on_stack(h);
     claim(h, fn, arg);
     h->where = (uintptr_t)&loop->at_close | WHERE_CLOSE_TAG;
     h->next = loop->at_close;
@@ -200,6 +209,8 @@ struct coil_future *coil_sleep(int64_t duration)
 void coil_call_soon_threadsafe(struct coil_loop *loop, struct coil_handle *h,
                                coil_call_fn *fn, void *arg)
 {
+    if (loop == coili_loop) /* another thread may wait in its step */
+        check_not_on_stack(h);
     pthread_mutex_lock(&loop->lock);
     claim(h, fn, arg);
     h->where = (uintptr_t)loop->remote.end | WHERE_REMOTE_TAG;

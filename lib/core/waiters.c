@@ -22,6 +22,11 @@
 
 #include "base/check.h"
 #include "base/list.h"
+#include "coroutine.h"
+
+#define ON_STACK \
+    "a task waits, and the lock, queue or waiter is on the stack: make it a " \
+    "field of the frame"
 
 /* The fields of a frame are zero at first, so a forgotten _init shows here. */
 #define NOT_INIT "a lock, queue or coil_waiters is zero: call its _init"
@@ -51,6 +56,8 @@ void coil_waiters_enter(struct coil_waiters *waiters,
                         struct coil_waiter *waiter, coil_granted_fn *granted)
 {
     coili_check(waiters->prev, NOT_INIT);
+    coili_check_lent(waiters, ON_STACK);
+    coili_check_lent(waiter, ON_STACK);
     waiter->granted = granted;
     waiter->link.next = waiters;
     waiter->link.prev = waiters->prev;

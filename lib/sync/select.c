@@ -17,6 +17,7 @@
 #include <limits.h>
 #include <string.h>
 
+#include <coil/io.h>
 #include <coil/loop.h>
 
 #include "base/check.h"
@@ -189,6 +190,7 @@ struct coil_future *coil_select(struct coil_case *cases, size_t n)
 {
     if (n == 0 || n > INT_MAX)
         return coil_future_from_error(-EINVAL, 0);
+    coil_check_lent(cases);
     check_cases("coil_select", cases, n);
     struct selection *s = coil_custom_new(&select_class, sizeof *s);
     if (!s)

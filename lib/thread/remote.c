@@ -29,6 +29,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include <coil/io.h>
+
 #include "base/check.h"
 
 struct coil_remote {
@@ -117,6 +119,8 @@ bool coil_remote_call_soon(struct coil_remote *remote,
                            struct coil_remote_call *call,
                            coil_remote_call_fn *fn)
 {
+    if (coil_remote_is_current(remote)) /* its step returns before the call */
+        coil_check_lent(call);
     call->next = NULL;
     call->fn = fn;
     pthread_mutex_lock(&remote->lock);

@@ -25,9 +25,12 @@
 #include <coil/io.h>
 #include <coil/lock.h>
 #include <coil/loop.h>
+#include <coil/remote.h>
 #include <coil/semaphore.h>
 #include <coil/task.h>
 #include <coil/wait.h>
+#include <coil/waiters.h>
+#include <coil/wakeup.h>
 
 /* --- Around a case ---------------------------------------------------------*/
 
@@ -3858,6 +3861,109 @@ DEATH_TEST(coroutine_awaited_in_by_others_aborts,
            "    in let_others_await")
 {
     RUN(let_others_await);
+}
+
+/* --- Handles on the stack --------------------------------------------------*/
+
+static void never_called(void *arg)
+{
+    (void)arg;
+    CHECK(false);
+}
+
+enum lent { SOON, LATER, AT_CLOSE, THREADSAFE, DONE, WAKEUP, LIST, REMOTE };
+
+static void call_remote(struct coil_remote_call *call)
+{
+    (void)call;
+}
+
+static bool is_never(void *arg)
+{
+    (void)arg;
+    return false;
+}
+
+/* The handle's memory is that of a step that has returned when it is used. */
+COROUTINE(lends_stack, enum lent way; struct coil_future * f;)
+{
+    ASYNC(lends_stack, my) {
+        struct coil_handle h = { 0 };
+        struct coil_wakeup wakeup;
+        struct coil_waiters list;
+        struct coil_remote_call call;
+        if (my->way == SOON)
+            coil_call_soon(&h, never_called, NULL);
+        else if (my->way == LATER)
+            (void)!coil_call_later(&h, 1, never_called, NULL);
+        else if (my->way == AT_CLOSE)
+            coil_call_at_close(&h, never_called, NULL);
+        else if (my->way == THREADSAFE)
+            coil_call_soon_threadsafe(coil_loop_current(), &h, never_called,
+                                      NULL);
+        else if (my->way == DONE)
+            coil_future_add_done_callback(my->f, &h, never_called, NULL);
+        else if (my->way == WAKEUP)
+            coil_wakeup_init(&wakeup, never_called, NULL);
+        else if (my->way == REMOTE)
+            (void)!coil_remote_call_soon(coil_remote_current(), &call,
+                                         call_remote);
+        coil_waiters_init(&list);
+        if (my->way == LIST)
+            AWAIT(coil_waiters_wait(&list, "list", is_never, NULL));
+    }
+}
+
+static void lend_stack(enum lent way)
+{
+    open_loop();
+    SPAWN(lends_stack, .way = way, .f = coil_future_new());
+    pass();
+    pass();
+}
+
+#define HANDLE_ON_STACK "a handle on the stack waits for a call: make it a"
+
+DEATH_TEST(coroutine_call_soon_of_the_stack_aborts, HANDLE_ON_STACK)
+{
+    lend_stack(SOON);
+}
+
+DEATH_TEST(coroutine_call_later_of_the_stack_aborts, HANDLE_ON_STACK)
+{
+    lend_stack(LATER);
+}
+
+DEATH_TEST(coroutine_call_at_close_of_the_stack_aborts, HANDLE_ON_STACK)
+{
+    lend_stack(AT_CLOSE);
+}
+
+DEATH_TEST(coroutine_call_threadsafe_of_the_stack_aborts, HANDLE_ON_STACK)
+{
+    lend_stack(THREADSAFE);
+}
+
+DEATH_TEST(coroutine_done_callback_of_the_stack_aborts, HANDLE_ON_STACK)
+{
+    lend_stack(DONE);
+}
+
+DEATH_TEST(coroutine_wakeup_on_the_stack_aborts, HANDLE_ON_STACK)
+{
+    lend_stack(WAKEUP);
+}
+
+DEATH_TEST(coroutine_list_of_waiters_on_the_stack_aborts,
+           "the lock, queue or waiter is on the stack")
+{
+    lend_stack(LIST);
+}
+
+DEATH_TEST(coroutine_remote_call_on_the_stack_aborts,
+           "on the stack is lent to an operation")
+{
+    lend_stack(REMOTE);
 }
 
 /* --- Buffers on the stack --------------------------------------------------*/
