@@ -197,6 +197,7 @@ static const struct coil_future_class entry_class = {
     .start = entry_start,
     .cancel = entry_cancel,
     .free = entry_free,
+    .cancels_unstarted = true,
 };
 
 /* Make the pooled task, which has or waits for a slot; NULL: no memory. */

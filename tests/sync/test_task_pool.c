@@ -313,6 +313,29 @@ TEST(task_pool_without_memory_has_all_places_back)
     test_every_allocation(play);
 }
 
+// The future was never awaited, and so had not begun: the call went on.
+TEST(task_pool_entry_cancelled_before_its_await_begins_no_call)
+{
+    stage_open();
+    struct coil_task_pool pool;
+    struct hand hands[2] = { { 0 }, { 0 } };
+    coil_task_pool_init(&pool, 1);
+    struct coil_future *first = coil_task_pool_spawn(
+        &pool, CALL(job, .id = 1, .hand = &hands[0]));
+    struct coil_future *f = coil_task_pool_spawn(
+        &pool, CALL(job, .id = 2, .hand = &hands[1]));
+    stage_passes(2);
+    CHECK(coil_future_cancel(f));
+    CHECK_INT(coil_future_error(f), -ECANCELED);
+    hand_set(&hands[0], 0, 0);
+    stage_passes(5);
+    CHECK_TRACE("1");
+    CHECK_INT(coil_task_pool_running(&pool), 0);
+    coil_future_unref(f);
+    coil_future_unref(first);
+    stage_close();
+}
+
 /* ---- All interleavings --------------------------------------------------- */
 
 enum { TASKS = 3 };
