@@ -289,6 +289,11 @@ struct coil_future_class {
      */
     void (*describe)(const struct coil_future *future, char *buf, size_t size);
     /*
+     * Of a permit (coil_future_set_permit()): the coroutine that awaited the
+     * future runs now. Called once or several times. NULL: nothing to do.
+     */
+    void (*taken)(struct coil_future *done);
+    /*
      * True: cancel() is also called for a future that has not begun, because
      * other code wants to know at once, as the setter of a promise does.
      * False: such a future just ends with -ECANCELED.

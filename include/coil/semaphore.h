@@ -27,6 +27,7 @@ struct coil_semaphore {
     struct coil_waiters waiters;
     size_t value;
     size_t limit;
+    size_t woken;
 };
 
 /*
@@ -40,8 +41,10 @@ COIL_API void coil_semaphore_init_bounded(struct coil_semaphore *sem,
                                           size_t value);
 
 /*
- * Acquire a permit; tasks wait in the order of arrival. WITH(sem) and HOLD(sem)
- * acquire a permit and release it, too.
+ * Acquire a permit; tasks wait in the order of arrival, and their code runs in
+ * that order: as in asyncio, a permit that is free is not for a task that comes
+ * later than a waiter that was woken and has not run yet. WITH(sem) and
+ * HOLD(sem) acquire a permit and release it, too.
  *
  * Result    0: the caller has a permit, even if its task was cancelled after
  *           the permit was granted
@@ -54,11 +57,11 @@ COIL_API COIL_NODISCARD struct coil_future *
 coil_semaphore_acquire(struct coil_semaphore *sem);
 
 /*
- * Acquire a permit if one is free. While tasks wait no permit is free, so that
- * the call cannot take a permit before them.
+ * Acquire a permit, unless coil_semaphore_locked(): so the call cannot take a
+ * permit before a task that waits.
  *
  * Result    0: the caller has a permit
- * Errors    -EAGAIN: no permit is free
+ * Errors    -EAGAIN: the semaphore is locked
  */
 COIL_API int coil_semaphore_acquire_nowait(struct coil_semaphore *sem);
 
@@ -69,7 +72,12 @@ COIL_API int coil_semaphore_acquire_nowait(struct coil_semaphore *sem);
  */
 COIL_API void coil_semaphore_release(struct coil_semaphore *sem);
 
-/* True if no permit is free. Source: asyncio Semaphore.locked() */
+/*
+ * True if an acquire would wait: no permit is free, or a task waits, or a task
+ * that waited was woken and has not run yet.
+ *
+ * Source    asyncio Semaphore.locked()
+ */
 COIL_API bool coil_semaphore_locked(const struct coil_semaphore *sem);
 
 /* Number of free permits. */

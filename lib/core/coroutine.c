@@ -600,11 +600,20 @@ static struct coil_future *awaited_done(struct coil_coro *co)
     return f;
 }
 
+/* The await of a permit has ended. */
+static void tell_taken(struct coil_future *f)
+{
+    if (kind_of(f) == KIND_CUSTOM && custom_of(f)->cls->taken)
+        custom_of(f)->cls->taken(f);
+}
+
 /* A permit is taken by the await: its coroutine has it from now on. */
 static void let_go_of_value(struct coil_future *f)
 {
-    if (state_of(f) == S_PERMIT)
+    if (state_of(f) == S_PERMIT) {
         mark_fetched(f);
+        tell_taken(f);
+    }
     future_unref(f);
 }
 
@@ -704,6 +713,8 @@ static bool settle_keep(struct coil_coro *co, enum coili_kind kind,
         *end = coili_take_failure(co, f);
         return false;
     }
+    if (state_of(f) == S_PERMIT)
+        tell_taken(f);
     if (coili_fits_into(co, f, state_of(f), kind, file, line))
         return true;
     co->awaiting = 0;
@@ -811,6 +822,8 @@ void coili_return_awaited(struct coil_coro *co)
         coili_failed_with(co, coili_take_failure(co, f));
         return;
     }
+    if (state_of(f) == S_PERMIT)
+        tell_taken(f);
     if (f->flags & F_GIVES && !(f->flags & F_FETCHED)) {
         struct give_scope *give = coili_scope_push(co, SCOPE_GIVE,
                                                    sizeof *give);

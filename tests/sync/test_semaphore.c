@@ -192,6 +192,87 @@ TEST(semaphore_newcomer_cannot_take_what_was_handed_over)
     stage_close();
 }
 
+struct again {
+    struct coil_coro coro;
+    struct coil_semaphore *sem;
+};
+
+static void again(struct coil_coro *co)
+{
+    ASYNC(again, my) {
+        AWAIT(coil_semaphore_acquire(my->sem));
+        trace("2");
+        coil_semaphore_release(my->sem);
+        CHECK(coil_semaphore_locked(my->sem)); /* the third has not run */
+        CHECK_INT(coil_semaphore_acquire_nowait(my->sem), -EAGAIN);
+        AWAIT(coil_semaphore_acquire(my->sem));
+        trace("4");
+    }
+}
+
+// asyncio test_acquire_fifo_order_2: the order was 1 2 4 3.
+TEST(semaphore_newcomer_waits_behind_a_waiter_that_has_not_run)
+{
+    stage_open();
+    struct coil_semaphore sem;
+    coil_semaphore_init(&sem, 1);
+    take(&sem, 1);
+    struct coil_task *t = coil_spawn(CALL(again, .sem = &sem));
+    take(&sem, 3);
+    stage_passes(1);
+    coil_semaphore_release(&sem);
+    coil_semaphore_release(&sem);
+    CHECK_INT(stage_run(t), 0);
+    CHECK_TRACE("1 2 3 4");
+    CHECK_INT(coil_semaphore_value(&sem), 0);
+    CHECK(coil_semaphore_locked(&sem));
+    coil_semaphore_release(&sem);
+    CHECK(!coil_semaphore_locked(&sem));
+    stage_close();
+}
+
+// asyncio test_acquire_fifo_order_3: the woken one is cancelled.
+TEST(semaphore_free_permit_goes_on_when_a_woken_waiter_has_run)
+{
+    stage_open();
+    struct coil_semaphore sem;
+    coil_semaphore_init(&sem, 0);
+    struct coil_task *a = take(&sem, 1);
+    stage_passes(1);
+    coil_semaphore_release(&sem);
+    coil_semaphore_release(&sem);
+    take(&sem, 2);
+    coil_task_cancel(a);
+    CHECK(coil_semaphore_locked(&sem));
+    stage_passes(3);
+    CHECK_TRACE("1 2");
+    CHECK_INT(coil_semaphore_value(&sem), 0);
+    stage_close();
+}
+
+// Its future is kept by the task's handle; its await has ended all the same.
+TEST(semaphore_woken_waiter_in_a_task_that_is_not_awaited_holds_up_no_other)
+{
+    stage_open();
+    struct coil_semaphore sem;
+    coil_semaphore_init(&sem, 0);
+    struct coil_task *a = coil_spawn(coil_semaphore_acquire(&sem));
+    stage_passes(1);
+    coil_semaphore_release(&sem);
+    coil_semaphore_release(&sem);
+    take(&sem, 2);
+    stage_passes(4);
+    CHECK_TRACE("2");
+    CHECK(!coil_semaphore_locked(&sem) || coil_semaphore_value(&sem) == 0);
+    coil_task_drop(&a);
+    CHECK_INT(coil_semaphore_value(&sem), 1);
+    CHECK(!coil_semaphore_locked(&sem));
+    coil_detach_future(coil_semaphore_acquire(&sem)); /* not awaited at all */
+    CHECK_INT(coil_semaphore_value(&sem), 1);
+    CHECK(!coil_semaphore_locked(&sem));
+    stage_close();
+}
+
 TEST(semaphore_nowait_takes_what_is_free)
 {
     struct coil_semaphore sem;
@@ -481,7 +562,7 @@ static bool act(int action)
 // none is made, no task hangs, every FINALLY runs once.
 static void end(void)
 {
-    CHECK(coil_semaphore_value(&world.sem) == 0 ||
+    CHECK(coil_semaphore_value(&world.sem) == 0 || world.sem.woken > 0 ||
           coil_waiters_empty(&world.sem.waiters));
     if (!world.permits)
         act(RELEASE_ONE);
