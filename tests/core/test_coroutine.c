@@ -29,6 +29,7 @@
 #include <coil/semaphore.h>
 #include <coil/task.h>
 #include <coil/wait.h>
+#include <coil/wait_for.h>
 #include <coil/waiters.h>
 #include <coil/wakeup.h>
 
@@ -565,6 +566,41 @@ TEST(coroutine_zero_is_a_null_pointer_and_a_zero_double)
     CHECK_INT(into_float(CALL(give_int), &to_float), 0);
     CHECK(to_float == 0.0f);
     coil_loop_close(loop);
+}
+
+COROUTINE(zero_items, int i;)
+{
+    ASYNC(zero_items, my) {
+        for (; my->i < 2; my->i++)
+            YIELD(0);
+    }
+}
+
+COROUTINE(take_zero_items, const char *text; double real; int turns;)
+{
+    ASYNC(take_zero_items, my) {
+        my->text = said;
+        FOR_AWAIT(my->text, CALL(zero_items)) {
+            CHECK(my->text == NULL);
+            my->turns++;
+        }
+        my->real = 1;
+        FOR_AWAIT(my->real, CALL(zero_items)) {
+            CHECK(my->real == 0.0);
+            my->turns++;
+        }
+        my->text = said;
+        AWAIT_TO(my->text, coil_wait_for(CALL(return_nothing), COIL_NEVER));
+        CHECK(my->text == NULL);
+        RETURN(my->turns);
+    }
+}
+
+TEST(coroutine_zero_item_is_a_null_pointer_and_a_zero_double)
+{
+    int turns = 0;
+    CHECK_INT(RUN_TO(turns, take_zero_items), 0);
+    CHECK_INT(turns, 4);
 }
 
 TEST(coroutine_run_to_takes_a_zero_as_null_pointer_or_double)
