@@ -525,8 +525,8 @@ static bool is_on_the_way(const struct coil_coro *first,
  */
 static bool was_asked(struct coil_coro *co)
 {
-    if (!(co->future.flags & F_TASK) ||
-        task_of(co)->owner != coili_loop->asking)
+    const struct coili_nursery *asking = coili_loop->asking;
+    if (!asking || !(co->future.flags & F_TASK) || task_of(co)->owner != asking)
         return false;
     bool before = co->future.flags & F_ASKED;
     flag_set(&co->future, F_ASKED);
