@@ -116,7 +116,7 @@ static void newest_first(size_t n)
 static void from_the_middle(size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        order[i] = i % 2 ? n / 2 + i / 2 : n / 2 - i / 2 - 1;
+        order[i] = i % 2 ? n / 2 - i / 2 - 1 : n / 2 + i / 2;
 }
 
 /* ---- Tasks that are cancelled ----------------------------------------- */
