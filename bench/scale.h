@@ -52,7 +52,7 @@ static inline void measured_off(void)
 /* The i-th of n elements, from the middle to both ends. */
 static inline size_t from_middle(size_t i, size_t n)
 {
-    return i % 2 ? n / 2 + i / 2 : n / 2 - i / 2 - 1;
+    return i % 2 ? n / 2 - i / 2 - 1 : n / 2 + i / 2;
 }
 
 static inline double run_once(const struct scale_row *row, size_t n)
