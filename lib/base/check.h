@@ -9,6 +9,8 @@
  * names the rule. Bad input does not: it is an error number.
  */
 
+#include <stddef.h>
+
 #include <coil/api.h>
 
 #define COILI_LIKELY(x) __builtin_expect(!!(x), 1)
@@ -21,6 +23,13 @@
     } while (0)
 
 struct coil_future;
+
+/*
+ * Abort if the array, of pointers, is NULL and n is not 0, or if an element is:
+ * "coil_gather: element 1 is NULL", made of the call and the index.
+ */
+void coili_check_array(const void *array, size_t n, const char *call,
+                       const char *name);
 
 /*
  * Abort unless the future has begun: "coil_wait: element 2 is a coroutine ...",

@@ -13,6 +13,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/check.h"
+
 static _Atomic(coil_explain_fn *) more_words;
 
 /* The codes of coil, in the order of error.h; then those of the system. */
@@ -83,6 +85,7 @@ static const char *words_for_code(int err, uint32_t detail)
 
 const char *coil_explain(int err, uint32_t detail, char *buf, size_t size)
 {
+    coili_check(buf || !size, "coil_explain: buf is NULL");
     const char *phase = coil_phase_name(COIL_DETAIL_PHASE(detail));
     const char *more = words_for_code(err, detail);
     int status = err == COIL_EBROKEN ? COIL_DETAIL_CODE(detail) : 0;

@@ -277,6 +277,7 @@ void coil_future_unref(struct coil_future *f)
 /* F_GIVES says that dispose() is to be called: not all classes have one. */
 void *coil_custom_new(const struct coil_future_class *cls, size_t size)
 {
+    coili_check(cls, "coil_custom_new: cls is NULL");
     struct coil_loop *loop = coili_need_loop();
     unsigned size_class = coili_size_class(size);
     coili_check(size_class < COILI_CLASSES,
@@ -520,6 +521,25 @@ bool coil_future_started(const struct coil_future *f)
     return f->flags & F_STARTED;
 }
 
+void coili_check_array(const void *array, size_t n, const char *call,
+                       const char *name)
+{
+    char what[96];
+    if (n && !array) {
+        snprintf(what, sizeof what, "%s: %s is NULL", call, name);
+        coili_fatal(what);
+    }
+    for (size_t i = 0; i < n; i++) {
+        const void *element;
+        memcpy(&element, (const char *)array + i * sizeof element,
+               sizeof element);
+        if (COILI_LIKELY(element))
+            continue;
+        snprintf(what, sizeof what, "%s: element %zu is NULL", call, i);
+        coili_fatal(what);
+    }
+}
+
 void coili_check_started(const struct coil_future *f, const char *function,
                          const char *noun, size_t i)
 {
@@ -646,6 +666,7 @@ void coil_future_add_done_callback(struct coil_future *f,
                                    struct coil_handle *handle,
                                    coil_call_fn *fn, void *arg)
 {
+    coili_check(fn, "coil_future_add_done_callback: fn is NULL");
     if (coil_future_done(f)) {
         coil_call_soon(handle, fn, arg);
         return;

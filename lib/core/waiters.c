@@ -35,6 +35,7 @@
 
 void coil_waiters_init(struct coil_waiters *waiters)
 {
+    coili_check(waiters, "coil_waiters_init: waiters is NULL");
     waiters->next = waiters->prev = waiters;
 }
 

@@ -39,6 +39,7 @@
 #include <coil/wait.h>
 
 #include "backend/backend.h"
+#include "base/check.h"
 #include "base/descriptor.h"
 #include "base/list.h"
 #include "core/loop.h"
@@ -289,6 +290,7 @@ static const struct coil_future_class next_class = {
 
 struct coil_future *coil_acceptor_next(struct coil_acceptor *a)
 {
+    coili_check(a, "coil_acceptor_next: acceptor is NULL");
     struct next *it = coil_custom_new(&next_class, sizeof *it);
     if (!it)
         return coil_future_from_nomem();
@@ -332,6 +334,7 @@ static const struct coil_future_class close_class = {
 /* The acceptor contains the future of its closing: closing needs no memory. */
 int coil_acceptor_open(struct coil_acceptor **out, int fd)
 {
+    coili_check(out, "coil_acceptor_open: out is NULL");
     struct coil_loop *loop = coili_need_loop();
     struct coil_acceptor *a = coil_custom_new(&close_class, sizeof *a);
     if (!a)

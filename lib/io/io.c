@@ -20,6 +20,7 @@
 #include <coil/addr.h>
 
 #include "backend/backend.h"
+#include "base/check.h"
 #include "base/descriptor.h"
 #include "base/list.h"
 #include "core/coroutine.h"
@@ -130,32 +131,38 @@ static struct coil_future *transfer(const struct coil_future_class *cls,
 
 struct coil_future *coil_read(int fd, void *buf, size_t len)
 {
+    coili_check(buf || !len, "coil_read: buf is NULL");
     return transfer(&read_class, COILI_OP_READ, fd, buf, len, AT_POSITION, 0);
 }
 
 struct coil_future *coil_pread(int fd, void *buf, size_t len, uint64_t offset)
 {
+    coili_check(buf || !len, "coil_pread: buf is NULL");
     return transfer(&read_class, COILI_OP_READ, fd, buf, len, offset, 0);
 }
 
 struct coil_future *coil_write(int fd, const void *buf, size_t len)
 {
+    coili_check(buf || !len, "coil_write: buf is NULL");
     return transfer(&write_class, COILI_OP_WRITE, fd, buf, len, AT_POSITION, 0);
 }
 
 struct coil_future *coil_pwrite(int fd, const void *buf, size_t len,
                                 uint64_t offset)
 {
+    coili_check(buf || !len, "coil_pwrite: buf is NULL");
     return transfer(&write_class, COILI_OP_WRITE, fd, buf, len, offset, 0);
 }
 
 struct coil_future *coil_recv(int fd, void *buf, size_t len)
 {
+    coili_check(buf || !len, "coil_recv: buf is NULL");
     return transfer(&recv_class, COILI_OP_RECV, fd, buf, len, 0, 0);
 }
 
 struct coil_future *coil_send(int fd, const void *buf, size_t len)
 {
+    coili_check(buf || !len, "coil_send: buf is NULL");
     return transfer(&send_class, COILI_OP_SEND, fd, buf, len, 0, MSG_NOSIGNAL);
 }
 
@@ -217,6 +224,7 @@ struct connect {
 
 struct coil_future *coil_connect(int fd, const struct coil_addr *addr)
 {
+    coili_check(addr, "coil_connect: addr is NULL");
     struct io *io = io_new(&connect_class, COILI_OP_CONNECT, fd,
                            sizeof(struct connect));
     if (!io)

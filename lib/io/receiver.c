@@ -50,6 +50,7 @@
 #include <coil/wait.h>
 
 #include "backend/backend.h"
+#include "base/check.h"
 #include "base/list.h"
 #include "core/loop.h"
 
@@ -399,6 +400,8 @@ static int open_buffers(struct coil_loop *loop)
 int coil_receiver_open(struct coil_receiver **out, int fd,
                        coil_received_fn *received, void *arg)
 {
+    coili_check(out, "coil_receiver_open: out is NULL");
+    coili_check(received, "coil_receiver_open: received is NULL");
     struct coil_loop *loop = coili_need_loop();
     int err = open_buffers(loop);
     if (err < 0)

@@ -16,6 +16,7 @@
 #include <coil/io.h>
 
 #include "backend/backend.h"
+#include "base/check.h"
 #include "base/list.h"
 #include "core/loop.h"
 
@@ -38,6 +39,7 @@ static struct coil_sending *sending_of(struct coil_future *f)
 
 void coil_sender_init(struct coil_sender *s, int fd)
 {
+    coili_check(s, "coil_sender_init: sender is NULL");
     *s = (struct coil_sender){ .fd = fd };
 }
 
@@ -181,6 +183,7 @@ static struct coil_sending *sending_new(struct coil_sender *s,
 struct coil_future *coil_sender_send(struct coil_sender *s, const void *buf,
                                      size_t len)
 {
+    coili_check(buf || !len, "coil_sender_send: buf is NULL");
     struct coil_sending *it = sending_new(s, COILI_OP_SEND,
                                           MSG_NOSIGNAL | MSG_WAITALL);
     if (!it)

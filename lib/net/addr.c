@@ -9,9 +9,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/check.h"
+
 /* inet_pton() takes four decimal numbers only: not 127.1, not 0x7f000001. */
 int coil_addr_from_ip(struct coil_addr *out, const char *ip, uint16_t port)
 {
+    coili_check(out, "coil_addr_from_ip: out is NULL");
+    coili_check(ip, "coil_addr_from_ip: ip is NULL");
     struct coil_addr a = { 0 };
     if (inet_pton(AF_INET, ip, &a.u.in.sin_addr) == 1) {
         a.len = sizeof a.u.in;
@@ -30,6 +34,8 @@ int coil_addr_from_ip(struct coil_addr *out, const char *ip, uint16_t port)
 
 int coil_addr_from_path(struct coil_addr *out, const char *path)
 {
+    coili_check(out, "coil_addr_from_path: out is NULL");
+    coili_check(path, "coil_addr_from_path: path is NULL");
     struct coil_addr a = { .len = sizeof a.u.un };
     size_t len = strlen(path);
     if (len >= sizeof a.u.un.sun_path)
@@ -42,6 +48,7 @@ int coil_addr_from_path(struct coil_addr *out, const char *path)
 
 uint16_t coil_addr_port(const struct coil_addr *addr)
 {
+    coili_check(addr, "coil_addr_port: addr is NULL");
     switch (addr->u.sa.sa_family) {
     case AF_INET:
         return ntohs(addr->u.in.sin_port);
@@ -55,6 +62,8 @@ uint16_t coil_addr_port(const struct coil_addr *addr)
 /* A path that fills sun_path has no NUL. */
 const char *coil_addr_text(const struct coil_addr *addr, char *buf, size_t size)
 {
+    coili_check(addr, "coil_addr_text: addr is NULL");
+    coili_check(buf, "coil_addr_text: buf is NULL");
     char ip[INET6_ADDRSTRLEN] = "";
     switch (addr->u.sa.sa_family) {
     case AF_INET:
@@ -77,6 +86,7 @@ const char *coil_addr_text(const struct coil_addr *addr, char *buf, size_t size)
 
 int coil_addr_local(struct coil_addr *out, int fd)
 {
+    coili_check(out, "coil_addr_local: out is NULL");
     struct coil_addr a = { .len = sizeof a.u };
     if (getsockname(fd, &a.u.sa, &a.len) < 0)
         return -errno;
@@ -86,6 +96,7 @@ int coil_addr_local(struct coil_addr *out, int fd)
 
 int coil_addr_peer(struct coil_addr *out, int fd)
 {
+    coili_check(out, "coil_addr_peer: out is NULL");
     struct coil_addr a = { .len = sizeof a.u };
     if (getpeername(fd, &a.u.sa, &a.len) < 0)
         return -errno;

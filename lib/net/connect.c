@@ -24,6 +24,7 @@
 #include <coil/time.h>
 #include <coil/wait_for.h>
 
+#include "base/check.h"
 #include "base/descriptor.h"
 #include "base/options.h"
 
@@ -78,6 +79,7 @@ static void stream_connect(struct coil_coro *co)
 
 struct coil_future *coil_stream_connect(const struct coil_addr *addr)
 {
+    coili_check(addr, "coil_stream_connect: addr is NULL");
     return COIL_CALL(stream_connect, .addr = *addr);
 }
 
@@ -170,6 +172,7 @@ struct coil_future *
 coil_open_connection(const char *host, uint16_t port,
                      const struct coil_connect_options *options)
 {
+    coili_check(host, "coil_open_connection: host is NULL");
     struct coil_connect_options o = with_defaults(options);
     struct coil_addrs *addrs = coil_alloc(sizeof *addrs);
     if (!addrs)

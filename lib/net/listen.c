@@ -20,6 +20,7 @@
 #include <coil/task.h>
 #include <coil/wait.h>
 
+#include "base/check.h"
 #include "base/descriptor.h"
 
 /* The longest pause before a port is tried again; 63 ms with those before. */
@@ -112,6 +113,8 @@ static int open_acceptor(struct coil_listener *l)
 int coil_listener_open(struct coil_listener **out, const struct coil_addr *addr,
                        int backlog)
 {
+    coili_check(out, "coil_listener_open: out is NULL");
+    coili_check(addr, "coil_listener_open: addr is NULL");
     struct coil_listener *l = coil_custom_new(&close_class, sizeof *l);
     if (!l)
         return -ENOMEM;
@@ -133,6 +136,8 @@ int coil_listener_open(struct coil_listener **out, const struct coil_addr *addr,
 
 void coil_listener_addr(const struct coil_listener *l, struct coil_addr *out)
 {
+    coili_check(l, "coil_listener_addr: listener is NULL");
+    coili_check(out, "coil_listener_addr: out is NULL");
     *out = l->addr;
 }
 
@@ -169,6 +174,7 @@ static void listener_accept(struct coil_coro *co)
 
 struct coil_future *coil_listener_accept(struct coil_listener *l)
 {
+    coili_check(l, "coil_listener_accept: listener is NULL");
     struct coil_future *next = coil_acceptor_next(l->acceptor);
     struct coil_future *f = COIL_CALL(
         listener_accept, .next = next,

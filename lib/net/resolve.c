@@ -41,6 +41,7 @@
 #include <coil/io.h>
 #include <coil/semaphore.h>
 
+#include "base/check.h"
 #include "base/list.h"
 #include "base/time.h"
 #include "core/loop.h"
@@ -557,6 +558,8 @@ static struct coil_future *no_such_name(void)
 struct coil_future *coil_resolve(struct coil_addrs *out, const char *host,
                                  uint16_t port)
 {
+    coili_check(out, "coil_resolve: out is NULL");
+    coili_check(host, "coil_resolve: host is NULL");
     size_t len = strlen(host);
     coil_check_lent(out);
     if (len == 0 || len > HOST_MOST)

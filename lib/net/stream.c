@@ -499,11 +499,14 @@ bool coil_stream_at_end(const struct coil_stream *s)
 struct coil_future *coil_stream_write(struct coil_stream *s, const void *buf,
                                       size_t len)
 {
+    coili_check(s, "coil_stream_write: stream is NULL");
+    coili_check(buf || !len, "coil_stream_write: buf is NULL");
     return s->ops->write(s, buf, len);
 }
 
 struct coil_future *coil_stream_write_eof(struct coil_stream *s)
 {
+    coili_check(s, "coil_stream_write_eof: stream is NULL");
     return s->ops->write_eof(s);
 }
 
@@ -596,6 +599,8 @@ static void read_some(struct coil_coro *co)
 struct coil_future *coil_stream_read(struct coil_stream *stream, void *buf,
                                      size_t len)
 {
+    coili_check(stream, "coil_stream_read: stream is NULL");
+    coili_check(buf || !len, "coil_stream_read: buf is NULL");
     coil_check_lent(buf);
     return COIL_CALL(read_some, .stream = stream, .buf = buf, .len = len);
 }
@@ -638,6 +643,8 @@ static void read_exactly(struct coil_coro *co)
 struct coil_future *coil_stream_read_exactly(struct coil_stream *stream,
                                              void *buf, size_t len)
 {
+    coili_check(stream, "coil_stream_read_exactly: stream is NULL");
+    coili_check(buf || !len, "coil_stream_read_exactly: buf is NULL");
     coil_check_lent(buf);
     return COIL_CALL(read_exactly, .stream = stream, .buf = buf, .len = len);
 }
@@ -699,6 +706,8 @@ struct coil_future *coil_stream_read_until(struct coil_stream *stream,
                                            char separator, void *buf,
                                            size_t size)
 {
+    coili_check(stream, "coil_stream_read_until: stream is NULL");
+    coili_check(buf || !size, "coil_stream_read_until: buf is NULL");
     coil_check_lent(buf);
     return COIL_CALL(read_until, .stream = stream, .separator = separator,
                      .buf = buf, .size = size);
@@ -765,5 +774,6 @@ static void lines(struct coil_coro *co)
 struct coil_future *coil_stream_lines(struct coil_stream *stream,
                                       size_t line_bytes_max)
 {
+    coili_check(stream, "coil_stream_lines: stream is NULL");
     return COIL_CALL(lines, .stream = stream, .line_bytes_max = line_bytes_max);
 }

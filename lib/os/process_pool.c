@@ -660,6 +660,7 @@ static const struct coil_future_class close_class = {
 int coil_process_pool_open(struct coil_process_pool **out,
                            const struct coil_process_pool_options *given)
 {
+    coili_check(out, "coil_process_pool_open: out is NULL");
     struct coil_process_pool_options o;
     static const char call[] = "coil_process_pool_open";
     coili_options_read(&o, sizeof o, sizeof o, given, call,
@@ -701,6 +702,7 @@ int coil_process_pool_open(struct coil_process_pool **out,
 
 unsigned coil_process_pool_workers(const struct coil_process_pool *p)
 {
+    coili_check(p, "coil_process_pool_workers: pool is NULL");
     return p->n;
 }
 
@@ -749,6 +751,10 @@ struct coil_future *coil_process_pool_run(struct coil_process_pool *p,
                                           const void *request, size_t len,
                                           void *reply, size_t size)
 {
+    coili_check(p, "coil_process_pool_run: pool is NULL");
+    coili_check(fn, "coil_process_pool_run: fn is NULL");
+    coili_check(request || !len, "coil_process_pool_run: request is NULL");
+    coili_check(reply || !size, "coil_process_pool_run: reply is NULL");
     coil_check_lent(request);
     coil_check_lent(reply);
     struct call *call = coil_custom_new(&call_class, sizeof *call);

@@ -507,6 +507,7 @@ static void signals(struct coil_coro *co)
 
 struct coil_future *coil_signals(const int *signos, size_t n)
 {
+    coili_check(signos || !n, "coil_signals: signos is NULL");
     uint64_t wanted = 0;
     for (size_t i = 0; i < n; i++) {
         uint64_t bit = bit_of(signos[i]);
@@ -541,6 +542,8 @@ static void handler_heard(struct coili_listener *l, uint64_t arrived)
 int coil_signal_add_handler(struct coil_signal_handler *h, int signo,
                             coil_call_fn *fn, void *arg)
 {
+    coili_check(h, "coil_signal_add_handler: handler is NULL");
+    coili_check(fn, "coil_signal_add_handler: fn is NULL");
     uint64_t bit = bit_of(signo);
     if (!bit)
         return -EINVAL;
@@ -551,6 +554,7 @@ int coil_signal_add_handler(struct coil_signal_handler *h, int signo,
 
 bool coil_signal_remove_handler(struct coil_signal_handler *h)
 {
+    coili_check(h, "coil_signal_remove_handler: handler is NULL");
     if (!h->listener.next)
         return false;
     unlisten(&h->listener);

@@ -27,6 +27,7 @@ struct wait {
 
 void coil_barrier_init(struct coil_barrier *b, size_t parties)
 {
+    coili_check(b, "coil_barrier_init: barrier is NULL");
     coili_check(parties > 0,
                 "coil_barrier_init: parties is 0: must be at least 1");
     *b = (struct coil_barrier){ .parties = parties };
@@ -85,6 +86,7 @@ static const struct coil_future_class wait_class = {
 
 struct coil_future *coil_barrier_wait(struct coil_barrier *b)
 {
+    coili_check(b, "coil_barrier_wait: barrier is NULL");
     struct wait *w = coil_custom_new(&wait_class, sizeof *w);
     if (!w)
         return coil_future_from_nomem();
@@ -101,12 +103,14 @@ static void fail_waiters(struct coil_barrier *b)
 
 void coil_barrier_reset(struct coil_barrier *b)
 {
+    coili_check(b, "coil_barrier_reset: barrier is NULL");
     b->broken = false;
     fail_waiters(b);
 }
 
 void coil_barrier_abort(struct coil_barrier *b)
 {
+    coili_check(b, "coil_barrier_abort: barrier is NULL");
     b->broken = true;
     fail_waiters(b);
 }

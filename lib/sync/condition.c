@@ -38,6 +38,7 @@ struct wait {
 
 void coil_condition_init(struct coil_condition *cond, struct coil_lock *lock)
 {
+    coili_check(cond, "coil_condition_init: cond is NULL");
     coil_lock_init(&cond->own);
     coil_waiters_init(&cond->waiters);
     cond->lock = lock ? lock : &cond->own;
@@ -124,6 +125,7 @@ static const struct coil_future_class wait_class = {
 
 struct coil_future *coil_condition_wait(struct coil_condition *cond)
 {
+    coili_check(cond, "coil_condition_wait: cond is NULL");
     struct wait *w = coil_custom_new(&wait_class, sizeof *w);
     if (!w)
         return coil_future_from_nomem();
@@ -152,6 +154,8 @@ struct coil_future *coil_condition_wait_for(struct coil_condition *cond,
                                             coil_predicate_fn *predicate,
                                             void *arg)
 {
+    coili_check(cond, "coil_condition_wait_for: cond is NULL");
+    coili_check(predicate, "coil_condition_wait_for: predicate is NULL");
     return COIL_CALL(wait_until, .cond = cond, .predicate = predicate,
                      .arg = arg);
 }

@@ -7,8 +7,11 @@
  */
 #include <coil/event.h>
 
+#include "base/check.h"
+
 void coil_event_init(struct coil_event *event)
 {
+    coili_check(event, "coil_event_init: event is NULL");
     coil_waiters_init(&event->waiters);
     event->set = false;
 }

@@ -28,6 +28,7 @@ struct coili_borrower {
 
 void coil_limiter_init(struct coil_limiter *l, size_t limit)
 {
+    coili_check(l, "coil_limiter_init: limiter is NULL");
     *l = (struct coil_limiter){ .limit = limit };
     coil_waiters_init(&l->waiters);
 }
@@ -183,6 +184,7 @@ static const void *running_task(void)
 struct coil_future *coil_limiter_acquire_for(struct coil_limiter *l,
                                              const void *borrower)
 {
+    coili_check(l, "coil_limiter_acquire_for: limiter is NULL");
     coili_check(borrower, "coil_limiter_acquire_for: borrower is NULL");
     struct borrow *w = coil_custom_new(&borrow_class, sizeof *w);
     if (!w)
@@ -194,6 +196,7 @@ struct coil_future *coil_limiter_acquire_for(struct coil_limiter *l,
 
 struct coil_future *coil_limiter_acquire(struct coil_limiter *l)
 {
+    coili_check(l, "coil_limiter_acquire: limiter is NULL");
     return coil_limiter_acquire_for(l, running_task());
 }
 
@@ -231,6 +234,7 @@ void coil_limiter_release(struct coil_limiter *l)
 
 void coil_limiter_resize(struct coil_limiter *l, size_t limit)
 {
+    coili_check(l, "coil_limiter_resize: limiter is NULL");
     l->limit = limit;
     grant_tokens(l);
 }
@@ -238,6 +242,8 @@ void coil_limiter_resize(struct coil_limiter *l, size_t limit)
 void coil_limiter_get_stats(const struct coil_limiter *l,
                             struct coil_limiter_stats *out)
 {
+    coili_check(l, "coil_limiter_get_stats: limiter is NULL");
+    coili_check(out, "coil_limiter_get_stats: out is NULL");
     *out = (struct coil_limiter_stats){
         .limit = l->limit,
         .borrowed = l->borrowed,

@@ -16,6 +16,7 @@
 
 void coil_lock_init(struct coil_lock *lock)
 {
+    coili_check(lock, "coil_lock_init: lock is NULL");
     coil_waiters_init(&lock->waiters);
     lock->locked = false;
 }

@@ -52,17 +52,21 @@ static void init(struct coil_queue *q, size_t limit, enum order order)
 
 void coil_queue_init(struct coil_queue *q, size_t limit)
 {
+    coili_check(q, "coil_queue_init: queue is NULL");
     init(q, limit, FIFO);
 }
 
 void coil_queue_init_lifo(struct coil_queue *q, size_t limit)
 {
+    coili_check(q, "coil_queue_init_lifo: queue is NULL");
     init(q, limit, LIFO);
 }
 
 void coil_queue_init_priority(struct coil_queue *q, size_t limit,
                               coil_compare_fn *compare)
 {
+    coili_check(q, "coil_queue_init_priority: queue is NULL");
+    coili_check(compare, "coil_queue_init_priority: compare is NULL");
     init(q, limit, PRIORITY);
     q->compare = compare;
 }
@@ -508,6 +512,7 @@ static void queue_items(struct coil_coro *co)
 
 struct coil_future *coil_queue_items(struct coil_queue *q)
 {
+    coili_check(q, "coil_queue_items: queue is NULL");
     return COIL_CALL(queue_items, .queue = q);
 }
 
@@ -549,11 +554,13 @@ static bool all_finished(void *queue)
 
 struct coil_future *coil_queue_join(struct coil_queue *q)
 {
+    coili_check(q, "coil_queue_join: queue is NULL");
     return coil_waiters_wait(&q->joiners, "queue join", all_finished, q);
 }
 
 void coil_queue_shutdown(struct coil_queue *q)
 {
+    coili_check(q, "coil_queue_shutdown: queue is NULL");
     q->is_shutdown = true;
     while (!coil_waiters_empty(&q->putters)) {
         q->reserved--;

@@ -188,6 +188,7 @@ static void check_cases(const char *function, const struct coil_case *cases,
 /* Allocates all memory of the wait, so that only a put may fail later. */
 struct coil_future *coil_select(struct coil_case *cases, size_t n)
 {
+    coili_check(cases || !n, "coil_select: cases is NULL");
     if (n == 0 || n > INT_MAX)
         return coil_future_from_error(-EINVAL, 0);
     coil_check_lent(cases);
@@ -217,6 +218,7 @@ struct coil_future *coil_select(struct coil_case *cases, size_t n)
 /* As start(), without a wait: one slot on the stack serves all cases. */
 int coil_select_nowait(struct coil_case *cases, size_t n)
 {
+    coili_check(cases || !n, "coil_select_nowait: cases is NULL");
     check_cases("coil_select_nowait", cases, n);
     size_t first = n ? random_below(n) : 0;
     for (size_t k = 0; k < n; k++) {

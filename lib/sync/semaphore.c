@@ -25,6 +25,7 @@
 
 void coil_semaphore_init(struct coil_semaphore *sem, size_t value)
 {
+    coili_check(sem, "coil_semaphore_init: sem is NULL");
     coil_waiters_init(&sem->waiters);
     sem->value = value;
     sem->limit = SIZE_MAX;
@@ -33,6 +34,7 @@ void coil_semaphore_init(struct coil_semaphore *sem, size_t value)
 
 void coil_semaphore_init_bounded(struct coil_semaphore *sem, size_t value)
 {
+    coili_check(sem, "coil_semaphore_init_bounded: sem is NULL");
     coil_semaphore_init(sem, value);
     sem->limit = value;
 }

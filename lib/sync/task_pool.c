@@ -28,6 +28,7 @@
 #include <coil/coroutine.h>
 #include <coil/task.h>
 
+#include "base/check.h"
 #include "base/list.h"
 
 /* The future that the spawner awaits. */
@@ -48,6 +49,7 @@ struct coili_pooled {
 
 void coil_task_pool_init(struct coil_task_pool *pool, size_t limit)
 {
+    coili_check(pool, "coil_task_pool_init: pool is NULL");
     *pool = (struct coil_task_pool){ .limit = limit };
     coil_waiters_init(&pool->waiters);
     coil_waiters_init(&pool->joiners);
@@ -233,6 +235,8 @@ static struct coili_pooled *pooled_new(struct coil_task_pool *pool,
 struct coil_future *coil_task_pool_spawn(struct coil_task_pool *pool,
                                          struct coil_future *call)
 {
+    coili_check(pool, "coil_task_pool_spawn: pool is NULL");
+    coili_check(call, "coil_task_pool_spawn: call is NULL");
     if (coil_future_failed(call)) /* CALL() had no memory */
         return call;
     struct entry *entry = coil_custom_new(&entry_class, sizeof *entry);
@@ -256,6 +260,7 @@ struct coil_future *coil_task_pool_spawn(struct coil_task_pool *pool,
 
 void coil_task_pool_resize(struct coil_task_pool *pool, size_t limit)
 {
+    coili_check(pool, "coil_task_pool_resize: pool is NULL");
     pool->limit = limit;
     admit_waiters(pool);
 }
@@ -267,11 +272,13 @@ static bool all_ended(void *pool)
 
 struct coil_future *coil_task_pool_join(struct coil_task_pool *pool)
 {
+    coili_check(pool, "coil_task_pool_join: pool is NULL");
     return coil_waiters_wait(&pool->joiners, "task pool join", all_ended, pool);
 }
 
 void coil_task_pool_cancel_all(struct coil_task_pool *pool)
 {
+    coili_check(pool, "coil_task_pool_cancel_all: pool is NULL");
     for (struct coili_pooled *p = pool->members; p; p = p->next)
         coil_task_cancel(p->self);
 }

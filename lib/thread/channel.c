@@ -105,6 +105,7 @@ struct coil_channel *coil_channel_new(size_t limit, coil_call_fn *free_item)
 
 struct coil_channel *coil_channel_ref(struct coil_channel *ch)
 {
+    coili_check(ch, "coil_channel_ref: channel is NULL");
     atomic_fetch_add_explicit(&ch->refs, 1, memory_order_relaxed);
     return ch;
 }
@@ -494,6 +495,7 @@ static void items(struct coil_coro *co)
 
 struct coil_future *coil_channel_items(struct coil_channel *ch)
 {
+    coili_check(ch, "coil_channel_items: channel is NULL");
     struct coil_future *f = COIL_CALL(items, .channel = ch);
     if (!coil_future_done(f))
         coil_channel_ref(ch);
@@ -598,6 +600,7 @@ static void check_not_in_coroutine(void)
 int coil_channel_put_blocking(struct coil_channel *ch, void *item,
                               int64_t timeout)
 {
+    coili_check(ch, "coil_channel_put_blocking: channel is NULL");
     check_not_in_coroutine();
     struct coili_list to_end;
     coili_list_init(&to_end);
@@ -614,6 +617,8 @@ int coil_channel_put_blocking(struct coil_channel *ch, void *item,
 int coil_channel_get_blocking(struct coil_channel *ch, int64_t timeout,
                               void **item)
 {
+    coili_check(ch, "coil_channel_get_blocking: channel is NULL");
+    coili_check(item, "coil_channel_get_blocking: item is NULL");
     check_not_in_coroutine();
     struct coili_list to_end;
     coili_list_init(&to_end);
@@ -657,6 +662,7 @@ int coil_channel_get_nowait(struct coil_channel *ch, void **item)
 
 void coil_channel_shutdown(struct coil_channel *ch)
 {
+    coili_check(ch, "coil_channel_shutdown: channel is NULL");
     struct coili_list to_end;
     coili_list_init(&to_end);
     pthread_mutex_lock(&ch->lock);

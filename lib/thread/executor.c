@@ -515,6 +515,8 @@ void coil_executor_free(struct coil_executor *e)
 void coil_executor_get_stats(struct coil_executor *e,
                              struct coil_executor_stats *out)
 {
+    coili_check(e, "coil_executor_get_stats: executor is NULL");
+    coili_check(out, "coil_executor_get_stats: out is NULL");
     pthread_mutex_lock(&e->lock);
     *out = (struct coil_executor_stats){ .threads = e->threads,
                                          .idle = e->idle,
@@ -600,6 +602,7 @@ static void set_default(struct coil_remote *remote, struct coil_executor *e,
 
 int coil_set_default_executor(struct coil_executor *e)
 {
+    coili_check(e, "coil_set_default_executor: executor is NULL");
     struct coil_remote *remote = coil_remote_current();
     if (!remote)
         return -ENOMEM;
@@ -768,6 +771,7 @@ static const struct coil_future_class disposing_class = {
 struct coil_future *coil_run_in_executor(struct coil_executor *e,
                                          coil_job_fn *fn, void *arg)
 {
+    coili_check(fn, "coil_run_in_executor: fn is NULL");
     coil_check_lent(arg);
     struct call *call = coil_custom_new(&call_class, sizeof *call);
     if (!call)
@@ -780,6 +784,7 @@ struct coil_future *coil_run_in_executor(struct coil_executor *e,
 
 struct coil_future *coil_to_thread(coil_job_fn *fn, void *arg)
 {
+    coili_check(fn, "coil_to_thread: fn is NULL");
     return coil_run_in_executor(NULL, fn, arg);
 }
 
@@ -790,6 +795,8 @@ struct coil_future *coil_to_thread(coil_job_fn *fn, void *arg)
 struct coil_future *coil_run_in_executor_take(struct coil_executor *e,
                                               const struct coil_job *given)
 {
+    coili_check(given, "coil_run_in_executor_take: job is NULL");
+    coili_check(given->run, "coil_run_in_executor_take: job->run is NULL");
     struct job *job = calloc(1, sizeof *job);
     struct call *call = NULL;
     if (job)

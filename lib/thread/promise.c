@@ -132,6 +132,7 @@ static void value_arrived(struct coil_remote_call *call)
  */
 bool coil_promise_set(struct coil_promise *p, struct coil_result result)
 {
+    coili_check(p, "coil_promise_set: promise is NULL");
     pthread_mutex_lock(&p->lock);
     coili_check(!p->was_set, "coil_promise_set: the promise is set already");
     p->was_set = true;
@@ -154,6 +155,7 @@ bool coil_promise_set(struct coil_promise *p, struct coil_result result)
 
 bool coil_promise_abandoned(struct coil_promise *p)
 {
+    coili_check(p, "coil_promise_abandoned: promise is NULL");
     pthread_mutex_lock(&p->lock);
     bool abandoned = p->state == ABANDONED;
     pthread_mutex_unlock(&p->lock);
@@ -162,6 +164,7 @@ bool coil_promise_abandoned(struct coil_promise *p)
 
 struct coil_promise *coil_promise_ref(struct coil_promise *p)
 {
+    coili_check(p, "coil_promise_ref: promise is NULL");
     atomic_fetch_add_explicit(&p->setters, 1, memory_order_relaxed);
     return p;
 }

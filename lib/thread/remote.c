@@ -60,6 +60,7 @@ static void guard_forks(void)
 
 struct coil_remote *coil_remote_ref(struct coil_remote *remote)
 {
+    coili_check(remote, "coil_remote_ref: remote is NULL");
     atomic_fetch_add_explicit(&remote->refs, 1, memory_order_relaxed);
     return remote;
 }
@@ -119,6 +120,9 @@ bool coil_remote_call_soon(struct coil_remote *remote,
                            struct coil_remote_call *call,
                            coil_remote_call_fn *fn)
 {
+    coili_check(remote, "coil_remote_call_soon: remote is NULL");
+    coili_check(call, "coil_remote_call_soon: call is NULL");
+    coili_check(fn, "coil_remote_call_soon: fn is NULL");
     if (coil_remote_is_current(remote)) /* its step returns before the call */
         coil_check_lent(call);
     call->next = NULL;
@@ -144,11 +148,13 @@ bool coil_remote_call_soon(struct coil_remote *remote,
 
 void coil_remote_keep_open(struct coil_remote *remote)
 {
+    coili_check(remote, "coil_remote_keep_open: remote is NULL");
     remote->kept_open++;
 }
 
 void coil_remote_allow_close(struct coil_remote *remote)
 {
+    coili_check(remote, "coil_remote_allow_close: remote is NULL");
     coili_check(remote->kept_open > 0,
                 "coil_remote_allow_close: the loop is not kept open");
     remote->kept_open--;

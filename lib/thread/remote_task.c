@@ -54,6 +54,7 @@ struct coil_remote_task {
 
 struct coil_remote_task *coil_remote_task_ref(struct coil_remote_task *t)
 {
+    coili_check(t, "coil_remote_task_ref: task is NULL");
     atomic_fetch_add_explicit(&t->refs, 1, memory_order_relaxed);
     return t;
 }
@@ -158,6 +159,9 @@ static void cond_init(pthread_cond_t *cond)
 struct coil_remote_task *coil_remote_spawn(struct coil_remote *remote,
                                            const struct coil_remote_job *job)
 {
+    coili_check(remote, "coil_remote_spawn: remote is NULL");
+    coili_check(job, "coil_remote_spawn: job is NULL");
+    coili_check(job->make, "coil_remote_spawn: job->make is NULL");
     struct coil_remote_task *t = calloc(1, sizeof *t);
     if (!t) {
         free_arg(job);
@@ -204,6 +208,7 @@ static void unlock(void *lock)
 int coil_remote_task_join(struct coil_remote_task *t, int64_t timeout,
                           struct coil_result *out)
 {
+    coili_check(t, "coil_remote_task_join: task is NULL");
     pthread_mutex_lock(&t->lock);
     coili_check(t->done || timeout <= 0 || !coil_remote_is_current(t->remote),
                 "coil_remote_task_join: in the task's own loop");
@@ -234,6 +239,7 @@ bool coil_remote_task_done(struct coil_remote_task *t)
  */
 bool coil_remote_task_cancel(struct coil_remote_task *t)
 {
+    coili_check(t, "coil_remote_task_cancel: task is NULL");
     pthread_mutex_lock(&t->lock);
     bool done = t->done;
     bool first = !done && !t->cancelled;
@@ -251,6 +257,7 @@ bool coil_remote_task_cancel(struct coil_remote_task *t)
 void coil_remote_task_on_done(struct coil_remote_task *t, coil_call_fn *fn,
                               void *arg)
 {
+    coili_check(t, "coil_remote_task_on_done: task is NULL");
     pthread_mutex_lock(&t->lock);
     coili_check(!t->on_done,
                 "coil_remote_task_on_done: a task has one callback");

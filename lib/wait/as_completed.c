@@ -20,6 +20,7 @@
 #include <coil/coroutine.h>
 #include <coil/loop.h>
 
+#include "base/check.h"
 #include "base/list.h"
 
 struct coili_completion {
@@ -96,6 +97,7 @@ static void next_cancel(struct coil_future *f)
 
 struct coil_future *coil_completions_next(struct coil_completions *c)
 {
+    coili_check(c, "coil_completions_next: c is NULL");
     static const struct coil_future_class cls = {
         .name = "as_completed",
         .start = next_start,
@@ -171,6 +173,8 @@ int coil_completions_init(struct coil_completions *c,
                           struct coil_task *const *tasks, size_t n,
                           int64_t timeout_ns)
 {
+    coili_check(c, "coil_completions_init: c is NULL");
+    coili_check_array(tasks, n, "coil_completions_init", "tasks");
     *c = (struct coil_completions){ .n = n };
     coil_waiters_init(&c->waiters);
     if (n < SIZE_MAX / sizeof *c->all)
@@ -227,6 +231,7 @@ static void completions_items(struct coil_coro *co)
 
 struct coil_future *coil_completions_items(struct coil_completions *c)
 {
+    coili_check(c, "coil_completions_items: c is NULL");
     return COIL_CALL(completions_items, .c = c);
 }
 
@@ -263,6 +268,7 @@ static void as_completed(struct coil_coro *co)
 struct coil_future *coil_as_completed_within(struct coil_task *const *tasks,
                                              size_t n, int64_t timeout_ns)
 {
+    coili_check(tasks || !n, "coil_as_completed: tasks is NULL");
     return COIL_CALL(as_completed, .tasks = tasks, .n = n,
                      .timeout_ns = timeout_ns);
 }

@@ -8,6 +8,8 @@
  */
 #include <coil/link.h>
 
+#include "base/check.h"
+
 static void call_handler(void *arg)
 {
     struct coil_link *link = arg;
@@ -22,6 +24,8 @@ static void call_handler(void *arg)
 void coil_link_add(struct coil_link *link, struct coil_future *future,
                    coil_link_fn *ok, coil_link_fn *failed, void *arg)
 {
+    coili_check(link, "coil_link_add: link is NULL");
+    coili_check(future, "coil_link_add: future is NULL");
     coil_future_add_done_callback(future, &link->handle, call_handler, link);
     link->future = coil_future_ref(future);
     link->ok = ok;
@@ -31,6 +35,7 @@ void coil_link_add(struct coil_link *link, struct coil_future *future,
 
 bool coil_link_remove(struct coil_link *link)
 {
+    coili_check(link, "coil_link_remove: link is NULL");
     struct coil_future *future = link->future;
     if (!future)
         return false;

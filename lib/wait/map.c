@@ -25,6 +25,7 @@
 #include <coil/coroutine.h>
 #include <coil/loop.h>
 
+#include "base/check.h"
 #include "finishers.h"
 
 struct map {
@@ -228,6 +229,7 @@ static void map(struct coil_coro *co)
 
 struct coil_future *coil_map(size_t limit, coil_source_fn *source, void *arg)
 {
+    coili_check(source, "coil_map: source is NULL");
     return COIL_CALL(map, .source = source, .arg = arg, .limit = limit,
                      .ordered = true);
 }
@@ -235,6 +237,7 @@ struct coil_future *coil_map(size_t limit, coil_source_fn *source, void *arg)
 struct coil_future *coil_map_unordered(size_t limit, coil_source_fn *source,
                                        void *arg)
 {
+    coili_check(source, "coil_map_unordered: source is NULL");
     return COIL_CALL(map, .source = source, .arg = arg, .limit = limit);
 }
 
@@ -250,11 +253,13 @@ static struct coil_future *map_over(struct coil_future *generator, size_t limit,
 
 struct coil_future *coil_map_over(size_t limit, struct coil_future *generator)
 {
+    coili_check(generator, "coil_map_over: generator is NULL");
     return map_over(generator, limit, true);
 }
 
 struct coil_future *coil_map_over_unordered(size_t limit,
                                             struct coil_future *generator)
 {
+    coili_check(generator, "coil_map_over_unordered: generator is NULL");
     return map_over(generator, limit, false);
 }

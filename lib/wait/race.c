@@ -186,6 +186,7 @@ static void race_free(struct coil_future *f)
 /* The race allocates all that it needs here, and fails only here. */
 struct coil_future *coil_race(struct coil_task *const *tasks, size_t n)
 {
+    coili_check_array(tasks, n, "coil_race", "tasks");
     static const struct coil_future_class cls = {
         .name = "race",
         .start = race_start,
@@ -371,6 +372,7 @@ struct coil_future *coil_staggered_race(int64_t delay_ns,
                                         struct coil_race_log *log,
                                         coil_source_fn *source, void *arg)
 {
+    coili_check(source, "coil_staggered_race: source is NULL");
     return COIL_CALL(staggered_race, .source = source, .arg = arg,
                      .delay_ns = delay_ns, .log = log);
 }

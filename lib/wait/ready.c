@@ -9,6 +9,8 @@
 
 #include <coil/coroutine.h>
 
+#include "base/check.h"
+
 struct wait_ready {
     struct coil_coro coro;
     struct coil_task *task;
@@ -61,6 +63,8 @@ static void wait_ready(struct coil_coro *co)
 struct coil_future *coil_wait_ready(struct coil_task *task,
                                     struct coil_future *ready)
 {
+    coili_check(task, "coil_wait_ready: task is NULL");
+    coili_check(ready, "coil_wait_ready: ready is NULL");
     struct coil_future *f = COIL_CALL(wait_ready, .task = task, .ready = ready);
     if (coil_future_done(f)) /* no memory */
         coil_future_unref(ready);

@@ -22,6 +22,8 @@
 #include <coil/coroutine.h>
 #include <coil/wait.h>
 
+#include "base/check.h"
+
 struct shield {
     struct coil_coro coro;
     struct coil_task *task;
@@ -62,6 +64,7 @@ static void shield(struct coil_coro *co)
 
 struct coil_future *coil_shield_task(struct coil_task *task)
 {
+    coili_check(task, "coil_shield: x is NULL");
     struct coil_future *f = COIL_CALL(shield, .task = task);
     if (!coil_future_done(f)) /* the task may outlive its spawner */
         coil_future_ref(coil_task_future(task));
@@ -70,6 +73,7 @@ struct coil_future *coil_shield_task(struct coil_task *task)
 
 struct coil_future *coil_shield_future(struct coil_future *future)
 {
+    coili_check(future, "coil_shield: x is NULL");
     struct coil_future *f = COIL_CALL(shield, .future = future);
     if (coil_future_done(f)) /* no memory */
         coil_discard(future);

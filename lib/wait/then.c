@@ -20,6 +20,8 @@
 #include <coil/coroutine.h>
 #include <coil/loop.h>
 
+#include "base/check.h"
+
 /* What a step follows: a task of its own, or a shared one. */
 struct upstream {
     struct coil_task *task;
@@ -111,6 +113,7 @@ static struct coil_future *step_new(struct upstream up, coil_then_fn *ok,
 struct coil_future *coil_then_task(struct coil_task *task, coil_then_fn *ok,
                                    coil_then_fn *failed, void *arg)
 {
+    coili_check(task, "coil_then: x is NULL");
     return step_new(upstream_of_task(task), ok, failed, arg);
 }
 
@@ -118,6 +121,7 @@ struct coil_future *coil_then_future(struct coil_future *future,
                                      coil_then_fn *ok, coil_then_fn *failed,
                                      void *arg)
 {
+    coili_check(future, "coil_then: x is NULL");
     return step_new(upstream_of_future(future), ok, failed, arg);
 }
 
@@ -154,12 +158,16 @@ static struct coil_future *finally_new(struct upstream up, coil_finally_fn *fn,
 struct coil_future *coil_finally_task(struct coil_task *task,
                                       coil_finally_fn *fn, void *arg)
 {
+    coili_check(task, "coil_finally: x is NULL");
+    coili_check(fn, "coil_finally: fn is NULL");
     return finally_new(upstream_of_task(task), fn, arg);
 }
 
 struct coil_future *coil_finally_future(struct coil_future *future,
                                         coil_finally_fn *fn, void *arg)
 {
+    coili_check(future, "coil_finally: x is NULL");
+    coili_check(fn, "coil_finally: fn is NULL");
     return finally_new(upstream_of_future(future), fn, arg);
 }
 
@@ -216,11 +224,15 @@ static struct coil_future *chain_new(struct upstream up,
 struct coil_future *coil_chain_task(struct coil_task *task,
                                     struct coil_future *dst)
 {
+    coili_check(task, "coil_chain: x is NULL");
+    coili_check(dst, "coil_chain: dst is NULL");
     return chain_new(upstream_of_task(task), dst);
 }
 
 struct coil_future *coil_chain_future(struct coil_future *future,
                                       struct coil_future *dst)
 {
+    coili_check(future, "coil_chain: x is NULL");
+    coili_check(dst, "coil_chain: dst is NULL");
     return chain_new(upstream_of_future(future), dst);
 }

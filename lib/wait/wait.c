@@ -314,10 +314,14 @@ static struct watch *watch_futures(enum watch_kind kind,
     return w;
 }
 
-/* The watch would wait for ever for a future that nothing begins. */
+/*
+ * The watch would wait for ever for a future that nothing begins. Aborts if
+ * there is one, or if one is NULL.
+ */
 static void check_all_started(const char *function,
                               struct coil_future *const *futures, size_t n)
 {
+    coili_check_array(futures, n, function, "array");
     for (size_t i = 0; i < n; i++)
         coili_check_started(futures[i], function, "element", i);
 }
@@ -331,6 +335,7 @@ static struct coil_future *future_or_nomem(struct watch *w)
 
 struct coil_future *coil_gather_tasks(struct coil_task *const *tasks, size_t n)
 {
+    coili_check_array(tasks, n, "coil_gather", "array");
     return future_or_nomem(watch_tasks(GATHER, tasks, n));
 }
 
@@ -350,6 +355,7 @@ static struct coil_future *spawn_and_ref(struct coil_future *future)
 struct coil_future *coil_gather_futures(struct coil_future *const *futures,
                                         size_t n)
 {
+    coili_check_array(futures, n, "coil_gather", "array");
     struct watch *w = watch_new(GATHER, n);
     for (size_t i = 0; i < n; i++) {
         struct coil_future *f = futures[i];
@@ -368,6 +374,7 @@ struct coil_future *coil_gather_futures(struct coil_future *const *futures,
 struct coil_future *coil_gather_settled_tasks(struct coil_task *const *tasks,
                                               size_t n)
 {
+    coili_check_array(tasks, n, "coil_gather_settled", "array");
     return future_or_nomem(watch_tasks(GATHER_SETTLED, tasks, n));
 }
 
@@ -428,6 +435,7 @@ struct coil_future *coil_wait_tasks(struct coil_task *const *tasks, size_t n,
 {
     if (n == 0)
         return coil_future_from_error(-EINVAL, 0);
+    coili_check_array(tasks, n, "coil_wait", "array");
     return count(watch_tasks(kind_of_mode(mode), tasks, n), timeout_ns);
 }
 
@@ -447,6 +455,7 @@ struct coil_future *coil_wait_futures(struct coil_future *const *futures,
 struct coil_future *coil_cancel_and_wait_tasks(struct coil_task *const *tasks,
                                                size_t n)
 {
+    coili_check_array(tasks, n, "coil_cancel_and_wait", "array");
     for (size_t i = 0; i < n; i++)
         coil_task_cancel(tasks[i]);
     return future_or_nomem(watch_tasks(WAIT_ALL, tasks, n));

@@ -12,6 +12,8 @@
 
 #include <coil/block.h>
 
+#include "base/check.h"
+
 struct wait_for {
     struct coil_coro coro;
     struct coil_task *task;
@@ -58,6 +60,7 @@ static void wait_for(struct coil_coro *co)
 struct coil_future *coil_wait_for_task(struct coil_task *task,
                                        int64_t timeout_ns)
 {
+    coili_check(task, "coil_wait_for: x is NULL");
     struct coil_future *f = COIL_CALL(wait_for, .task = task,
                                       .timeout_ns = timeout_ns);
     if (!coil_future_done(f)) /* the task may outlive its spawner */
@@ -68,6 +71,7 @@ struct coil_future *coil_wait_for_task(struct coil_task *task,
 struct coil_future *coil_wait_for_future(struct coil_future *future,
                                          int64_t timeout_ns)
 {
+    coili_check(future, "coil_wait_for: x is NULL");
     struct coil_future *f = COIL_CALL(wait_for, .future = future,
                                       .timeout_ns = timeout_ns);
     if (coil_future_done(f)) /* no memory */
