@@ -455,3 +455,59 @@ TEST(misuse_null_in_addresses_and_streams_aborts)
 {
     check_rows(net_rows);
 }
+
+/* ---- core/ -------------------------------------------------------------- */
+
+static bool core_rows(int wanted)
+{
+    ROWS_BEGIN;
+    struct coil_loop *loop = coil_loop_current();
+    struct coil_handle handle = { 0 };
+    struct coil_future *future = coil_future_new();
+    struct coil_wakeup wakeup;
+    ROW("coil_loop_new: out", (void)!coil_loop_new(NULL, NULL));
+    ROW("coil_loop_closing: loop", coil_loop_closing(NULL));
+    ROW("coil_loop_run_until_complete: loop",
+        coil_loop_run_until_complete(NULL, SPAWN(nap)));
+    ROW("coil_loop_run_until_complete: task",
+        coil_loop_run_until_complete(loop, NULL));
+    ROW("coil_loop_stop: loop", coil_loop_stop(NULL));
+    ROW("coil_loop_get_stats: loop",
+        coil_loop_get_stats(NULL, (struct coil_loop_stats *)text));
+    ROW("coil_loop_get_stats: out", coil_loop_get_stats(loop, NULL));
+    ROW("coil_call_soon: fn", coil_call_soon(&handle, NULL, NULL));
+    ROW("coil_call_later: fn", coil_call_later(&handle, 0, NULL, NULL));
+    ROW("coil_call_at: fn", coil_call_at(&handle, 0, NULL, NULL));
+    ROW("coil_call_at_close: fn", coil_call_at_close(&handle, NULL, NULL));
+    ROW("coil_call_soon_threadsafe: loop",
+        coil_call_soon_threadsafe(NULL, &handle, call, NULL));
+    ROW("coil_call_soon_threadsafe: fn",
+        coil_call_soon_threadsafe(loop, &handle, NULL, NULL));
+    ROW("coil_loop_set_exception_handler: loop",
+        coil_loop_set_exception_handler(NULL, NULL, NULL));
+    ROW("coil_loop_get_exception_handler: loop",
+        (void)!coil_loop_get_exception_handler(NULL, NULL));
+    ROW("coil_call_exception_handler: exception",
+        coil_call_exception_handler(NULL));
+    ROW("coil_default_exception_handler: exception",
+        coil_default_exception_handler(NULL));
+    ROW("coil_future_add_done_callback: fn",
+        coil_future_add_done_callback(future, &handle, NULL, NULL));
+    ROW("coil_custom_new: cls", use(coil_custom_new(NULL, 64)));
+    ROW("coil_context_set: var", (void)!coil_context_set(NULL, NULL));
+    ROW("coil_wakeup_init: wakeup", coil_wakeup_init(NULL, call, NULL));
+    ROW("coil_wakeup_init: fn", coil_wakeup_init(&wakeup, NULL, NULL));
+    ROW("coil_explain: buf", use(coil_explain(-1, 0, NULL, 1)));
+    ROW("coil_group_spawn: group", use(coil_group_spawn(NULL, CALL(nap))));
+    ROW("coil_group_start: group", (void)!coil_group_start(NULL, CALL(nap)));
+    ROW("coil_group_cancel: group", coil_group_cancel(NULL));
+    ROW("coil_cancel_scope_cancel: scope", coil_cancel_scope_cancel(NULL));
+    ROW("coil_cancel_scope_set_deadline: scope",
+        (void)!coil_cancel_scope_set_deadline(NULL, 0));
+    ROWS_END;
+}
+
+TEST(misuse_null_in_the_loop_aborts)
+{
+    check_rows(core_rows);
+}

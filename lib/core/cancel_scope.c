@@ -335,6 +335,7 @@ bool coili_cancel_scopes_struck(struct coil_coro *co)
 
 bool coil_cancel_scope_cancel(struct coil_cancel_scope *scope)
 {
+    coili_check(scope, "coil_cancel_scope_cancel: scope is NULL");
     if (scope->over || scope->cancelled || scope->expired)
         return false;
     scope->cancelled = true;
@@ -354,6 +355,7 @@ bool coil_cancel_scope_cancel(struct coil_cancel_scope *scope)
 int coil_cancel_scope_set_deadline(struct coil_cancel_scope *scope,
                                    int64_t deadline)
 {
+    coili_check(scope, "coil_cancel_scope_set_deadline: scope is NULL");
     if (scope->over || scope->cancelled || scope->expired)
         return -EALREADY;
     struct coili_cancel_scope *s = scope->inside;

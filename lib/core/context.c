@@ -130,6 +130,7 @@ static int copy(struct binding **out, const struct binding *list,
  */
 int coil_context_set(const struct coil_context_var *var, void *value)
 {
+    coili_check(var, "coil_context_set: var is NULL");
     struct coil_loop *loop = coili_need_loop();
     coili_check(loop->current, "a context variable is set outside a task");
     struct coil_coro *root = root_of(loop->current);

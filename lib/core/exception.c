@@ -14,6 +14,7 @@
 
 #include <coil/error.h>
 
+#include "base/check.h"
 #include "coroutine.h"
 #include "loop.h"
 #include "task.h"
@@ -21,6 +22,7 @@
 void coil_loop_set_exception_handler(struct coil_loop *loop,
                                      coil_exception_fn *fn, void *arg)
 {
+    coili_check(loop, "coil_loop_set_exception_handler: loop is NULL");
     loop->options.on_exception = fn;
     loop->options.on_exception_arg = arg;
 }
@@ -28,6 +30,7 @@ void coil_loop_set_exception_handler(struct coil_loop *loop,
 coil_exception_fn *coil_loop_get_exception_handler(const struct coil_loop *loop,
                                                    void **arg)
 {
+    coili_check(loop, "coil_loop_get_exception_handler: loop is NULL");
     if (arg)
         *arg = loop->options.on_exception_arg;
     return loop->options.on_exception;
@@ -35,6 +38,7 @@ coil_exception_fn *coil_loop_get_exception_handler(const struct coil_loop *loop,
 
 void coil_default_exception_handler(const struct coil_exception *what)
 {
+    coili_check(what, "coil_default_exception_handler: exception is NULL");
     char words[128] = "", where[256] = "";
     if (what->err < 0)
         coil_explain(what->err, what->detail, words, sizeof words);
@@ -47,6 +51,7 @@ void coil_default_exception_handler(const struct coil_exception *what)
 
 void coil_call_exception_handler(const struct coil_exception *what)
 {
+    coili_check(what, "coil_call_exception_handler: exception is NULL");
     struct coil_loop *loop = coili_loop;
     if (!loop || !loop->options.on_exception || loop->reporting) {
         coil_default_exception_handler(what);

@@ -29,6 +29,7 @@
 
 #include <errno.h>
 
+#include "base/check.h"
 #include "base/list.h"
 #include "block.h"
 #include "cancel_scope.h"
@@ -118,6 +119,7 @@ void coili_group_enter(struct coil_coro *co, int32_t id,
 
 void coil_group_cancel(struct coil_group *group)
 {
+    coili_check(group, "coil_group_cancel: group is NULL");
     struct group_scope *g = scope_of(group);
     if (g->over)
         return;
@@ -294,6 +296,7 @@ static bool is_open(const struct coil_group *group)
 struct coil_task *coil_group_spawn(struct coil_group *group,
                                    struct coil_future *future)
 {
+    coili_check(group, "coil_group_spawn: group is NULL");
     if (!is_open(group)) {
         coil_discard(future);
         return &closed_task;
@@ -303,6 +306,7 @@ struct coil_task *coil_group_spawn(struct coil_group *group,
 
 int coil_group_start(struct coil_group *group, struct coil_future *future)
 {
+    coili_check(group, "coil_group_start: group is NULL");
     if (!is_open(group)) {
         coil_discard(future);
         return COIL_ECLOSED;

@@ -105,6 +105,7 @@ static void claim(struct coil_handle *h, coil_call_fn *fn, void *arg)
 
 void coil_call_soon(struct coil_handle *h, coil_call_fn *fn, void *arg)
 {
+    coili_check(fn, "coil_call_soon: fn is NULL");
     struct coil_loop *loop = coili_need_loop();
     check_not_on_stack(h);
     claim(h, fn, arg);
@@ -114,6 +115,7 @@ void coil_call_soon(struct coil_handle *h, coil_call_fn *fn, void *arg)
 int coil_call_at(struct coil_handle *h, int64_t deadline, coil_call_fn *fn,
                  void *arg)
 {
+    coili_check(fn, "coil_call_at: fn is NULL");
     struct coil_loop *loop = coili_need_loop();
     check_not_on_stack(h);
     claim(h, fn, arg);
@@ -123,11 +125,13 @@ int coil_call_at(struct coil_handle *h, int64_t deadline, coil_call_fn *fn,
 int coil_call_later(struct coil_handle *h, int64_t delay, coil_call_fn *fn,
                     void *arg)
 {
+    coili_check(fn, "coil_call_later: fn is NULL");
     return coil_call_at(h, coili_deadline(coil_now(), delay), fn, arg);
 }
 
 void coil_call_at_close(struct coil_handle *h, coil_call_fn *fn, void *arg)
 {
+    coili_check(fn, "coil_call_at_close: fn is NULL");
     struct coil_loop *loop = coili_need_loop();
     check_not_on_stack(h);
     claim(h, fn, arg);
@@ -209,6 +213,8 @@ struct coil_future *coil_sleep(int64_t duration)
 void coil_call_soon_threadsafe(struct coil_loop *loop, struct coil_handle *h,
                                coil_call_fn *fn, void *arg)
 {
+    coili_check(loop, "coil_call_soon_threadsafe: loop is NULL");
+    coili_check(fn, "coil_call_soon_threadsafe: fn is NULL");
     if (loop == coili_loop) /* another thread may wait in its step */
         check_not_on_stack(h);
     pthread_mutex_lock(&loop->lock);
@@ -507,6 +513,8 @@ int64_t coil_loop_timeout(struct coil_loop *loop)
 /* The reference keeps the future of a task that detaches itself. */
 int coil_loop_run_until_complete(struct coil_loop *loop, struct coil_task *task)
 {
+    coili_check(loop, "coil_loop_run_until_complete: loop is NULL");
+    coili_check(task, "coil_loop_run_until_complete: task is NULL");
     struct coil_future *f = coil_task_future(task);
     coili_check(!loop->running, "the loop runs already");
     check_owner(loop);
@@ -529,6 +537,7 @@ int coil_loop_run_until_complete(struct coil_loop *loop, struct coil_task *task)
 
 void coil_loop_stop(struct coil_loop *loop)
 {
+    coili_check(loop, "coil_loop_stop: loop is NULL");
     coili_check(!loop->debug || loop == coili_loop,
                 "coil_loop_stop in another thread than that of the loop");
     loop->stopping = true;
@@ -622,6 +631,7 @@ static void fill_options(struct coil_loop_options *o,
 int coil_loop_new(struct coil_loop **out,
                   const struct coil_loop_options *options)
 {
+    coili_check(out, "coil_loop_new: out is NULL");
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, guard_forks);
     if (coili_loop)
@@ -810,6 +820,7 @@ void coil_loop_close(struct coil_loop *loop)
 
 bool coil_loop_closing(const struct coil_loop *loop)
 {
+    coili_check(loop, "coil_loop_closing: loop is NULL");
     return loop->closing;
 }
 
@@ -827,6 +838,8 @@ static unsigned count_tasks(const struct coil_loop *loop)
 void coil_loop_get_stats(const struct coil_loop *loop,
                          struct coil_loop_stats *out)
 {
+    coili_check(loop, "coil_loop_get_stats: loop is NULL");
+    coili_check(out, "coil_loop_get_stats: out is NULL");
     struct coili_backend_stats b;
     loop->table->stats(loop->backend, &b);
     *out = (struct coil_loop_stats){

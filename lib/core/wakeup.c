@@ -22,11 +22,14 @@
 #include <coil/loop.h>
 
 #include "backend/backend.h"
+#include "base/check.h"
 #include "coroutine.h"
 #include "loop.h"
 
 void coil_wakeup_init(struct coil_wakeup *wakeup, coil_call_fn *fn, void *arg)
 {
+    coili_check(wakeup, "coil_wakeup_init: wakeup is NULL");
+    coili_check(fn, "coil_wakeup_init: fn is NULL");
     coili_check_lent(wakeup, COILI_HANDLE_ON_STACK);
     *wakeup = (struct coil_wakeup){ .loop = coili_need_loop() };
     wakeup->call.fn = fn;
