@@ -144,7 +144,7 @@ static void *carve(struct coili_alloc *a, size_t size)
 static void *large_get(struct coili_alloc *a, size_t size)
 {
     struct coili_chunk *c = NULL;
-    if (size <= SIZE_MAX - sizeof *c)
+    if (size <= PTRDIFF_MAX - sizeof *c)
         c = malloc(sizeof *c + size);
     if (!c)
         return NULL;
