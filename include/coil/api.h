@@ -29,6 +29,16 @@
 #endif
 
 /*
+ * Private: the version, and the size of the head of a frame. RUN, RUN_ON and
+ * coil_loop_new() pass it to the library, which aborts if it was compiled with
+ * other headers than the program.
+ */
+#define COILI_FRAME_HEAD 64
+#define COILI_ABI \
+    ((uint32_t)COIL_VERSION_MAJOR << 24 | (uint32_t)COIL_VERSION_MINOR << 16 | \
+     (uint32_t)COILI_FRAME_HEAD)
+
+/*
  * Private: the initialiser behind COIL_LOOP_OPTIONS_INIT and the other
  * COIL_..._OPTIONS_INIT. It sets the first field, `size`, to the size of the
  * struct, and every other field to 0, which means its default. In C++ it is a

@@ -180,8 +180,15 @@ struct coil_loop_options {
 
 #define COIL_LOOP_OPTIONS_INIT COILI_OPTIONS_INIT(struct coil_loop_options)
 
+/* Private. */
+COIL_API COIL_NODISCARD int
+coili_loop_new(struct coil_loop **out, const struct coil_loop_options *options,
+               uint32_t abi);
+
 /*
- * Make the loop of this thread. `options` may be NULL: all defaults.
+ * Make the loop of this thread. `options` may be NULL: all defaults. A function
+ * of the header: if the program was compiled with headers of another version of
+ * coil than the library it aborts, as RUN does.
  *
  * Result    0, and *out is the loop
  * Errors    -EBUSY   this thread has a loop
@@ -194,8 +201,11 @@ struct coil_loop_options {
  * Lifetime  gives the loop: coil_loop_close() frees it. The caller lends
  *           options->arena until then; the other options are copied
  */
-COIL_API COIL_NODISCARD int
-coil_loop_new(struct coil_loop **out, const struct coil_loop_options *options);
+static inline COIL_NODISCARD int
+coil_loop_new(struct coil_loop **out, const struct coil_loop_options *options)
+{
+    return coili_loop_new(out, options, COILI_ABI);
+}
 
 /*
  * The loop of this thread, or NULL.

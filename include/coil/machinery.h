@@ -76,6 +76,9 @@ COIL_END_DECLS
 
 #ifndef __cplusplus
 
+_Static_assert(sizeof(struct coil_coro) == COILI_FRAME_HEAD,
+               "the head of a frame has another size than COILI_ABI says");
+
 /* ---- The body --------------------------------------------------------- */
 
 #define COILI_LINE_FINALLY INT32_MAX
@@ -198,14 +201,6 @@ COIL_END_DECLS
     "coroutine with CALL(f, ...), or start one with SPAWN(f, ...)"
 
 /* ---- Making a coroutine ----------------------------------------------- */
-
-/*
- * The version and the size of a frame's head. RUN passes it: a program and a
- * library that differ abort.
- */
-#define COILI_ABI \
-    ((uint32_t)COIL_VERSION_MAJOR << 24 | (uint32_t)COIL_VERSION_MINOR << 16 | \
-     (uint32_t)sizeof(struct coil_coro))
 
 #define COILI_TEXT(number) COILI_TEXT_OF(number)
 #define COILI_TEXT_OF(number) #number

@@ -623,15 +623,29 @@ static void fill_options(struct coil_loop_options *o,
         o->resolver_keep_ns = COIL_SECONDS(10);
 }
 
+void coili_check_abi(uint32_t abi, const char *call)
+{
+    if (COILI_LIKELY(abi == COILI_ABI))
+        return;
+    char message[160];
+    snprintf(message, sizeof message,
+             "%s: the program was compiled with headers of another version of "
+             "coil: %u.%u, frame head %u; the library is %d.%d, frame head %d",
+             call, abi >> 24, abi >> 16 & 0xff, abi & 0xffff,
+             COIL_VERSION_MAJOR, COIL_VERSION_MINOR, COILI_FRAME_HEAD);
+    coili_fatal(message);
+}
+
 /*
  * The loop is allocated by its own allocator, which is then moved into it: so
  * that with an arena all memory is in the arena. The thread has the loop only
  * when all has succeeded.
  */
-int coil_loop_new(struct coil_loop **out,
-                  const struct coil_loop_options *options)
+int coili_loop_new(struct coil_loop **out,
+                   const struct coil_loop_options *options, uint32_t abi)
 {
     coili_check(out, "coil_loop_new: out is NULL");
+    coili_check_abi(abi, "coil_loop_new");
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, guard_forks);
     if (coili_loop)

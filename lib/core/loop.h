@@ -107,6 +107,9 @@ static inline struct coil_loop *coili_need_loop(void)
     return loop;
 }
 
+/* Abort if the program was compiled with headers of another version. */
+void coili_check_abi(uint32_t abi, const char *call);
+
 /* ---- Waking ----------------------------------------------------------- */
 
 static inline void ready_init(struct ready_list *list)

@@ -155,18 +155,12 @@ static int run(struct coil_loop *loop, struct coil_future *main,
 
 /* ---- The macros' functions -------------------------------------------- */
 
-static void check_abi(uint32_t abi)
-{
-    coili_check(abi == COILI_ABI, "the program was compiled with headers of "
-                                  "another version of coil");
-}
-
 void coili_run_begin(const struct coil_loop_options *options, uint32_t abi)
 {
     struct coil_loop *loop;
-    check_abi(abi);
+    coili_check_abi(abi, "RUN");
     coili_check(!coili_loop, "RUN in a thread whose loop exists already");
-    coili_run_error = coil_loop_new(&loop, options);
+    coili_run_error = coili_loop_new(&loop, options, abi);
 }
 
 int coili_run_end(struct coil_future *main, enum coili_kind kind, void *result)
@@ -184,7 +178,7 @@ int coili_run_end(struct coil_future *main, enum coili_kind kind, void *result)
 
 void coili_run_on_begin(struct coil_loop *loop, uint32_t abi)
 {
-    check_abi(abi);
+    coili_check_abi(abi, "RUN_ON");
     coili_check(loop && loop == coili_loop,
                 "RUN_ON wants the loop of this thread");
     coili_check(!loop->running && !loop->stack_base,

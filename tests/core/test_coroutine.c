@@ -3483,9 +3483,10 @@ TEST(coroutine_run_gives_every_kind)
 }
 
 DEATH_TEST(coroutine_run_by_another_version_aborts,
-           "headers of another version of coil")
+           "RUN: the program was compiled with headers of another version of "
+           "coil: 0.0, frame head 64; the library is 0.1, frame head 64")
 {
-    coili_run_begin(NULL, COILI_ABI ^ 1);
+    coili_run_begin(NULL, COILI_ABI ^ 1 << 16);
 }
 
 DEATH_TEST(coroutine_run_with_another_frame_header_aborts,

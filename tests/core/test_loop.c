@@ -231,7 +231,18 @@ DEATH_TEST(loop_close_inside_a_pass_aborts, "a pass inside a pass|not run")
 
 /* --- Options ---------------------------------------------------------------*/
 
-DEATH_TEST(loop_options_without_their_size_abort, "COIL_LOOP_OPTIONS_INIT")
+// Not only RUN is a door: the program spawns coroutines into this loop, too.
+DEATH_TEST(loop_new_by_another_version_aborts,
+           "coil_loop_new: the program was compiled with headers of another "
+           "version of coil: 0.1, frame head 72; the library is 0.1, frame "
+           "head 64")
+{
+    CHECK_INT(coili_loop_new(&loop, NULL, COILI_ABI + 8), 0);
+}
+
+DEATH_TEST(loop_options_without_their_size_abort,
+           "coil_loop_new: options.size is 0: must be [0-9]+ to [0-9]+: begin "
+           "with COIL_LOOP_OPTIONS_INIT")
 {
     struct coil_loop_options options = { .sq_entries = 8 };
     (void)!coil_loop_new(&loop, &options);
