@@ -221,9 +221,11 @@ struct coili_backend_table {
                   struct coili_backend_stats *out);
 
     /*
-     * Called in a forked child: close the copies of the descriptors, touch
-     * nothing that parent and child share.
+     * Called in a forked child. return_buffers(): by the thread of the loop,
+     * which may use its copies of the buffers that were lent. forked(): by any
+     * thread, then: close the copies of the descriptors, touch nothing else.
      */
+    void (*return_buffers)(struct coili_backend *b);
     void (*forked)(struct coili_backend *b);
 };
 

@@ -1549,22 +1549,23 @@ static void uring_stats(const struct coili_backend *b,
     out->in_flight--; /* the poll of wake() is not the program's */
 }
 
-/*
- * The child has copies of the buffers, to which the kernel does not write: they
- * may be used. It closes its copies of the descriptors.
- */
-static void uring_forked(struct coili_backend *b)
+/* The child has copies of the buffers, to which the kernel does not write. */
+static void uring_return_buffers(struct coili_backend *b)
 {
     if (b->buf_ring)
         show(b->buf_ring, b->pages);
     for (unsigned i = 0; i < b->slots_n; i++)
         if (slot_at(b, i)->op)
             take_buffer_back(slot_at(b, i)->op, 0);
+}
+
+/* A signal handler of the parent may still call wake(): it has no effect. */
+static void uring_forked(struct coili_backend *b)
+{
     close(b->ring.ring_fd);
     close(b->wake_fd);
     if (b->event_fd >= 0)
         close(b->event_fd);
-    /* A signal handler of the parent may still call wake(): no effect. */
     b->wake_fd = -1;
     __atomic_store_n(&b->event_fd, -1, __ATOMIC_RELEASE);
 }
@@ -1588,5 +1589,6 @@ const struct coili_backend_table coili_uring = {
     .buffer_return = uring_buffer_return,
     .buffers_free = uring_buffers_free,
     .stats = uring_stats,
+    .return_buffers = uring_return_buffers,
     .forked = uring_forked,
 };

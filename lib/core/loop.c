@@ -545,22 +545,48 @@ void coil_loop_stop(struct coil_loop *loop)
 
 /* ---- Life ------------------------------------------------------------- */
 
-static void forked(void)
+/*
+ * All loops of the process: a child that any thread forks closes its copies of
+ * their kernel objects, which would otherwise live as long as the child. The
+ * lock is held while a backend is closed: a child must not close a descriptor
+ * that is closed already and may be another one by then. The lock is held while
+ * the process forks: the child has no other thread that could release it.
+ */
+static pthread_mutex_t loops_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct coili_list loops = { &loops, &loops };
+
+static void before_fork(void)
 {
-    struct coil_loop *loop = coili_loop;
-    if (!loop)
-        return;
-    /*
-     * The backend's kernel objects are the parent's. This process has no loop
-     * until it makes one.
-     */
-    loop->table->forked(loop->backend);
+    pthread_mutex_lock(&loops_lock);
+}
+
+static void after_fork(void)
+{
+    pthread_mutex_unlock(&loops_lock);
+}
+
+/*
+ * This process has no loop until it makes one. Of the loop of this thread the
+ * child may still use the buffers; those of other threads may have been changed
+ * at the moment of the fork, so that only their descriptors are touched.
+ */
+static void in_child(void)
+{
+    struct coili_list *link;
+    if (coili_loop)
+        coili_loop->table->return_buffers(coili_loop->backend);
+    while ((link = coili_list_first(&loops))) {
+        struct coil_loop *loop = COILI_CONTAINER(link, struct coil_loop, loops);
+        loop->table->forked(loop->backend);
+        coili_list_remove(link);
+    }
     coili_loop = NULL;
+    pthread_mutex_unlock(&loops_lock);
 }
 
 static void guard_forks(void)
 {
-    pthread_atfork(NULL, NULL, forked);
+    pthread_atfork(before_fork, after_fork, in_child);
 }
 
 static unsigned or_default(unsigned value, unsigned preset)
@@ -686,6 +712,9 @@ int coili_loop_new(struct coil_loop **out,
     }
     pthread_mutex_init(&loop->lock, NULL);
     look_at_clock(loop);
+    pthread_mutex_lock(&loops_lock);
+    coili_list_append(&loops, &loop->loops);
+    pthread_mutex_unlock(&loops_lock);
     coili_loop = loop;
     *out = loop;
     return 0;
@@ -823,7 +852,10 @@ void coil_loop_close(struct coil_loop *loop)
         sched_yield();
     drop_calls(loop);
     pthread_mutex_destroy(&loop->lock);
+    pthread_mutex_lock(&loops_lock);
     loop->table->close(loop->backend);
+    coili_list_remove(&loop->loops);
+    pthread_mutex_unlock(&loops_lock);
     coili_heap_fini(&loop->timers);
     coili_loop = NULL;
     struct coili_alloc alloc;

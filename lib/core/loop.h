@@ -71,6 +71,7 @@ struct coil_loop {
     struct coili_alloc alloc;
     const struct coili_backend_table *table;
     struct coili_backend *backend;
+    struct coili_list loops; /* of the process */
     struct coili_nursery root;
     struct coili_nursery *asking; /* whose tasks are asked to end just now */
     struct coili_list unstarted; /* frames that were not awaited yet */

@@ -2113,6 +2113,41 @@ TEST(loop_forked_while_another_thread_calls)
     coil_loop_close(loop);
 }
 
+static atomic_int loops_open;
+
+static void *loop_until_told(void *arg)
+{
+    struct coil_loop *own;
+    (void)arg;
+    CHECK_INT(coil_loop_new(&own, NULL), 0);
+    coil_loop_fd(own);
+    loops_open++;
+    while (!atomic_load(&calls_end))
+        coil_loop_pass(own, COIL_MS(1));
+    coil_loop_close(own);
+    return NULL;
+}
+
+// Any thread may fork. The child has no other thread that could close the copies
+// of its loop's descriptors.
+TEST(loop_of_another_thread_is_not_the_childs)
+{
+    pthread_t threads[2];
+    skip_under_valgrind();
+    for (int i = 0; i < 2; i++)
+        CHECK_INT(pthread_create(&threads[i], NULL, loop_until_told, NULL), 0);
+    while (loops_open < 2)
+        nanoseconds(100000);
+    fork_and_run();
+    open_loop();
+    fork_and_run();
+    atomic_store(&calls_end, true);
+    for (int i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    fork_and_run();
+    coil_loop_close(loop);
+}
+
 /* --- All tasks -------------------------------------------------------------*/
 
 /* Their names, in the order in which coil_task_next() gives them. */
