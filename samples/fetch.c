@@ -5,7 +5,7 @@
  *     ./build/samples/fetch [-c LIMIT] [-t SECONDS] [-o FOLDER] [-f FILE]...
  *                           [URL | -]...
  *
- *     -c  at most so many at once; 100
+ *     -c  at most so many at once; 100, or what `ulimit -n` allows
  *     -t  at most so long for each; 300
  *     -o  save the bodies there, as NUMBER_URL; no file is overwritten
  *     -f  a list, with a URL in each line; - is the list on standard input
@@ -457,8 +457,9 @@ static int open_folder(const char *name)
 }
 
 /*
- * A socket for each, and a file: as many as we may have. Some are left for the
- * loop, the lists, and the resolution of names.
+ * As many descriptors as we may have. With -o each URL needs two, so fewer URLs
+ * go at once if need be: some are left for the loop, the lists, and names that
+ * are resolved. A session waits for sockets by itself.
  */
 static void fit_limit_to_descriptors(void)
 {
@@ -468,17 +469,24 @@ static void fit_limit_to_descriptors(void)
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
     rlim_t most = files.rlim_cur > 34 ? (files.rlim_cur - 32) / 2 : 1;
-    if (options.folder >= 0 && options.limit > (double)most) {
+    if (options.folder >= 0 && options.limit > (double)most)
         options.limit = (double)most;
-        fprintf(stderr,
-                "fetch: %lu at once: `ulimit -n` allows %lu descriptors\n",
-                (unsigned long)most, (unsigned long)files.rlim_cur);
-    }
 }
 
-static const char
-    usage[] = "usage: fetch [-c LIMIT] [-t SECONDS] [-o FOLDER] [-f FILE]... "
-              "[URL | -]...\n";
+static int open_list(const char *name)
+{
+    struct stat status;
+    int fd = open(name, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &status) < 0 || !S_ISDIR(status.st_mode))
+        return fd;
+    close(fd);
+    errno = EISDIR;
+    return -1;
+}
+
+#define USAGE \
+    "usage: fetch [-c LIMIT] [-t SECONDS] [-o FOLDER] [-f FILE]... " \
+    "[URL | -]...\n"
 
 /* The command line; a status to exit with, or -1: go on. */
 static int read_options(int argc, char **argv, struct source *sources)
@@ -509,14 +517,14 @@ static int read_options(int argc, char **argv, struct source *sources)
             *source = (struct source){ .name = optarg, .fd = -1 };
             if (strcmp(optarg, "-") == 0)
                 source->fd = STDIN_FILENO;
-            else if (c == 'f' && (source->fd = open(optarg, O_RDONLY)) < 0) {
+            else if (c == 'f' && (source->fd = open_list(optarg)) < 0) {
                 perror(optarg);
                 return 2;
             }
             n++;
             break;
         case 'h':
-            fputs(usage, stdout);
+            fputs(USAGE, stdout);
             return 0;
         default:
             right = false;
@@ -525,7 +533,7 @@ static int read_options(int argc, char **argv, struct source *sources)
     for (; right && optind < argc; optind++) /* behind "--" */
         sources[n++] = (struct source){ .name = argv[optind], .fd = -1 };
     if (!right || n == 0) {
-        fputs(usage, stderr);
+        fputs(USAGE, stderr);
         return 2;
     }
     if (folder && (options.folder = open_folder(folder)) < 0) {
