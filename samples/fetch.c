@@ -484,6 +484,12 @@ static int open_list(const char *name)
     return -1;
 }
 
+static struct source url_or_stdin(char *arg)
+{
+    bool is_stdin = strcmp(arg, "-") == 0;
+    return (struct source){ .name = arg, .fd = is_stdin ? STDIN_FILENO : -1 };
+}
+
 #define USAGE \
     "usage: fetch [-c LIMIT] [-t SECONDS] [-o FOLDER] [-f FILE]... " \
     "[URL | -]...\n"
@@ -501,7 +507,6 @@ static int read_options(int argc, char **argv, struct source *sources)
     /* The first '-': what is no option comes as 1, in its place. */
     while (right && (c = getopt_long(argc, argv, "-c:t:o:f:h", long_options,
                                      NULL)) != -1) {
-        struct source *source = &sources[n];
         switch (c) {
         case 'c':
             right = read_number(1, 10000, &options.limit);
@@ -513,15 +518,16 @@ static int read_options(int argc, char **argv, struct source *sources)
             folder = optarg;
             break;
         case 1:
+            sources[n++] = url_or_stdin(optarg);
+            break;
         case 'f':
-            *source = (struct source){ .name = optarg, .fd = -1 };
-            if (strcmp(optarg, "-") == 0)
-                source->fd = STDIN_FILENO;
-            else if (c == 'f' && (source->fd = open_list(optarg)) < 0) {
+            sources[n] = url_or_stdin(optarg);
+            if (sources[n].fd < 0)
+                sources[n].fd = open_list(optarg);
+            if (sources[n++].fd < 0) {
                 perror(optarg);
                 return 2;
             }
-            n++;
             break;
         case 'h':
             fputs(USAGE, stdout);
@@ -530,8 +536,8 @@ static int read_options(int argc, char **argv, struct source *sources)
             right = false;
         }
     }
-    for (; right && optind < argc; optind++) /* behind "--" */
-        sources[n++] = (struct source){ .name = argv[optind], .fd = -1 };
+    while (right && optind < argc) /* behind "--"; with musl, behind "-" */
+        sources[n++] = url_or_stdin(argv[optind++]);
     if (!right || n == 0) {
         fputs(USAGE, stderr);
         return 2;
