@@ -68,7 +68,7 @@ enum coil_cancel_reason {
  * Result    a string without a newline; "Success" for err >= 0, "Unknown error"
  *           for a number that neither knows
  * Lifetime  static for COIL_E*; the C library's for -errno
- * Source    strerrordesc_np(3)
+ * Source    strerrordesc_np(3); with musl strerror(3)
  */
 COIL_API const char *coil_strerror(int err);
 

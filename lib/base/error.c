@@ -7,6 +7,8 @@
  */
 #include <coil/error.h>
 
+#include "base/libc.h"
+
 #include <errno.h>
 #include <netdb.h>
 #include <stdatomic.h>
@@ -50,7 +52,7 @@ const char *coil_strerror(int err)
         return "Timed out"; /* "Connection timed out" is wrong for most */
     if (err >= 0)
         return "Success";
-    const char *words = err > -4096 ? strerrordesc_np(-err) : NULL;
+    const char *words = err > -4096 ? coili_errno_words(-err) : NULL;
     return words ? words : "Unknown error";
 }
 
@@ -76,8 +78,10 @@ static const char *words_for_code(int err, uint32_t detail)
     int code = COIL_DETAIL_CODE(detail);
     if (err == COIL_ERESOLVE)
         return code ? gai_strerror(code) : "";
-    if (err == COIL_EBROKEN && code < 0) /* a child, killed by a signal */
-        return sigdescr_np(-code) ? sigdescr_np(-code) : "";
+    if (err == COIL_EBROKEN && code < 0) { /* a child, killed by a signal */
+        const char *words = coili_signal_words(-code);
+        return words ? words : "";
+    }
     coil_explain_fn *words = atomic_load_explicit(&more_words,
                                                   memory_order_acquire);
     return words ? words(err, detail) : "";

@@ -44,6 +44,7 @@
 #include <coil/wakeup.h>
 
 #include "base/check.h"
+#include "base/libc.h"
 #include "interrupt.h"
 #include "base/list.h"
 
@@ -440,8 +441,8 @@ static void one_cancel(struct coil_future *f)
 
 static void one_describe(const struct coil_future *f, char *buf, size_t size)
 {
-    const char *name = sigabbrev_np(((const struct one *)(const void *)f)
-                                        ->signo);
+    const struct one *one = (const void *)f;
+    const char *name = coili_signal_name(one->signo);
     snprintf(buf, size, "signal %s", name ? name : "?");
 }
 
