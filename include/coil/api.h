@@ -9,6 +9,11 @@
  * exports the functions that are marked COIL_API and hides all others.
  */
 
+/* Before any #include: the layout of frames is that of 64-bit systems. */
+#if __SIZEOF_POINTER__ != 8
+#error "coil needs a 64-bit system"
+#endif
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
