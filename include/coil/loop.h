@@ -93,7 +93,8 @@ struct coil_task;
  *                                   aborts. Negative: aborts
  *   arena                   NULL    memory for what coil allocates, see below;
  *                                   NULL: malloc()
- *   arena_bytes             0       bytes of the arena. Full: -ENOMEM
+ *   arena_bytes             0       bytes of the arena. Full: -ENOMEM. Not 0,
+ *                                   and `arena` is NULL: aborts
  *   on_exception            NULL    callback for unhandled errors
  *                                   (exception.h); NULL: they are printed to
  *                                   stderr
@@ -245,7 +246,9 @@ COIL_API int coil_loop_run_until_complete(struct coil_loop *loop,
                                           struct coil_task *task);
 
 /*
- * Run one pass. If nothing is ready it waits for at most `timeout_ns`.
+ * Run one pass. If nothing is ready it waits for at most `timeout_ns`. Aborts
+ * in another thread than the loop's, and in a coroutine or callback of the
+ * loop.
  *
  * Units     nanoseconds; 0 or less: do not wait; COIL_NEVER: no time-out
  * Result    true if something is ready for the next pass
@@ -261,10 +264,11 @@ COIL_API bool coil_loop_pass(struct coil_loop *loop, int64_t timeout_ns);
  *     poll(&p, 1, ns == COIL_NEVER ? -1 : (int)((ns + 999999) / 1000000));
  *     coil_loop_pass(loop, 0);
  *
- * Do not read from the descriptor. Call coil_loop_timeout() before each sleep:
- * it also makes the descriptor unreadable again. There is no RUN() in such a
- * program: spawn the first coroutine before the other loop begins. A pass that
- * comes too early does no harm.
+ * Do not read from the descriptor. It may be asked for in a coroutine, too.
+ * Call coil_loop_timeout() before each sleep: it also makes the descriptor
+ * unreadable again. There is no RUN() in such a program: spawn the first
+ * coroutine before the other loop begins. A pass that comes too early does no
+ * harm.
  *
  * Result    the descriptor; it belongs to the loop
  * Errors    -EMFILE, -ENFILE, -ENOMEM, at the first call only
@@ -273,7 +277,8 @@ COIL_API bool coil_loop_pass(struct coil_loop *loop, int64_t timeout_ns);
 COIL_API int coil_loop_fd(struct coil_loop *loop);
 
 /*
- * How long another loop may sleep, at most, before it has to run a pass.
+ * How long another loop may sleep, at most, before it has to run a pass. Aborts
+ * where coil_loop_pass() does.
  *
  * Result    nanoseconds; 0: run a pass now; COIL_NEVER: not before the
  *           descriptor of coil_loop_fd() is readable

@@ -463,11 +463,38 @@ static inline void pass(struct coil_loop *loop, int64_t timeout_ns)
     run_batch(loop);
 }
 
-static void check_owner(const struct coil_loop *loop)
+static _Noreturn __attribute__((cold)) void bad_call(const char *call,
+                                                     const char *rule)
 {
-    coili_check(loop == coili_loop,
-                "a loop belongs to the thread that made it");
-    coili_check(!loop->stack_base, "a pass inside a pass");
+    char message[160];
+    snprintf(message, sizeof message, "%s: %s", call, rule);
+    coili_fatal(message);
+}
+
+static void check_owner(const struct coil_loop *loop, const char *call)
+{
+    if (COILI_UNLIKELY(!loop))
+        bad_call(call, "loop is NULL");
+    if (COILI_UNLIKELY(loop != coili_loop))
+        bad_call(call, "the loop belongs to another thread, or has closed");
+}
+
+/* This is the loop's thread, and no coroutine or call of the loop. */
+static void check_outside(const struct coil_loop *loop, const char *call)
+{
+    check_owner(loop, call);
+    if (COILI_UNLIKELY(loop->stack_base))
+        bad_call(call, "called in a coroutine or callback of this loop: must "
+                       "be called outside, between two passes");
+}
+
+static void check_not_running(const struct coil_loop *loop, const char *call)
+{
+    check_owner(loop, call);
+    if (COILI_UNLIKELY(loop->running))
+        bad_call(call, "the loop runs: must be called when "
+                       "coil_loop_run_until_complete() or RUN has returned");
+    check_outside(loop, call);
 }
 
 /*
@@ -479,7 +506,7 @@ static void check_owner(const struct coil_loop *loop)
 bool coil_loop_pass(struct coil_loop *loop, int64_t timeout_ns)
 {
     int cancel_state;
-    check_owner(loop);
+    check_outside(loop, "coil_loop_pass");
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
     pass(loop, timeout_ns > 0 ? timeout_ns : 0);
     pthread_setcancelstate(cancel_state, NULL);
@@ -490,13 +517,13 @@ bool coil_loop_pass(struct coil_loop *loop, int64_t timeout_ns)
 
 int coil_loop_fd(struct coil_loop *loop)
 {
-    check_owner(loop);
+    check_owner(loop, "coil_loop_fd");
     return loop->table->fd(loop->backend);
 }
 
 int64_t coil_loop_timeout(struct coil_loop *loop)
 {
-    check_owner(loop);
+    check_outside(loop, "coil_loop_timeout");
     if (loop->ready.head)
         return 0;
     int64_t left = loop->table->patience(loop->backend);
@@ -513,11 +540,9 @@ int64_t coil_loop_timeout(struct coil_loop *loop)
 /* The reference keeps the future of a task that detaches itself. */
 int coil_loop_run_until_complete(struct coil_loop *loop, struct coil_task *task)
 {
-    coili_check(loop, "coil_loop_run_until_complete: loop is NULL");
     coili_check(task, "coil_loop_run_until_complete: task is NULL");
     struct coil_future *f = coil_task_future(task);
-    coili_check(!loop->running, "the loop runs already");
-    check_owner(loop);
+    check_not_running(loop, "coil_loop_run_until_complete");
     loop->running = true;
     future_ref(f);
     int err = 0, cancel_state;
@@ -633,6 +658,9 @@ static void fill_options(struct coil_loop_options *o,
         o->recv_buffers > 32768)
         coili_bad_option(call, "recv_buffers", o->recv_buffers,
                          "must be a power of two, at most 32768");
+    if (!o->arena && o->arena_bytes > 0)
+        coili_bad_option(call, "arena_bytes", (int64_t)o->arena_bytes,
+                         "must be 0, or arena not NULL");
     o->debug = o->debug || coili_debug_wanted();
     if (o->slow_step_ns < 0)
         coili_bad_option(call, "slow_step_ns", o->slow_step_ns,
@@ -824,8 +852,7 @@ void coil_loop_close(struct coil_loop *loop)
 {
     if (!loop)
         return;
-    coili_check(loop == coili_loop && !loop->running && !loop->stack_base,
-                "a loop is closed by its own thread, when it does not run");
+    check_not_running(loop, "coil_loop_close");
     int cancel_state;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
     loop->closing = true;

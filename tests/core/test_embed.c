@@ -376,7 +376,7 @@ static void *ask_timeout(void *arg)
 }
 
 DEATH_TEST(embed_timeout_asked_for_by_another_thread_aborts,
-           "a loop belongs to the thread")
+           "coil_loop_timeout: the loop belongs to another thread")
 {
     pthread_t thread;
     stage_open();

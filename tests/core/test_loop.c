@@ -120,7 +120,7 @@ static void *pass_elsewhere(void *arg)
 }
 
 DEATH_TEST(loop_pass_in_another_thread_aborts,
-           "a loop belongs to the thread that made it")
+           "coil_loop_pass: the loop belongs to another thread, or has closed")
 {
     open_loop();
     pthread_t thread;
@@ -135,7 +135,7 @@ static void *close_elsewhere(void *arg)
 }
 
 DEATH_TEST(loop_close_in_another_thread_aborts,
-           "a loop is closed by its own thread")
+           "coil_loop_close: the loop belongs to another thread")
 {
     open_loop();
     pthread_t thread;
@@ -149,7 +149,9 @@ static void pass_again(void *arg)
 }
 
 // The rest of the batch would run inside one of its calls.
-DEATH_TEST(loop_pass_inside_a_call_aborts, "a pass inside a pass")
+DEATH_TEST(loop_pass_inside_a_call_aborts,
+           "coil_loop_pass: called in a coroutine or callback of this loop: "
+           "must be called outside, between two passes")
 {
     open_loop();
     struct coil_handle h[2] = { { 0 } };
@@ -159,7 +161,9 @@ DEATH_TEST(loop_pass_inside_a_call_aborts, "a pass inside a pass")
 }
 
 // The last call of a batch is still inside of it.
-DEATH_TEST(loop_pass_inside_the_last_call_aborts, "a pass inside a pass")
+DEATH_TEST(loop_pass_inside_the_last_call_aborts,
+           "coil_loop_pass: called in a coroutine or callback of this loop: "
+           "must be called outside, between two passes")
 {
     open_loop();
     struct coil_handle h = { 0 };
@@ -174,7 +178,9 @@ COROUTINE(pass_inside,)
     }
 }
 
-DEATH_TEST(loop_pass_inside_a_coroutine_aborts, "a pass inside a pass")
+DEATH_TEST(loop_pass_inside_a_coroutine_aborts,
+           "coil_loop_pass: called in a coroutine or callback of this loop: "
+           "must be called outside, between two passes")
 {
     RUN(pass_inside);
 }
@@ -198,7 +204,8 @@ COROUTINE(run_until_inside, struct coil_task *task;)
     }
 }
 
-DEATH_TEST(loop_run_until_inside_a_run_aborts, "the loop runs already")
+DEATH_TEST(loop_run_until_inside_a_run_aborts,
+           "coil_loop_run_until_complete: the loop runs: must be called when")
 {
     RUN(run_until_inside);
 }
@@ -210,7 +217,7 @@ COROUTINE(close_inside,)
     }
 }
 
-DEATH_TEST(loop_close_inside_a_run_aborts, "when it does not run")
+DEATH_TEST(loop_close_inside_a_run_aborts, "coil_loop_close: the loop runs")
 {
     RUN(close_inside);
 }
@@ -221,7 +228,7 @@ static void close_loop_now(void *arg)
 }
 
 // Also if the program makes its passes itself.
-DEATH_TEST(loop_close_inside_a_pass_aborts, "a pass inside a pass|not run")
+DEATH_TEST(loop_close_inside_a_pass_aborts, "coil_loop_close: called in a ")
 {
     open_loop();
     struct coil_handle h = { 0 };
@@ -241,8 +248,8 @@ DEATH_TEST(loop_new_by_another_version_aborts,
 }
 
 DEATH_TEST(loop_options_without_their_size_abort,
-           "coil_loop_new: options.size is 0: must be [0-9]+ to [0-9]+: begin "
-           "with COIL_LOOP_OPTIONS_INIT")
+           "coil_loop_new: options.size is 0: must be [0-9]+: use "
+           "COIL_LOOP_OPTIONS_INIT")
 {
     struct coil_loop_options options = { .sq_entries = 8 };
     (void)!coil_loop_new(&loop, &options);
@@ -290,6 +297,55 @@ COROUTINE(sleep_once, int64_t ns;)
     ASYNC(sleep_once, my) {
         AWAIT(coil_sleep(my->ns));
     }
+}
+
+// To add it to another event loop a coroutine needs it, and it does no harm.
+COROUTINE(ask_for_fd,)
+{
+    ASYNC(ask_for_fd, my) {
+        int fd = coil_loop_fd(coil_loop_current());
+        CHECK(fd >= 0);
+        CHECK_INT(coil_loop_fd(coil_loop_current()), fd);
+        AWAIT(coil_sleep(1));
+    }
+}
+
+TEST(loop_fd_is_there_inside_a_coroutine)
+{
+    CHECK_INT(RUN(ask_for_fd), 0);
+}
+
+COROUTINE(ask_for_timeout,)
+{
+    ASYNC(ask_for_timeout, my) {
+        coil_loop_timeout(coil_loop_current());
+    }
+}
+
+DEATH_TEST(loop_timeout_inside_a_coroutine_aborts,
+           "coil_loop_timeout: called in a coroutine or callback of this loop: "
+           "must be called outside, between two passes")
+{
+    RUN(ask_for_timeout);
+}
+
+DEATH_TEST(loop_pass_of_nothing_aborts, "coil_loop_pass: loop is NULL")
+{
+    coil_loop_pass(NULL, 0);
+}
+
+DEATH_TEST(loop_fd_of_nothing_aborts, "coil_loop_fd: loop is NULL")
+{
+    coil_loop_fd(NULL);
+}
+
+// An allocation of the program that failed, most likely.
+DEATH_TEST(loop_options_with_the_bytes_of_no_arena_abort,
+           "coil_loop_new: arena_bytes is 4096: must be 0, or arena not NULL")
+{
+    struct coil_loop_options options = COIL_LOOP_OPTIONS_INIT;
+    options.arena_bytes = 4096;
+    (void)!coil_loop_new(&loop, &options);
 }
 
 TEST(loop_works_with_the_smallest_ring)
@@ -2128,8 +2184,8 @@ static void *loop_until_told(void *arg)
     return NULL;
 }
 
-// Any thread may fork. The child has no other thread that could close the copies
-// of its loop's descriptors.
+// Any thread may fork. The child has no other thread that could close the
+// copies of the descriptors.
 TEST(loop_of_another_thread_is_not_the_childs)
 {
     pthread_t threads[2];
