@@ -173,12 +173,17 @@ static void job_arrived(struct coil_remote_call *arrival)
 
 /* ---- The threads ------------------------------------------------------ */
 
-/* What a thread of an executor does at this moment. */
+/*
+ * What this thread does, if it is one of an executor. Not a local of
+ * thread_main(): such a variable has no certain value in a cleanup handler,
+ * which is reached by a longjmp().
+ */
 struct worker {
-    struct coil_executor *executor;
-    struct job *job; /* NULL: none */
-    bool has_run;    /* job->given.run has returned */
+    struct coil_executor *executor; /* NULL: it is no thread of an executor */
+    struct job *job;                /* NULL: none */
+    bool has_run;                   /* job->given.run has returned */
 };
+static _Thread_local struct worker this_worker;
 
 static void run_job(struct worker *w)
 {
@@ -315,9 +320,6 @@ static void thread_end(struct coil_executor *e)
     pthread_mutex_unlock(&e->lock);
 }
 
-/* The executor to which this thread belongs; or NULL. */
-static _Thread_local const struct coil_executor *thread_of;
-
 /* Locked; runs jobs without the lock, until the executor is closing. */
 static void run_jobs(struct worker *w)
 {
@@ -343,14 +345,14 @@ static void thread_exited(void *arg);
  */
 static void *thread_main(void *arg)
 {
-    struct worker w = { .executor = arg };
-    thread_of = w.executor;
+    struct coil_executor *e = arg;
+    this_worker.executor = e;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
-    pthread_mutex_lock(&w.executor->lock);
-    pthread_cleanup_push(thread_exited, &w);
-    run_jobs(&w);
+    pthread_mutex_lock(&e->lock);
+    pthread_cleanup_push(thread_exited, &this_worker);
+    run_jobs(&this_worker);
     pthread_cleanup_pop(0);
-    thread_end(w.executor);
+    thread_end(e);
     return NULL;
 }
 
@@ -491,7 +493,7 @@ static void wait_threads(struct coil_executor *e, bool except_owned)
 /* A thread of the executor would wait for itself. */
 static void check_other_thread(const struct coil_executor *e)
 {
-    coili_check(e != thread_of,
+    coili_check(e != this_worker.executor,
                 "coil_executor_free or _shutdown in one of its own threads");
 }
 
