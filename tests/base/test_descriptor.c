@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: MIT
-// labels: core
 /*
  * test_descriptor.c: descriptors that coil opens are above 2, also in a program
  * that was started without standard descriptors.
