@@ -534,7 +534,7 @@ static pid_t fork_child(const struct worker *w, int fd)
 
 static int child_begin(struct worker *w)
 {
-    int fds[2];
+    int fds[2] = { -1, -1 }; /* gcc -flto does not know that errno is not 0 */
     int err = coili_socket_pair_open(fds);
     if (err < 0)
         return err;
