@@ -600,29 +600,28 @@ static struct coil_future *awaited_done(struct coil_coro *co)
     return f;
 }
 
-/* The await of a permit has ended. */
-static void tell_taken(struct coil_future *f)
-{
-    if (kind_of(f) == KIND_CUSTOM && custom_of(f)->cls->taken)
-        custom_of(f)->cls->taken(f);
-}
-
 /* A permit is taken by the await: its coroutine has it from now on. */
 static void let_go_of_value(struct coil_future *f)
 {
-    if (state_of(f) == S_PERMIT) {
-        mark_fetched(f);
-        tell_taken(f);
-    }
+    if (state_of(f) == S_PERMIT)
+        coili_take_permit(f);
     future_unref(f);
 }
 
-bool coili_failed_slow(struct coil_coro *co)
+static NOINLINE bool failed(struct coil_coro *co)
 {
     struct coil_future *f = awaited_done(co);
     co->awaiting = 0;
-    if (state_of(f) == S_FAILED)
-        return coili_failed_with(co, coili_take_failure(co, f));
+    return coili_failed_with(co, coili_take_failure(co, f));
+}
+
+/* Permits first: each await of a lock or a semaphore comes here. */
+bool coili_failed_slow(struct coil_coro *co)
+{
+    struct coil_future *f = awaited_future(co);
+    if (COILI_UNLIKELY(state_of(f) != S_PERMIT))
+        return failed(co);
+    co->awaiting = 0;
     let_go_of_value(f);
     return false;
 }
@@ -714,7 +713,7 @@ static bool settle_keep(struct coil_coro *co, enum coili_kind kind,
         return false;
     }
     if (state_of(f) == S_PERMIT)
-        tell_taken(f);
+        coili_tell_taken(f);
     if (coili_fits_into(co, f, state_of(f), kind, file, line))
         return true;
     co->awaiting = 0;
@@ -823,7 +822,7 @@ void coili_return_awaited(struct coil_coro *co)
         return;
     }
     if (state_of(f) == S_PERMIT)
-        tell_taken(f);
+        coili_tell_taken(f);
     if (f->flags & F_GIVES && !(f->flags & F_FETCHED)) {
         struct give_scope *give = coili_scope_push(co, SCOPE_GIVE,
                                                    sizeof *give);
@@ -1153,16 +1152,10 @@ const struct coil_site *coili_site(struct coil_coro *co)
     return loop->asked;
 }
 
-/*
- * The stack of the current step lies between this function's frame and that of
- * the batch. One compare: addresses below `here` wrap around to large numbers.
- */
 void coili_check_lent(const void *p, const char *what)
 {
-    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
-    uintptr_t base = coili_loop ? coili_loop->stack_base : 0;
-    if (base && (uintptr_t)p - here < base - here)
-        coili_misuse(coili_loop->current, NULL, 0, what);
+    if (coili_is_on_stack(p))
+        coili_fatal(what);
 }
 
 void coili_fatal(const char *what)

@@ -444,12 +444,20 @@ bool coil_future_set_error(struct coil_future *f, int err)
     return coil_future_set_error_detail(f, err, 0);
 }
 
+/* The outcome is fetched; a permit is the taker's from now on. */
+static void take(struct coil_future *done)
+{
+    mark_fetched(done);
+    if (state_of(done) == S_PERMIT)
+        coili_tell_taken(done);
+}
+
 bool coil_future_set_from(struct coil_future *f, struct coil_future *done)
 {
     coili_check(coil_future_done(done), "a pending future has no result yet");
     bool set = settle(f, state_of(done), done->result.u);
     if (set)
-        mark_fetched(done);
+        take(done);
     return set;
 }
 
@@ -570,10 +578,12 @@ bool coil_future_cancelled(const struct coil_future *f)
 
 int coil_future_error(struct coil_future *f)
 {
-    coili_check(coil_future_done(f), "a pending future has no error yet");
-    if (state_of(f) == S_FAILED || state_of(f) == S_PERMIT)
-        mark_fetched(f);
-    return state_of(f) == S_FAILED ? f->result.e.error : 0;
+    unsigned state = state_of(f);
+    if (COILI_LIKELY(state != S_PENDING && state < S_FAILED))
+        return 0;
+    coili_check(state != S_PENDING, "a pending future has no error yet");
+    take(f);
+    return state == S_FAILED ? f->result.e.error : 0;
 }
 
 bool coil_future_peek(struct coil_future *f, int *err)
@@ -622,21 +632,21 @@ static void need_state(const struct coil_future *f, unsigned state,
 int64_t coil_future_int(struct coil_future *f)
 {
     need_state(f, S_INT, COILI_KIND_LLONG);
-    mark_fetched(f);
+    take(f);
     return f->result.i;
 }
 
 void *coil_future_pointer(struct coil_future *f)
 {
     need_state(f, S_POINTER, COILI_KIND_POINTER);
-    mark_fetched(f);
+    take(f);
     return f->result.p;
 }
 
 double coil_future_double(struct coil_future *f)
 {
     need_state(f, S_DOUBLE, COILI_KIND_DOUBLE);
-    mark_fetched(f);
+    take(f);
     return f->result.d;
 }
 
@@ -648,7 +658,7 @@ struct coil_result coil_future_result(struct coil_future *f)
         [S_PERMIT] = COIL_RESULT_INT,
     };
     coili_check(coil_future_done(f), "a pending future has no result yet");
-    mark_fetched(f);
+    take(f);
     if (state_of(f) == S_FAILED)
         return coil_result_error_detail(f->result.e.error, f->result.e.detail);
     struct coil_result r = { .kind = kinds[state_of(f)] };
@@ -674,7 +684,7 @@ void coil_future_add_done_callback(struct coil_future *f,
     coili_check(kind_of(f) != KIND_CORO || f->flags & F_TASK ||
                     !(f->flags & F_STARTED),
                 "a callback is added to a call: make it a task with SPAWN");
-    coili_check_lent(handle, COILI_HANDLE_ON_STACK);
+    coili_check(!coili_is_on_stack(handle), COILI_HANDLE_ON_STACK);
     coili_check(handle->where == WHERE_NOWHERE, "a handle is in use already");
     handle->fn = fn;
     handle->arg = arg;

@@ -150,6 +150,20 @@ static inline void mark_fetched(struct coil_future *f)
         flag_set(f, F_FETCHED);
 }
 
+/* The coroutine that awaited this permit runs: its class is told. */
+static inline void coili_tell_taken(struct coil_future *permit)
+{
+    if (kind_of(permit) == KIND_CUSTOM && custom_of(permit)->cls->taken)
+        custom_of(permit)->cls->taken(permit);
+}
+
+/* The same, and from now on the permit is the taker's. */
+static inline void coili_take_permit(struct coil_future *permit)
+{
+    mark_fetched(permit);
+    coili_tell_taken(permit);
+}
+
 /* ---- Waiters ---------------------------------------------------------- */
 
 /* The handle that this waiter is. */

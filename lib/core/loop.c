@@ -92,7 +92,7 @@ int64_t coil_now(void)
 /* The call is made when the step that asks for it has returned. */
 static void check_not_on_stack(const struct coil_handle *h)
 {
-    coili_check_lent(h, COILI_HANDLE_ON_STACK);
+    coili_check(!coili_is_on_stack(h), COILI_HANDLE_ON_STACK);
 }
 
 /* Make a handle one of this call. A handle serves one call at a time. */

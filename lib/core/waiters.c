@@ -53,17 +53,23 @@ size_t coil_waiters_count(const struct coil_waiters *waiters)
     return n;
 }
 
-void coil_waiters_enter(struct coil_waiters *waiters,
-                        struct coil_waiter *waiter, coil_granted_fn *granted)
+static void enter(struct coil_waiters *waiters, struct coil_waiter *waiter,
+                  coil_granted_fn *granted)
 {
     coili_check(waiters->prev, NOT_INIT);
-    coili_check_lent(waiters, ON_STACK);
-    coili_check_lent(waiter, ON_STACK);
+    coili_check(!coili_is_on_stack(waiters), ON_STACK);
     waiter->granted = granted;
     waiter->link.next = waiters;
     waiter->link.prev = waiters->prev;
     waiters->prev->next = &waiter->link;
     waiters->prev = &waiter->link;
+}
+
+void coil_waiters_enter(struct coil_waiters *waiters,
+                        struct coil_waiter *waiter, coil_granted_fn *granted)
+{
+    coili_check(!coili_is_on_stack(waiter), ON_STACK);
+    enter(waiters, waiter, granted);
 }
 
 static void unlink_waiter(struct coil_waiter *waiter)
@@ -151,7 +157,7 @@ static void start(struct coil_future *f)
     if (coil_waiters_empty(waiters) && w->try_now(w->arg))
         succeed(w);
     else
-        coil_waiters_enter(waiters, &w->waiter, granted);
+        enter(waiters, &w->waiter, granted);
 }
 
 static void cancel(struct coil_future *f)

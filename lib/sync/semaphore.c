@@ -102,22 +102,17 @@ static void taken(struct coil_future *f)
         sem->value--;
 }
 
+/* The waiter will not run. */
 static void dispose(struct coil_future *f)
 {
-    coil_semaphore_release(permit_of(f)->sem);
-}
-
-static void permit_free(struct coil_future *f)
-{
     taken(f);
-    coil_custom_free(f);
+    coil_semaphore_release(permit_of(f)->sem);
 }
 
 static const struct coil_future_class permit_class = {
     .name = "semaphore",
     .start = start,
     .cancel = cancel,
-    .free = permit_free,
     .dispose = dispose,
     .taken = taken,
 };
