@@ -103,6 +103,18 @@ COIL_API bool coil_stream_at_end(const struct coil_stream *stream);
 COIL_API bool coil_stream_is_reusable(struct coil_stream *stream);
 
 /*
+ * Ask, without waiting, whether the bytes of all finished writes have arrived:
+ * a socket asks the kernel, which makes a system call. TCP: the peer's kernel
+ * has acknowledged them, but the peer need not have read them; Unix sockets:
+ * the peer has read them. A stream of your own whose table has no `is_sent`
+ * does not know, and says true.
+ *
+ * Result    false if bytes are known to be on their way
+ * Source    tcp(7), SIOCOUTQ
+ */
+COIL_API bool coil_stream_is_sent(const struct coil_stream *stream);
+
+/*
  * Watch a kept connection that no task reads: fn(arg) is called, once and from
  * the ready queue, when a byte is unread or the peer has ended. Begins to
  * receive, as a fill does. Costs no memory and no operation more than that.
@@ -282,6 +294,8 @@ struct coil_stream_ops {
     struct coil_future *(*abort)(struct coil_stream *stream);
     /* NULL: true if peek shows no byte and at_end is false */
     bool (*is_reusable)(struct coil_stream *stream);
+    /* NULL: true */
+    bool (*is_sent)(const struct coil_stream *stream);
     /*
      * Pass `handle` to coil_call_soon(), with its own fn and arg, when there is
      * something to read; NULL: end the watch. NULL in the table: no call

@@ -23,8 +23,10 @@
 #include <coil/stream.h>
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <coil/coroutine.h>
@@ -420,6 +422,13 @@ static bool tcp_is_reusable(struct coil_stream *s)
     return all_bytes(t) == 0 && !t->end;
 }
 
+/* A socket that the kernel does not know this of is taken as sent. */
+static bool tcp_is_sent(const struct coil_stream *s)
+{
+    int unsent = 0;
+    return ioctl(tcp_of(s)->fd, SIOCOUTQ, &unsent) < 0 || unsent == 0;
+}
+
 /* NULL: end the watch. */
 static int tcp_watch(struct coil_stream *s, struct coil_handle *handle)
 {
@@ -452,6 +461,7 @@ static const struct coil_stream_ops tcp_ops = {
     .fd = tcp_fd,
     .abort = tcp_abort,
     .is_reusable = tcp_is_reusable,
+    .is_sent = tcp_is_sent,
     .watch = tcp_watch,
 };
 
@@ -532,6 +542,11 @@ bool coil_stream_is_reusable(struct coil_stream *s)
     if (s->ops->is_reusable)
         return s->ops->is_reusable(s);
     return coil_stream_peek(s, &data) == 0 && !coil_stream_at_end(s);
+}
+
+bool coil_stream_is_sent(const struct coil_stream *s)
+{
+    return !s->ops->is_sent || s->ops->is_sent(s);
 }
 
 int coil_stream_watch(struct coil_stream *s, struct coil_handle *handle,

@@ -1815,6 +1815,35 @@ TEST(stream_is_asked_whether_it_is_reusable_without_a_system_call)
     close_all();
 }
 
+/* ---- is_sent ---------------------------------------------------------- */
+
+TEST(stream_is_sent_when_the_peer_has_read_a_unix_socket)
+{
+    char byte;
+    open_stream();
+    CHECK(coil_stream_is_sent(s));
+    CHECK_INT(wait_int(coil_stream_write(s, "a", 1)), 1);
+    CHECK(!coil_stream_is_sent(s));
+    CHECK_INT(recv(wire.b, &byte, 1, 0), 1);
+    CHECK(coil_stream_is_sent(s));
+    close_all();
+}
+
+// More than the peer's kernel can take is not acknowledged before it is read.
+TEST(stream_is_sent_when_the_peer_has_acknowledged)
+{
+    static char block[4096];
+    stage_open();
+    open_on(tcp_pair(4096));
+    CHECK(coil_stream_is_sent(s));
+    while (send(wire.a, block, sizeof block, MSG_DONTWAIT) > 0)
+        ;
+    CHECK(!coil_stream_is_sent(s));
+    while (!coil_stream_is_sent(s))
+        recv(wire.b, block, sizeof block, MSG_DONTWAIT);
+    close_all();
+}
+
 /* ---- watch ------------------------------------------------------------ */
 
 static void count_call(void *arg)
@@ -2069,7 +2098,7 @@ static struct coil_stream *text_new(const struct coil_stream_ops *ops,
     return &t->stream;
 }
 
-// A table of before there was abort and is_reusable, or that has no use for it.
+// A table that has no abort, is_reusable and is_sent.
 TEST(stream_without_abort_and_is_reusable_closes_and_peeks)
 {
     bool closed = false;
@@ -2083,6 +2112,8 @@ TEST(stream_without_abort_and_is_reusable_closes_and_peeks)
     CHECK_INT(fill(1), 1);
     coil_stream_consume(s, 1);
     CHECK(!coil_stream_is_reusable(s)); /* at its end */
+    CHECK_INT(wait_int(coil_stream_write(s, "abc", 3)), 3);
+    CHECK(coil_stream_is_sent(s));
     CHECK_INT(wait_int(coil_stream_abort(s)), 0);
     CHECK(closed);
     stage_close();
@@ -2099,14 +2130,23 @@ static bool text_is_reusable(struct coil_stream *stream)
     return text_of(stream)->shown > 1;
 }
 
-TEST(stream_asks_its_own_abort_and_is_reusable)
+static bool text_is_sent(const struct coil_stream *stream)
+{
+    return !text_of(stream)->written;
+}
+
+TEST(stream_asks_its_own_abort_is_reusable_and_is_sent)
 {
     struct coil_stream_ops ops = text_ops;
     bool closed = false;
     ops.abort = text_abort;
     ops.is_reusable = text_is_reusable;
+    ops.is_sent = text_is_sent;
     stage_open();
     s = text_new(&ops, "ab", &closed);
+    CHECK(coil_stream_is_sent(s));
+    CHECK_INT(wait_int(coil_stream_write(s, "abc", 3)), 3);
+    CHECK(!coil_stream_is_sent(s));
     CHECK(!coil_stream_is_reusable(s));
     CHECK_INT(fill(2), 2);
     CHECK(coil_stream_is_reusable(s));

@@ -21,9 +21,7 @@
 #include "connection.h"
 
 #include <errno.h>
-#include <linux/sockios.h>
 #include <string.h>
-#include <sys/ioctl.h>
 
 #include <coil/block.h>
 #include <coil/wait.h>
@@ -255,19 +253,13 @@ static void copy_head(struct coil_http_response *r,
 }
 
 /*
- * The answer has come before the end of the upload: the body is not sent, or
- * the kernel has bytes of it that the server has not acknowledged. Perhaps the
- * server reads no more of it.
+ * The answer has come before the end of the upload: the body is not written, or
+ * bytes of it are still on their way. Perhaps the server reads no more of it.
  */
 static bool is_early(const struct coili_exchange *x)
 {
-    int unsent = 0;
-    if (!x->upload)
-        return false;
-    return !coil_task_done(x->upload) ||
-           (ioctl(coil_stream_fd(x->lease->conn->stream), SIOCOUTQ, &unsent) ==
-                0 &&
-            unsent > 0);
+    return x->upload && (!coil_task_done(x->upload) ||
+                         !coil_stream_is_sent(x->lease->conn->stream));
 }
 
 /* The connection may be kept: the answer allows it, and all was sent. */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Law 7. socket() in a comment is fine, and so is a function of a table. */
+/* Laws 1 and 7. socket() in a comment is fine, and so is a function of a table. */
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -11,3 +11,5 @@ int example_open(int pid)
         return (int)syscall(SYS_pidfd_open, pid, 0);
     return fcntl(pid, F_DUPFD_CLOEXEC, 0);
 }
+
+#include <sys/ioctl.h>
