@@ -612,6 +612,10 @@ static void exchange_ended(struct coili_pool *p)
         set_room(p, room + 1);
 }
 
+/*
+ * find_slot() takes the last spare slot, and that of this lease has no
+ * descriptor: so it becomes the first.
+ */
 bool coili_lease_starved(struct coili_lease *lease)
 {
     struct coili_conn *conn = lease->conn;
@@ -622,6 +626,8 @@ bool coili_lease_starved(struct coili_lease *lease)
     set_room(p, others ? others : 1);
     lease->conn = NULL;
     close_conn(conn);
+    coili_list_remove(&conn->link);
+    coili_list_append(p->spare.next, &conn->link); /* at the front */
     grant_slots(p);
     return true;
 }

@@ -103,9 +103,9 @@ void coili_conn_connected(struct coili_conn *conn, struct coil_stream *stream);
 /*
  * There was no descriptor or no operation for the connection of this lease, and
  * no byte was sent. If other connections of the pool exist, the slot is given
- * back, and the request waits for one of them.
+ * back, and the request takes one of them or waits.
  *
- * Result    true: call coili_pool_wait(); false: there is nothing to wait for
+ * Result    true: call coili_pool_take(); false: there is nothing to wait for
  */
 bool coili_lease_starved(struct coili_lease *lease);
 

@@ -222,7 +222,6 @@ struct request {
     struct coil_stream *stream;
     struct coil_http_response *response;
     int err;
-    bool waits; /* for a slot */
     uint32_t detail;
 };
 
@@ -342,17 +341,19 @@ static bool is_starved(const struct request *my)
            COIL_DETAIL_PHASE(my->detail) <= COIL_PHASE_SEND;
 }
 
-/* my->err: go on, after a wait for another slot if my->waits is set; or not. */
+/* True: the loop runs again, and my->err is as after job_begin(). */
 static bool goes_on(struct request *my)
 {
     struct job *job = my->job;
-    my->waits = is_starved(my) && coili_lease_starved(&job->lease);
-    if (my->waits)
+    if (is_starved(my) && coili_lease_starved(&job->lease)) {
+        my->err = coili_pool_take(job->origin, &job->lease);
         return true;
+    }
     if (!may_repeat(job, my->err))
         return false;
     job->may_repeat = false;
     coili_conn_renew(job->lease.conn);
+    my->err = 0;
     return true;
 }
 
@@ -365,9 +366,8 @@ static void request(struct coil_coro *co)
 {
     COIL_ASYNC_GIVES(request, my, coil_http_response_free) {
         my->err = job_begin(my->job);
-        my->waits = my->err == -EAGAIN;
         for (;;) {
-            if (my->waits)
+            if (my->err == -EAGAIN)
                 COIL_TRY_AWAIT(my->err, wait_for_connection(my->job));
             if (my->err == 0)
                 my->err = job_connected(my->job);
@@ -387,7 +387,6 @@ static void request(struct coil_coro *co)
             }
             if (!goes_on(my))
                 COIL_FAIL_WITH(my->err, my->detail);
-            my->err = 0;
         }
         coili_response_begin(my->response);
         struct coil_http_response *response = my->response;

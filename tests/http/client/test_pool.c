@@ -13,6 +13,7 @@
 
 #include <coil/event.h>
 
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -1022,6 +1023,14 @@ static void limit_descriptors(rlim_t n)
     CHECK_INT(setrlimit(RLIMIT_NOFILE, &limit), 0);
 }
 
+static rlim_t lowest_free(void)
+{
+    int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    CHECK(fd >= 0);
+    close(fd);
+    return (rlim_t)fd;
+}
+
 // As under `ulimit -n 64`: fewer connections, and every request is answered.
 TEST(pool_makes_do_with_the_descriptors_that_there_are)
 {
@@ -1029,6 +1038,78 @@ TEST(pool_makes_do_with_the_descriptors_that_there_are)
     limit_descriptors(40);
     CHECK_INT(RUN(hundred, .url = s.url), 0);
     CHECK_INT(RUN(hundred, .url = s.url, .method = "POST"), 0);
+    end_server(&s);
+}
+
+struct elsewhere_idle {
+    STAGE;
+    const char *first, *second;
+};
+
+/* The only connection that is possible is idle, and of another server. */
+static void elsewhere_idle(struct coil_coro *co)
+{
+    ASYNC(elsewhere_idle, my) {
+        my->session = session_of(HUNDRED, 0, COIL_NEVER);
+        AWAIT(CALL(fetch, .session = my->session,
+                   .request = { .url = my->first }));
+        limit_descriptors(lowest_free());
+        AWAIT(CALL(fetch, .session = my->session,
+                   .request = { .url = my->second,
+                                .timeouts.pool_ns = COIL_SECONDS(5) }));
+
+    FINALLY;
+        CLEAN_UP;
+    }
+}
+
+// The waiter that there is no descriptor for gets that of an idle connection.
+TEST(pool_closes_an_idle_connection_when_descriptors_are_short)
+{
+    struct server a = serve_elsewhere(), b = serve_elsewhere();
+    CHECK_INT(RUN(elsewhere_idle, .first = a.url, .second = b.url), 0);
+    end_server(&b); /* it has inherited the pipe of the other one */
+    end_server(&a);
+}
+
+struct one_closing {
+    STAGE;
+    const char *url;
+    struct coil_http_response *other;
+};
+
+/* Two slots: one is empty, and the connection of the other is being closed. */
+static void one_closing(struct coil_coro *co)
+{
+    ASYNC(one_closing, my) {
+        char url[96];
+        snprintf(url, sizeof url, "%s/first", my->url);
+        my->session = session_of(HUNDRED, 0, 0);
+        AWAIT_TO(my->response, coil_http_get(my->session, url));
+        snprintf(url, sizeof url, "%s/first", my->url);
+        AWAIT_TO(my->other, coil_http_get(my->session, url));
+        coil_http_response_free(my->other);
+        my->other = NULL;
+        for (; my->i < 100; my->i++)
+            AWAIT(coil_sleep(0));
+        limit_descriptors(lowest_free());
+        coil_http_response_free(my->response);
+        my->response = NULL;
+        AWAIT(CALL(fetch, .session = my->session,
+                   .request = { .url = my->url,
+                                .timeouts.pool_ns = COIL_SECONDS(5) }));
+
+    FINALLY;
+        coil_http_response_free(my->other);
+        CLEAN_UP;
+    }
+}
+
+// The request that finds no descriptor gets the one that becomes free.
+TEST(pool_waits_for_the_descriptor_of_a_connection_that_is_being_closed)
+{
+    struct server s = serve_elsewhere();
+    CHECK_INT(RUN(one_closing, .url = s.url), 0);
     end_server(&s);
 }
 
