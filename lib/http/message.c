@@ -283,6 +283,8 @@ static enum coili_http_fault note_lengths(struct coili_http_head *head,
 
     if (!head->lenient || !memchr(value.at, ',', value.len))
         return note_length(head, value);
+    if (value.at[value.len - 1] == ',')
+        return COILI_HTTP_FAULT_LENGTH;
     do {
         next_item(&value, &item);
         fault = note_length(head, item);
