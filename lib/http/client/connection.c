@@ -262,11 +262,14 @@ static bool is_early(const struct coili_exchange *x)
                          !coil_stream_is_sent(x->lease->conn->stream));
 }
 
-/* The connection may be kept: the answer allows it, and all was sent. */
+/*
+ * The connection may be kept: the answer allows it, and all was sent. A server
+ * that keeps it for 0 s closes it now.
+ */
 static bool is_kept(const struct coili_exchange *x)
 {
     return x->send_err == 0 && x->sent->keep && x->head.keep_alive &&
-           !is_early(x);
+           x->head.keep_seconds > 0 && !is_early(x);
 }
 
 /* Make the response, which takes over the lease. */

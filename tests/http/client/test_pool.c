@@ -362,6 +362,9 @@ static const struct route routes[] = {
     { "/second",
       { SAYS("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
              "Keep-Alive: max=9, timeout=1\r\n\r\n") } },
+    { "/long",
+      { SAYS("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
+             "Keep-Alive: timeout=100\r\n\r\n") } },
     { "/none",
       { SAYS("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
              "Keep-Alive: timeout=0\r\n\r\n") } },
@@ -615,12 +618,12 @@ static void told(struct coil_coro *co)
 {
     ASYNC(told, my) {
         CHECK_INT(origin_open(&my->origin, routes), 0);
-        my->session = session_of(1, 0, 0);
-        AWAIT(GET("/second"));
+        my->session = session_of(1, 0, COIL_NEVER);
+        AWAIT(GET("/long"));
         AWAIT(GET("/second"));
         CHECK_INT(my->origin.accepted, 1);
-        AWAIT(coil_sleep(COIL_MS(1100)));
-        CHECK_INT(clients_of(my->origin.port), 0);
+        while (clients_of(my->origin.port) > 0)
+            AWAIT(coil_sleep(COIL_MS(10)));
         AWAIT(GET("/none"));
         AWAIT(coil_sleep(COIL_MS(1)));
         AWAIT(GET("/none"));
@@ -636,6 +639,35 @@ static void told(struct coil_coro *co)
 TEST(pool_keeps_a_connection_no_longer_than_the_server_says)
 {
     CHECK_INT(RUN(told), 0);
+}
+
+struct not_kept {
+    STAGE;
+    struct coil_task *tasks[2];
+};
+
+static void not_kept(struct coil_coro *co)
+{
+    ASYNC(not_kept, my) {
+        CHECK_INT(origin_open(&my->origin, routes), 0);
+        my->session = session_of(1, 0, 0);
+        for (; my->i < 2; my->i++)
+            my->tasks[my->i] = SPAWN(
+                fetch, .session = my->session,
+                .request = { .url = origin_url(&my->origin, "/none") });
+        AWAIT(coil_gather(my->tasks, 2));
+        CHECK_INT(my->origin.accepted, 2);
+
+    FINALLY;
+        CLEAN_UP;
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+// Not even a request that waits for it gets it: the server closes at once.
+TEST(pool_keeps_no_connection_that_the_server_keeps_for_no_time)
+{
+    CHECK_INT(RUN(not_kept), 0);
 }
 
 struct discards {
