@@ -360,8 +360,8 @@ static struct coili_conn *conn_of(struct coili_list *link)
 }
 
 /*
- * True if an idle connection may be used. CR LF behind the last answer is
- * skipped: some servers send one too many.
+ * True if a connection may be kept, or be used again. CR LF behind the last
+ * answer is skipped: some servers send one too many.
  */
 static bool is_good(struct coili_conn *conn)
 {
@@ -688,7 +688,7 @@ void coili_lease_release(struct coili_lease *lease)
 {
     struct coili_conn *conn = lease->conn;
     struct coili_pool *p = conn->pool;
-    if (!coil_stream_is_reusable(conn->stream)) {
+    if (!is_good(conn)) {
         coili_lease_drop(lease);
         return;
     }

@@ -114,7 +114,7 @@ void coili_conn_renew(struct coili_conn *conn);
 
 /*
  * End a lease that has a slot. Release keeps the connection for the next
- * request if the stream is reusable; drop closes it. Neither allocates.
+ * request if no byte is unread, but CR LF; drop closes it. Neither allocates.
  */
 void coili_lease_release(struct coili_lease *lease);
 void coili_lease_drop(struct coili_lease *lease);

@@ -374,6 +374,8 @@ static const struct route routes[] = {
     { "/blank-line",
       { SAYS("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n."),
         WAITS(COIL_MS(1)), SAYS("\r\n") } },
+    { "/blank-line-at-once",
+      { SAYS("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n.\r\n") } },
     { "/after-blank-line",
       { { .act = DRIP, .text = "\r\n\r\nHTTP/1.1 204 No\r\n\r\n" } } },
     { "/leaves",
@@ -935,6 +937,7 @@ static void blank_line(struct coil_coro *co)
             AWAIT(GET("/blank-line"));
             AWAIT(CALL(origin_settle, .origin = &my->origin));
             AWAIT(GET("/after-blank-line"));
+            AWAIT(GET("/blank-line-at-once"));
         }
         CHECK_INT(my->origin.accepted, 1);
 
@@ -944,8 +947,8 @@ static void blank_line(struct coil_coro *co)
     }
 }
 
-// Behind a body, as some servers send it. It comes while the connection is idle
-// or in front of the next answer.
+// Behind a body, as some servers send it. It comes with the body, while the
+// connection is idle, or in front of the next answer.
 TEST(pool_skips_a_blank_line_behind_an_answer)
 {
     CHECK_INT(RUN(blank_line), 0);
