@@ -23,9 +23,9 @@
  * and coil_explain() makes a sentence of both:
  *
  *     -ETIMEDOUT          a time-out of the options, in any phase; the code of
- *                         the detail says which: enum coil_http_clock. That of a
- *                         WITHIN or coil_wait_for() has no phase and no code,
- *                         and that of the kernel no code
+ *                         the detail says which: enum coil_http_clock. A
+ *                         time-out of WITHIN or coil_wait_for() has no phase
+ *                         and no code, and one of the kernel has no code
  *     COIL_EURL           `url` is not a URL, or cannot be fetched
  *     -EINVAL             the method or a header cannot be sent
  *     COIL_ERESOLVE       the name does not resolve
@@ -96,8 +96,8 @@ struct coil_http_session_options {
     size_t size;             /* sizeof(struct coil_http_session_options) */
     unsigned limit;          /* connections in all; 100 */
     unsigned limit_per_host; /* to one scheme, host and port; no limit */
-    int64_t keepalive_ns;    /* so long an unused connection is kept, but not
-                                longer than the server's Keep-Alive says; 15 s */
+    int64_t keepalive_ns;    /* so long an unused connection is kept, or shorter
+                                if the server's Keep-Alive says so; 15 s */
     size_t body_bytes_max;   /* of a body that is read whole; 64 MiB */
     uint32_t head_bytes_max; /* of an answer, at most 256 KiB - 1; 64 KiB */
     uint16_t line_bytes_max; /* of a line in a head; 8190 */
@@ -335,10 +335,11 @@ COIL_API COIL_NODISCARD struct coil_future *
 coil_http_response_skip(struct coil_http_response *response);
 
 /*
- * Free the response. If its body was not read to the end, but is known to have
- * little left (64 KiB), that is skipped in the background, for at most a second,
- * and the connection is kept. Else the connection is closed in the background.
- * Allocates nothing and does not wait, so it may stand in FINALLY.
+ * Free the response. If its body was not read to the end, but has little left
+ * as far as is known (64 KiB), the rest is skipped in the background, for at
+ * most a second, and the connection is kept. Else the connection is closed in
+ * the background. Allocates nothing and does not wait, so it may stand in
+ * FINALLY.
  *
  * Lifetime  takes the response; NULL is allowed
  * Source    aiohttp ClientResponse.close()

@@ -130,7 +130,7 @@ COIL_API int coil_stream_watch(struct coil_stream *stream,
                                struct coil_handle *handle, coil_call_fn *fn,
                                void *arg);
 
-/* End the watch, and withdraw a call that is ready. No effect without either. */
+/* End the watch, and withdraw a call that is ready. No effect if neither is. */
 COIL_API void coil_stream_unwatch(struct coil_stream *stream,
                                   struct coil_handle *handle);
 

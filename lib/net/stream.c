@@ -271,7 +271,7 @@ static void received(void *arg, int res, struct coil_piece *piece)
         try_fill(t);
 }
 
-/* At the first read, or watch: a stream that is only written has no receiver. */
+/* At the first read or watch: a stream that is only written has no receiver. */
 static int open_receiver(struct tcp *t)
 {
     if (t->receiver || t->closed)
@@ -413,7 +413,7 @@ static int tcp_fd(const struct coil_stream *s)
     return tcp_of(s)->fd;
 }
 
-/* Flush first: then what the kernel has is known, not what the loop has seen. */
+/* Flush first: so bytes count that the kernel has and the loop has not seen. */
 static bool tcp_is_reusable(struct coil_stream *s)
 {
     struct tcp *t = tcp_of(s);

@@ -39,8 +39,8 @@ struct coili_conn_owner {
      */
     void (*fail)(struct coili_conn *conn, int err, int code);
     /*
-     * There is no room for an operation: see coili_pool_relieve(). `holds`: the
-     * connection has an operation in flight itself.
+     * There is no room for an operation: an idle connection is closed. `holds`:
+     * `conn` has an operation in flight itself. True: try again after a pause.
      */
     bool (*relieve)(struct coili_conn *conn, bool holds);
 };

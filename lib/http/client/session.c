@@ -739,7 +739,7 @@ static const struct coil_future_class quiet_class = {
     .cancel = quiet_nothing,
 };
 
-/* Tasks that were spawned before the session closed have had their first step. */
+/* Tasks that were spawned before the close have had their first step. */
 static void last_pass_over(void *arg)
 {
     struct coil_http_session *s = arg;
