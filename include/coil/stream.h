@@ -123,7 +123,8 @@ COIL_API bool coil_stream_is_sent(const struct coil_stream *stream);
  * your own whose table has no `watch` makes no call.
  *
  * Result    0
- * Errors    -EBUSY: a task reads; -ENOBUFS, -ENOMEM, as from the first fill
+ * Errors    -EBUSY: a task reads, or the stream is watched already; -ENOBUFS,
+ *           -ENOMEM, as from the first fill
  * Lifetime  the caller lends `handle` until the call is made or withdrawn
  */
 COIL_API int coil_stream_watch(struct coil_stream *stream,
