@@ -1122,7 +1122,9 @@ static void pause_refused(int64_t timeout_ns)
  * First what is left from earlier: the lines AGAIN and FOR_ENTRY. Each reason
  * not to sleep sets timeout_ns to 0. If then nothing is to be submitted or
  * harvested, and only the poll of wake() is in flight, no system call is
- * needed. Entries go to the kernel before operations that are done here.
+ * needed. Operations that are done here follow the entries that were put before
+ * them. They come before the harvest: its callbacks may put new entries in each
+ * pass, for which no shutdown should wait.
  *
  * `woken` is reset twice: once because the caller looks, after this call, at
  * all that a wake-up may mean; again because uring_eager() or the harvest may
@@ -1156,8 +1158,8 @@ static bool uring_wait(struct coili_backend *b, int64_t timeout_ns)
                  !io_uring_cq_ready(&b->ring);
     if (b->refused && patience != 0)
         pause_refused(patience);
-    uring_harvest(b);
     run_direct(b);
+    uring_harvest(b);
     b->woken = false;
     return true;
 }

@@ -308,6 +308,45 @@ TEST(uring_takes_completions_in_batches)
     bare_close(&ring);
 }
 
+/* A poll of a readable descriptor that is submitted again when it completes. */
+static struct coili_backend *again_backend;
+static unsigned again_left;
+
+static void poll_again(struct coili_operation *op, int res, unsigned flags)
+{
+    note(op, res, flags);
+    if (again_left > 0) {
+        again_left--;
+        CHECK_INT(table->submit(again_backend, op), 0);
+    }
+}
+
+// Completions that submit in each pass leave an entry after each harvest. The
+// shutdown must follow the entries before it, and no others.
+TEST(uring_shutdown_is_not_delayed_by_operations_that_begin_later)
+{
+    struct bare ring;
+    bare_open(&ring, (struct coili_backend_options){ 0 });
+    struct pair pair = unix_pair();
+    int fd = eventfd(1, EFD_CLOEXEC);
+    struct noted poll = op_poll(fd), end = op_poll(pair.a);
+    poll.op.complete = poll_again;
+    end.op.opcode = COILI_OP_SHUTDOWN;
+    end.op.arg = SHUT_WR;
+    again_backend = ring.b;
+    again_left = 100;
+    CHECK_INT(table->submit(ring.b, &poll.op), 0);
+    CHECK_INT(table->submit(ring.b, &end.op), 0);
+    while (!end.times)
+        table->wait(ring.b, -1);
+    CHECK(again_left > 90);
+    again_left = 0;
+    bare_drain(&ring);
+    close(fd);
+    close_pair(pair);
+    bare_close(&ring);
+}
+
 /* ---- flush ------------------------------------------------------------ */
 
 /* Polls of one eventfd, `n` of them; all are ready after one write. */
