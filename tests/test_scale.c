@@ -187,6 +187,44 @@ TEST(scale_sends_leave_their_line)
     check_linear(leave_sender);
 }
 
+/* ---- Connects that wait for a backlog ---------------------------------- */
+
+static struct coil_addr full_addr;
+static int connecting;
+
+static struct coil_future *connect_full(size_t i)
+{
+    (void)i;
+    return coil_connect(connecting, &full_addr);
+}
+
+static void leave_backlog(size_t n)
+{
+    enum { LISTENING, FILLER, CONNECTING, FDS };
+    int fds[FDS];
+    stage_open();
+    for (int i = 0; i < FDS; i++)
+        fds[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr *sa = &full_addr.u.sa;
+    sa->sa_family = AF_UNIX;
+    CHECK_INT(bind(fds[LISTENING], sa, sizeof sa->sa_family), 0);
+    full_addr.len = sizeof full_addr.u;
+    CHECK_INT(getsockname(fds[LISTENING], sa, &full_addr.len), 0);
+    CHECK_INT(listen(fds[LISTENING], 0), 0);
+    CHECK_INT(connect(fds[FILLER], sa, full_addr.len), 0);
+    connecting = fds[CONNECTING];
+    cancel_waiters(n, connect_full);
+    for (int i = 0; i < FDS; i++)
+        close(fds[i]);
+    stage_close();
+}
+
+// The backend keeps them in a line of its own.
+TEST(scale_connects_leave_a_full_backlog)
+{
+    check_linear(leave_backlog);
+}
+
 /* ---- Listeners to signals --------------------------------------------- */
 
 static struct coil_future *listen_usr1(size_t i)

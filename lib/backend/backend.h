@@ -83,7 +83,12 @@ enum coili_operation_state {
 #define COILI_COMPLETION_BUFFER_ID(flags) ((flags) >> 16)
 
 struct coili_operation {
-    struct coili_operation *next; /* the backend's, while it is queued */
+    union {
+        struct coili_operation *next;
+        struct {
+            uint32_t next, prev;
+        } in_line;
+    } links; /* the backend's, while it is queued */
     void *addr;
     uint64_t offset;
     int fd;
@@ -94,7 +99,7 @@ struct coili_operation {
     uint8_t state;      /* enum coili_operation_state; the backend's */
     uint8_t cancelling; /* not 0 from cancel() to the next submit(); the
                            backend's */
-    uint8_t line;       /* the backend's: where `next` links it */
+    uint8_t line;       /* the backend's: where `links` links it */
     uint8_t tries;      /* the backend's: how often it was begun again */
     /*
      * Called for each completion; see above. The operation may be gone when it

@@ -103,9 +103,9 @@
 #define CANCEL_TAG ((uint64_t)1 << 63)
 
 /*
- * Values of op->line: what an operation waits for, linked through op->next. In
- * FOR_ENTRY and AGAIN there are operations that are QUEUED, and operations that
- * are IN_FLIGHT whose cancel request waits.
+ * Values of op->line: what an operation waits for. In FOR_ENTRY and AGAIN there
+ * are operations that are QUEUED, and operations that are IN_FLIGHT whose cancel
+ * request waits.
  */
 enum line_name {
     NO_LINE,
@@ -171,8 +171,9 @@ struct buckets {
     struct coili_operation *few_closes[FEW_BUCKETS];
 };
 
+/* Linked by the indexes of the operations' slots, so in both directions. */
 struct line {
-    struct coili_operation *first, **end;
+    uint32_t first, last;
 };
 
 struct coili_backend {
@@ -504,24 +505,28 @@ static bool is_empty(const struct coili_backend *b, enum line_name line)
     return !b->lines[line].first;
 }
 
+static struct coili_operation *op_at(struct coili_backend *b, uint32_t place)
+{
+    return slot_at(b, place - 1)->op;
+}
+
+static struct coili_operation *first_in(struct coili_backend *b,
+                                        enum line_name line)
+{
+    return op_at(b, b->lines[line].first);
+}
+
 static void join(struct coili_backend *b, enum line_name name,
                  struct coili_operation *op)
 {
     struct line *line = &b->lines[name];
+    uint32_t place = op->slot + 1, last = line->last;
     op->line = (uint8_t)name;
-    op->next = NULL;
-    *line->end = op;
-    line->end = &op->next;
+    op->links.in_line.next = 0;
+    op->links.in_line.prev = last;
+    *(last ? &op_at(b, last)->links.in_line.next : &line->first) = place;
+    line->last = place;
     b->in_line += name != AGAIN;
-}
-
-static struct coili_operation **unlink_op(struct coili_operation **p,
-                                          const struct coili_operation *op)
-{
-    while (*p != op)
-        p = &(*p)->next;
-    *p = op->next;
-    return p;
 }
 
 /* Leave the line that it is in, if any. */
@@ -530,9 +535,9 @@ static void leave(struct coili_backend *b, struct coili_operation *op)
     if (op->line == NO_LINE)
         return;
     struct line *line = &b->lines[op->line];
-    struct coili_operation **p = unlink_op(&line->first, op);
-    if (!*p)
-        line->end = p;
+    uint32_t next = op->links.in_line.next, prev = op->links.in_line.prev;
+    *(prev ? &op_at(b, prev)->links.in_line.next : &line->first) = next;
+    *(next ? &op_at(b, next)->links.in_line.prev : &line->last) = prev;
     b->in_line -= op->line != AGAIN;
     op->line = NO_LINE;
 }
@@ -596,7 +601,7 @@ static struct coili_operation *close_pending_on(struct coili_backend *b, int fd)
 {
     struct coili_operation *op = *closes_on(b, fd);
     while (op && op->fd != fd)
-        op = op->next;
+        op = op->links.next;
     return op;
 }
 
@@ -616,8 +621,8 @@ static void more_close_buckets(struct coili_backend *b)
     to->closes_n = 2 * old;
     for (unsigned i = 0; i < old; i++)
         while ((op = from[i])) {
-            from[i] = op->next;
-            op->next = *closes_on(b, op->fd);
+            from[i] = op->links.next;
+            op->links.next = *closes_on(b, op->fd);
             *closes_on(b, op->fd) = op;
         }
     if (from != to->few_closes)
@@ -628,13 +633,16 @@ static void link_close(struct coili_backend *b, struct coili_operation *op)
 {
     b->closing++;
     more_close_buckets(b);
-    op->next = *closes_on(b, op->fd);
+    op->links.next = *closes_on(b, op->fd);
     *closes_on(b, op->fd) = op;
 }
 
 static void unlink_close(struct coili_backend *b, struct coili_operation *op)
 {
-    unlink_op(closes_on(b, op->fd), op);
+    struct coili_operation **p = closes_on(b, op->fd);
+    while (*p != op)
+        p = &(*p)->links.next;
+    *p = op->links.next;
     b->closing--;
 }
 
@@ -797,7 +805,7 @@ static int64_t retry_again(struct coili_backend *b)
     if (left > 0)
         return left;
     while (!is_empty(b, AGAIN)) {
-        struct coili_operation *op = b->lines[AGAIN].first;
+        struct coili_operation *op = first_in(b, AGAIN);
         leave(b, op);
         join(b, is_direct(op) ? DIRECT : FOR_ENTRY, op);
     }
@@ -811,7 +819,7 @@ static int64_t retry_again(struct coili_backend *b)
 static void retry_entries(struct coili_backend *b)
 {
     while (!is_empty(b, FOR_ENTRY) && io_uring_sq_space_left(&b->ring) > 0) {
-        struct coili_operation *op = b->lines[FOR_ENTRY].first;
+        struct coili_operation *op = first_in(b, FOR_ENTRY);
         if (op->state == COILI_OPERATION_QUEUED ? !put_entry(b, op)
                                                 : !put_cancel_entry(b, op))
             return;
@@ -856,7 +864,7 @@ static void run_direct(struct coili_backend *b)
     if (unsubmitted(b) || !is_empty(b, FOR_ENTRY))
         return;
     for (int n = 0; n < BATCH && !is_empty(b, DIRECT); n++) {
-        struct coili_operation *op = b->lines[DIRECT].first;
+        struct coili_operation *op = first_in(b, DIRECT);
         int res = do_directly(op);
         leave(b, op);
         if (res == -EAGAIN && op->opcode == COILI_OP_CONNECT) {
@@ -935,9 +943,9 @@ static bool settle(const struct coili_operation *op, int *res)
  * One completion: of an operation, or (CANCEL_TAG) of its cancel request.
  *
  * The order at the end matters. The operation leaves its line before its slot
- * is given back, since the line is linked through it. The slot is given back
- * before complete() is called, which may submit the operation again
- * or free it. A close that waits is looked at last, by descriptor: what was
+ * is given back, since the line is linked through the slot. The slot is given
+ * back before complete() is called, which may submit the operation again or
+ * free it. A close that waits is looked at last, by descriptor: what was
  * submitted meanwhile on that descriptor got -EBADF.
  */
 static void complete(struct coili_backend *b, const struct io_uring_cqe *cqe)
@@ -1499,8 +1507,6 @@ static int uring_open(struct coili_backend **out, struct coili_alloc *alloc,
     if (!b)
         return -ENOMEM;
     *b = (struct coili_backend){ .alloc = alloc, .options = *options };
-    for (int i = 0; i < LINES; i++)
-        b->lines[i].end = &b->lines[i].first;
     buckets_init(&b->buckets);
     b->options.operations_limit++; /* for the poll of wake() */
 
