@@ -38,7 +38,8 @@ struct coil_addrs {
  *           of both families, those that are out of reach from here last
  * Errors    COIL_ERESOLVE, with EAI_* in the detail's code: the name does not
  *           resolve, or is empty or longer than 255 bytes; COIL_ENOTHREAD;
- *           -errno of the system for EAI_SYSTEM; -ECANCELED, -ENOMEM
+ *           -errno of the system for EAI_SYSTEM; -EMFILE, -ENFILE: there was
+ *           no descriptor for the lookup; -ECANCELED, -ENOMEM
  * Lifetime  copies `host`; the caller lends `out` until the future is done
  * Source    asyncio loop.getaddrinfo(); getaddrinfo(3), RFC 6761 6.3
  */

@@ -85,7 +85,7 @@ struct job {
     struct entry *entry; /* only for the loop's thread */
     struct coil_handle handle;
     int err;        /* EAI_* */
-    int system_err; /* errno, for EAI_SYSTEM */
+    int system_err; /* errno */
     struct addrinfo *list;
     char host[];
 };
@@ -346,11 +346,17 @@ static int copy_addresses(struct entry *e, const struct addrinfo *list)
     return 0;
 }
 
+/*
+ * glibc that cannot open /etc/hosts, or a socket, because the process has no
+ * descriptor left, says EAI_NONAME or EAI_AGAIN. With these codes errno has no
+ * meaning otherwise; it was 0 before the call.
+ */
 static int error_of(const struct job *job)
 {
+    bool is_short = job->system_err == EMFILE || job->system_err == ENFILE;
     if (job->err == EAI_MEMORY)
         return -ENOMEM;
-    if (job->err == EAI_SYSTEM && job->system_err)
+    if (is_short || (job->err == EAI_SYSTEM && job->system_err))
         return -job->system_err;
     return COIL_ERESOLVE;
 }

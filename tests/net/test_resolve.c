@@ -301,9 +301,26 @@ TEST(resolve_gives_the_errno_of_a_system_error)
                            line, sizeof line),
               "resolve: Too many open files");
     set_locked(&names.fail_with, EAI_AGAIN); /* its errno has no meaning */
+    set_locked(&names.fail_errno, ECONNREFUSED);
     t = ask(0, "host");
     CHECK_INT(stage_run(t), COIL_ERESOLVE);
     CHECK_INT(stage_reason(t), EAI_AGAIN);
+    stage_close();
+}
+
+// glibc without a descriptor for /etc/hosts says that there is no such name.
+// The HTTP client waits for a descriptor only if it is told of a shortage.
+TEST(resolve_without_descriptors_says_so)
+{
+    static const int codes[] = { EAI_NONAME, EAI_AGAIN, EAI_FAIL };
+    stage_open();
+    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
+        set_locked(&names.fail_with, codes[i]);
+        set_locked(&names.fail_errno, EMFILE);
+        CHECK_INT(asked("host"), -EMFILE);
+        set_locked(&names.fail_errno, ENFILE);
+        CHECK_INT(asked("host"), -ENFILE);
+    }
     stage_close();
 }
 
