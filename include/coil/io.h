@@ -108,7 +108,8 @@ COIL_API COIL_NODISCARD struct coil_future *coil_shutdown(int fd, int how);
  *
  * A socket's SO_LINGER with a time would make close(2) wait, and with it the
  * whole loop. coil switches it off when it closes a socket: the kernel sends
- * what is queued all the same. SO_LINGER with 0 s, a reset, stays.
+ * what is queued all the same. SO_LINGER with 0 s, a reset, stays. The option
+ * belongs to the socket: for a process that shares the socket it is off, too.
  *
  * Result    0; the descriptor is closed even after an error
  * Errors    of close(2); -EBADF also if another close of the descriptor has

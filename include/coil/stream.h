@@ -235,8 +235,9 @@ coil_stream_write_eof(struct coil_stream *stream);
  * Close: shut the connection down (not that of coil_stream_adopt()), cancel all
  * operations on it, wait for their final completions, and close the descriptor.
  * Reads and writes of other tasks end with COIL_ECLOSED. The kernel still sends
- * bytes of writes that are done; a time of SO_LINGER is ignored (coil_close()
- * in io.h). Cannot be cancelled; allocates nothing.
+ * bytes of writes that are done; a time of SO_LINGER is switched off, also for
+ * a process that shares the socket (coil_close() in io.h). Cannot be cancelled;
+ * allocates nothing.
  *
  * Result    0
  * Lifetime  takes the stream; NULL is allowed
