@@ -23,10 +23,10 @@
  * - Completions. Each operation completes for the last time exactly once, with
  *   a count or -errno. A "multi" operation also completes before that, once per
  *   arrival, each time with COILI_COMPLETION_MORE.
- * - Where complete() is called. In wait(), eager() and flush(). In submit() never
- *   for the operation that is submitted. In the four calls that cancel (cancel(),
- *   cancel_fd(), end() and submit() of a close) only for operations that the
- *   kernel has not seen yet: they complete with -ECANCELED.
+ * - Where complete() is called. In wait(), eager() and flush(). In submit()
+ *   never for the operation that is submitted. In the four calls that cancel
+ *   (cancel(), cancel_fd(), end() and submit() of a close) only for operations
+ *   that the kernel does not have: they complete with -ECANCELED.
  * - What complete() may do. Submit and cancel any operation, also its own. It
  *   must not run a coroutine.
  * - Generations. The backend may use its record of an operation, its number or
@@ -72,8 +72,9 @@ enum coili_opcode {
 
 enum coili_operation_state {
     COILI_OPERATION_IDLE,     /* not submitted, or completed */
-    COILI_OPERATION_QUEUED,   /* the backend has it, the kernel not yet: no
-                                 room, or a close that waits for others */
+    COILI_OPERATION_QUEUED,   /* the backend has it, the kernel does not: no
+                                 room, done by the backend, to be begun again,
+                                 or a close that waits for others */
     COILI_OPERATION_IN_FLIGHT /* the kernel has it */
 };
 

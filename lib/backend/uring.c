@@ -12,7 +12,9 @@
  *                 or QUEUED
  *     QUEUED                     --               completes with -ECANCELED:
  *                                                 -> IDLE
- *     IN_FLIGHT                  -> IDLE          a cancel request is sent
+ *     IN_FLIGHT                  -> IDLE, or      a cancel request is sent
+ *                                QUEUED: to be
+ *                                begun again
  *
  * complete() is called for the operation's own final completion: until then the
  * kernel may write into the caller's buffer, also if the operation was
@@ -103,8 +105,8 @@
 #define CANCEL_TAG ((uint64_t)1 << 63)
 
 /*
- * Values of op->line: what an operation waits for. In FOR_ENTRY and AGAIN there
- * are operations that are QUEUED, and operations that are IN_FLIGHT whose cancel
+ * Values of op->line: what an operation waits for. FOR_ENTRY and AGAIN contain
+ * operations that are QUEUED, and operations that are IN_FLIGHT whose cancel
  * request waits.
  */
 enum line_name {
