@@ -749,7 +749,8 @@ static void uring_cancel_fd(struct coili_backend *b, int fd)
 static bool is_endless(const struct coili_operation *op)
 {
     return op->opcode == COILI_OP_RECV_MULTI ||
-           op->opcode == COILI_OP_ACCEPT_MULTI;
+           op->opcode == COILI_OP_ACCEPT_MULTI ||
+           op->opcode == COILI_OP_POLL_MULTI;
 }
 
 /* The poll of wake() goes on: see wake_arm(). */

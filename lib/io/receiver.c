@@ -26,6 +26,13 @@
  *
  * Both end at once if there are no bytes: an idle connection holds no memory.
  *
+ * A poll reports an entry in the socket's error queue (MSG_ZEROCOPY, time
+ * stamps) as long as the program does not read it, and a receive does not find
+ * it. A receiver whose poll has reported POLLERR alone, and which then received
+ * nothing, polls for changes (POLL_MULTI): it ignores that POLLERR, and at the
+ * next report ends this poll and begins the usual one. Or it would be polled
+ * and served in each pass.
+ *
  * The kernel also answers -ENOBUFS when it has no buffers of its own. So a
  * receiver that was refused REFUSALS_MOST times as SHARED goes on as OWN, and
  * -ENOBUFS of that is an error of the connection.
@@ -87,7 +94,8 @@ struct coil_receiver {
     coil_received_fn *received;
     void *arg;
     unsigned held, quota; /* pieces that the owner has not returned */
-    bool own_lent, closed;
+    bool own_lent : 1, closed : 1;
+    bool only_error : 1; /* the last poll has reported POLLERR alone */
     uint8_t state;
     uint8_t refusals; /* of SHARED since it or OWN brought bytes */
     int err; /* while FAILING */
@@ -146,6 +154,8 @@ static int receiver_begin(struct coil_receiver *r, enum receiver_state state,
     };
     struct coil_loop *loop = coili_loop;
     r->op.opcode = opcodes[state];
+    if (state == POLL && r->only_error)
+        r->op.opcode = COILI_OP_POLL_MULTI;
     r->op.addr = block;
     r->op.len = (uint32_t)block_bytes(); /* OWN; a shared buffer has as many */
     r->op.arg = state == POLL ? POLLIN | POLLRDHUP : MSG_DONTWAIT;
@@ -264,6 +274,7 @@ static void receiver_arm(struct coil_receiver *r)
     struct coili_receivers *all = loop->receivers;
     bool is_short = !coili_list_empty(&all->line) ||
                     buffers_free(loop) <= all->serving;
+    r->only_error = r->only_error && is_short;
     int err = receiver_begin(r, is_short ? POLL : MULTI, NULL);
     if (is_out_of_room(err))
         join_line(r);
@@ -291,6 +302,17 @@ static void deliver(struct coil_receiver *r, int res, unsigned buffer)
 }
 
 /*
+ * What a poll has reported. False if a poll for changes has reported, at its
+ * beginning, the error that was there already.
+ */
+static bool is_news(struct coil_receiver *r, int res, bool more)
+{
+    bool known = r->only_error && more && res == POLLERR;
+    r->only_error = !more && res == POLLERR;
+    return !known;
+}
+
+/*
  * The next state after a final completion. The quota comes first, since a
  * paused receiver must not arm; one whose own block is lent pauses too, because
  * u.own is in use. A receiver that is refused, or for which a poll has ended,
@@ -311,10 +333,10 @@ static void receiver_next(struct coil_receiver *r, int res)
  *
  * Bytes first: they are in order, and the owner must get them before it is told
  * of an end. A buffer that comes for a closed receiver, or without bytes, goes
- * back. While the operation goes on the only question is the quota. At its end
- * the own block is freed unless it is lent. Then a closed receiver is done, and
- * one that can go on does. The rest, 0 for the end of the stream or an error,
- * is the last call to the owner.
+ * back. While the operation goes on, it is cancelled if the quota is reached,
+ * or if it is a poll that has news. At its end the own block is freed unless it
+ * is lent. Then a closed receiver is done, and one that can go on does. The
+ * rest, 0 for the end of the stream or an error, is the last call to the owner.
  */
 static void receiver_completed(struct coili_operation *op, int res,
                                unsigned flags)
@@ -327,9 +349,11 @@ static void receiver_completed(struct coili_operation *op, int res,
     bool data = res > 0 && (shared || r->state == OWN);
     bool more = flags & COILI_COMPLETION_MORE;
     bool refused = res == -ENOBUFS && (r->state == MULTI || r->state == SHARED);
+    bool news = r->state == POLL && is_news(r, res, more);
 
     if (served) {
         loop->receivers->serving--;
+        r->only_error = r->only_error && !data;
         if (data)
             r->refusals = 0;
         else if (refused && r->refusals < REFUSALS_MOST)
@@ -341,7 +365,7 @@ static void receiver_completed(struct coili_operation *op, int res,
         return_buffer(loop, buffer);
 
     if (more) {
-        if (r->held >= r->quota)
+        if (r->held >= r->quota || news)
             loop->table->cancel(loop->backend, op);
         return;
     }

@@ -7,6 +7,8 @@
  */
 #include "peer.h"
 
+#include <poll.h>
+
 #include <coil/error.h>
 
 #include "backend/backend.h"
@@ -574,6 +576,59 @@ TEST(receiver_survives_a_storm_of_shortages)
     test_timeout(120);
     for (uint64_t seed = 1; seed <= (test_is_slow() ? 3 : 20); seed++)
         shortage_storm(seed, seed % 2 ? 0 : CONNS + 10);
+}
+
+/* A TCP connection with an entry in our socket's error queue. */
+static struct pair pair_with_queued_error(void)
+{
+    struct pair pair = tcp_pair(0);
+    struct pollfd look = { .fd = pair.a };
+    char byte;
+    int on = 1;
+    CHECK_INT(setsockopt(pair.a, SOL_SOCKET, SO_ZEROCOPY, &on, sizeof on), 0);
+    CHECK_INT(send(pair.a, "x", 1, MSG_ZEROCOPY), 1);
+    CHECK_INT(recv(pair.b, &byte, 1, 0), 1);
+    UNTIL(poll(&look, 1, 0) == 1);
+    CHECK_INT(look.revents, POLLERR);
+    return pair;
+}
+
+// The program reads the error queue when it likes, or never. A poll reports it
+// each time, and a receive finds no bytes.
+TEST(receiver_with_a_queued_error_does_not_spin_in_a_shortage)
+{
+    struct conn hog, c;
+    open_small();
+    open_hog(&hog);
+    conn_open(&c, pair_with_queued_error(), 20);
+    send_bytes(&c, 10);
+    UNTIL(c.in.at == 10);
+    stage_passes(20);
+    uint64_t submitted = stage_stats().submitted;
+    stage_passes(200);
+    CHECK(stage_stats().submitted - submitted <= 20);
+    for (size_t i = 2; i < 10; i++) {
+        send_bytes(&c, 10);
+        UNTIL(c.in.at == 10 * i);
+    }
+    conn_close(&c);
+    conn_close(&hog);
+    close_small();
+}
+
+TEST(receiver_with_a_queued_error_receives)
+{
+    struct conn c;
+    open_small();
+    conn_open(&c, pair_with_queued_error(), 21);
+    stage_passes(200); /* the kernel tries 128 times before it takes a worker */
+    CHECK_INT(c.calls, 0);
+    for (size_t i = 1; i < 10; i++) {
+        send_bytes(&c, 10);
+        UNTIL(c.in.at == 10 * i);
+    }
+    conn_close(&c);
+    close_small();
 }
 
 // After a shortage an idle connection waits in a poll, without a block.
