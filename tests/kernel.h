@@ -20,18 +20,24 @@
  *     a transfer     moves one byte
  *     an enter       fails for a while, with nothing done; takes one entry
  *     completions    of one enter come in reverse order, except those of one
- *                    operation and its cancel request
+ *                    operation and its cancel request; come some enters later
+ *
+ * To hold completions back, the library reads the tail of the completion queue
+ * from a variable of this file.
  */
 #include "test.h"
 
 #include <dlfcn.h>
 #include <errno.h>
 #include <liburing.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 /* The result that stands for a transfer of one byte. */
 #define KERNEL_SHORT 1
+
+#define KERNEL_DELAYS 8
 
 struct kernel_faults {
     int result;      /* of the nth operation: an error, or KERNEL_SHORT */
@@ -40,6 +46,7 @@ struct kernel_faults {
     int enter_error; /* of the enters after the nth, so many times */
     unsigned enter_nth, enter_times;
     bool one_by_one, reverse;
+    unsigned delay;     /* of completions, in enters; less than KERNEL_DELAYS */
     bool enter_refused; /* all enters fail with enter_error */
 
     /* Counted here. */
@@ -50,7 +57,10 @@ static _Thread_local struct kernel_faults kernel_faults;
 
 static _Thread_local struct {
     struct io_uring *ring; /* the last one that was set up */
+    unsigned *tail;        /* of its completions, as the kernel has it */
     unsigned seen;         /* completions up to here have been looked at */
+    unsigned shown;        /* the library sees completions up to here */
+    unsigned tails[KERNEL_DELAYS]; /* after the last enters */
     unsigned n;
     struct {
         uint64_t user_data;
@@ -124,6 +134,17 @@ static inline void kernel_reverse(unsigned from, unsigned to)
     }
 }
 
+/* The completions up to `to` are there after this enter. */
+static inline void kernel_show(unsigned enter, unsigned to)
+{
+    unsigned delay = kernel_faults.delay, *tails = kernel_state.tails;
+    CHECK(delay < KERNEL_DELAYS);
+    tails[enter % KERNEL_DELAYS] = to;
+    if (enter > delay)
+        kernel_state.shown = tails[(enter - delay) % KERNEL_DELAYS];
+    kernel_faults.fired += kernel_state.shown != to;
+}
+
 int io_uring_enter2(unsigned fd, unsigned to_submit, unsigned min_complete,
                     unsigned flags, sigset_t *sig, size_t size)
 {
@@ -148,12 +169,13 @@ int io_uring_enter2(unsigned fd, unsigned to_submit, unsigned min_complete,
     int err = n < 0 ? -errno : (int)n;
 
     unsigned from = kernel_state.seen;
-    unsigned to = io_uring_smp_load_acquire(ring->cq.ktail);
+    unsigned to = io_uring_smp_load_acquire(kernel_state.tail);
     for (unsigned i = from; i != to; i++)
         kernel_overwrite(kernel_completion(i));
     if (f->reverse)
         kernel_reverse(from, to);
     kernel_state.seen = to;
+    kernel_show(enter, to);
     return err;
 }
 
@@ -165,9 +187,15 @@ int io_uring_queue_init_params(unsigned entries, struct io_uring *ring,
         void *object;
         init_fn *function;
     } real = { .object = dlsym(RTLD_NEXT, "io_uring_queue_init_params") };
+    int err = real.function(entries, ring, p);
     kernel_state.ring = ring;
-    kernel_state.seen = kernel_state.n = 0;
-    return real.function(entries, ring, p);
+    kernel_state.seen = kernel_state.shown = kernel_state.n = 0;
+    memset(kernel_state.tails, 0, sizeof kernel_state.tails);
+    if (err == 0) {
+        kernel_state.tail = ring->cq.ktail;
+        ring->cq.ktail = &kernel_state.shown;
+    }
+    return err;
 }
 
 #endif

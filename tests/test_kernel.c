@@ -5,10 +5,11 @@
  *
  * Each scenario is run with its 1st, 2nd, 3rd... operation failing in each way
  * that the kernel knows, alone and with all later ones; with transfers of one
- * byte; with enters that fail for a while; with completions out of order. It
- * must end with the error that was injected, or with what that error brings
- * about at the other end, or do without. It must not end with -ECANCELED, which
- * is the word for a cancellation, leave anything behind, or spin.
+ * byte; with enters that fail for a while; with completions out of order or
+ * late. It must end with the error that was injected, or with what that error
+ * brings about at the other end, or do without. It must not end with
+ * -ECANCELED, which is the word for a cancellation, leave anything behind, or
+ * spin.
  */
 #include "kernel.h"
 #include "origin.h"
@@ -104,6 +105,11 @@ static void every_answer(struct scenario s)
     }
     run_with(&s, (struct kernel_faults){ .one_by_one = true }, "one by one");
     run_with(&s, (struct kernel_faults){ .reverse = true }, "reverse");
+    for (unsigned k = 1; k < KERNEL_DELAYS; k++) {
+        CHECK(run_with(&s, (struct kernel_faults){ .delay = k }, "late"));
+        run_with(&s, (struct kernel_faults){ .delay = k, .reverse = true },
+                 "late and reverse");
+    }
     test_note("%s", "");
 }
 
