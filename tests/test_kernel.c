@@ -636,3 +636,51 @@ TEST(kernel_that_is_out_of_memory_is_asked_now_and_then)
     close(fds[1]);
     stage_close();
 }
+
+struct patient {
+    struct coil_coro coro;
+    int64_t delay, began;
+    int file;
+    char byte;
+};
+
+static int64_t shortest;
+
+static void patient(struct coil_coro *co)
+{
+    ASYNC(patient, my) {
+        AWAIT(coil_sleep(my->delay));
+        my->began = coil_now();
+        AWAIT(coil_pread(my->file, &my->byte, 1, 0));
+
+    FINALLY;
+        if (coil_now() - my->began < shortest)
+            shortest = coil_now() - my->began;
+    }
+}
+
+// Each operation that the kernel ends unasked has pauses of its own. The tries
+// of others used up its own.
+TEST(kernel_without_workers_is_asked_for_127_ms)
+{
+    enum { N = 30 };
+    struct coil_task *t[N];
+    stage_open();
+    int file = memfd_create("kernel", MFD_CLOEXEC);
+    stage_passes(1); /* the loop's own operation begins */
+    shortest = INT64_MAX;
+    kernel_faults = (struct kernel_faults){ .result = -ECANCELED,
+                                            .nth = 1,
+                                            .and_later = true };
+    for (int i = 0; i < N; i++)
+        t[i] = coil_spawn(CALL(patient, .delay = COIL_MS(i), .file = file));
+    for (int i = 0; i < N; i++) {
+        CHECK_INT(stage_run(t[i]), -EAGAIN);
+        coil_task_drop(&t[i]);
+    }
+    kernel_faults = (struct kernel_faults){ 0 };
+    test_note("the shortest has waited %lld us", (long long)shortest / 1000);
+    CHECK(shortest >= COIL_MS(100));
+    close(file);
+    stage_close();
+}

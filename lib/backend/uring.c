@@ -46,9 +46,9 @@
  * slot.
  *
  * A cancel request may miss its operation (-ENOENT): one that moves from one
- * queue of the kernel to another is in neither. Then the request is repeated,
- * at most once per millisecond: an operation that is never found may be a read
- * from a disk, which ends by itself (line AGAIN, too).
+ * queue of the kernel to another is in neither. Then the request is repeated
+ * after a pause: an operation that is never found may be a read from a disk,
+ * which ends by itself (line AGAIN, too).
  *
  * Flags of the ring: SINGLE_ISSUER and DEFER_TASKRUN make the kernel complete
  * operations only when this thread enters, in one batch; TASKRUN_FLAG tells
@@ -119,10 +119,12 @@ enum line_name {
 
 /*
  * Nanoseconds in the line AGAIN. The pause of an operation doubles with its
- * tries, up to the longest one.
+ * tries, up to the longest one. Slots count in ticks of about as many.
  */
 #define AGAIN_PAUSE 1000000
 #define DOUBLINGS 5
+#define TICK(ns) ((uint32_t)((uint64_t)(ns) >> 20))
+#define TICK_NS ((int64_t)1 << 20)
 
 /*
  * So many times an operation is begun again that the kernel has ended unasked:
@@ -154,7 +156,8 @@ struct slot {
     uint32_t awaited : 2; /* completions to come: own and cancel's */
     union {
         uint32_t next_free;
-        uint32_t entry; /* in use: the number of its submission queue entry */
+        uint32_t entry; /* IN_FLIGHT: number of its submission queue entry */
+        uint32_t due;   /* QUEUED in the line AGAIN: in ticks */
     };
     uint32_t next, prev; /* in the bucket, while there is an operation */
 };
@@ -544,16 +547,15 @@ static void leave(struct coili_backend *b, struct coili_operation *op)
     op->line = NO_LINE;
 }
 
-/*
- * Try it, or its cancel request, again after a pause. All in the line share the
- * time of the one that is due first.
- */
+/* Try it, or its cancel request, again after a pause. */
 static void try_again(struct coili_backend *b, struct coili_operation *op)
 {
     int shift = op->tries < DOUBLINGS ? op->tries : DOUBLINGS;
     int64_t due = now() + ((int64_t)AGAIN_PAUSE << shift);
     if (is_empty(b, AGAIN) || due < b->again_at)
         b->again_at = due;
+    if (op->state == COILI_OPERATION_QUEUED)
+        slot_at(b, op->slot)->due = TICK(due);
     join(b, AGAIN, op);
 }
 
@@ -799,20 +801,42 @@ static void finished_on(struct coili_backend *b, int fd)
 }
 
 /*
- * Move the operations in AGAIN to the lines where they came from, if their time
- * has come. Result: how long until then; 0 if they were moved.
+ * How long an operation in AGAIN has still to wait. A cancel request goes with
+ * the first operation that is due.
+ */
+static int64_t until_due(struct coili_backend *b,
+                         const struct coili_operation *op, uint32_t tick)
+{
+    if (op->state != COILI_OPERATION_QUEUED)
+        return 0;
+    return (int32_t)(slot_at(b, op->slot)->due - tick) * TICK_NS;
+}
+
+/*
+ * Move the operations in AGAIN that are due to the lines where they came from.
+ * Each has a time of its own, or the tries of one would be used up by those of
+ * others. Result: how long until one is due; 0 if some were moved.
  */
 static int64_t retry_again(struct coili_backend *b)
 {
-    int64_t left = b->again_at - now();
-    if (left > 0)
-        return left;
-    while (!is_empty(b, AGAIN)) {
-        struct coili_operation *op = first_in(b, AGAIN);
-        leave(b, op);
-        join(b, is_direct(op) ? DIRECT : FOR_ENTRY, op);
+    int64_t time = now(), pause = INT64_MAX;
+    bool moved = false;
+    if (b->again_at > time)
+        return b->again_at - time;
+    for (uint32_t place = b->lines[AGAIN].first; place;) {
+        struct coili_operation *op = op_at(b, place);
+        int64_t left = until_due(b, op, TICK(time));
+        place = op->links.in_line.next;
+        if (left <= 0) {
+            leave(b, op);
+            join(b, is_direct(op) ? DIRECT : FOR_ENTRY, op);
+            moved = true;
+        } else if (left < pause) {
+            pause = left;
+            b->again_at = time + left;
+        }
     }
-    return 0;
+    return moved ? 0 : pause;
 }
 
 /*
