@@ -258,6 +258,37 @@ static void hear_signal(size_t n)
     stage_close();
 }
 
+static size_t heard;
+
+static void count_heard(void *arg)
+{
+    (void)arg;
+    heard++;
+}
+
+/* As many arrivals of another signal as there are listeners. */
+static void hear_other_signal(size_t n)
+{
+    struct coil_signal_handler handler = { 0 };
+    stage_open();
+    for (size_t i = 0; i < n; i++)
+        tasks[i] = coil_spawn(coil_wait_signal(SIGUSR1));
+    stage_passes(3);
+    CHECK_INT(coil_signal_add_handler(&handler, SIGUSR2, count_heard, NULL), 0);
+    heard = 0;
+    clock_on();
+    for (size_t i = 1; i <= n; i++) {
+        CHECK_INT(kill(getpid(), SIGUSR2), 0);
+        UNTIL(heard == i);
+    }
+    clock_off();
+    oldest_first(n);
+    cancel_all(n);
+    drop_all(n);
+    CHECK(coil_signal_remove_handler(&handler));
+    stage_close();
+}
+
 // 20,000 tasks that waited for one signal took 1.6 s to cancel, or to wake.
 TEST(scale_listeners_to_a_signal_leave)
 {
@@ -267,6 +298,11 @@ TEST(scale_listeners_to_a_signal_leave)
 TEST(scale_listeners_to_a_signal_are_woken)
 {
     check_linear(hear_signal);
+}
+
+TEST(scale_listeners_to_other_signals_cost_nothing)
+{
+    check_linear(hear_other_signal);
 }
 
 /* ---- Waiters of one future -------------------------------------------- */

@@ -57,8 +57,13 @@ struct hub {
     _Atomic uint64_t wanted, arrived;
     struct coil_wakeup wakeup;
     struct coil_handle closing;
-    struct coili_listener listeners; /* the head of a circle */
-    uint32_t users[SIGNALS + 1];     /* listeners that want each signal */
+    uint32_t listeners_n;
+    uint32_t users[SIGNALS + 1]; /* listeners that want each signal */
+    /*
+     * Heads of circles: those that want one signal by its number, all others in
+     * 0. So an arrival does not look at listeners to other signals.
+     */
+    struct coili_listener listeners[SIGNALS + 1];
     bool dispatching; /* dispatch() frees the hub if no listener is left */
 };
 
@@ -268,14 +273,14 @@ static void hub_free(struct hub *hub)
     coil_free(hub, sizeof *hub);
 }
 
-static bool is_empty(const struct hub *hub)
-{
-    return hub->listeners.next == &hub->listeners;
-}
-
 static int lowest(uint64_t signals)
 {
     return __builtin_ctzll(signals) + 1;
+}
+
+static struct coili_listener *circle_of(struct hub *hub, uint64_t wanted)
+{
+    return &hub->listeners[wanted & (wanted - 1) ? 0 : lowest(wanted)];
 }
 
 /*
@@ -284,10 +289,12 @@ static int lowest(uint64_t signals)
  */
 static void link_listener(struct hub *hub, struct coili_listener *l)
 {
-    l->next = &hub->listeners;
-    l->prev = hub->listeners.prev;
+    struct coili_listener *head = circle_of(hub, l->wanted);
+    l->next = head;
+    l->prev = head->prev;
     l->prev->next = l;
     l->next->prev = l;
+    hub->listeners_n++;
     for (uint64_t rest = l->wanted; rest; rest &= rest - 1)
         hub->users[lowest(rest)]++;
     atomic_fetch_and(&hub->arrived, ~l->wanted | atomic_load(&hub->wanted));
@@ -311,7 +318,7 @@ static void unlink_listener(struct coili_listener *l)
         if (--hub->users[lowest(rest)] == 0)
             unwanted |= BIT(lowest(rest));
     atomic_fetch_and(&hub->wanted, ~unwanted);
-    if (is_empty(hub) && !hub->dispatching)
+    if (--hub->listeners_n == 0 && !hub->dispatching)
         hub_free(hub);
 }
 
@@ -337,25 +344,34 @@ static void hub_close(void *arg)
 {
     struct hub *hub = arg;
     hub->dispatching = true;
-    while (!is_empty(hub))
-        unlisten(hub->listeners.next);
+    for (int i = 0; i <= SIGNALS; i++)
+        while (hub->listeners[i].next != &hub->listeners[i])
+            unlisten(hub->listeners[i].next);
     hub_free(hub);
 }
 
-/* Call the listeners of what has arrived. A listener may remove itself. */
+/* Call the listeners of a circle. A listener may remove itself. */
+static void call_circle(struct coili_listener *head, uint64_t arrived)
+{
+    struct coili_listener *l, *next;
+    for (l = head->next; l != head; l = next) {
+        next = l->next;
+        if (l->wanted & arrived)
+            l->heard(l, l->wanted & arrived);
+    }
+}
+
+/* Call the listeners of what has arrived. */
 static void dispatch(void *arg)
 {
     struct hub *hub = arg;
     uint64_t arrived = atomic_exchange(&hub->arrived, 0);
     hub->dispatching = true;
-    struct coili_listener *l, *next;
-    for (l = hub->listeners.next; l != &hub->listeners; l = next) {
-        next = l->next;
-        if (l->wanted & arrived)
-            l->heard(l, l->wanted & arrived);
-    }
+    call_circle(&hub->listeners[0], arrived);
+    for (uint64_t rest = arrived; rest; rest &= rest - 1)
+        call_circle(&hub->listeners[lowest(rest)], arrived);
     hub->dispatching = false;
-    if (is_empty(hub))
+    if (hub->listeners_n == 0)
         hub_free(hub);
 }
 
@@ -368,7 +384,8 @@ static struct hub *hub_need(void)
     if (!hub)
         return NULL;
     memset(hub, 0, sizeof *hub);
-    hub->listeners.next = hub->listeners.prev = &hub->listeners;
+    for (int i = 0; i <= SIGNALS; i++)
+        hub->listeners[i].next = hub->listeners[i].prev = &hub->listeners[i];
     coil_wakeup_init(&hub->wakeup, dispatch, hub);
     coil_call_at_close(&hub->closing, hub_close, hub);
     lock_dispositions();
