@@ -81,7 +81,7 @@ COIL_API COIL_NODISCARD struct coil_future *coil_accept(int fd);
  *
  * While the backlog of a unix socket is full the connect waits. It is tried
  * again after 1 ms, later every 32 ms; the socket is non-blocking during each
- * try.
+ * try, also for a process that shares it.
  *
  * Result    0
  * Lifetime  copies `addr`
