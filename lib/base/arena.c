@@ -23,7 +23,8 @@
  * Holes are linked in bins by length, with the classes of alloc.h: a hole is in
  * the bin of the longest class that it can serve. Every hole of a bin above the
  * block's is long enough. Those in the block's own bin fit better, but above
- * 1 KiB some may be too short: the first LOOKS of them are looked at. A hole is
+ * 1 KiB some may be too short: the first LOOKS of them are looked at. Only in
+ * the last bin, whose holes have 4 MiB or more and are few, all are. A hole is
  * linked as the first of its bin, so a block that was just freed is found again
  * for the same size.
  */
@@ -152,9 +153,10 @@ static unsigned filled_bin(const struct coili_arena *a, unsigned bin)
 static uint32_t find(const struct coili_arena *a, uint32_t n)
 {
     unsigned bin = coili_size_class_below((size_t)n * UNIT);
+    bool is_last = bin == COILI_CLASSES - 1;
     uint32_t u = a->bins[bin];
     for (int looks = 1; u && hole_units(a, u) < n; looks++)
-        u = looks < LOOKS ? hole_at(a, u)->next : 0;
+        u = looks < LOOKS || is_last ? hole_at(a, u)->next : 0;
     if (u)
         return u;
     bin = filled_bin(a, bin + 1);

@@ -107,6 +107,29 @@ TEST(arena_finds_a_hole_of_several_megabytes)
     CHECK(coili_arena_get(a, 1) == NULL);
 }
 
+// No bin stands above it where a hole would be long enough.
+TEST(arena_finds_a_hole_behind_many_that_are_too_short)
+{
+    enum { HOLES = 20, SHORT = 4 << 20, LONG = SHORT + 4096 };
+    size_t bytes = (size_t)(HOLES + 2) * LONG;
+    char *large = malloc(bytes);
+    CHECK(large != NULL);
+    struct coili_arena *a = coili_arena_init(large, bytes);
+    void *one = coili_arena_get(a, LONG), *holes[HOLES];
+    CHECK(one && coili_arena_get(a, 16));
+    for (int i = 0; i < HOLES; i++) {
+        holes[i] = coili_arena_get(a, SHORT);
+        CHECK(holes[i] && coili_arena_get(a, 16));
+    }
+    while (coili_arena_get(a, 1 << 16))
+        continue;
+    coili_arena_put(a, one, LONG);
+    for (int i = 0; i < HOLES; i++)
+        coili_arena_put(a, holes[i], SHORT);
+    CHECK(coili_arena_get(a, LONG) == one);
+    free(large);
+}
+
 TEST(arena_too_small_is_none)
 {
     size_t bytes = 0;
