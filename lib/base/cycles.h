@@ -53,7 +53,7 @@ static inline uint64_t coili_cycles(void)
 #endif
 }
 
-/* True if 0.2 ms have passed since coili_cycles() was `since`, or less. */
+/* True if coili_cycles() was `since` at least COILI_CYCLES_SHORT before now. */
 static inline bool coili_cycles_passed(uint64_t since)
 {
     return coili_cycles() - since >= COILI_CYCLES_SHORT;

@@ -477,9 +477,9 @@ static bool is_silent(int fd)
 }
 
 /*
- * While an operation is armed the backend knows. Without one (PAUSED, WAIT) all
- * that arrived is in the socket's queue, and the socket is asked. A receiver
- * that is OVER has told all.
+ * While an operation is in flight the backend knows. Without one (PAUSED, LINE)
+ * all that arrived is in the socket's queue, and the socket is asked. One that
+ * is OVER has told its owner all.
  */
 bool coil_receiver_flush(struct coil_receiver *r)
 {

@@ -1452,7 +1452,7 @@ TEST(uring_caps_the_kernels_worker_threads_for_files)
 
 /*
  * From here on this process can have no more threads, nor can the kernel make a
- * worker for it. Root has no such limit, so the process becomes somebody else.
+ * worker for it. Root has no such limit, so the process changes its user.
  */
 static void forbid_threads(bool forbid)
 {
@@ -1479,7 +1479,8 @@ static int synchronous_file(void)
     return fd;
 }
 
-// "Was cancelled", and nobody had: a write lost without a word.
+// An operation that no task had cancelled ended with -ECANCELED: the write was
+// lost, and no error was reported.
 TEST(uring_without_workers_cancels_nothing)
 {
     stage_open();
@@ -1502,7 +1503,7 @@ TEST(uring_without_workers_cancels_nothing)
     forbid_threads(false);
 }
 
-// A task that nobody awaits, and its error is told.
+// No other task awaits it, so its error is reported.
 TEST(uring_without_workers_reports_the_task_that_has_failed)
 {
     stage_open();
@@ -1518,7 +1519,7 @@ TEST(uring_without_workers_reports_the_task_that_has_failed)
     forbid_threads(false);
 }
 
-// It rests between two tries, and its buffer is its own again at once.
+// Also in the pause between two tries. The caller has its buffer back at once.
 TEST(uring_without_workers_still_cancels_when_asked)
 {
     stage_open();

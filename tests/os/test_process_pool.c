@@ -439,7 +439,7 @@ TEST(process_pool_close_waits_for_what_was_given)
     stage_close();
 }
 
-// It does not see that its socket ends.
+// A child that is stopped does not see that its socket ends.
 TEST(process_pool_close_ends_a_child_that_is_stopped)
 {
     stage_open();
