@@ -91,7 +91,7 @@ static void set_last(struct coil_future *f, uintptr_t waiter, uintptr_t place)
         handle_of(waiter)->where = (uintptr_t)f | WHERE_FUTURE_TAG;
 }
 
-static uintptr_t last_of(const struct coil_future *f)
+uintptr_t coili_last_waiter(const struct coil_future *f)
 {
     return f->waiters & 1 ? *word_of(f->waiters - 1) : f->waiters;
 }
@@ -99,7 +99,7 @@ static uintptr_t last_of(const struct coil_future *f)
 /* Append to a circle that is not empty. */
 static void append(struct coil_future *f, uintptr_t waiter)
 {
-    uintptr_t last = last_of(f), first = *next_of(last);
+    uintptr_t last = coili_last_waiter(f), first = *next_of(last);
     *next_of(waiter) = first;
     *next_of(last) = waiter;
     if (f->waiters & 1)
@@ -167,7 +167,7 @@ static void add_handle(struct coil_future *f, struct coil_handle *handle)
 /* Search the circle, beginning with the first waiter. */
 void coili_remove_waiter(struct coil_future *f, struct coil_coro *co)
 {
-    uintptr_t before = last_of(f);
+    uintptr_t before = coili_last_waiter(f);
     while (*next_of(before) != (uintptr_t)co)
         before = *next_of(before);
     if (f->waiters == (uintptr_t)co)

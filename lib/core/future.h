@@ -199,6 +199,9 @@ static inline void set_place(uintptr_t waiter, uintptr_t place)
         handle_of(waiter)->where = place;
 }
 
+/* The last waiter of a future that is no coroutine, or of a task; 0: none. */
+uintptr_t coili_last_waiter(const struct coil_future *f);
+
 /* A coroutine begins to wait. */
 void coili_add_waiter(struct coil_future *f, struct coil_coro *co);
 

@@ -342,7 +342,7 @@ static void check_ancestors(struct coil_coro *co, const void *object)
 
 void coil_check_holder(const struct coil_future *wait, const void *object)
 {
-    uintptr_t last = wait->waiters, waiter = last;
+    uintptr_t last = coili_last_waiter(wait), waiter = last;
     while (waiter) {
         if (!(waiter & 1)) /* a coroutine, and not a callback */
             check_ancestors((struct coil_coro *)waiter, object);

@@ -471,6 +471,41 @@ DEATH_TEST(condition_held_twice_by_its_lock_aborts, "holds already")
     hold_to_the_end(TWICE);
 }
 
+static void note_end(void *arg)
+{
+    (void)arg;
+    trace("called");
+}
+
+// The check of a cancelled wait reads the waiters of its future: a callback
+// that is the last of them is marked in another way than a coroutine.
+TEST(condition_wait_that_has_a_callback_is_cancelled)
+{
+    static struct coil_handle handles[2];
+    for (int callbacks = 1; callbacks <= 2; callbacks++) {
+        stage_open();
+        struct coil_condition cond;
+        coil_condition_init(&cond, NULL);
+        CHECK_INT(coil_lock_acquire_nowait(cond.lock), 0);
+        struct coil_future *f = coil_condition_wait(&cond);
+        struct coil_task *t = coil_spawn(coil_future_ref(f));
+        stage_passes(1);
+        for (int i = 0; i < callbacks; i++)
+            coil_future_add_done_callback(f, &handles[i], note_end, NULL);
+        CHECK_INT(coil_lock_acquire_nowait(cond.lock), 0);
+        coil_task_cancel(t);
+        stage_passes(2);
+        CHECK(!coil_task_done(t));
+        coil_lock_release(cond.lock);
+        CHECK_INT(stage_run(t), -ECANCELED);
+        stage_passes(1);
+        CHECK_TRACE(callbacks == 1 ? "called" : "called called");
+        coil_lock_release(cond.lock); /* the wait has it */
+        coil_future_unref(f);
+        stage_close();
+    }
+}
+
 TEST(condition_without_memory_keeps_its_lock_in_order)
 {
     test_every_allocation(play);
