@@ -306,19 +306,24 @@ static struct coil_future *final_error(struct staggered_race *my)
 
 /*
  * An attempt that succeeded when the race was over, or in the same pass as the
- * winner, has lost all the same: it counts as cancelled.
+ * winner, has lost all the same: it counts as cancelled. Only attempts that
+ * failed are asked for their error: the question takes a permit.
  */
+static int error_of(const struct staggered_race *my, const struct attempt *it)
+{
+    if (coil_future_failed(future_of(it)))
+        return coil_future_error(future_of(it));
+    return it == my->winner ? 0 : -ECANCELED;
+}
+
 static void write_log(struct staggered_race *my)
 {
     struct coil_race_log *log = my->log;
     log->begun = my->begun;
     log->winner = my->winner ? my->winner->number : NO_WINNER;
-    for (struct attempt *it = my->first; log->errors && it; it = it->next) {
-        int err = coil_future_error(future_of(it));
+    for (struct attempt *it = my->first; log->errors && it; it = it->next)
         if (it->number < log->errors_n)
-            log->errors[it->number] = err || it == my->winner ? err
-                                                              : -ECANCELED;
-    }
+            log->errors[it->number] = error_of(my, it);
 }
 
 static void free_attempts(struct staggered_race *my)

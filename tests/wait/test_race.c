@@ -6,6 +6,7 @@
 #include "work.h"
 
 #include <coil/race.h>
+#include <coil/semaphore.h>
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -536,6 +537,38 @@ TEST(staggered_race_disposes_of_what_the_losers_give)
                 CHECK_INT(freed, frame->takes ? 2 : 3);
             stage_close();
         }
+}
+
+static struct coil_semaphore permits;
+
+static struct coil_future *next_permit(void *arg)
+{
+    int *n = arg;
+    return ++*n > 3 ? NULL : coil_semaphore_acquire(&permits);
+}
+
+// The log asked each call for its error, which takes the permit of a call that
+// has succeeded.
+TEST(staggered_race_with_a_log_gives_back_the_permits_of_losers)
+{
+    for (int taken = 0; taken < 2; taken++) {
+        stage_open();
+        int n = 0, errors[3], err;
+        struct coil_race_log log = { .errors = errors, .errors_n = 3 };
+        coil_semaphore_init_bounded(&permits, 3);
+        struct coil_task *t = coil_spawn(
+            coil_staggered_race(0, &log, next_permit, &n));
+        stage_passes(5);
+        CHECK(coil_task_done(t));
+        CHECK_INT(log.begun, 3);
+        CHECK_INT(log.winner, 0);
+        CHECK_INT(coil_semaphore_value(&permits), 2);
+        if (taken)
+            CHECK(coil_task_peek(t, &err));
+        coil_task_drop(&t);
+        CHECK_INT(coil_semaphore_value(&permits), taken ? 2 : 3);
+        stage_close();
+    }
 }
 
 /* ---- Whatever happens ------------------------------------------------- */
