@@ -848,6 +848,71 @@ TEST(scale_sleepers_are_cancelled)
     check_linear(leave_time);
 }
 
+/* ---- Items that no await took ------------------------------------------- */
+
+/* Each task has got an item. The tasks are dropped, and the items put back. */
+static void put_back(size_t n, void (*order_of)(size_t),
+                     struct coil_future *(*get)(size_t i), int (*put)(void *))
+{
+    for (size_t i = 0; i < n; i++)
+        tasks[i] = coil_spawn(get(i));
+    stage_passes(2);
+    for (size_t i = 0; i < n; i++)
+        CHECK_INT(put(&tasks[i]), 0);
+    stage_passes(3);
+    order_of(n);
+    clock_on();
+    for (size_t i = 0; i < n; i++)
+        coil_task_drop(&tasks[order[i]]);
+    clock_off();
+}
+
+static int put_item(void *item)
+{
+    return coil_queue_put_nowait(&empty, item);
+}
+
+static int put_in_channel(void *item)
+{
+    return coil_channel_put_nowait(empty_channel, item);
+}
+
+static void put_back_items(size_t n)
+{
+    static void (*const orders[])(size_t) = { oldest_first, newest_first,
+                                              from_the_middle };
+    void *item;
+    stage_open();
+    for (size_t k = 0; k < 6; k++) {
+        if (k < 3)
+            coil_queue_init(&empty, n);
+        else
+            coil_queue_init_lifo(&empty, n);
+        put_back(n, orders[k % 3], wait_for_item, put_item);
+        for (size_t i = 0; i < n; i++) {
+            CHECK_INT(coil_queue_get_nowait(&empty, &item), 0);
+            CHECK(item == &tasks[k < 3 ? i : n - 1 - i]);
+        }
+        coil_queue_fini(&empty);
+    }
+    empty_channel = coil_channel_new(n, NULL);
+    for (size_t k = 0; k < 3; k++) {
+        put_back(n, orders[k], wait_for_channel_item, put_in_channel);
+        for (size_t i = 0; i < n; i++) {
+            CHECK_INT(coil_channel_get_nowait(empty_channel, &item), 0);
+            CHECK(item == &tasks[i]);
+        }
+    }
+    coil_channel_unref(empty_channel);
+    stage_close();
+}
+
+// Each item was moved past all older ones, or in a LIFO queue all newer ones.
+TEST(scale_items_are_put_back)
+{
+    check_linear(put_back_items);
+}
+
 /* ---- Jobs that no thread has taken yet ---------------------------------- */
 
 static struct coil_executor *executor;

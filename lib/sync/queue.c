@@ -174,26 +174,42 @@ static struct coili_queued pop(struct coil_queue *q)
     }
 }
 
-/* Add an item that was in the queue before, at its old position. */
+/* The number of items in front of the position of `sequence`. Not PRIORITY. */
+static size_t find_position(const struct coil_queue *q, uint64_t sequence)
+{
+    size_t low = 0, high = q->n;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (at(q, middle)->sequence < sequence)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/*
+ * Add an item that was in the queue before, at its old position. FIFO and LIFO
+ * rings are ordered by sequence number. The items on the shorter side of the
+ * position move: of many items that are put back in turn each has its position
+ * near one end.
+ */
 static void reinsert(struct coil_queue *q, struct coili_queued it)
 {
-    size_t i = 0;
-    switch (q->order) {
-    case LIFO:
-        for (i = q->n++; i > 0 && at(q, i - 1)->sequence > it.sequence; i--)
-            *at(q, i) = *at(q, i - 1);
-        *at(q, i) = it;
-        break;
-    case PRIORITY:
+    if (q->order == PRIORITY) {
         sift_up(q, it);
-        break;
-    default:
-        q->head = (q->head - 1) & (q->capacity - 1);
-        q->n++;
-        for (; i + 1 < q->n && at(q, i + 1)->sequence < it.sequence; i++)
-            *at(q, i) = *at(q, i + 1);
-        *at(q, i) = it;
+        return;
     }
+    size_t position = find_position(q, it.sequence), n = q->n++;
+    if (position < n - position) {
+        q->head = (q->head - 1) & (q->capacity - 1);
+        for (size_t i = 0; i < position; i++)
+            *at(q, i) = *at(q, i + 1);
+    } else {
+        for (size_t i = n; i > position; i--)
+            *at(q, i) = *at(q, i - 1);
+    }
+    *at(q, position) = it;
 }
 
 /* ---- From putter to getter ---------------------------------------------- */

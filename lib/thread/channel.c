@@ -122,15 +122,33 @@ static void push(struct coil_channel *ch, void *item)
     *at(ch, ch->n++) = (struct entry){ item, ++ch->sequence };
 }
 
-/* Put back an entry at its old position: older entries move to the front. */
+/* The number of entries that are older than `sequence`. */
+static size_t find_position(struct coil_channel *ch, uint64_t sequence)
+{
+    size_t low = 0, high = ch->n;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (at(ch, middle)->sequence < sequence)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* Put back an entry at its old position: the shorter side of it moves. */
 static void reinsert(struct coil_channel *ch, struct entry it)
 {
-    size_t i = 0;
-    ch->first = ch->first > 0 ? ch->first - 1 : ch->limit - 1;
-    ch->n++;
-    for (; i + 1 < ch->n && at(ch, i + 1)->sequence < it.sequence; i++)
-        *at(ch, i) = *at(ch, i + 1);
-    *at(ch, i) = it;
+    size_t position = find_position(ch, it.sequence), n = ch->n++;
+    if (position < n - position) {
+        ch->first = ch->first > 0 ? ch->first - 1 : ch->limit - 1;
+        for (size_t i = 0; i < position; i++)
+            *at(ch, i) = *at(ch, i + 1);
+    } else {
+        for (size_t i = n; i > position; i--)
+            *at(ch, i) = *at(ch, i - 1);
+    }
+    *at(ch, position) = it;
 }
 
 static struct entry pop(struct coil_channel *ch)
