@@ -346,7 +346,8 @@ COIL_API bool coil_handle_cancel(struct coil_handle *handle);
  * the loop may be closed meanwhile, use remote.h.
  *
  * While the loop closes, calls are made until the last task has ended. Later
- * ones are not made: the handle is free when coil_loop_close() returns.
+ * ones are made only while a detached job of the default executor still runs;
+ * the handles of the others are free when coil_loop_close() returns.
  *
  * The queue has no bound of its own: it consists of the callers' handles, and
  * coil allocates nothing. For threads that wait while the loop is behind see

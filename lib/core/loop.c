@@ -232,8 +232,8 @@ void coil_call_soon_threadsafe(struct coil_loop *loop, struct coil_handle *h,
 }
 
 /*
- * Move the calls of other threads, and wakeups, to the ready queue; unless the
- * doors are shut: see coil_loop_close().
+ * Move the calls of other threads, and wakeups, to the ready queue; unless
+ * `shut` is set: see coil_loop_close().
  */
 static void take_remote(struct coil_loop *loop)
 {
@@ -822,11 +822,28 @@ static void drop_calls(struct coil_loop *loop)
 }
 
 /*
+ * A call at close may run passes, as that of the default executor does until
+ * its jobs have returned. These passes take calls of other threads again. Calls
+ * that came while `shut` was set have woken the loop already, and a further
+ * call would not wake it: so it is woken here.
+ */
+static void take_calls_again(struct coil_loop *loop)
+{
+    loop->shut = false;
+    pthread_mutex_lock(&loop->lock);
+    bool any = loop->remote.head;
+    pthread_mutex_unlock(&loop->lock);
+    if (any)
+        loop->table->wake(loop->backend);
+}
+
+/*
  * The call that was registered last is made first: it may stand for something
  * that is built on an earlier one.
  */
 static void call_at_close(struct coil_loop *loop)
 {
+    take_calls_again(loop);
     while (loop->at_close) {
         struct coil_handle *h = handle_of(loop->at_close);
         unlink_handle(h);
@@ -840,8 +857,8 @@ static void call_at_close(struct coil_loop *loop)
  * never given back: the program aborts instead.
  *
  * Other threads may queue calls faster than the loop makes them. So when the
- * last task has ended, the calls that are there are made, and then the doors
- * are shut. While tasks run, which may wait for such a call, they are open.
+ * last task has ended, the calls that are there are made, and `shut` is set: no
+ * more are taken. While tasks run, which may wait for such a call, it is clear.
  *
  * Other threads may be in coil_call_soon_threadsafe() at this moment: in the
  * critical section, which ends when the lock was taken once more, or behind it,

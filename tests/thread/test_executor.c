@@ -11,13 +11,16 @@
 #include "stage.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <coil/executor.h>
+#include <coil/io.h>
 #include <coil/map.h>
 #include <coil/remote_task.h>
 
@@ -1083,7 +1086,7 @@ static struct coil_result asks_the_loop(void *arg)
 TEST(executor_detached_job_may_wait_for_a_remote_task_of_a_loop_that_closes)
 {
     test_timeout(10);
-    for (int way = 0; way < 4; way++) {
+    for (int way = 0; way < 8; way++) {
         static struct asks asks;
         struct coil_executor *e = way & 2 ? pool(1) : NULL;
         pthread_t thread;
@@ -1095,6 +1098,8 @@ TEST(executor_detached_job_may_wait_for_a_remote_task_of_a_loop_that_closes)
         stage_passes(2);
         gate_await(&asks.gate, 1);
         stage_passes(2); /* the remote task begins */
+        if (way & 4)
+            coil_spawn(coil_sleep(COIL_SECONDS(1000)));
         CHECK_INT(__real_pthread_create(&thread, NULL, open_later, &asks.gate),
                   0);
         stage_close();
@@ -1103,6 +1108,45 @@ TEST(executor_detached_job_may_wait_for_a_remote_task_of_a_loop_that_closes)
         coil_remote_unref(asks.remote);
         coil_executor_free(e);
     }
+}
+
+static int late_calls, operation_fd;
+
+static void count_late_call(void *arg)
+{
+    (void)arg;
+    late_calls++;
+}
+
+static struct coil_result calls_and_returns_late(void *loop)
+{
+    static struct coil_handle handle;
+    usleep(20000);
+    coil_call_soon_threadsafe(loop, &handle, count_late_call, NULL);
+    usleep(20000);
+    CHECK_INT(eventfd_write(operation_fd, 1), 0);
+    usleep(20000);
+    return coil_result_int(0);
+}
+
+/*
+ * The call comes when all tasks have ended, and the loop, which waits for a
+ * detached operation, does not make it. Behind it the end of the job did not
+ * wake the loop.
+ */
+TEST(executor_detached_job_may_end_behind_a_call_that_came_late)
+{
+    test_timeout(20);
+    stage_open();
+    operation_fd = eventfd(0, EFD_CLOEXEC);
+    coil_spawn(coil_sleep(COIL_SECONDS(1000)));
+    coil_detach_future(coil_poll(operation_fd, POLLIN));
+    coil_detach_future(
+        coil_run_in_executor(NULL, calls_and_returns_late, stage_loop));
+    stage_passes(2);
+    stage_close();
+    CHECK(late_calls <= 1);
+    close(operation_fd);
 }
 
 static struct coil_result frees_it(void *arg)
