@@ -17,6 +17,7 @@
 
 #include <errno.h>
 
+#include <coil/block.h>
 #include <coil/coroutine.h>
 #include <coil/loop.h>
 
@@ -88,11 +89,19 @@ static struct coil_future *handle(struct then *my)
     return next == done ? NULL : next;
 }
 
+/*
+ * A permit is taken by the await, for the handler. Without a handler the step
+ * must not take it: it hands on the permit with the duty to give it back.
+ */
 static void then(struct coil_coro *co)
 {
     COIL_ASYNC(then, my) {
         upstream_begin(&my->up);
-        COIL_TRY_AWAIT(my->err, my->up.task);
+        if (!my->ok) {
+            COIL_TRY(my->err) COIL_RETURN_AWAIT(my->up.task);
+        }
+        if (my->ok || !coil_task_done(my->up.task)) /* no memory for the TRY */
+            COIL_TRY_AWAIT(my->err, my->up.task);
         struct coil_future *next = handle(my);
         if (next)
             COIL_RETURN_AWAIT(next);

@@ -10,6 +10,7 @@
 #include <coil/race.h>
 #include <coil/semaphore.h>
 #include <coil/shield.h>
+#include <coil/then.h>
 
 /* asyncio test_semaphore_acquire_fairness: in, and in again. */
 struct takes_twice {
@@ -407,7 +408,13 @@ TEST(semaphore_acquire_with_a_deadline_has_a_permit_or_none)
 /* ---- Permits that no await takes ---------------------------------------- */
 
 /* How the permit of a task, which waits or not, ends with the task. */
-enum end { DROPPED, DETACHED, IN_WAIT_FOR, NESTED };
+enum end { DROPPED, DETACHED, IN_WAIT_FOR, NESTED, IN_CATCH };
+
+static struct coil_future *pass_error(struct coil_future *failed, void *arg)
+{
+    (void)arg;
+    return failed;
+}
 
 static struct coil_future *acquire_in(enum end end, struct coil_semaphore *sem)
 {
@@ -416,13 +423,15 @@ static struct coil_future *acquire_in(enum end end, struct coil_semaphore *sem)
         f = coil_wait_for(f, COIL_SECONDS(9));
     if (end == NESTED)
         f = coil_shield(f);
+    if (end == IN_CATCH)
+        f = coil_catch(f, pass_error, NULL);
     return f;
 }
 
 // It was taken for ever: no code knew that the task had it.
 TEST(semaphore_permit_that_no_await_takes_is_given_back)
 {
-    for (enum end end = DROPPED; end <= NESTED; end++) {
+    for (enum end end = DROPPED; end <= IN_CATCH; end++) {
         for (int waits = 0; waits < 2; waits++) {
             stage_open();
             struct coil_semaphore sem;
