@@ -76,7 +76,7 @@ static void check_linear(void (*work)(size_t n))
 {
     size_t few = test_is_slow() ? FEW / 8 : FEW;
     int64_t small = INT64_MAX, large = INT64_MAX;
-    for (int tries = 0; tries < 5; tries++) {
+    for (int tries = 0; tries < 10; tries++) {
         for (int i = 0; i < 3; i++) {
             int64_t took = measure(work, few);
             small = took < small ? took : small;
