@@ -606,7 +606,7 @@ int main(int argc, char **argv)
     };
     struct coil_loop_options options = {
         .size = sizeof options,
-        .cq_entries = 32768, /* the kernel's table of operations grows with it */
+        .cq_entries = 32768, /* the kernel's table of operations is as large */
         .operations_limit = 65536,
     };
     allow_descriptors();

@@ -15,8 +15,8 @@
  *
  * Exactly one case is performed. If several are possible, one of them is chosen
  * at random, so that no case starves. A task that feeds one queue and drains
- * another one does both by one select: if it only fed, both queues could fill up
- * and all tasks would wait for ever. To switch a case off, zero it. For a
+ * another one does both by one select: if it only fed, both queues could fill
+ * up and all tasks would wait for ever. To switch a case off, zero it. For a
  * time-out pass the coil_select() to coil_wait_for(); for a default case call
  * coil_select_nowait().
  */

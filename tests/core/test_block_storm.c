@@ -19,8 +19,8 @@
  *                   that was acquired; TRY's error is 0 or negative
  *     FINALLY       runs once; whatever the body has begun is over
  *     a scope       no await succeeds that was begun while it was struck
- *     a task        counts the requests of others at its end, no more; if it was
- *                   cancelled, caught nothing and returned nothing it fails
+ *     a task        counts the requests of others at its end, no more; if it
+ *                   was cancelled, caught nothing and returned nothing it fails
  *     a pointer     is taken or freed
  *     at the end    all frames made were over; no timer, no memory
  *

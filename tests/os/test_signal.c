@@ -63,7 +63,7 @@ TEST(signal_await_gets_the_next_arrival)
     stage_close();
 }
 
-// The second one may end the process: for more than one there is coil_signals().
+// The second one may end the process: coil_signals() is for more than one.
 TEST(signal_has_its_former_disposition_between_two_awaits)
 {
     stage_open();
