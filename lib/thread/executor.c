@@ -224,12 +224,14 @@ static void count_run(struct job *job)
 /*
  * Not locked. A job is counted as ended before its result is sent: when the
  * loop has the result it may free the executor, which aborts if a job with a
- * lent argument is counted.
+ * lent argument is counted. The job may have enabled the cancellation of its
+ * thread, which would strike in the wait for the next job, with the lock held.
  */
 static void end_job(struct worker *w)
 {
     struct job *job = w->job;
     w->job = NULL;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
     pthread_mutex_lock(&w->executor->lock);
     count_run(job);
     pthread_mutex_unlock(&w->executor->lock);

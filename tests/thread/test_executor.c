@@ -1046,6 +1046,38 @@ TEST(executor_freed_runs_the_jobs_that_are_queued)
     CHECK_INT(results_freed, 2);
 }
 
+static pthread_t thread_of_job;
+
+static struct coil_result allows_cancel(void *arg)
+{
+    (void)arg;
+    thread_of_job = pthread_self();
+    pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
+    return coil_result_int(1);
+}
+
+static struct coil_result returns_0(void *arg)
+{
+    (void)arg;
+    return coil_result_int(0);
+}
+
+// The thread ended in its wait for a job, with the lock held.
+TEST(executor_thread_whose_job_has_enabled_cancellation_is_not_cancelled)
+{
+    test_timeout(10);
+    stage_open();
+    struct coil_executor *e = pool(1);
+    CHECK_INT(end_of(coil_spawn(coil_run_in_executor(e, allows_cancel, NULL))),
+              0);
+    while (stats_of(e).idle == 0)
+        usleep(1000);
+    CHECK_INT(pthread_cancel(thread_of_job), 0);
+    CHECK_INT(end_of(coil_spawn(coil_run_in_executor(e, returns_0, NULL))), 0);
+    coil_executor_free(e);
+    stage_close();
+}
+
 /* ---- A job that waits for the loop that closes ------------------------- */
 
 struct asks {
