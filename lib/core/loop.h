@@ -109,9 +109,9 @@ static inline struct coil_loop *coili_need_loop(void)
 }
 
 /*
- * True if `p` is on the stack of the step that runs now. That stack lies between
- * this function's frame and that of the batch. One compare: addresses below
- * `here` wrap around to large numbers.
+ * True if `p` is on the stack of the step that runs now. That stack lies
+ * between this function's frame and that of the batch. One compare: addresses
+ * below `here` wrap around to large numbers.
  */
 static inline bool coili_is_on_stack(const void *p)
 {

@@ -2,8 +2,8 @@
 // expect: coil needs a 64-bit system
 // by: -I
 /*
- * The layout of frames is that of 64-bit systems. A compiler for 32 bits says so
- * once for each file, not at each size that differs.
+ * The layout of frames is that of 64-bit systems. A compiler for 32 bits says
+ * so once for each file, not at each size that differs.
  */
 #ifdef TRAP
 #undef __SIZEOF_POINTER__

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * Runs a sample, and so its loop, in a thread with a stack of 128 KiB, which is
- * what musl gives to threads. The main() of the sample is compiled under another
- * name.
+ * what musl gives to threads. The main() of the sample is compiled under
+ * another name.
  */
 #include <pthread.h>
 #include <stdio.h>
