@@ -141,8 +141,8 @@ enum line_name {
 #define BUFFER_GROUP 0
 
 /*
- * The longest pause between attempts to set up a ring without memory; with the
- * shorter ones before it 127 ms in all.
+ * The longest pause between attempts to set up a ring or the shared buffers
+ * without memory; with the shorter ones before it 127 ms in all.
  */
 #define PATIENCE_MS 64
 
@@ -1327,6 +1327,21 @@ static unsigned uring_buffers_free(const struct coili_backend *b)
 }
 
 /* One mapping: the kernel's ring of free buffers, then the buffers. */
+/*
+ * Rings and shared buffers are charged against RLIMIT_MEMLOCK, and the charge
+ * of those that were closed comes back late, for example when a program is
+ * started again. Wait a little, each time longer; false: long enough.
+ */
+static bool wait_for_memory(int *ms)
+{
+    if (*ms > PATIENCE_MS)
+        return false;
+    struct timespec ts = { .tv_nsec = *ms * 1000000 };
+    nanosleep(&ts, NULL);
+    *ms *= 2;
+    return true;
+}
+
 static int uring_buffers_open(struct coili_backend *b)
 {
     if (b->buf_ring)
@@ -1344,7 +1359,10 @@ static int uring_buffers_open(struct coili_backend *b)
     struct io_uring_buf_reg reg = { .ring_addr = (uint64_t)(uintptr_t)memory,
                                     .ring_entries = n,
                                     .bgid = BUFFER_GROUP };
-    int err = io_uring_register_buf_ring(&b->ring, &reg, 0);
+    int err, ms = 1;
+    do
+        err = io_uring_register_buf_ring(&b->ring, &reg, 0);
+    while (err == -ENOMEM && wait_for_memory(&ms));
     if (err < 0) {
         munmap(memory, bytes);
         return err;
@@ -1443,12 +1461,7 @@ static int setup(struct io_uring *ring, unsigned entries, unsigned cq_entries,
     return err;
 }
 
-/*
- * Rings are charged against RLIMIT_MEMLOCK, and the charge of a ring that was
- * closed comes back late, for example when a program is started again. So on
- * -ENOMEM smaller rings are tried; setup_patiently() then waits a little and
- * tries again.
- */
+/* On -ENOMEM: see wait_for_memory(). A smaller ring needs less. */
 static int setup_smaller(struct io_uring *ring, unsigned entries,
                          unsigned cq_entries, struct io_uring_params *p)
 {
@@ -1489,12 +1502,10 @@ static bool has_operations(struct io_uring *ring)
 static int setup_patiently(struct io_uring *ring, unsigned entries,
                            unsigned cq_entries, struct io_uring_params *p)
 {
-    int err = setup_smaller(ring, entries, cq_entries, p);
-    for (int ms = 1; err == -ENOMEM && ms <= PATIENCE_MS; ms *= 2) {
-        struct timespec ts = { .tv_nsec = ms * 1000000 };
-        nanosleep(&ts, NULL);
+    int err, ms = 1;
+    do
         err = setup_smaller(ring, entries, cq_entries, p);
-    }
+    while (err == -ENOMEM && wait_for_memory(&ms));
     return err;
 }
 

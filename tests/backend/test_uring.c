@@ -62,6 +62,7 @@ static struct {
     unsigned forbidden_flags;   /* -EINVAL if any of them is asked for */
     unsigned hidden_features;
     int register_error; /* for the shared buffers */
+    unsigned register_failures; /* so many times -ENOMEM for them */
     int probe_error, without; /* this operation is not there */
     unsigned inits, init_entries, init_flags;
     unsigned features;
@@ -127,6 +128,10 @@ int io_uring_register_buf_ring(struct io_uring *ring,
         void *object;
         register_fn *function;
     } real = { .object = dlsym(RTLD_NEXT, "io_uring_register_buf_ring") };
+    if (kernel.register_failures > 0) {
+        kernel.register_failures--;
+        return -ENOMEM;
+    }
     int err = kernel.register_error;
     return err ? err : real.function(ring, reg, flags);
 }
@@ -1400,6 +1405,21 @@ static int open_and_close(void)
 TEST(uring_survives_every_failed_allocation)
 {
     test_every_allocation(open_and_close);
+}
+
+// They count as locked memory, whose charge comes back late.
+TEST(uring_waits_for_the_memory_of_shared_buffers)
+{
+    stage_open();
+    struct pair pair = unix_pair();
+    struct coil_stream *s = coil_stream_new(pair.a);
+    CHECK_INT(write(pair.b, "abc", 3), 3);
+    kernel.register_failures = 4;
+    CHECK_INT(wait_int(coil_stream_fill(s, 1)), 3);
+    CHECK_INT(kernel.register_failures, 0);
+    CHECK_INT(wait_int(coil_stream_close(s)), 0);
+    close(pair.b);
+    stage_close();
 }
 
 // They count as locked memory too. The stream can be asked again.
