@@ -65,11 +65,11 @@ static struct watch *watch_of(struct coil_future *f)
     return COILI_CONTAINER(f, struct watch, custom.future);
 }
 
-/* Remove the time-out and all callbacks. */
+/* Remove the time-out, and the callbacks that have not been called. */
 static void unwatch(struct watch *w)
 {
     coil_handle_cancel(&w->timer);
-    for (size_t i = 0; i < w->n; i++)
+    for (size_t i = 0; w->left > 0 && i < w->n; i++)
         if (w->watched[i].watch)
             coil_future_remove_done_callback(w->watched[i].future,
                                              &w->watched[i].handle);
