@@ -136,7 +136,7 @@ enum line_name {
 #define BATCH 256
 
 /* The most enters of one flush. Each of them delivers at least a few. */
-#define FLUSHES 64
+#define FLUSHES 256
 
 #define BUFFER_GROUP 0
 
@@ -1093,9 +1093,13 @@ static bool is_submitted(struct coili_backend *b,
  * without a system call. The flags are read before the queue is looked at:
  * what they stood for may be in the queue by then, and not the other way round.
  *
- * An enter without waiting delivers at least 20 completions on newer kernels,
- * and all of them on older ones. If there are more, it is asked for a batch. A
- * ring that was set up without TASKRUN_FLAG is entered once in any case.
+ * TASKRUN may also stand for nothing: the kernel sets it a moment after the work
+ * that it stands for was done, and clears it with the next work only. An enter
+ * that asks for as many completions as the queue holds runs the work of so many
+ * operations. So nothing is left when such enters in a row have completed
+ * nothing for as many operations as are in flight.
+ *
+ * A ring that was set up without TASKRUN_FLAG is entered once in any case.
  */
 static bool uring_flush(struct coili_backend *b,
                         const struct coili_operation *op)
@@ -1103,18 +1107,24 @@ static bool uring_flush(struct coili_backend *b,
     coili_check(!b->harvesting, "coil_receiver_flush, or coil_stream_is_"
                                 "reusable, is called from `received`");
     bool told = b->ring.flags & IORING_SETUP_TASKRUN_FLAG;
+    unsigned idle = 0; /* operations for which the last enters found no work */
     for (int enters = 0; op->state != COILI_OPERATION_IDLE;) {
         unsigned flags = IO_URING_READ_ONCE(*b->ring.sq.kflags);
         if (io_uring_cq_ready(&b->ring)) {
             uring_harvest(b);
+            idle = 0;
             continue;
         }
         bool clear = !(flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW));
-        if (clear && (told || enters > 0) && is_submitted(b, op))
+        bool none = (clear && (told || enters > 0)) ||
+                    idle > b->stats.in_flight;
+        if (none && is_submitted(b, op))
             return true;
         if (enters == FLUSHES)
             return false;
-        enter(b, enters > 0 && !clear ? BATCH : 0, 0);
+        unsigned most = clear ? 0 : b->ring.cq.ring_entries;
+        enter(b, most, 0);
+        idle += most;
         enters++;
     }
     return true;
