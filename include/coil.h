@@ -38,10 +38,10 @@
  *   Misuse     by the programmer aborts the program, in release builds too,
  *              with a message that names the coroutine, file and line. The
  *              manual says what "aborts". Bad input never does: it is an error.
- *              NULL for an argument that must be a pointer, or for a buffer
- *              that is not empty, aborts in the call, which the message names.
- *              Calls that must be fast do not check their first argument:
- *              those of locks, queues, channels, futures and tasks.
+ *              A call aborts if a pointer that it needs is NULL, or a buffer
+ *              of more than 0 bytes; the message names call and argument. The
+ *              fast calls of locks, queues, channels, futures and tasks do not
+ *              check their first argument.
  *   Names      _init/_fini work on memory of yours, _new/_free on memory of
  *              coil's; _unref ends what is counted, _close what holds
  *              descriptors. A close is awaited, except coil_loop_close(). A

@@ -35,9 +35,9 @@ COIL_API COIL_NODISCARD int coil_acceptor_open(struct coil_acceptor **out,
  * Result    its descriptor, close-on-exec and above 2 (loop.h); coil closes it
  *           if no await takes it
  * Errors    -EMFILE, -ENFILE, -ENOBUFS, -ENOMEM: one waiter gets the error, and
- *           the acceptor pauses for 100 ms; other errors of accept(2) but those
- *           of single connections, unless they come 65 times in a row:
- *           -EOPNOTSUPP for a datagram socket; COIL_ECLOSED; -ECANCELED
+ *           the acceptor pauses for 100 ms; other errors of accept(2). Errors
+ *           of single connections are skipped, except the 65th in a row: so a
+ *           datagram socket fails with -EOPNOTSUPP; COIL_ECLOSED; -ECANCELED
  * Lifetime  shares the acceptor's memory: it stays until the future is freed
  * Source    asyncio loop.sock_accept; accept4(2)
  */

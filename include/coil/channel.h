@@ -21,9 +21,9 @@
  * Producers wait while the channel is full, consumers while it is empty:
  * threads and coroutines in one FIFO list of waiters. An await that was granted
  * and is then cancelled succeeds all the same, so no item is lost: a put
- * returns 0, a get returns its item. A thread that waits is not granted but
- * woken: it puts or gets its item when it runs, and waiters behind it have to
- * wait until then.
+ * returns 0, a get returns its item. A thread that waits is only woken: the
+ * thread puts or gets its item when it runs, and the waiters behind it wait
+ * until then.
  *
  * A channel is reference-counted: each side has a reference of its own, and
  * either side may drop its reference last.
@@ -113,8 +113,8 @@ coil_channel_items(struct coil_channel *channel);
  * cancelled there has put or got nothing: the item of its put is still the
  * caller's, and the item of its get stays in the channel. A thread that has put
  * or got its item returns 0, and the cancellation strikes at the next
- * cancellation point. So a clean-up handler that frees the item of a put is
- * right if it is popped at once:
+ * cancellation point. So a clean-up handler may free the item of a put, if the
+ * handler is popped right after the call:
  *
  *     pthread_cleanup_push(free, page);
  *     err = coil_channel_put_blocking(pages, page, COIL_NEVER);
@@ -138,8 +138,8 @@ COIL_API int coil_channel_get_blocking(struct coil_channel *channel,
  * Put or get an item without waiting, in any thread or coroutine.
  *
  * Result    0; get: *item is set
- * Errors    -EAGAIN       put: the channel is full; get: it is empty; both: a
- *                         thread waits that was woken and comes first
+ * Errors    -EAGAIN       put: the channel is full; get: the channel is empty;
+ *                         both: a thread was woken, and has not run yet
  *           COIL_ECLOSED  put: the channel was shut down
  *           COIL_EEND     get: the channel was shut down, and no item is left
  * Lifetime  put takes `item` on success; get gives the item

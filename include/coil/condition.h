@@ -15,12 +15,12 @@
  * A condition is for data that must stay consistent across awaits. If there is
  * no await between the test and the use, an event or a queue is simpler.
  *
- * A coroutine must not HOLD a condition, or another one with the same lock,
- * when it ends while a child of it waits there; and a WITH of it must not
- * contain the GROUP of that child. The lock is released after the children have
- * ended, but the wait of a cancelled child needs the lock to end: the program
- * aborts and names both coroutines. A WITH without such a GROUP releases the
- * lock at its closing brace, before that.
+ * A coroutine must not end while it HOLDs the lock of a condition for which a
+ * child of the coroutine waits, and a WITH of that lock must not contain the
+ * GROUP of that child. In both cases the lock is released after the children
+ * have ended, but the wait of a cancelled child needs the lock to end: the
+ * program aborts and names both coroutines. A WITH without such a GROUP is
+ * right: it releases the lock at its closing brace, before the children end.
  */
 
 #include <coil/api.h>

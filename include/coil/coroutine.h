@@ -315,8 +315,8 @@
  * of a semaphore or a token of a limiter. `x` is released when this coroutine
  * ends, or earlier by RELEASE(x). For a part of the body use WITH (block.h).
  * HOLD of an object that this coroutine already holds aborts, and so does
- * RELEASE of an object that the coroutine does not hold. To hold a condition is
- * to hold its lock.
+ * RELEASE of an object that the coroutine does not hold. HOLD of a condition
+ * holds its lock.
  *
  * Children end before the object is released: a child that must acquire it in
  * order to end would wait for ever. The wait of a condition needs its lock to
@@ -394,10 +394,10 @@ COIL_API struct coil_future *coil_hold(struct coil_coro *co, void *object,
                                        struct coil_future *acquire);
 
 /*
- * For the cancel() of a wait that cannot end without `object`, as the wait of a
- * condition cannot without its lock. Aborts, and names both coroutines, if the
- * coroutine that awaits `wait` would wait for ever: an ancestor holds `object`
- * (HOLD, WITH), and goes on only when its children have ended.
+ * Detect a deadlock in the cancel() of a class whose waits need `object` in
+ * order to end, as the wait of a condition needs its lock. Aborts, and names
+ * both coroutines, if an ancestor of the coroutine that awaits `wait` holds
+ * `object` (HOLD, WITH) and goes on only when its children have ended.
  */
 COIL_API void coil_check_holder(const struct coil_future *wait,
                                 const void *object);

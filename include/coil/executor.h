@@ -98,7 +98,7 @@ coil_executor_shutdown(struct coil_executor *executor);
  * executor's threads have ended. All of them must be jobs of
  * coil_run_in_executor_take(): any other job is still awaited, and then the
  * call aborts; use coil_executor_shutdown() first. Aborts in a thread of the
- * executor. NULL is ignored. It is no cancellation point (pthread_cancel(3)).
+ * executor. NULL is ignored. Is no cancellation point (pthread_cancel(3)).
  *
  * Lifetime  takes `executor`
  */

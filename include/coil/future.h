@@ -118,11 +118,12 @@ COIL_API bool coil_future_set_result(struct coil_future *future,
                                      struct coil_result result);
 
 /*
- * Complete a pending future of a class with the integer 0, as a permit: the
- * code that awaits it has something from now on, as a lock. Each await takes
- * the permit, also an AWAIT that ignores the value, and so do
- * coil_future_error() and coil_future_peek(). A permit that none of them takes
- * is given to the class's dispose().
+ * Complete a pending future of a class with a permit: the integer 0, which
+ * stands for an object that was acquired, such as a lock. An await takes the
+ * permit, also an AWAIT without a variable, and so do coil_future_error() and
+ * coil_future_peek(): from then on the caller has to release the object. If the
+ * permit was not taken when the last reference is dropped, dispose() of the
+ * class is called, and releases the object.
  *
  * Result    true if the future was pending
  */
@@ -289,14 +290,15 @@ struct coil_future_class {
      */
     void (*describe)(const struct coil_future *future, char *buf, size_t size);
     /*
-     * Of a permit (coil_future_set_permit()): the coroutine that awaited the
-     * future runs now. Called once or several times. NULL: nothing to do.
+     * `done` has a permit (coil_future_set_permit()), and an await or a call
+     * reads it now, so that the waiter is known to run. Called once or several
+     * times. NULL: nothing to do.
      */
     void (*taken)(struct coil_future *done);
     /*
-     * True: cancel() is also called for a future that has not begun, because
-     * other code wants to know at once, as the setter of a promise does.
-     * False: such a future just ends with -ECANCELED.
+     * True: cancel() is also called for a future that has not begun, for a
+     * class that has to tell other code, as a promise tells its setter. False:
+     * such a future ends with -ECANCELED, without a call.
      */
     bool cancels_unstarted;
 };

@@ -23,9 +23,9 @@
  * and coil_explain() makes a sentence of both:
  *
  *     -ETIMEDOUT          a time-out of the options, in any phase; the code of
- *                         the detail says which: enum coil_http_clock. A
+ *                         the detail says which one: enum coil_http_clock. A
  *                         time-out of WITHIN or coil_wait_for() has no phase
- *                         and no code, and one of the kernel has no code
+ *                         and no code; a time-out of the kernel has no code
  *     COIL_EURL           `url` is not a URL, or cannot be fetched
  *     -EINVAL             the method or a header cannot be sent
  *     COIL_ERESOLVE       the name does not resolve
@@ -73,7 +73,7 @@ struct coil_http_timeouts {
 };
 
 /*
- * Which of them has passed: the code in the detail of -ETIMEDOUT.
+ * Which time-out has passed: the code in the detail of -ETIMEDOUT.
  *
  *     TRY_AWAIT_TO(my->err, my->response, coil_http_get(my->session, url));
  *     if (my->err == -ETIMEDOUT &&
@@ -96,7 +96,7 @@ struct coil_http_session_options {
     size_t size;             /* sizeof(struct coil_http_session_options) */
     unsigned limit;          /* connections in all; 100 */
     unsigned limit_per_host; /* to one scheme, host and port; no limit */
-    int64_t keepalive_ns;    /* so long an unused connection is kept, or shorter
+    int64_t keepalive_ns;    /* how long an unused connection is kept; shorter
                                 if the server's Keep-Alive says so; 15 s */
     size_t body_bytes_max;   /* of a body that is read whole; 64 MiB */
     uint32_t head_bytes_max; /* of an answer, at most 256 KiB - 1; 64 KiB */
@@ -108,19 +108,19 @@ struct coil_http_session_options {
                                           not have a header of this name */
     size_t headers_n;
     bool no_retry; /* see coil_http_send() */
-    bool lenient;  /* accept answers that are not quite HTTP: see below */
+    bool lenient;  /* accept some answers that break RFC 9112: see below */
 };
 
 /*
- * An answer that two programs could read differently is refused: a proxy may
- * have read it in the other way. With `lenient` these are accepted:
+ * An answer that two programs could read differently is refused, since a proxy
+ * may have read it differently from coil. `lenient` accepts these:
  *
  *   - lines, also those of chunks, that end with LF alone
  *   - header lines that are folded: the line ends become spaces
  *   - white space between the name of a header and its colon
  *   - a Content-Length that is given again with the same value
- *   - Transfer-Encoding: chunked in HTTP/1.0, or beside a Content-Length. The
- *     connection is not used again then
+ *   - Transfer-Encoding: chunked in HTTP/1.0, or beside a Content-Length; then
+ *     the connection is not used again
  *
  * Always refused are control characters, a CR without LF, a version that is
  * neither 1.0 nor 1.1, header lines without a colon, a Content-Length that is
@@ -148,9 +148,9 @@ coil_http_session_new(const struct coil_http_session_options *options);
  * so does reading their responses; their connections are reset. Then wait until
  * all requests have ended and all connections are closed; but the connection of
  * a piece that coil_http_response_next() has shown stays open until the next
- * call with that response. A task that was spawned before the close, and has
- * its first step only now, may still use the session in that step: its requests
- * fail with COIL_ECLOSED, too. Cannot be cancelled.
+ * call with that response. A task that was spawned before the close may have
+ * its first step during the close: requests that it makes in that step fail
+ * with COIL_ECLOSED, too. Cannot be cancelled.
  *
  * Result    0
  * Lifetime  takes the session; NULL is allowed. Responses still belong to the
@@ -201,8 +201,8 @@ struct coil_http_request {
  *
  * If an answer comes before the whole body is sent: with a status of 300 or
  * above the sending stops; below, the answer is given when the body is sent. In
- * both cases the connection is not used again: perhaps the server reads no more
- * of it.
+ * both cases the connection is not used again, since the server may not read
+ * the rest of the body.
  *
  * Result    a struct coil_http_response *
  * Errors    see the top of this page
@@ -335,11 +335,11 @@ COIL_API COIL_NODISCARD struct coil_future *
 coil_http_response_skip(struct coil_http_response *response);
 
 /*
- * Free the response. If its body was not read to the end, but has little left
- * as far as is known (64 KiB), the rest is skipped in the background, for at
- * most a second, and the connection is kept. Else the connection is closed in
- * the background. Allocates nothing and does not wait, so it may stand in
- * FINALLY.
+ * Free the response. If its body was not read to the end, the rest is skipped
+ * in the background and the connection is kept, unless the rest is known to
+ * have more than 64 KiB or takes more than a second: then the connection is
+ * closed in the background. Allocates nothing and does not wait, so the call
+ * may stand in FINALLY.
  *
  * Lifetime  takes the response; NULL is allowed
  * Source    aiohttp ClientResponse.close()

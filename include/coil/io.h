@@ -14,10 +14,10 @@
  *
  * Each operation can fail with -ECANCELED; with -ENOMEM; with -ENOBUFS when
  * options.operations_limit operations are in flight; with -EAGAIN when the
- * kernel needs a thread for it, as for many files, and cannot have one
- * (RLIMIT_NPROC, pids.max); with the errors of the system call of the same
+ * kernel needs a thread for the operation, as for many files, and cannot start
+ * one (RLIMIT_NPROC, pids.max); with the errors of the system call of the same
  * name; and with -EINVAL for a negative descriptor. -ECANCELED always means
- * that the program has cancelled it.
+ * that the program has cancelled the operation.
  */
 
 #include <coil/api.h>
@@ -79,9 +79,9 @@ COIL_API COIL_NODISCARD struct coil_future *coil_accept(int fd);
 /*
  * Connect a socket.
  *
- * While the backlog of a unix socket is full the connect waits. It is tried
- * again after 1 ms, later every 32 ms; the socket is non-blocking during each
- * try, also for a process that shares it.
+ * While the backlog of a unix socket is full the connect waits, and is tried
+ * again after 1 ms, later every 32 ms. The socket is non-blocking during each
+ * try, also for another process that shares the socket.
  *
  * Result    0
  * Lifetime  copies `addr`
@@ -119,8 +119,8 @@ COIL_API COIL_NODISCARD struct coil_future *coil_shutdown(int fd, int how);
 COIL_API COIL_NODISCARD struct coil_future *coil_close(int fd);
 
 /*
- * Close a descriptor on which no operation is in flight, at once. As close(2)
- * but for SO_LINGER, see above.
+ * Close a descriptor at once; no operation may be in flight on it. As close(2),
+ * but switches SO_LINGER off as coil_close() does.
  *
  * Result    0; the descriptor is closed even after an error
  * Errors    of close(2)

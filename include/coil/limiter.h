@@ -47,10 +47,10 @@ COIL_API void coil_limiter_init(struct coil_limiter *limiter, size_t limit);
  * Result    0: the borrower has a token, even if the task was cancelled after
  *           the token was handed to it
  * Errors    -ECANCELED, -ENOMEM: the borrower has no token
- * Lifetime  the token is the borrower's until coil_limiter_release_for(), also
- *           if no await takes the result (unlike the permit of a semaphore).
- *           The caller lends `limiter` until the future is done; coil compares
- *           `borrower`, but never reads what it points to
+ * Lifetime  a granted token stays with its borrower until it is released, also
+ *           if the future is discarded (the permit of a semaphore is released
+ *           then). The caller lends `limiter` until the future is done; coil
+ *           compares `borrower`, but never reads what the pointer points to
  * Source    trio CapacityLimiter.acquire(), acquire_on_behalf_of()
  */
 COIL_API COIL_NODISCARD struct coil_future *

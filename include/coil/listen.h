@@ -29,9 +29,9 @@ struct coil_stream;
  * Units     backlog: connections that the kernel keeps until they are accepted
  * Result    0
  * Errors    of socket(2), bind(2) and listen(2): -EADDRINUSE, -EACCES, -EMFILE
- *           and others; -ENOMEM. Before -EADDRINUSE for a port the thread
- *           waits up to 63 ms: so long the kernel may keep the port of a
- *           program with a loop that was killed just now
+ *           and others; -ENOMEM. A port that is in use is tried again, and
+ *           blocks the thread, for up to 63 ms: after a program with a loop
+ *           was killed, the kernel keeps its port for some milliseconds
  * Lifetime  gives (coil_listener_close); copies `addr`
  * Source    asyncio.start_server()
  */

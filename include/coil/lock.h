@@ -38,8 +38,9 @@ COIL_API void coil_lock_init(struct coil_lock *lock);
  * Result    0: the caller holds the lock, even if its task was cancelled
  *           after the lock was handed to it
  * Errors    -ECANCELED, -ENOMEM: the caller does not hold the lock
- * Lifetime  the caller lends `lock` until the future is freed. If no await
- *           takes the lock, because its task was dropped, it is released then
+ * Lifetime  the caller lends `lock` until the future is freed. If no await has
+ *           taken the lock by then, because its task was dropped, coil releases
+ *           the lock
  * Source    asyncio Lock.acquire(); here a release hands the lock to the first
  *           waiter, so no other task can take it in between
  */

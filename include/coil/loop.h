@@ -82,9 +82,9 @@ struct coil_task;
  *   recv_buffers            128     receive buffers, shared by all streams: a
  *                                   power of two, at most 32768; others abort.
  *                                   All in use: streams get them in turns; if
- *                                   none is returned for a pass, a stream
+ *                                   no buffer is returned for a pass, a stream
  *                                   receives into a block of its own. Receives
- *                                   that found none are counted in
+ *                                   that found no buffer are counted in
  *                                   coil_loop_stats.no_buffers
  *   recv_buffer_bytes       16384   bytes of one receive buffer
  *   close_ns                10 s    nanoseconds that coil_loop_close() may
@@ -135,11 +135,11 @@ struct coil_task;
  *     each 256 operations in flight at once beyond the first 256 take 6 KiB;
  *   - all that is in use at the peak, each block rounded up to 16 bytes (the
  *     frame of a coroutine above 1 KiB: by up to a quarter).
- *     coil_loop_stats.memory_bytes tells it, from a run with a large arena;
+ *     coil_loop_stats.memory_bytes has the peak of a run with a large arena;
  *   - gaps: a block needs free memory in one piece, and blocks in use may lie
- *     between the free ones. Blocks of one size lose nothing to gaps. For a
- *     mixture take twice the peak; for a block that is as large as a tenth of
- *     the arena, allocate it early and keep it.
+ *     between the free ones. Blocks of one size lose nothing to gaps. For
+ *     blocks of many sizes take twice the peak; allocate a block as large as a
+ *     tenth of the arena early, and keep it.
  *
  * Debug mode is switched on by options.debug, or by COIL_DEBUG=1 in the
  * environment (any value but "" and "0"; a program with raised privileges
@@ -187,9 +187,9 @@ coili_loop_new(struct coil_loop **out, const struct coil_loop_options *options,
                uint32_t abi);
 
 /*
- * Make the loop of this thread. `options` may be NULL: all defaults. A function
- * of the header: if the program was compiled with headers of another version of
- * coil than the library it aborts, as RUN does.
+ * Make the loop of this thread. `options` may be NULL: all defaults. Aborts, as
+ * RUN does, if the program was compiled with the headers of another version of
+ * coil than the library: the caller's code passes its version.
  *
  * Result    0, and *out is the loop
  * Errors    -EBUSY   this thread has a loop
@@ -264,7 +264,7 @@ COIL_API bool coil_loop_pass(struct coil_loop *loop, int64_t timeout_ns);
  *     poll(&p, 1, ns == COIL_NEVER ? -1 : (int)((ns + 999999) / 1000000));
  *     coil_loop_pass(loop, 0);
  *
- * Do not read from the descriptor. It may be asked for in a coroutine, too.
+ * Do not read from the descriptor. A coroutine may ask for it, too.
  * Call coil_loop_timeout() before each sleep: it also makes the descriptor
  * unreadable again. There is no RUN() in such a program: spawn the first
  * coroutine before the other loop begins. A pass that comes too early does no
@@ -302,12 +302,13 @@ COIL_API void coil_loop_stop(struct coil_loop *loop);
  *                        they were asked for
  *     coil_call_later    when `delay_ns` has passed; 0 or less: when the loop
  *                        next looks at its timers
- *     coil_call_at       when coil_now() has reached `deadline_ns`; those of
- *                        one deadline in the order in which they were asked for
+ *     coil_call_at       when coil_now() has reached `deadline_ns`; calls with
+ *                        the same deadline are made in the order of these
+ *                        requests
  *
- * To pass a handle that still waits for a call aborts, and so does, in a
- * coroutine or callback, a handle on the stack. A timed call that is not due
- * when the loop closes is not made.
+ * Aborts if the handle still waits for a call or, in a coroutine or callback,
+ * if the handle is on the stack. A timed call that is not due when the loop
+ * closes is not made.
  *
  * Units     nanoseconds of the monotonic clock
  * Errors    -ENOMEM  coil_call_later and coil_call_at only

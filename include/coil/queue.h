@@ -174,11 +174,12 @@ COIL_API void coil_queue_shutdown(struct coil_queue *queue);
 
 /*
  * Shut down the queue and empty it. Each item counts as processed and is given
- * to `free_item`, unless that is NULL. An item that a get was given before is
- * the getter's, which has to call coil_queue_task_done(); if no await takes the
- * item, it is given to `free_item`, and counts as processed, when the get's
- * future is freed, also after coil_queue_fini(). Does nothing to a queue of
- * zero bytes, so that a FINALLY may call it before coil_queue_fini().
+ * to `free_item`, unless that is NULL. An item that was granted to a get before
+ * stays the getter's, and the getter has to call coil_queue_task_done(). If no
+ * await takes that item, it counts as processed and is given to `free_item`
+ * when the future of the get is freed, also after coil_queue_fini(). Does
+ * nothing to a queue of zero bytes, so that a FINALLY may call this function
+ * before coil_queue_fini().
  *
  * Source    asyncio Queue.shutdown(immediate=True)
  */

@@ -33,7 +33,9 @@ COIL_BEGIN_DECLS
  * Errors    if all have failed: the error of the first task in the array that
  *           was not cancelled, or -ECANCELED if all were; each task keeps its
  *           own. -EINVAL: `n` is 0; -ECANCELED: the race was cancelled; -ENOMEM
- * Lifetime  copies the array; shares the tasks until the race is over
+ * Lifetime  copies the array; shares the tasks until the race is over. A race
+ *           that succeeds takes the permit that its winner returned, as of a
+ *           lock: if the race is discarded afterwards, coil does not release it
  * Source    Twisted race(); Promise.any()
  */
 COIL_API COIL_NODISCARD struct coil_future *

@@ -69,10 +69,9 @@ COIL_API void coil_receiver_return(struct coil_receiver *receiver,
 COIL_API bool coil_receiver_paused(const struct coil_receiver *receiver);
 
 /*
- * Deliver, in this call, what the kernel has received: `received` is called for
- * it, and so are those of other receivers. Makes a system call only if the
- * kernel may have something, or if no receive is under way. Not to be called
- * from `received`.
+ * Deliver, in this call, what the kernel has received: calls `received`, also
+ * that of other receivers. Makes a system call only if the kernel may have
+ * something, or if no receive is in flight. Aborts in `received`.
  *
  * Result    true if all that had arrived is delivered; false if not, or if that
  *           is not known

@@ -34,8 +34,8 @@ struct coil_addrs {
  * it goes on and its answer is kept. If the loop is closed meanwhile, the
  * thread ends by itself, within the time-outs of resolv.conf(5).
  *
- * Result    0; the addresses are in *out, in the order in which to try them:
- *           of both families, those that are out of reach from here last
+ * Result    0; the addresses of both families are in *out, in the order in
+ *           which to try them; those that this machine cannot reach come last
  * Errors    COIL_ERESOLVE, with EAI_* in the detail's code: the name does not
  *           resolve, or is empty or longer than 255 bytes; COIL_ENOTHREAD;
  *           -errno of the system for EAI_SYSTEM; -EMFILE, -ENFILE: there was

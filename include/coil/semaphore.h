@@ -42,23 +42,24 @@ COIL_API void coil_semaphore_init_bounded(struct coil_semaphore *sem,
 
 /*
  * Acquire a permit; tasks wait in the order of arrival, and their code runs in
- * that order: as in asyncio, a permit that is free is not for a task that comes
- * later than a waiter that was woken and has not run yet. WITH(sem) and
- * HOLD(sem) acquire a permit and release it, too.
+ * that order. So, as in asyncio, a new task waits even if a permit is free, as
+ * long as a waiter that was woken has not run yet. WITH(sem) and HOLD(sem)
+ * acquire a permit and release it, too.
  *
  * Result    0: the caller has a permit, even if its task was cancelled after
  *           the permit was granted
  * Errors    -ECANCELED, -ENOMEM: the caller has no permit
- * Lifetime  the caller lends `sem` until the future is freed. If no await takes
- *           the permit, because its task was dropped, it is released then
+ * Lifetime  the caller lends `sem` until the future is freed. If no await has
+ *           taken the permit by then, because its task was dropped, coil
+ *           releases the permit
  * Source    asyncio Semaphore.acquire()
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_semaphore_acquire(struct coil_semaphore *sem);
 
 /*
- * Acquire a permit, unless coil_semaphore_locked(): so the call cannot take a
- * permit before a task that waits.
+ * Acquire a permit, unless coil_semaphore_locked() is true: so the call cannot
+ * take a permit before a task that waits.
  *
  * Result    0: the caller has a permit
  * Errors    -EAGAIN: the semaphore is locked

@@ -35,11 +35,11 @@
 COIL_BEGIN_DECLS
 
 /*
- * Wait for the next arrival after the await has begun. When the await has ended
- * the signal has its former disposition, if it has no other listener: a second
- * SIGTERM then ends the process, also if the first one is still being handled.
- * So do not loop over this: for more than one arrival use coil_signals(), which
- * listens until its loop is left.
+ * Wait for the next arrival after the await has begun. If the signal has no
+ * other listener, it has its former disposition again when the await has ended:
+ * a second SIGTERM then ends the process, also if the first one is still being
+ * handled. So for more than one arrival use coil_signals(), which listens until
+ * its loop is left.
  *
  * Result    signo
  * Errors    as above; -ECANCELED

@@ -106,8 +106,8 @@ COIL_API bool coil_stream_is_reusable(struct coil_stream *stream);
  * Ask, without waiting, whether the bytes of all finished writes have arrived:
  * a socket asks the kernel, which makes a system call. TCP: the peer's kernel
  * has acknowledged them, but the peer need not have read them; Unix sockets:
- * the peer has read them. A stream of your own whose table has no `is_sent`
- * does not know, and says true.
+ * the peer has read them. For a stream of your own whose table has no `is_sent`
+ * the result is true.
  *
  * Result    false if bytes are known to be on their way
  * Source    tcp(7), SIOCOUTQ
@@ -117,10 +117,10 @@ COIL_API bool coil_stream_is_sent(const struct coil_stream *stream);
 /*
  * Watch a kept connection that no task reads: fn(arg) is called, once and from
  * the ready queue, when a byte is unread or the peer has ended. Begins to
- * receive, as a fill does. Costs no memory and no operation more than that.
- * Until the call is made, or the watch ended, a fill fails with -EBUSY. Closing
- * the stream ends the watch, but not a call that is ready already. A stream of
- * your own whose table has no `watch` makes no call.
+ * receive, as a fill does, and needs no other memory or operation. Until the
+ * call is made or the watch is ended, a fill fails with -EBUSY. Closing the
+ * stream ends the watch, but does not withdraw a call that is ready already.
+ * For a stream of your own whose table has no `watch` the call is never made.
  *
  * Result    0
  * Errors    -EBUSY: a task reads, or the stream is watched already; -ENOBUFS,

@@ -104,7 +104,7 @@ COIL_API bool coil_task_cancel_with(struct coil_task *task,
  * a request with which no await has failed yet is forgotten. A coroutine that
  * the task has called counts the requests since that call: a request that
  * arrives and is taken back during the call fails no await of that coroutine.
- * Aborts when 255 requests or more are pending, since coil counts no further:
+ * Aborts if 255 or more requests are pending: coil does not count further, so
  * such a task stays cancelled.
  *
  * Result    the number of requests that remain
@@ -113,7 +113,7 @@ COIL_API bool coil_task_cancel_with(struct coil_task *task,
 COIL_API unsigned coil_task_uncancel(struct coil_task *task);
 
 /*
- * The number of cancel requests that were not taken back; 255: so many or more.
+ * The number of cancel requests that were not taken back; 255: 255 or more.
  *
  * Source    asyncio Task.cancelling()
  */

@@ -16,8 +16,8 @@
  * A URL is taken apart and never rewritten: nothing is percent-encoded or
  * decoded, so the signature of a signed URL stays valid. A URL in which two
  * programs could see two different hosts is refused. Nothing is allocated; the
- * parts point into the caller's text. No pointer may be NULL, but `text` may if
- * `len` is 0: these functions stand alone, and check only the text.
+ * parts point into the caller's text. No pointer may be NULL, except `text` if
+ * `len` is 0; these functions check only the text, not the pointers.
  */
 
 #include <coil/api.h>

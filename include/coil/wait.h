@@ -73,7 +73,9 @@ COIL_API COIL_NODISCARD struct coil_future *coil_sleep(int64_t duration_ns);
  *           cancelled; -ENOMEM
  * Lifetime  copies the array. Shares tasks and futures that have begun until
  *           the wait is over; takes the other futures, also on error, and also
- *           those whose call has failed at once
+ *           those whose call has failed at once. A gather that succeeds takes
+ *           the permits of its locks and semaphores: if the gather is discarded
+ *           afterwards, coil does not release them
  * Source    asyncio.gather()
  */
 #ifndef __cplusplus
@@ -116,7 +118,8 @@ enum coil_wait_mode {
  * Wait for tasks or futures. Their errors do not make the wait fail, and
  * cancelling the wait does not cancel them. Afterwards call coil_task_peek() or
  * coil_future_peek() for each of them: an error that no code fetches is
- * reported. A future that has not begun aborts.
+ * reported. A future that has not begun aborts. coil_wait() returns a
+ * coroutine: await or spawn it, or dispose of it by coil_discard().
  *
  * Units     timeout_ns is in nanoseconds; COIL_NEVER: no time-out
  * Result    the number that are done when the wait returns; after the time-out

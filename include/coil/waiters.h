@@ -74,9 +74,9 @@ coil_waiters_wait(struct coil_waiters *waiters, const char *name,
                   coil_try_fn *try_now, void *arg);
 
 /*
- * coil_waiters_wait() for something that the waiter has afterwards: a lock, a
- * permit. If no await takes it, because the task that waited was dropped,
- * `give_back(arg)` is called when the future is freed.
+ * As coil_waiters_wait(), for an object that the waiter acquires and has to
+ * release, such as a lock. If no await takes the result, because the task that
+ * waited was dropped, `give_back(arg)` is called when the future is freed.
  *
  * Result    0
  * Errors    -ECANCELED, -ENOMEM
