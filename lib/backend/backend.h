@@ -26,7 +26,7 @@
  * - Where complete() is called. In wait(), eager() and flush(). In submit()
  *   never for the operation that is submitted. In the four calls that cancel
  *   (cancel(), cancel_fd(), end() and submit() of a close) only for operations
- *   that the kernel does not have: they complete with -ECANCELED.
+ *   that the kernel does not have yet: these complete with -ECANCELED.
  * - What complete() may do. Submit and cancel any operation, also its own. It
  *   must not run a coroutine.
  * - Generations. The backend may use its record of an operation, its number or
@@ -72,9 +72,10 @@ enum coili_opcode {
 
 enum coili_operation_state {
     COILI_OPERATION_IDLE,     /* not submitted, or completed */
-    COILI_OPERATION_QUEUED,   /* the backend has it, the kernel does not: no
-                                 room, done by the backend, to be begun again,
-                                 or a close that waits for others */
+    COILI_OPERATION_QUEUED,   /* the backend has it, the kernel does not: there
+                                 was no room; the backend does it itself, or
+                                 begins it again; or it is a close that waits
+                                 for other operations */
     COILI_OPERATION_IN_FLIGHT /* the kernel has it */
 };
 
@@ -100,7 +101,7 @@ struct coili_operation {
     uint8_t state;      /* enum coili_operation_state; the backend's */
     uint8_t cancelling; /* not 0 from cancel() to the next submit(); the
                            backend's */
-    uint8_t line;       /* the backend's: where `links` links it */
+    uint8_t line;       /* the backend's: the list of `links` */
     uint8_t tries;      /* the backend's: how often it was begun again */
     /*
      * Called for each completion; see above. The operation may be gone when it
@@ -165,21 +166,21 @@ struct coili_backend_table {
     void (*end)(struct coili_backend *b, bool all, void (*tell)(int fd));
 
     /*
-     * The loop calls it in each pass in which tasks are ready, instead of
-     * wait(). Makes no system call, calls complete() for completions that are
-     * there. A backend that sees completions only by a system call returns true
-     * if an operation is in flight and coili_cycles_passed() (base/cycles.h)
-     * since its last wait().
+     * The loop calls eager() in each pass in which tasks are ready, instead of
+     * wait(). Makes no system call; calls complete() for completions that have
+     * come. A backend that learns of completions only by a system call returns
+     * true if an operation is in flight and coili_cycles_passed()
+     * (base/cycles.h) is true of the time of its last wait().
      *
-     * Result   true if wait() must be called in this pass all the same; after
-     *          wait(): if it has left completions that are there already
+     * Result   true if wait() must be called in this pass all the same. Right
+     *          after a wait(): true if that wait has left completions
      */
     bool (*eager)(struct coili_backend *b);
 
     /*
      * Submit what is queued, sleep until a completion or for `timeout_ns` (0:
      * not at all, negative: without end), call complete() for a bounded number
-     * of completions, 16 at the least if there are so many.
+     * of completions: at least 16, or all of them if there are fewer.
      *
      * Result   true if it made a system call
      */
@@ -191,8 +192,9 @@ struct coili_backend_table {
      * other operations, too. Makes a system call only if the kernel may have
      * something. Not to be called from complete().
      *
-     * Result   true if that is so; false: not known, since the kernel does not
-     *          have the operation yet, or has too much to deliver
+     * Result   true if all that arrived before has completed; false: not
+     *          known, since the kernel does not have the operation yet, or has
+     *          too many completions
      */
     bool (*flush)(struct coili_backend *b, const struct coili_operation *op);
 
@@ -227,9 +229,10 @@ struct coili_backend_table {
                   struct coili_backend_stats *out);
 
     /*
-     * Called in a forked child. return_buffers(): by the thread of the loop,
-     * which may use its copies of the buffers that were lent. forked(): by any
-     * thread, then: close the copies of the descriptors, touch nothing else.
+     * Called in a forked child. return_buffers(): only if the loop's thread has
+     * forked: the child may use its copies of buffers that were lent. forked(),
+     * after that, whichever thread has forked: close the copies of the
+     * descriptors, and touch nothing else.
      */
     void (*return_buffers)(struct coili_backend *b);
     void (*forked)(struct coili_backend *b);

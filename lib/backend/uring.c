@@ -24,18 +24,18 @@
  * When the submission queue is full its entries are submitted and it is filled
  * again. When the kernel accepts no entry for now (-EBUSY: its list of
  * completions has overflowed) the operation, or its cancel request, waits in
- * the line FOR_ENTRY. No caller ever sees that.
+ * the line FOR_ENTRY. Callers do not notice this.
  *
- * An operation that cannot end at once is tried by the kernel in a worker
- * thread, if it cannot poll for it. Two rules follow:
+ * The kernel carries out an operation in a worker thread if the operation
+ * cannot end at once and the kernel cannot poll for it. Two rules follow:
  *
  * - No operation that may wait for a peer occupies a worker. SHUTDOWN, for
  *   which the kernel always takes a worker although it never waits, and CONNECT
  *   of a unix socket, which has no readiness to poll for while the backlog is
  *   full, are done by this thread (line DIRECT). Neither can block here. The
  *   connect is tried again after a pause (line AGAIN).
- * - When the kernel cannot make a worker (RLIMIT_NPROC, pids.max) it ends the
- *   operation with -ECANCELED. Nothing has been done then. So an operation that
+ * - When the kernel cannot start a worker (RLIMIT_NPROC, pids.max) it ends the
+ *   operation with -ECANCELED, before anything was done. So an operation that
  *   coil has not cancelled is begun again a few times (line AGAIN, too), and
  *   after that completes with -EAGAIN.
  *
@@ -45,10 +45,10 @@
  * accept would keep its port. Meanwhile the close is in `closing` and has no
  * slot.
  *
- * A cancel request may miss its operation (-ENOENT): one that moves from one
- * queue of the kernel to another is in neither. Then the request is repeated
- * after a pause: an operation that is never found may be a read from a disk,
- * which ends by itself (line AGAIN, too).
+ * A cancel request may miss its operation (-ENOENT): an operation that moves
+ * from one queue of the kernel to another is in neither. So the request is
+ * repeated, but after a pause (line AGAIN, too): an operation that is never
+ * found may be a read from a disk, which ends by itself.
  *
  * Flags of the ring: SINGLE_ISSUER and DEFER_TASKRUN make the kernel complete
  * operations only when this thread enters, in one batch; TASKRUN_FLAG tells
@@ -118,8 +118,9 @@ enum line_name {
 };
 
 /*
- * Nanoseconds in the line AGAIN. The pause of an operation doubles with its
- * tries, up to the longest one. Slots count in ticks of about as many.
+ * The first pause in the line AGAIN, in nanoseconds. The pause of an operation
+ * doubles with each try, DOUBLINGS times at most. Slots store the end of a
+ * pause in ticks of about this length.
  */
 #define AGAIN_PAUSE 1000000
 #define DOUBLINGS 5
@@ -127,8 +128,8 @@ enum line_name {
 #define TICK_NS ((int64_t)1 << 20)
 
 /*
- * So many times an operation is begun again that the kernel has ended unasked:
- * for 127 ms in all.
+ * How often an operation that the kernel has ended unasked is begun again: for
+ * 127 ms in all.
  */
 #define TRIES 8
 
@@ -147,8 +148,8 @@ enum line_name {
 #define PATIENCE_MS 64
 
 /*
- * Indexes of other slots are one more than that, so 0 is none. The slots of
- * operations whose descriptors have one bucket are linked.
+ * The index of another slot is stored plus one, so 0 means none. Slots whose
+ * operations have descriptors of the same bucket are linked.
  */
 struct slot {
     struct coili_operation *op; /* NULL: free, or only cancel's is to come */
@@ -176,7 +177,10 @@ struct buckets {
     struct coili_operation *few_closes[FEW_BUCKETS];
 };
 
-/* Linked by the indexes of the operations' slots, so in both directions. */
+/*
+ * A FIFO list of operations. The links are indexes of slots: two of them fit
+ * into the space of a pointer, so the list is linked in both directions.
+ */
 struct line {
     uint32_t first, last;
 };
@@ -190,7 +194,7 @@ struct coili_backend {
     uint32_t first_free; /* index + 1 of a free slot; 0: there is none */
     struct line lines[LINES];
     unsigned in_line; /* operations in FOR_ENTRY and DIRECT */
-    int64_t again_at; /* not before this time */
+    int64_t again_at; /* before this time none in AGAIN is due */
     struct buckets buckets;
     unsigned closing; /* closes in buckets; each waits for op.len others */
     bool ending;      /* end() was called: only closes begin */
@@ -251,7 +255,7 @@ static void link_slot(struct coili_backend *b, uint32_t i,
     *first = i + 1;
 }
 
-/* The operation is over, or leaves. */
+/* The operation has completed, or gives its slot back. */
 static void unlink_slot(struct coili_backend *b, uint32_t i)
 {
     struct slot *s = slot_at(b, i);
@@ -534,7 +538,7 @@ static void join(struct coili_backend *b, enum line_name name,
     b->in_line += name != AGAIN;
 }
 
-/* Leave the line that it is in, if any. */
+/* The operation leaves its line, if it is in one. */
 static void leave(struct coili_backend *b, struct coili_operation *op)
 {
     if (op->line == NO_LINE)
@@ -547,7 +551,7 @@ static void leave(struct coili_backend *b, struct coili_operation *op)
     op->line = NO_LINE;
 }
 
-/* Try it, or its cancel request, again after a pause. */
+/* Try the operation, or its cancel request, again after a pause. */
 static void try_again(struct coili_backend *b, struct coili_operation *op)
 {
     int shift = op->tries < DOUBLINGS ? op->tries : DOUBLINGS;
@@ -559,7 +563,7 @@ static void try_again(struct coili_backend *b, struct coili_operation *op)
     join(b, AGAIN, op);
 }
 
-/* Begin it again after a pause. It keeps its slot. */
+/* Begin the operation again after a pause. The operation keeps its slot. */
 static void begin_again(struct coili_backend *b, struct coili_operation *op)
 {
     op->state = COILI_OPERATION_QUEUED;
@@ -578,8 +582,8 @@ static bool is_direct(const struct coili_operation *op)
 }
 
 /*
- * Not past the line: an operation that finds an entry must not overtake one
- * that did not.
+ * If operations wait for an entry, this one waits behind them: a new operation
+ * must not overtake them, even if there is a free entry.
  */
 static int begin(struct coili_backend *b, struct coili_operation *op)
 {
@@ -733,7 +737,7 @@ static uint32_t cancel_on(struct coili_backend *b, int fd)
 /*
  * The caller closes the descriptor next. Entries that the kernel has not seen
  * yet are submitted before that: they must not refer to the next file that gets
- * the number. Where the kernel takes none they are made void: -EBADF.
+ * the number. Entries that the kernel does not accept are made void: -EBADF.
  */
 static void uring_cancel_fd(struct coili_backend *b, int fd)
 {
@@ -801,8 +805,8 @@ static void finished_on(struct coili_backend *b, int fd)
 }
 
 /*
- * How long an operation in AGAIN has still to wait. A cancel request goes with
- * the first operation that is due.
+ * How long an operation in AGAIN has still to wait. Cancel requests have no
+ * time of their own: they are moved with the first operation that is due.
  */
 static int64_t until_due(struct coili_backend *b,
                          const struct coili_operation *op, uint32_t tick)
@@ -813,9 +817,10 @@ static int64_t until_due(struct coili_backend *b,
 }
 
 /*
- * Move the operations in AGAIN that are due to the lines where they came from.
- * Each has a time of its own, or the tries of one would be used up by those of
- * others. Result: how long until one is due; 0 if some were moved.
+ * Move the operations in AGAIN that are due to the lines that they came from.
+ * Each operation has a time of its own: otherwise the tries of other operations
+ * would use up its tries. Result: how long until one is due; 0 if some were
+ * moved.
  */
 static int64_t retry_again(struct coili_backend *b)
 {
@@ -882,9 +887,10 @@ static int do_directly(const struct coili_operation *op)
 }
 
 /*
- * At most BATCH of them; the rest is for the next pass. An entry that was put
- * before is submitted before: a shutdown must not overtake a send. complete()
- * may cancel and begin others, so the line is looked at again each time.
+ * Carry out at most BATCH operations of the line DIRECT; the rest is for the
+ * next pass. Entries that were put before are submitted first: a shutdown must
+ * not overtake a send. complete() may cancel and begin other operations, so
+ * each round reads the line again.
  */
 static void run_direct(struct coili_backend *b)
 {
@@ -936,10 +942,10 @@ static unsigned translate(struct coili_backend *b,
 }
 
 /*
- * The final result of an operation, in the terms of backend.h. -EINTR is the
- * end of a cancelled operation in a worker thread; -EBADF that of one whose
- * entry uring_cancel_fd() has made void. A close that the kernel did not carry
- * out is carried out here, since the caller does not keep the descriptor.
+ * The final result of an operation, in the terms of backend.h. -EINTR: a
+ * cancelled operation has ended in a worker thread. -EBADF: uring_cancel_fd()
+ * has made the entry void. A close that the kernel did not carry out is carried
+ * out here, since the caller does not keep the descriptor.
  *
  * A connect is not tried again: its first attempt may still be under way.
  *
@@ -1051,7 +1057,7 @@ static void uring_harvest(struct coili_backend *b)
         io_uring_cq_advance(&b->ring, n);
 }
 
-/* Something that only a wait() can move on, apart from completions. */
+/* True if operations, apart from completions, need a wait() to go on. */
 static bool has_work(const struct coili_backend *b)
 {
     return unsubmitted(b) || b->in_line;
@@ -1078,7 +1084,7 @@ static bool uring_eager(struct coili_backend *b)
     return has_work(b) || b->woken || io_uring_cq_ready(&b->ring);
 }
 
-/* The kernel has the operation: it is in no line, its entry is submitted. */
+/* True if the operation is in no line and its entry is submitted. */
 static bool is_submitted(struct coili_backend *b,
                          const struct coili_operation *op)
 {
@@ -1090,8 +1096,8 @@ static bool is_submitted(struct coili_backend *b,
  * What has arrived for an operation is in the completion queue, or the kernel
  * has set TASKRUN (OVERFLOW) and delivers it in an enter. So if the queue is
  * empty and the flags are clear, the kernel has nothing, and that is known
- * without a system call. The flags are read before the queue is looked at:
- * what they stood for may be in the queue by then, and not the other way round.
+ * without a system call. The flags are read before the queue is: completions
+ * move from the state that the flags tell of into the queue, and never back.
  *
  * TASKRUN may also stand for nothing: the kernel sets it a moment after the work
  * that it stands for was done, and clears it with the next work only. An enter
@@ -1152,8 +1158,8 @@ static int enter_patiently(struct coili_backend *b, int64_t timeout_ns)
 }
 
 /*
- * The kernel takes no entry and has no completion: it is out of memory, and
- * answers at once. Without a pause the loop would ask it without end.
+ * The kernel takes no entry and has no completion: the kernel is out of memory,
+ * and returns at once. Without a pause the loop would enter it again and again.
  */
 static void pause_refused(int64_t timeout_ns)
 {
@@ -1164,12 +1170,12 @@ static void pause_refused(int64_t timeout_ns)
 }
 
 /*
- * First what is left from earlier: the lines AGAIN and FOR_ENTRY. Each reason
- * not to sleep sets timeout_ns to 0. If then nothing is to be submitted or
- * harvested, and only the poll of wake() is in flight, no system call is
- * needed. Operations that are done here follow the entries that were put before
- * them. They come before the harvest: its callbacks may put new entries in each
- * pass, for which no shutdown should wait.
+ * First the lines AGAIN and FOR_ENTRY are served. Each reason not to sleep sets
+ * timeout_ns to 0. If then nothing is to be submitted or harvested, and only
+ * the poll of wake() is in flight, no system call is needed. The operations of
+ * the line DIRECT run after the entries that were put before them, and before
+ * the harvest: its callbacks may put new entries in each pass, and a shutdown
+ * must not wait for those.
  *
  * `woken` is reset twice: once because the caller looks, after this call, at
  * all that a wake-up may mean; again because uring_eager() or the harvest may
@@ -1243,8 +1249,8 @@ static void woken(struct coili_operation *op, int res, unsigned flags)
         return;
     /*
      * The poll ends when the completion queue overflows, or when the kernel has
-     * no memory for it; then it is armed after a pause. Its slot has just been
-     * given back, so neither can fail.
+     * no memory for the poll; then it is armed after a pause. Its slot has just
+     * been given back, so arming cannot fail.
      */
     if (res >= 0)
         wake_arm(b);
@@ -1542,11 +1548,12 @@ static void uring_close(struct coili_backend *b)
  * The ring with its flags, what the kernel has beyond the floor, then wake_fd
  * and its poll.
  *
- * Worker threads of the kernel: 4 for files, which end by themselves, so that
- * slow disks do not start hundreds. For the other kind, operations that the
- * kernel no longer polls for (after 128 wake-ups without success, or without
- * memory), a worker is a wait: as many as there are operations, or one that
- * waits for its peer would keep the others waiting.
+ * Worker threads of the kernel: 4 for files, so that slow disks do not start
+ * hundreds; operations on files end by themselves. The other kind serves
+ * operations that the kernel does not poll for any more (after 128 wake-ups
+ * without success, or without memory). There a worker waits for a peer, so
+ * there may be as many workers as operations: with fewer, an operation that
+ * waits for its peer would keep others from being carried out.
  */
 static int uring_open(struct coili_backend **out, struct coili_alloc *alloc,
                       const struct coili_backend_options *options)
