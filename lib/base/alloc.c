@@ -14,13 +14,12 @@
  * Above 1 KiB there are four classes to a doubling, up to 4 MiB. Without an
  * arena blocks above 4 KiB come from malloc one by one and go back to it.
  *
- * With an arena malloc is never called, and no other memory will ever come. So
- * there freed memory must serve other sizes, too. Blocks above 1 KiB go back to
- * the arena at once, which joins them with their neighbours (arena.c). Smaller
- * ones wait in their free lists until the arena has no room for a block: then
- * all of them go back, and the arena is asked again. Each block goes back at
- * most once per time that it was freed, so a program that has run out of memory
- * does not look through the same free blocks again and again.
+ * With an arena malloc is never called, so freed memory must serve other sizes,
+ * too. Blocks above 1 KiB go back to the arena at once, which joins them with
+ * their neighbours (arena.c). Smaller blocks stay in their free lists until the
+ * arena has no room for a block: then all of them go back, and the arena is
+ * asked again. Each free of a block gives it back at most once, so a program
+ * without memory does not search the same free blocks again and again.
  *
  * A freed block is marked in its first word, where a future keeps its count and
  * its kind. So in most cases awaiting it again, or freeing it again, is caught.

@@ -7,24 +7,24 @@
  * behind it, so two holes never touch, and what was freed in small blocks
  * serves large ones. Getting and putting take constant time.
  *
- * A block has no header: its size is given again when it is freed. Whether the
- * unit before a block and the unit behind it belong to a hole is told by one
- * bit per unit, which is set for the first and the last unit of each hole. How
- * long the hole is then stands in the hole itself:
+ * A block has no header: its size is given again when it is freed. One bit per
+ * unit is set for the first and the last unit of each hole: so the bits of the
+ * unit before a block and of the unit behind it tell whether a hole is there.
+ * The length of the hole is written in the hole:
  *
  *     hole of one unit    dead  next  prev
  *     hole of n units     dead  next  prev | LONG    n  ...  n | LONG
  *                         8     4     4              4       4 bytes
  *
- * The last four bytes of a hole are without LONG if the hole is one unit, and
- * so are bytes 12 to 15 of its first unit, which are the same bytes then. All
- * numbers count units; 0 is no hole, since the bits are in front of the units.
+ * In a hole of one unit `prev` is the last four bytes of the hole, too: without
+ * LONG they tell that the hole has one unit. All numbers count units; 0 is no
+ * hole, since the arena's own records are in unit 0.
  *
  * Holes are linked in bins by length, with the classes of alloc.h: a hole is in
  * the bin of the longest class that it can serve. Every hole of a bin above the
- * block's is long enough. Those in the block's own bin fit better, but above
- * 1 KiB some may be too short: the first LOOKS of them are looked at. Only in
- * the last bin, whose holes have 4 MiB or more and are few, all are. A hole is
+ * block's is long enough. Holes in the block's own bin fit better, but above
+ * 1 KiB some may be too short: only the first LOOKS of them are tried. In the
+ * last bin all holes are tried: they have 4 MiB or more, and are few. A hole is
  * linked as the first of its bin, so a block that was just freed is found again
  * for the same size.
  */

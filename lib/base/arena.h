@@ -26,7 +26,7 @@ struct coili_arena *coili_arena_init(void *memory, size_t bytes);
 void *coili_arena_get(struct coili_arena *a, size_t size);
 void coili_arena_put(struct coili_arena *a, void *p, size_t size);
 
-/* Bytes that no block has. */
+/* Bytes that are in no block. */
 size_t coili_arena_free_bytes(const struct coili_arena *a);
 
 /* True if `p` is in the memory that the arena gives out. */

@@ -25,8 +25,8 @@
 struct coil_future;
 
 /*
- * Abort if the array, of pointers, is NULL and n is not 0, or if an element is:
- * "coil_gather: element 1 is NULL", made of the call and the index.
+ * Abort if an array of pointers is NULL and n is not 0, or if an element is
+ * NULL: "coil_gather: element 1 is NULL", made of the call and the index.
  */
 void coili_check_array(const void *array, size_t n, const char *call,
                        const char *name);

@@ -5,12 +5,12 @@
  * A program may be started without standard descriptors: `program <&- >&-`.
  * The next file that it opens gets the lowest free number. If that is one of
  * coil's, the program's printf() goes into a client's connection, and its read
- * from stdin waits on the ring, for ever. So the library opens descriptors only
- * here, which tests/laws/check sees to, and moves each of them above 2 before
- * it is used.
+ * from stdin waits on the ring for ever. So the library opens descriptors only
+ * here (tests/laws/check looks for others), and moves each of them above 2
+ * before it is used.
  *
- * The numbers 0 to 2 stay free: to fill them with /dev/null, as OpenSSH does,
- * is for the program to decide.
+ * The numbers 0 to 2 stay free: the program decides whether to fill them with
+ * /dev/null, as OpenSSH does.
  */
 #include "descriptor.h"
 

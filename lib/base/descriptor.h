@@ -20,9 +20,9 @@ int coili_pidfd_open(pid_t pid);
 int coili_socket_pair_open(int fds[2]);
 
 /*
- * For what the kernel has opened: a ring, an accepted connection. Move the
- * descriptor above 2, if it is not; after an error it is closed. A negative
- * `fd`, which is an error, is the result.
+ * Move a descriptor that the kernel has opened, a ring or an accepted
+ * connection, above 2 if it is not. After an error the descriptor is closed. A
+ * negative `fd`, which is an error, is returned as the result.
  */
 int coili_fd_above_2(int fd);
 

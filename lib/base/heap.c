@@ -3,13 +3,13 @@
  * heap.c: a 4-ary heap of deadlines.
  *
  * An entry holds the deadline and a pointer to two words of its owner. In the
- * first the heap keeps the entry's place, so removing an entry from the middle
- * is as cheap as adding one. In the second it keeps the number of entries that
- * were added before: among equal deadlines that number decides, so they come in
- * the order in which they were added. Owners need neither word while they wait
- * for a timer. So a timer costs 16 bytes, and comparing two follows a pointer
- * only if they are equal. A timer wheel is twice as fast, but rounds deadlines
- * to its ticks; a heap is exact to the nanosecond.
+ * first word the heap keeps the entry's index, so removing an entry from the
+ * middle is as cheap as adding one. In the second word the heap keeps how many
+ * entries were added before: that number orders entries with equal deadlines.
+ * Owners need neither word while they wait for a timer. So a timer costs 16
+ * bytes, and comparing two entries follows a pointer only if their deadlines
+ * are equal. A timer wheel is twice as fast, but rounds deadlines to its ticks;
+ * a heap is exact to the nanosecond.
  *
  * The entries are in chunks, so growing copies none of them: a million timers
  * cost 16 MB and never 24, also in an arena.
@@ -32,7 +32,7 @@ static uintptr_t *words_of(const struct coili_heap_entry *e)
     return (uintptr_t *)(e->owner & ~(uintptr_t)1);
 }
 
-/* Write an entry to place `i`, and tell its owner. */
+/* Write an entry at index `i`, and the index to the owner. */
 static void place(const struct coili_heap *h, size_t i,
                   struct coili_heap_entry e)
 {
@@ -40,7 +40,7 @@ static void place(const struct coili_heap *h, size_t i,
     words_of(&e)[0] = (uintptr_t)i << 2 | COILI_TIMER_TAG;
 }
 
-/* By deadline, then in the order of adding. Mostly one comparison decides. */
+/* By deadline, then by order of adding. Mostly one comparison is enough. */
 static inline bool is_before(const struct coili_heap_entry *a,
                              const struct coili_heap_entry *b)
 {

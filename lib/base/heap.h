@@ -17,7 +17,7 @@ struct coili_alloc;
 
 struct coili_heap_entry {
     int64_t deadline;
-    uintptr_t owner; /* of two words; the lowest bit is the user's */
+    uintptr_t owner; /* address of two words; the lowest bit is the user's */
 };
 
 struct coili_heap {
@@ -25,19 +25,19 @@ struct coili_heap {
     struct coili_heap_entry **chunks;
     size_t chunks_n, chunks_max;
     size_t n;
-    uintptr_t added; /* entries since the heap was made */
+    uintptr_t added; /* entries that were added since the heap was made */
 };
 
 /*
- * The owner's first word: the place of its entry in the heap, tagged, so that
- * the same word can hold a pointer at other times. The second one has no tag.
+ * The owner's first word: the index of its entry in the heap, tagged, so that
+ * the same word can hold a pointer at other times. The second word has no tag.
  */
 #define COILI_TIMER_TAG 1u
 #define COILI_TAG_MASK ((uintptr_t)3)
 #define COILI_TIMER_INDEX(word) ((size_t)((word) >> 2))
 
 /*
- * Add a deadline. The heap writes the place of the entry to the first word of
+ * Add a deadline. The heap writes the index of the entry to the first word of
  * `owner`, now and whenever the entry moves.
  *
  * Errors    -ENOMEM
@@ -45,7 +45,7 @@ struct coili_heap {
  */
 int coili_heap_push(struct coili_heap *h, int64_t deadline, uintptr_t owner);
 
-/* Remove the entry at a place. Allocates nothing. */
+/* Remove the entry at index `place`. Allocates nothing. */
 void coili_heap_remove(struct coili_heap *h, size_t place);
 
 /* The earliest entry; NULL if there is none. */

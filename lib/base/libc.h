@@ -3,11 +3,11 @@
 #define COILI_LIBC_H
 
 /*
- * libc.h: the words for errors and signals, from glibc or from musl.
+ * libc.h: the texts for errors and signals, from glibc or from musl.
  *
- * glibc has calls whose words do not depend on the locale and which are safe in
- * any thread. musl has none of them, but its strerror() and strsignal() return
- * strings that do not change, and are as good. What has no words is NULL.
+ * glibc has calls whose texts do not depend on the locale and which are safe in
+ * any thread. musl does not have them, but its strerror() and strsignal() are
+ * as good: they return strings that do not change. NULL: there is no text.
  */
 #include <signal.h>
 #include <string.h>
@@ -32,14 +32,14 @@ static inline const char *coili_signal_name(int signo)
 
 #else
 
-/* An unknown code has the words of 0. */
+/* In musl an unknown code has the text of 0. */
 static inline const char *coili_errno_words(int code)
 {
     const char *words = strerror(code);
     return strcmp(words, strerror(0)) == 0 ? NULL : words;
 }
 
-/* An unknown signal has the words of 0, too. */
+/* In musl an unknown signal has the text of 0, too. */
 static inline const char *coili_signal_words(int signo)
 {
     const char *words = strsignal(signo);

@@ -33,9 +33,9 @@ static inline _Noreturn void coili_bad_option(const char *call,
 
 /*
  * Copy `given`, or zeroes if it is NULL, to `options` of `size` bytes. Aborts
- * if the struct says that it has fewer bytes than `least`, those of its first
- * version, or more than `size`; the message names the call, and `init`, which
- * sets the size.
+ * if given->size is less than `least`, the size of the first version of the
+ * struct, or more than `size`; the message names the call, and `init`, which
+ * sets the field.
  */
 static inline void coili_options_read(void *options, size_t size, size_t least,
                                       const void *given, const char *call,
