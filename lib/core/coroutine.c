@@ -534,10 +534,9 @@ uint32_t coil_last_detail(void)
 }
 
 /*
- * An error in FINALLY that comes second, behind the error with which the
- * coroutine or the block of a TRY fails: no code gets it, so it is reported.
- * But not that of a generator that its consumer has left: a consumer that
- * leaves is not told of errors.
+ * An error in FINALLY after the error with which the coroutine or the block of
+ * a TRY fails: no code gets the second error, so it is reported. The error of a
+ * generator that its consumer has left is not reported.
  */
 void coili_report_second(struct coil_coro *co, struct coili_end end)
 {
@@ -600,7 +599,7 @@ static struct coil_future *awaited_done(struct coil_coro *co)
     return f;
 }
 
-/* A permit is taken by the await: its coroutine has it from now on. */
+/* The await takes a permit: its coroutine has to release the object. */
 static void let_go_of_value(struct coil_future *f)
 {
     if (state_of(f) == S_PERMIT)
@@ -615,7 +614,7 @@ static NOINLINE bool failed(struct coil_coro *co)
     return coili_failed_with(co, coili_take_failure(co, f));
 }
 
-/* Permits first: each await of a lock or a semaphore comes here. */
+/* Permits first: every await of a lock or a semaphore comes here. */
 bool coili_failed_slow(struct coil_coro *co)
 {
     struct coil_future *f = awaited_future(co);

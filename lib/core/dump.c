@@ -137,9 +137,9 @@ static const char *phase(const struct coil_coro *co)
 }
 
 /*
- * One line: name, place and phase; for a leaf also what it waits for. The first
- * frame of a task has a dash. Below LEVELS the lines are not indented further,
- * and the dash is followed by the depth.
+ * One line: name, file, line and phase; for a leaf also what it waits for. The
+ * first frame of a task has a dash. Below LEVELS the lines are not indented
+ * further, and the dash is followed by the depth.
  */
 static void say_frame(int fd, int depth, int nesting, struct coil_coro *co)
 {
@@ -165,7 +165,7 @@ static void say_frame(int fd, int depth, int nesting, struct coil_coro *co)
     say(fd, "\n");
 }
 
-/* The frame that runs this one; NULL: it is that of a task. */
+/* The frame that called this one, or runs this generator; NULL: a task. */
 static struct coil_coro *above(const struct coil_coro *co)
 {
     return co->future.flags & F_TASK ? NULL

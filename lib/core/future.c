@@ -7,19 +7,19 @@
  * queue, in the order in which they came. This is the whole protection against
  * re-entrancy and against an unbounded C stack.
  *
- * A handle that waits for a future leaves the circle of waiters (future.h) in
- * one step, though it is linked in one direction: its field `where` has its
- * place, the address of the word that points at it. A place stays the same when
- * the circle becomes a part of the ready queue; only that of the first waiter
- * changes. When the last waiter leaves, the future must learn of it. So the
- * last handle knows the future, and the future knows the place of that handle:
+ * The circle of waiters (future.h) is linked in one direction, but a handle
+ * leaves it in one step: the field `where` of the handle has its place, the
+ * address of the word that points at the handle. When the circle becomes a part
+ * of the ready queue, only the first waiter gets another place. When the last
+ * waiter leaves, future.waiters must change. So the last handle points to the
+ * future, and the future has the place of that handle:
  *
  *     the last waiter is    future.waiters is    its field `where` is
  *     a coroutine           the coroutine        (it has none)
  *     a handle              its place, and 1     the future, WHERE_FUTURE_TAG
  *
- * A coroutine is searched for. It leaves the circle only when its await of a
- * task is cut (task.c).
+ * A coroutine has no place: the circle is searched for it. It leaves the circle
+ * only when its await of a task is cut (task.c).
  *
  * References to a future are counted. A coroutine that awaits it holds one
  * until it has read the result. A future that nothing refers to any more may
@@ -74,7 +74,7 @@ static uintptr_t *word_of(uintptr_t place)
     return (uintptr_t *)(place & ~PLACE_IN_CORO);
 }
 
-/* The waiter in front of the one that has this place. */
+/* The waiter in front of the waiter that has this place. */
 static uintptr_t waiter_before(uintptr_t place)
 {
     char *word = (char *)word_of(place);
@@ -126,8 +126,8 @@ static void remove_last(struct coil_future *f, uintptr_t place)
 }
 
 /*
- * Another one leaves. The waiter behind it may be the last one of the circle.
- * In the ready queue there may be none behind it: then the result is false.
+ * A waiter that is not the last one leaves. The waiter behind it may be the
+ * last one. In the ready queue there may be none behind it: result false.
  */
 static bool remove_inner(uintptr_t place)
 {
@@ -178,7 +178,7 @@ void coili_remove_waiter(struct coil_future *f, struct coil_coro *co)
 
 /*
  * In the batch the waiter in front of a handle may have gone: then the handle
- * is the first one, and its place does not count.
+ * is the first one, and its place is out of date.
  */
 void coili_withdraw(struct coil_loop *loop, struct coil_handle *handle)
 {
@@ -444,7 +444,7 @@ bool coil_future_set_error(struct coil_future *f, int err)
     return coil_future_set_error_detail(f, err, 0);
 }
 
-/* The outcome is fetched; a permit is the taker's from now on. */
+/* The caller takes the outcome: errors count as fetched, permits as taken. */
 static void take(struct coil_future *done)
 {
     mark_fetched(done);
@@ -694,6 +694,6 @@ void coil_future_add_done_callback(struct coil_future *f,
 bool coil_future_remove_done_callback(struct coil_future *f,
                                       struct coil_handle *handle)
 {
-    (void)f; /* the handle knows */
+    (void)f; /* the handle's `where` is enough */
     return coil_handle_cancel(handle);
 }

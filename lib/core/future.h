@@ -14,8 +14,8 @@
  *
  *     future.waiters --> last --> first --> second --> last
  *
- * If the last waiter is a handle, `waiters` is tagged and means its place: see
- * the top of future.c.
+ * If the last waiter is a handle, `waiters` is tagged and contains the place of
+ * that handle: see the top of future.c.
  *
  * The core is one room: its files know each other, and many pairs of them call
  * each other in both directions. Its headers say which file writes a field; all
@@ -150,14 +150,14 @@ static inline void mark_fetched(struct coil_future *f)
         flag_set(f, F_FETCHED);
 }
 
-/* The coroutine that awaited this permit runs: its class is told. */
+/* An await or a call reads this permit: call taken() of its class. */
 static inline void coili_tell_taken(struct coil_future *permit)
 {
     if (kind_of(permit) == KIND_CUSTOM && custom_of(permit)->cls->taken)
         custom_of(permit)->cls->taken(permit);
 }
 
-/* The same, and from now on the permit is the taker's. */
+/* The same; from now on the caller has to release the acquired object. */
 static inline void coili_take_permit(struct coil_future *permit)
 {
     mark_fetched(permit);
@@ -192,7 +192,7 @@ static inline bool is_place(uintptr_t where)
     return where && !(where & COILI_TAG_MASK);
 }
 
-/* The waiter has this place now. Only handles know their places. */
+/* The waiter has this place now. Only handles store their places. */
 static inline void set_place(uintptr_t waiter, uintptr_t place)
 {
     if (waiter & 1)
@@ -205,7 +205,7 @@ uintptr_t coili_last_waiter(const struct coil_future *f);
 /* A coroutine begins to wait. */
 void coili_add_waiter(struct coil_future *f, struct coil_coro *co);
 
-/* A coroutine, which waits for this future, waits no more. */
+/* A coroutine that waits for this future stops waiting. */
 void coili_remove_waiter(struct coil_future *f, struct coil_coro *co);
 
 /*

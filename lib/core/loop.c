@@ -24,14 +24,14 @@
  * while there are timers each pass reads the processor's time stamp counter,
  * and looks at the clock when 0.2 ms may have passed since the last look
  * (base/cycles.h). That costs 8 ns per pass with any backend. A time-out armed
- * in the kernel would cost a load per pass, but a system call whenever the
- * first deadline changes; and neither epoll nor kqueue has memory in which the
- * kernel could show that it has expired. Skipping the clock while passes are
- * short is no bound: the next one may be long.
+ * in the kernel would cost only a load per pass, but a system call whenever the
+ * first deadline changes; and epoll and kqueue share no memory in which the
+ * kernel could show that the time-out has expired. To skip the clock while
+ * passes are short gives no bound: the next pass may be long.
  *
  * The same holds for completions. The backend is asked in each pass. It takes a
  * part of the completions at once, so that the tasks which they wake are still
- * in the cache; after a long pass it takes all of them.
+ * in the cache; after a long pass the loop takes all of them.
  *
  * Coroutines and calls run here alone, from the batch. lib/README.md lists the
  * other functions of a program that coil calls, and when.
@@ -143,8 +143,8 @@ void coil_call_at_close(struct coil_handle *h, coil_call_fn *fn, void *arg)
 }
 
 /*
- * Take a handle out of `remote` or `at_close`. Its place is that of the next
- * one then. Result: the place.
+ * Take a handle out of `remote` or `at_close`: the next handle gets its place.
+ * Result: the place.
  */
 static uintptr_t *unlink_handle(const struct coil_handle *h)
 {
@@ -215,7 +215,7 @@ void coil_call_soon_threadsafe(struct coil_loop *loop, struct coil_handle *h,
 {
     coili_check(loop, "coil_call_soon_threadsafe: loop is NULL");
     coili_check(fn, "coil_call_soon_threadsafe: fn is NULL");
-    if (loop == coili_loop) /* another thread may wait in its step */
+    if (loop == coili_loop) /* other threads may use their stack */
         check_not_on_stack(h);
     pthread_mutex_lock(&loop->lock);
     claim(h, fn, arg);
@@ -437,8 +437,8 @@ static void take_completions(struct coil_loop *loop)
 
 /*
  * Wait for at most `timeout_ns`; then make ready what completions, other
- * threads and timers wake. While tasks are ready the time since the last look
- * is that of the passes since then.
+ * threads and timers wake. If the loop is busy it does not sleep, so the time
+ * since the last look is the time that the passes since then took.
  */
 static void look(struct coil_loop *loop, bool busy, int64_t timeout_ns)
 {
@@ -499,9 +499,9 @@ static void check_not_running(const struct coil_loop *loop, const char *call)
 
 /*
  * A thread that ended in the middle of a pass (pthread_cancel) would leave a
- * loop that no thread runs: its tasks hold what they hold, and other threads
- * wait for them. So a cancellation waits until the loop has returned; the same
- * in coil_loop_run_until_complete() and coil_loop_close().
+ * loop that no thread runs: other threads would wait for ever for its tasks,
+ * and for what these hold. So cancellation is disabled until the pass has
+ * returned; the same in coil_loop_run_until_complete() and coil_loop_close().
  */
 bool coil_loop_pass(struct coil_loop *loop, int64_t timeout_ns)
 {
@@ -573,9 +573,9 @@ void coil_loop_stop(struct coil_loop *loop)
 /*
  * All loops of the process: a child that any thread forks closes its copies of
  * their kernel objects, which would otherwise live as long as the child. The
- * lock is held while a backend is closed: a child must not close a descriptor
- * that is closed already and may be another one by then. The lock is held while
- * the process forks: the child has no other thread that could release it.
+ * lock is held while a backend is closed: otherwise a child could close a
+ * number that belongs to another descriptor by then. The lock is also held
+ * while the process forks: in the child no other thread could release the lock.
  */
 static pthread_mutex_t loops_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct coili_list loops = { &loops, &loops };
@@ -591,9 +591,9 @@ static void after_fork(void)
 }
 
 /*
- * This process has no loop until it makes one. Of the loop of this thread the
- * child may still use the buffers; those of other threads may have been changed
- * at the moment of the fork, so that only their descriptors are touched.
+ * The child has no loop until it makes one. It may use its copies of the
+ * buffers of this thread's loop. Other threads may have been changing their
+ * loops at the moment of the fork, so of those only the descriptors are closed.
  */
 static void in_child(void)
 {
@@ -808,7 +808,7 @@ static bool is_over(struct coil_loop *loop, bool half_time)
     return idle(loop) && in_flight(loop) == 0;
 }
 
-/* Calls that are never going to be made: their handles are free. */
+/* These calls will not be made: their handles may be used again. */
 static void drop_calls(struct coil_loop *loop)
 {
     while (loop->remote.head)
@@ -822,10 +822,10 @@ static void drop_calls(struct coil_loop *loop)
 }
 
 /*
- * A call at close may run passes, as that of the default executor does until
- * its jobs have returned. These passes take calls of other threads again. Calls
- * that came while `shut` was set have woken the loop already, and a further
- * call would not wake it: so it is woken here.
+ * A call at close may run passes, as the default executor does until its jobs
+ * have returned. These passes take calls of other threads again. Calls that
+ * came while `shut` was set have used up the wake-up, and a further call would
+ * not wake the loop: so the loop is woken here.
  */
 static void take_calls_again(struct coil_loop *loop)
 {
@@ -857,8 +857,9 @@ static void call_at_close(struct coil_loop *loop)
  * never given back: the program aborts instead.
  *
  * Other threads may queue calls faster than the loop makes them. So when the
- * last task has ended, the calls that are there are made, and `shut` is set: no
- * more are taken. While tasks run, which may wait for such a call, it is clear.
+ * last task has ended, the calls that are queued are made, and `shut` is set:
+ * no more calls are made. `shut` is not set while tasks run, since a task may
+ * wait for such a call.
  *
  * Other threads may be in coil_call_soon_threadsafe() at this moment: in the
  * critical section, which ends when the lock was taken once more, or behind it,

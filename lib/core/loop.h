@@ -73,7 +73,7 @@ struct coil_loop {
     struct coili_backend *backend;
     struct coili_list loops; /* of the process */
     struct coili_nursery root;
-    struct coili_nursery *asking; /* whose tasks are asked to end just now */
+    struct coili_nursery *asking; /* its tasks are asked to end just now */
     struct coili_list unstarted; /* frames that were not awaited yet */
     struct coili_receivers *receivers; /* NULL before the first */
     unsigned cancelled_scopes;   /* that still stand in a coroutine's list */
@@ -90,7 +90,7 @@ struct coil_loop {
     uint64_t passes;
     unsigned contexts; /* tasks with bindings of context variables */
     bool stopping, running, closing, reporting, debug;
-    bool shut; /* no calls of other threads are taken */
+    bool shut; /* calls of other threads stay in their queue */
 
     pthread_mutex_t lock; /* guards what other threads touch: */
     struct ready_list remote;

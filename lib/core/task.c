@@ -518,10 +518,10 @@ static bool is_on_the_way(const struct coil_coro *first,
 }
 
 /*
- * A nursery asks its tasks to end, and `co` is one of them: mark it, so that it
- * is asked once.
+ * A nursery asks its tasks to end, and `co` is one of them: mark `co`, so that
+ * it is asked only once.
  *
- * Result    true if it was asked before
+ * Result    true if `co` was asked before
  */
 static bool was_asked(struct coil_coro *co)
 {
@@ -541,8 +541,8 @@ static bool was_asked(struct coil_coro *co)
  * `mark` is set to the current frame at hop 0, 1, 3, 7 and so on, and in a
  * circle `co` meets it again. Second, an await that the request could not end
  * (is_cut()). Both guards cut the await. Third, a task that its nursery has
- * asked just now: the request has gone from there to the leaf, or is on the way
- * there, in a circle. After the guards the request is counted in the frame. A
+ * asked just now: that request has reached the leaf already, or is on its way
+ * there in a circle. After the guards the request is counted in the frame. A
  * frame that has not begun will skip its body. In any other frame the request
  * is noted, and the awaited future is asked to end.
  */

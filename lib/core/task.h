@@ -71,8 +71,8 @@ void coili_task_ended(struct coil_loop *loop, struct coil_coro *co);
 bool coili_cancel(struct coil_coro *co, enum coil_cancel_reason reason);
 
 /*
- * One request more, or one less. REQUESTS_MOST means so many or more: that
- * count stays as it is, so that no request is lost.
+ * One request more, or one less. REQUESTS_MOST means that many or more: that
+ * count does not change any more, so that no request is lost.
  */
 #define REQUESTS_MOST UINT8_MAX
 void coili_count_request(struct coil_future *f);

@@ -132,7 +132,7 @@ static struct wait *wait_of(struct coil_future *f)
     return COILI_CONTAINER(f, struct wait, custom.future);
 }
 
-/* A wait that gives back ends with a permit, and the others with 0. */
+/* A wait with a give_back() ends with a permit, the others with 0. */
 static void succeed(struct wait *w)
 {
     if (w->give_back)
