@@ -25,8 +25,8 @@
  * There is one exception, which is common and harmless: a status line may end
  * after the number, without the space and the reason.
  *
- * A client that talks to one server may be less strict: no other program reads
- * what it reads. limits->lenient accepts in responses, as RFC 9112 allows: a
+ * A client that talks directly to one server may be less strict: no proxy reads
+ * the same bytes. limits->lenient accepts in responses, as RFC 9112 allows: a
  * line that ends with LF alone; a folded line, whose line ends count as white
  * space; white space before the colon; a Content-Length that is repeated with
  * an equal value; and Transfer-Encoding in HTTP/1.0 or beside a Content-Length,
@@ -319,8 +319,8 @@ static void note_connection(struct coili_http_head *head,
 }
 
 /*
- * "timeout=5, max=100": how long the peer keeps an idle connection. What is not
- * understood is skipped. The shortest of several counts.
+ * "timeout=5, max=100": how long the peer keeps an idle connection. Unknown
+ * parameters are skipped. The shortest of several time-outs is used.
  */
 static void note_keep_alive(struct coili_http_head *head,
                             struct coili_http_text value)

@@ -105,7 +105,7 @@ struct coili_http_limits {
     uint16_t line;        /* 8190: bytes of a line of a head, without CR LF */
     uint16_t chunk_line;  /* 1024: bytes between the data of two chunks */
     uint16_t fields;      /* 128: fields of a head, and size of its array */
-    bool lenient;         /* false: responses are read as message.c says */
+    bool lenient;         /* accept more in responses: see message.c */
 };
 
 extern const struct coili_http_limits coili_http_limits_default;

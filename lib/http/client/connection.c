@@ -107,9 +107,9 @@ static void enter_phase(const struct coili_lease *lease, enum coil_phase phase)
 #define NO_ROOM_PAUSE COIL_MS(1)
 
 /*
- * There was no room for an operation (operations_limit), and it is worth while
- * to try again. A connection that was used before has one, its receive, while
- * it asks for another one to send.
+ * True if there was no room for an operation (operations_limit), and there may
+ * be room later. A connection that was used before has an operation in flight,
+ * its receive, while it needs another one to send.
  */
 static bool no_room_yet(const struct coili_lease *lease, int err, bool sends)
 {
@@ -125,7 +125,7 @@ struct upload {
     unsigned tries;
 };
 
-/* Other exchanges end, or give up before they have sent their head. */
+/* Tries for a body: other exchanges end meanwhile, and make room. */
 #define BODY_TRIES 1000
 
 /* The lease of the stream, the job's or the response's; NULL: it is revoked. */
@@ -160,7 +160,7 @@ static void uploaded(struct upload *my)
         lease->conn->owner->fail(lease->conn, x->send_err, 0);
 }
 
-/* The head is sent, so the request cannot begin anew: it waits for room. */
+/* The head is sent, so the request cannot begin again: it waits for room. */
 static void upload(struct coil_coro *co)
 {
     COIL_ASYNC(upload, my) {
@@ -253,8 +253,8 @@ static void copy_head(struct coil_http_response *r,
 }
 
 /*
- * The answer has come before the end of the upload: the body is not written, or
- * bytes of it are still on their way. Perhaps the server reads no more of it.
+ * True if the answer has come before the end of the upload: the body is not
+ * written, or bytes of it are still on their way. The server may not read them.
  */
 static bool is_early(const struct coili_exchange *x)
 {
@@ -263,8 +263,8 @@ static bool is_early(const struct coili_exchange *x)
 }
 
 /*
- * The connection may be kept: the answer allows it, and all was sent. A server
- * that keeps it for 0 s closes it now.
+ * True if the connection may be kept: the answer allows it, and all was sent.
+ * Keep-Alive with a time-out of 0 s means that the server closes it now.
  */
 static bool is_kept(const struct coili_exchange *x)
 {
@@ -304,8 +304,8 @@ static int make_response(struct coili_exchange *x, size_t len)
 }
 
 /*
- * CR LF in front of the answer, on a connection that was used before, belongs
- * to the last one: some servers send it behind a body. True if the bytes are
+ * CR LF before the answer, on a connection that was used before, belongs to the
+ * previous answer: some servers send CR LF behind a body. True if the bytes are
  * the beginning of such a line.
  */
 static bool is_blank_line(const struct coili_exchange *x, const char *data,

@@ -39,7 +39,7 @@ struct coili_conn_owner {
      */
     void (*fail)(struct coili_conn *conn, int err, int code);
     /*
-     * There is no room for an operation: an idle connection is closed. `holds`:
+     * There is no room for an operation: close an idle connection. `holds`:
      * `conn` has an operation in flight itself. True: try again after a pause.
      */
     bool (*relieve)(struct coili_conn *conn, bool holds);
@@ -56,7 +56,7 @@ struct coili_lease {
 };
 
 /*
- * A slot of the pool: a place for a connection. Its timer is armed as long as
+ * A slot of the pool: room for one connection. Its timer is armed as long as
  * the slot is in use, and seldom set anew: when it expires before the next
  * deadline, it is set to that deadline.
  */
@@ -69,14 +69,14 @@ struct coili_conn {
     struct coil_task *connecting; /* while there is no stream */
     struct coil_stream *stream;
     struct coil_event vacant;      /* no stream of this slot is being closed */
-    struct coil_handle closed;     /* the call when one has been closed */
+    struct coil_handle closed;     /* the call when a stream of it was closed */
     struct coil_handle noticed; /* the call when something comes while idle */
     const struct coili_conn_owner *owner;
     struct coil_handle timer;
     int64_t timer_at;
     int64_t deadline;      /* of the whole request, or of the idle time */
     int64_t read_deadline; /* of the wait for the next bytes */
-    uint32_t keep_seconds; /* the server keeps it so long; see message.h */
+    uint32_t keep_seconds; /* how long the server keeps it: message.h */
     bool timer_set;
     bool reused;   /* a request was sent over `stream` before */
     uint8_t phase; /* enum coil_phase */

@@ -2,7 +2,7 @@
 /*
  * pool.c: kept connections, and the requests that wait for one.
  *
- * A slot is a place for a connection. There are at most `limit` slots. A slot
+ * A slot is room for one connection. There are at most `limit` slots. A slot
  * is allocated when it is first needed, and freed with the session, so that to
  * hand a slot on takes no memory:
  *
@@ -15,11 +15,11 @@
  *         expired, closed by the server, or with bytes that no request asked
  *         for; or its slot is needed for another origin
  *
- * A stream is closed in the background, and its slot may be spare or busy
- * again meanwhile. But the next connection of that slot is not begun before the
- * descriptor of the last one is closed: its next owner waits for that. So
- * there are never more descriptors than slots. The one exception is the stream
- * of a piece that is shown to the user (revoke()).
+ * A stream is closed in the background, and its slot may be spare or busy again
+ * meanwhile. But the owner of that slot begins no connection before the
+ * descriptor of the former stream is closed. So there are never more
+ * descriptors than slots. The one exception is the stream of a piece that is
+ * shown to the user (revoke()).
  *
  * A request that finds no slot waits at its origin, with a ticket. Tickets are
  * numbered in the order of arrival. The heap contains each origin whose first
@@ -376,9 +376,9 @@ static bool is_good(struct coili_conn *conn)
 }
 
 /*
- * A kept connection of the origin that is still good. Others are closed. The
- * deadline is compared here, too: the thread may have been busy when the timer
- * was due.
+ * A kept connection of the origin that is still good; those that are not are
+ * closed. The deadline is compared here, too: the thread may have been busy
+ * when the timer was due.
  */
 static struct coili_conn *find_idle(struct coili_origin *o)
 {
@@ -393,17 +393,17 @@ static struct coili_conn *find_idle(struct coili_origin *o)
     return NULL;
 }
 
-/* The room is `limit`, unless descriptors or operations are short. */
+/* The room is `limit`; less in a shortage of descriptors or operations. */
 static bool is_full(const struct coili_pool *p)
 {
     return p->count + p->shortage >= p->limit;
 }
 
 /*
- * A spare slot. Without room the connection that is idle for the longest time
- * is closed for it. NULL: there is no room, or a slot has to be made. The slot
- * that became spare last is taken, since its descriptor may still be open: in a
- * shortage a slot that has none could not get one.
+ * A spare slot. If there is no room, the connection that is idle for the
+ * longest time is closed to get its slot. NULL: there is no room, or a slot has
+ * to be made. The slot that became spare last is used, since its descriptor may
+ * still be open: in a shortage another slot could not get a descriptor.
  */
 static struct coili_conn *find_slot(struct coili_pool *p)
 {
@@ -593,11 +593,11 @@ static void conn_fail(struct coili_conn *conn, int err, int code)
 /* ---- Shortage --------------------------------------------------------- */
 
 /*
- * The process has no descriptor left, or the loop no room for an operation, and
- * other connections of this pool have some. So a request waits for one of them,
- * as if the limit were as low as their number. After so many exchanges as there
- * are connections the room grows by one: if it is still too large, a request
- * fails to connect and waits again.
+ * In a shortage the process has no descriptor left, or the loop has no room for
+ * an operation, but other connections of this pool have them. So a request
+ * waits for one of those connections, as if the limit were their number. After
+ * as many exchanges as there are connections the room grows by one: if that is
+ * still too many, a request fails to connect and waits again.
  */
 static void set_room(struct coili_pool *p, unsigned room)
 {
@@ -613,8 +613,8 @@ static void exchange_ended(struct coili_pool *p)
 }
 
 /*
- * find_slot() takes the last spare slot, and that of this lease has no
- * descriptor: so it becomes the first.
+ * The slot of this lease has no descriptor, so it becomes the first spare slot:
+ * find_slot() returns the last one.
  */
 bool coili_lease_starved(struct coili_lease *lease)
 {
@@ -633,9 +633,9 @@ bool coili_lease_starved(struct coili_lease *lease)
 }
 
 /*
- * Close an idle connection, one at a time. A connection that holds an operation
- * while it asks for another one waits only for those that are being closed:
- * if all waited for each other, none could go on.
+ * Close an idle connection, one at a time. A connection that has an operation
+ * in flight and needs another one waits only if a stream is being closed: if
+ * such connections waited for each other, none could go on.
  */
 static bool relieve(struct coili_conn *conn, bool holds)
 {
@@ -662,14 +662,14 @@ static void noticed(void *arg)
     grant_slots(p);
 }
 
-/* So that its descriptor is closed when the server closes it. */
+/* Watch an idle connection: it is closed when the server closes it. */
 static void watch(struct coili_conn *conn)
 {
     if (coil_stream_watch(conn->stream, &conn->noticed, noticed, conn) < 0)
         close_conn(conn);
 }
 
-/* Not longer than the server has said. */
+/* How long to keep the connection; not longer than the server keeps it. */
 static int64_t keep_ns(const struct coili_conn *conn)
 {
     int64_t most = conn->pool->keepalive_ns;
@@ -680,9 +680,9 @@ static int64_t keep_ns(const struct coili_conn *conn)
 }
 
 /*
- * The connection becomes idle. A waiter may get it at once. Only if none does
- * the idle time begins, and the connection is watched. It needs a timer: if
- * there is no memory for one, the connection is closed.
+ * The connection becomes idle. A waiter may get it at once. If no waiter does,
+ * the idle time begins, and the connection is watched. That needs a timer: if
+ * there is no memory for a timer, the connection is closed.
  */
 void coili_lease_release(struct coili_lease *lease)
 {

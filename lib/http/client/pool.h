@@ -7,7 +7,7 @@
  *
  *     find the origin -> take a slot, or wait -> use -> release or drop
  *
- * A slot is a place for a connection, whether there is a stream yet or not. A
+ * A slot is room for one connection, whether there is a stream yet or not. A
  * grant stores the slot in the request's lease at once. So a request that is
  * cancelled after the grant, and before it runs, finds the slot in its lease
  * and gives it back at its end.
@@ -42,7 +42,7 @@ struct coili_pool {
     int64_t keepalive_ns;
     unsigned count;             /* connections, also connecting and idle ones */
     unsigned closing;           /* streams whose close has not ended */
-    unsigned shortage;  /* so many fewer than `limit` are possible for now */
+    unsigned shortage;  /* `limit` minus the connections possible now */
     unsigned exchanges; /* since the shortage changed */
     struct coili_list idle;     /* the longest idle first */
     struct coili_list busy;
@@ -102,8 +102,8 @@ void coili_conn_connected(struct coili_conn *conn, struct coil_stream *stream);
 
 /*
  * There was no descriptor or no operation for the connection of this lease, and
- * no byte was sent. If other connections of the pool exist, the slot is given
- * back, and the request takes one of them or waits.
+ * no byte was sent. If the pool has other connections, the lease gives its slot
+ * back, and the request takes one of those connections or waits.
  *
  * Result    true: call coili_pool_take(); false: there is nothing to wait for
  */

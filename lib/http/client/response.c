@@ -29,7 +29,7 @@
 #define BODY_AT_ONCE ((size_t)1 << 20)
 #define BODY_ROOM_LEAST ((size_t)4096)
 
-/* So much of a body is skipped when its response is freed, for so long. */
+/* How much of a body is skipped when its response is freed, and how long. */
 #define DRAIN_MOST ((size_t)65536)
 #define DRAIN_TIME COIL_SECONDS(1)
 
@@ -345,7 +345,7 @@ static void response_destroy(struct coil_http_response *r)
     coil_free(r, r->size);
 }
 
-/* A new connection costs more than to skip this, so it is skipped. */
+/* True if the rest of the body is skipped: a new connection costs more. */
 static bool is_little(const struct coil_http_response *r)
 {
     return r->keep && r->lease.conn && r->drained <= DRAIN_MOST &&
@@ -353,9 +353,9 @@ static bool is_little(const struct coil_http_response *r)
 }
 
 /*
- * Skip what is here of the body, and the piece that was shown.
+ * Skip what has arrived of the body, and the piece that was shown.
  *
- * Result    true if the rest is to come, and is little as far as is known
+ * Result    true if a rest is to come, and is_little() as far as is known
  */
 static bool drain(struct coil_http_response *r)
 {
@@ -403,9 +403,9 @@ static int set_drain_deadline(struct coili_conn *conn)
 }
 
 /*
- * If little is left of the body the response stays, without its user, until the
- * rest has come: it reads when the stream tells that there is something. No
- * task does that, because this allocates nothing.
+ * If little is left of the body, the response stays in memory until the rest
+ * has come. A callback of the stream reads the rest, not a task, because this
+ * function allocates nothing.
  */
 void coil_http_response_free(struct coil_http_response *r)
 {

@@ -77,7 +77,7 @@ struct coil_http_session {
 
 /* ---- Texts of errors -------------------------------------------------- */
 
-/* "" for a time-out of the kernel or of others. */
+/* "" for a time-out that is not of the options. */
 static const char *clock_text(int code)
 {
     switch (code) {
@@ -430,7 +430,7 @@ struct draft {
     const struct coil_http_request *request;
     struct coili_http_request head;
     struct coil_url url;
-    /* As this URL has it: that of another one may have other capitals. */
+    /* From this URL: another URL of the origin may have other capitals. */
     char authority[COIL_URL_ORIGIN_BYTES_MAX];
     struct coili_http_pair *pairs, few[PAIRS_FEW];
     size_t pairs_max;
@@ -754,8 +754,8 @@ struct session_close {
 
 /*
  * FINALLY does all the work: so it is done even if the task is cancelled. The
- * session lives for one more pass: tasks that were spawned before the close may
- * not have had their first step, and use the session in it.
+ * session exists for one more pass: tasks that were spawned before the close
+ * may use the session in their first step, which may come in that pass.
  */
 static void session_close(struct coil_coro *co)
 {
