@@ -11,9 +11,9 @@
  *       |-----> STOPPING   the store has reached its quota: the accept is
  *       |                  cancelled and will end
  *       v
- *     RESTING   the process is out of descriptors or memory, or no connection
- *               lives long enough: an accept that begins at once would fail
- *               again
+ *     RESTING   the process is out of descriptors or memory, or every
+ *               connection has ended before it was accepted: an accept that
+ *               begins at once would fail again
  *
  * A multishot accept cannot be held to a quota: the kernel accepts the whole
  * backlog as long as its completion queue has room. So the store has room for
@@ -23,9 +23,9 @@
  * server that is out of descriptors gets one error per REST, not a thousand a
  * second.
  *
- * Errors of single connections are passed over. But an error that comes again
- * and again, without a connection between, is the listener's: a datagram socket
- * has one of those codes for each accept.
+ * Errors of single connections are skipped. But if more than GONE_MOST come
+ * without a connection in between, the socket itself is wrong: a datagram
+ * socket fails each accept with one of these codes.
  */
 #include <coil/acceptor.h>
 
@@ -48,7 +48,7 @@
 #define QUOTA 64u
 #define REST COIL_MS(100)
 
-/* So many connections in a row that were gone before they were accepted. */
+/* Connections in a row that may end before they are accepted. */
 #define GONE_MOST 64u
 
 enum state { IDLE, ARMED, STOPPING, RESTING };
@@ -99,7 +99,7 @@ static void fail_waiters(struct coil_acceptor *a, int err)
 static void put(struct coil_acceptor *a, int fd)
 {
     if (a->n == a->size) {
-        /* More came in one pass than the kernel's queue holds. */
+        /* In one pass more came than the completion queue has room for. */
         coil_close_now(fd);
         return;
     }
@@ -169,7 +169,7 @@ static void arm(struct coil_acceptor *a)
         a->state = ARMED;
 }
 
-/* If no descriptor above 2 is free the connection is lost: a waiter is told. */
+/* Without a free descriptor above 2 the connection is lost: an error. */
 static void arrived(struct coil_acceptor *a, int fd)
 {
     struct next *it = next_in_line(a);

@@ -240,7 +240,7 @@ struct coil_future *coil_connect(int fd, const struct coil_addr *addr)
 
 /*
  * With SO_LINGER close(2) waits until the peer has acknowledged all bytes, also
- * on a socket that does not block, and in io_uring. An accepted socket has the
+ * for a non-blocking socket, and in io_uring. An accepted socket inherits the
  * option from its listener.
  */
 static void do_not_linger(int fd)

@@ -3,9 +3,9 @@
  * receiver.c: bytes as they arrive, in buffers that all connections share.
  *
  * A receiver is one multishot receive. While nothing arrives it holds no
- * buffer. When more connections have bytes than there are buffers, the
- * receivers wait in a line that the loop has, and each gets one buffer at a
- * time, in the order of the line:
+ * buffer. When more connections have bytes than there are buffers, their
+ * receivers wait in a line, a FIFO list of the loop, and get one buffer each in
+ * turn:
  *
  *     MULTI   the multishot receive is armed; it completes once per buffer
  *       |
@@ -16,31 +16,33 @@
  *       v                     | while the line is not empty, or no buffer is
  *     SHARED or OWN ----------+ free; otherwise back to MULTI
  *
- * SHARED is one receive into a shared buffer. At most as many are in flight as
- * buffers are free: so they are refused only if a multishot receive has just
- * taken the buffer. They begin whenever a buffer is returned, and in each pass.
+ * SHARED is one receive into a shared buffer. At most as many of these receives
+ * are in flight as buffers are free, so the kernel refuses one only if a
+ * multishot receive has just used the buffer. They begin whenever a buffer is
+ * returned, and in each pass.
  *
- * OWN is one receive into a block that is allocated for it, so that no receiver
- * waits forever for buffers that the owner of another one keeps. It begins when
- * no buffer is free and none was returned for a whole pass.
+ * OWN is one receive into a block that is allocated for it: without it a
+ * receiver could wait for ever for buffers that the owner of another receiver
+ * keeps. It begins when no buffer is free and none was returned for a whole
+ * pass.
  *
  * Both end at once if there are no bytes: an idle connection holds no memory.
  *
  * A poll reports an entry in the socket's error queue (MSG_ZEROCOPY, time
- * stamps) as long as the program does not read it, and a receive does not find
- * it. A receiver whose poll has reported POLLERR alone, and which then received
- * nothing, polls for changes (POLL_MULTI): it ignores that POLLERR, and at the
- * next report ends this poll and begins the usual one. Or it would be polled
- * and served in each pass.
+ * stamps) as long as the program does not read the entry, and a receive does
+ * not find it. So the receiver would be polled and served in each pass. A
+ * receiver whose poll has reported POLLERR alone, and which then received
+ * nothing, therefore polls for changes (POLL_MULTI): it ignores that POLLERR,
+ * and at the next report ends this poll and begins the usual one.
  *
  * The kernel also answers -ENOBUFS when it has no buffers of its own. So a
  * receiver that was refused REFUSALS_MOST times as SHARED goes on as OWN, and
  * -ENOBUFS of that is an error of the connection.
  *
- * Before there was a line, each refused receiver armed its multishot receive
- * again as soon as one buffer was free. With thousands of connections all but
- * one were refused again, at a completion and a submission each: one spell of
- * shortage lasted forever, at a sixth of the throughput or less.
+ * Why a line: if each refused receiver arms its multishot receive again as soon
+ * as one buffer is free, all but one of thousands of connections are refused
+ * again, and each costs a completion and a submission. Once begun such a
+ * shortage did not end, and took five sixths of the throughput or more.
  *
  * A receiver whose owner holds a quota of buffers is PAUSED: its receive is
  * cancelled until some are returned. A receiver that finds no room for one more
@@ -82,7 +84,7 @@ struct coili_receivers {
     struct coili_list line;     /* of coil_receiver.u.link */
     unsigned serving;           /* receives of SHARED and OWN in flight */
     struct coil_handle call;    /* of serve_each_pass() */
-    bool called;                /* the call was asked for */
+    bool called;                /* serve_each_pass() will be called */
     bool waited;                /* no buffer was returned since the last call */
     struct coil_piece pieces[]; /* one for each shared buffer */
 };
@@ -142,7 +144,7 @@ static void receiver_fail(struct coil_receiver *r, int err)
     coil_call_soon(&r->u.retry, tell_failure, r);
 }
 
-/* Submit the operation of a state. Errors leave the receiver as it was. */
+/* Submit the operation of a state. An error does not change the receiver. */
 static int receiver_begin(struct coil_receiver *r, enum receiver_state state,
                           void *block)
 {
@@ -223,9 +225,9 @@ static void call_again(struct coil_loop *loop, int64_t delay)
 }
 
 /*
- * Called in each pass while the line is not empty. All buffers are kept if none
- * is free, no receive is about to take one, and none was returned since the
- * last call: so all tasks that were ready have had a chance to return theirs.
+ * Called in each pass while the line is not empty. Begins OWN if, now and at
+ * the last call, no buffer was free and no receive was in flight, and none was
+ * returned in between: all tasks that were ready have run and kept theirs.
  */
 static void serve_each_pass(void *arg)
 {
@@ -254,7 +256,7 @@ static void join_line(struct coil_receiver *r)
     }
 }
 
-/* The first one in line gets it in the next enter. */
+/* Return a shared buffer: the first receiver in line gets it. */
 static void return_buffer(struct coil_loop *loop, unsigned buffer)
 {
     loop->table->buffer_return(loop->backend, buffer);
@@ -302,7 +304,7 @@ static void deliver(struct coil_receiver *r, int res, unsigned buffer)
 }
 
 /*
- * What a poll has reported. False if a poll for changes has reported, at its
+ * True if a poll has news. False if a poll for changes has reported, at its
  * beginning, the error that was there already.
  */
 static bool is_news(struct coil_receiver *r, int res, bool more)
@@ -335,8 +337,9 @@ static void receiver_next(struct coil_receiver *r, int res)
  * of an end. A buffer that comes for a closed receiver, or without bytes, goes
  * back. While the operation goes on, it is cancelled if the quota is reached,
  * or if it is a poll that has news. At its end the own block is freed unless it
- * is lent. Then a closed receiver is done, and one that can go on does. The
- * rest, 0 for the end of the stream or an error, is the last call to the owner.
+ * is lent. Then a closed receiver is done, and a receiver that can go on does.
+ * Otherwise the last call to the owner reports 0, the end of the stream, or an
+ * error.
  */
 static void receiver_completed(struct coili_operation *op, int res,
                                unsigned flags)
@@ -477,9 +480,9 @@ static bool is_silent(int fd)
 }
 
 /*
- * While an operation is in flight the backend knows. Without one (PAUSED, LINE)
- * all that arrived is in the socket's queue, and the socket is asked. One that
- * is OVER has told its owner all.
+ * While an operation is in flight the backend is asked. Without an operation
+ * (PAUSED, LINE) all that arrived is in the socket's queue, and the socket is
+ * asked. A receiver that is OVER has delivered all.
  */
 bool coil_receiver_flush(struct coil_receiver *r)
 {

@@ -23,7 +23,7 @@
 #include "base/check.h"
 #include "base/descriptor.h"
 
-/* The longest pause before a port is tried again; 63 ms with those before. */
+/* The longest pause before a port is tried again; 63 ms for all pauses. */
 #define PATIENCE_MS 32
 
 struct coil_listener {
@@ -70,9 +70,9 @@ static int bind_and_listen(int fd, const struct coil_addr *addr, int backlog)
 /*
  * When a process with a ring is killed, a worker of the kernel ends its accept,
  * and only then is the port free: 5 to 20 ms after the process was reaped. So a
- * server that is started again at once waits a little for its port. Two sockets
- * may be bound to it meanwhile, and then listen() is refused; a socket that is
- * bound cannot be bound again, so each attempt has a socket of its own.
+ * server that is started again at once tries its port several times. Another
+ * socket may be bound to the port meanwhile, and then listen() fails; a bound
+ * socket cannot be bound again, so each try has a socket of its own.
  */
 static int open_socket(const struct coil_addr *addr, int backlog)
 {

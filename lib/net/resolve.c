@@ -109,9 +109,9 @@ static void *look_up(void *arg)
     struct job *job = arg;
     /*
      * Without AI_ADDRCONFIG, which leaves out the addresses of a family that
-     * the machine has only on its loopback: it would hide the ::1 of
-     * ip6-localhost from a machine with IPv4. Addresses out of reach come last
-     * in the list (RFC 6724).
+     * the machine has only on its loopback: on a machine with IPv4 only,
+     * ip6-localhost (::1) would have no address. Addresses that cannot be
+     * reached come last in the list (RFC 6724).
      */
     struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
     struct addrinfo *list = NULL;
@@ -347,9 +347,9 @@ static int copy_addresses(struct entry *e, const struct addrinfo *list)
 }
 
 /*
- * glibc that cannot open /etc/hosts, or a socket, because the process has no
- * descriptor left, says EAI_NONAME or EAI_AGAIN. With these codes errno has no
- * meaning otherwise; it was 0 before the call.
+ * If the process has no descriptor left, glibc cannot open /etc/hosts or a
+ * socket, and returns EAI_NONAME or EAI_AGAIN. Only errno, which was 0 before
+ * the call, tells these two cases from the usual ones.
  */
 static int error_of(const struct job *job)
 {

@@ -244,7 +244,7 @@ static void end_watch(struct tcp *t)
     t->watcher = NULL;
 }
 
-/* Something has come on a stream that no task reads: make the call. */
+/* A byte or the end has come on a watched stream: make the call. */
 static void notify(struct tcp *t)
 {
     struct coil_handle *handle = t->watcher;
@@ -413,7 +413,7 @@ static int tcp_fd(const struct coil_stream *s)
     return tcp_of(s)->fd;
 }
 
-/* Flush first: so bytes count that the kernel has and the loop has not seen. */
+/* Flush first: bytes that only the kernel has count, too. */
 static bool tcp_is_reusable(struct coil_stream *s)
 {
     struct tcp *t = tcp_of(s);
@@ -422,7 +422,7 @@ static bool tcp_is_reusable(struct coil_stream *s)
     return all_bytes(t) == 0 && !t->end;
 }
 
-/* A socket that the kernel does not know this of is taken as sent. */
+/* True, too, if the kernel cannot tell for this kind of socket. */
 static bool tcp_is_sent(const struct coil_stream *s)
 {
     int unsent = 0;
@@ -667,8 +667,8 @@ struct coil_future *coil_stream_read_exactly(struct coil_stream *stream,
 /*
  * Look for a byte in the bytes that peek shows. The first `*scanned` of them
  * are known not to contain it; `*scanned` becomes `n`. So each byte is scanned
- * once, however few come at a time. If another task has consumed some
- * meanwhile, all are new.
+ * once, however few come at a time. If another task has consumed bytes
+ * meanwhile, all bytes are scanned.
  */
 static char *find_new(char *data, size_t n, char byte, size_t *scanned)
 {

@@ -466,10 +466,10 @@ struct serve {
 /*
  * The task of a worker ends, and with it the child, for one of three reasons.
  * The socket has failed: kill the child, watch() breaks the pool. The pool
- * closes (leaving): the child would exit when its socket ends, but not if it is
- * stopped (SIGSTOP, a debugger), so it is killed, too; it is idle, and exit
- * handlers would not run in either case. This task was cancelled or is out of
- * memory: the pool breaks.
+ * closes (leaving): the child would exit when its socket ends, but not while it
+ * is stopped (SIGSTOP, a debugger), so the child is killed. It is idle then,
+ * and exit handlers do not run in either case. This task was cancelled or is
+ * out of memory: the pool breaks.
  */
 static void worker_leave(struct worker *w, int err)
 {

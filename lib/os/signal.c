@@ -60,8 +60,9 @@ struct hub {
     uint32_t listeners_n;
     uint32_t users[SIGNALS + 1]; /* listeners that want each signal */
     /*
-     * Heads of circles: those that want one signal by its number, all others in
-     * 0. So an arrival does not look at listeners to other signals.
+     * Heads of circles. Listeners to one signal are in the circle of its
+     * number, all others in circle 0. So an arrival does not look at listeners
+     * to other signals.
      */
     struct coili_listener listeners[SIGNALS + 1];
     bool dispatching; /* dispatch() frees the hub if no listener is left */
