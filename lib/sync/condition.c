@@ -99,8 +99,8 @@ static void start(struct coil_future *f)
 
 /*
  * A notified wait waits for the lock: when it is cancelled, it notifies the
- * next waiter instead. A further request changes nothing. But each is a time to
- * look whether the lock is held by an ancestor that waits for this wait's task.
+ * next waiter instead. A further request changes nothing. But each request
+ * checks whether the lock is held by an ancestor that waits for this task.
  */
 static void cancel(struct coil_future *f)
 {

@@ -191,8 +191,8 @@ static size_t find_position(const struct coil_queue *q, uint64_t sequence)
 /*
  * Add an item that was in the queue before, at its old position. FIFO and LIFO
  * rings are ordered by sequence number. The items on the shorter side of the
- * position move: of many items that are put back in turn each has its position
- * near one end.
+ * position move: if many items are put back one after the other, the position
+ * of each is near one end, and the whole takes linear time.
  */
 static void reinsert(struct coil_queue *q, struct coili_queued it)
 {

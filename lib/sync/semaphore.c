@@ -89,7 +89,7 @@ static void cancel(struct coil_future *f)
     coil_future_set_error(f, -ECANCELED);
 }
 
-/* The waiter runs: permits that became free meanwhile go to the next ones. */
+/* The waiter runs: permits that became free meanwhile go to later waiters. */
 static void taken(struct coil_future *f)
 {
     struct permit *p = permit_of(f);
@@ -102,7 +102,7 @@ static void taken(struct coil_future *f)
         sem->value--;
 }
 
-/* The waiter will not run. */
+/* No await has taken the permit: the waiter will not run. Release it. */
 static void dispose(struct coil_future *f)
 {
     taken(f);
