@@ -5,7 +5,8 @@
  *     waiting putters --> [ ring of items ] --> waiting getters
  *
  * A waiter is a field of a future, or is on the stack of a thread that blocks.
- * The first waiter of a list is served when the ring has an item, or room:
+ * The first putter is served when the ring has room, the first getter when it
+ * has an item:
  *
  *   - A future is granted by the thread that changed the ring: the item moves
  *     between the future and the ring, and the future leaves its list. A
@@ -20,8 +21,8 @@
  * thread moves it, and no cancellation point follows before its return.
  *
  * Invariants, under the lock:
- *   putters wait    only if the ring is full, or a woken thread is the first
- *   getters wait    only if it is empty, or a woken thread is the first
+ *   putters wait    only if the ring is full, or the first is a woken thread
+ *   getters wait    only if it is empty, or the first is a woken thread
  * So a newcomer never overtakes a waiter. A thread that has moved its item, or
  * leaves because of a time-out or a cancellation, serves the waiters behind it.
  *
@@ -110,7 +111,7 @@ struct coil_channel *coil_channel_ref(struct coil_channel *ch)
     return ch;
 }
 
-/* The i-th entry from the first one, 0 <= i <= limit. */
+/* The entry at position i of the ring, from 0 to limit. */
 static struct entry *at(struct coil_channel *ch, size_t i)
 {
     size_t place = ch->first + i;
@@ -202,7 +203,7 @@ static struct waiter *first_of(const struct coili_list *list)
     return link ? COILI_CONTAINER(link, struct waiter, link) : NULL;
 }
 
-/* Locked. The first putter, or getter, need not wait any more. */
+/* Locked. True if the first putter need not wait any more. */
 static bool can_put(const struct coil_channel *ch)
 {
     return ch->n < ch->limit || ch->closed;
@@ -214,8 +215,8 @@ static bool can_get(const struct coil_channel *ch)
 }
 
 /*
- * Locked. Wake the first putter if it is a thread; grant it and those behind it
- * if they are futures. So in serve_getters().
+ * Locked. Grant putters that are futures, in order, while the ring has room. If
+ * the first putter is a thread, wake it and stop. The same in serve_getters().
  */
 static void serve_putters(struct coil_channel *ch, struct coili_list *to_end)
 {
@@ -418,7 +419,7 @@ static void op_free(struct coil_future *f)
 
 /*
  * An item was granted, but never taken: it returns to its old position. If the
- * ring has filled up meanwhile it has no place, and is freed.
+ * ring has filled up meanwhile, the item is freed.
  */
 static void dispose(struct coil_future *f)
 {
@@ -547,8 +548,8 @@ static void leave(struct blocked *b, struct coili_list *to_end)
 }
 
 /*
- * The cleanup of a thread that is cancelled while it waits: locked; unlocks. It
- * has moved no item, also if it was woken.
+ * Cleanup of a thread that is cancelled while it waits. Called with the lock,
+ * and unlocks. The thread has moved no item, also if it was woken.
  */
 static void thread_cancelled(void *arg)
 {
@@ -559,7 +560,7 @@ static void thread_cancelled(void *arg)
     unlock(b->channel, &to_end);
 }
 
-/* Locked, before and after. -ETIMEDOUT: the thread is not served in time. */
+/* Locked, before and after. -ETIMEDOUT: the thread was not served in time. */
 static int wait_served(struct blocked *b, int64_t timeout)
 {
     int64_t when = coili_deadline(coil_now(), timeout);

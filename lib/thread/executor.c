@@ -27,8 +27,8 @@
  * arrived: until then the loop may cancel the future or print it, which locks
  * the executor, while another thread frees the executor.
  *
- * A job that calls pthread_exit() takes its thread along: its await fails, and
- * a thread is started in place of that one if jobs are queued.
+ * A job that calls pthread_exit() ends its thread. The await of the job fails,
+ * and if jobs are queued another thread is started.
  *
  * A thread that ends joins the thread that ended before it, and wait_threads()
  * joins the last one. So no thread is left unjoined, and no list is needed.
@@ -174,12 +174,12 @@ static void job_arrived(struct coil_remote_call *arrival)
 /* ---- The threads ------------------------------------------------------ */
 
 /*
- * What this thread does, if it is one of an executor. Not a local of
- * thread_main(): such a variable has no certain value in a cleanup handler,
- * which is reached by a longjmp().
+ * What this thread does, if it belongs to an executor. Not a local variable of
+ * thread_main(): a cleanup handler is reached by longjmp(), after which the
+ * value of such a variable is indeterminate.
  */
 struct worker {
-    struct coil_executor *executor; /* NULL: it is no thread of an executor */
+    struct coil_executor *executor; /* NULL: this is no thread of an executor */
     struct job *job;                /* NULL: none */
     bool has_run;                   /* job->given.run has returned */
 };
@@ -197,8 +197,8 @@ static void run_job(struct worker *w)
 
 /*
  * Not locked. The job is not counted any more, so the executor may be freed
- * from here on; the job's reference keeps its memory. The user's code is called
- * last: it may end the thread.
+ * from here on; the job's reference keeps the executor's memory. The user's
+ * code is called last: it may end the thread.
  */
 static void send_result(struct job *job)
 {
@@ -224,8 +224,9 @@ static void count_run(struct job *job)
 /*
  * Not locked. A job is counted as ended before its result is sent: when the
  * loop has the result it may free the executor, which aborts if a job with a
- * lent argument is counted. The job may have enabled the cancellation of its
- * thread, which would strike in the wait for the next job, with the lock held.
+ * lent argument is counted. Cancellation is disabled again, in case the job has
+ * enabled it: else it could end the thread in the wait for the next job, with
+ * the lock held.
  */
 static void end_job(struct worker *w)
 {
@@ -392,7 +393,7 @@ static bool dequeue(struct coil_executor *e, struct job *job)
     return true;
 }
 
-/* Locked; unlocked meanwhile. The first job in line has no thread to run in. */
+/* Locked; unlocks meanwhile. Fail the first job in line: there is no thread. */
 static void fail_first(struct coil_executor *e)
 {
     struct job *job = job_of(coili_list_first(&e->queue));
@@ -408,9 +409,9 @@ static void fail_first(struct coil_executor *e)
 /*
  * Not locked. A job, or a function that frees its argument or its result, has
  * called pthread_exit(). A job that did not return has no result. If jobs are
- * queued another thread is started; they fail if this one was the last and none
- * can be started. join_ended() comes first, since it unlocks: a job that is
- * queued meanwhile counts on this thread.
+ * queued another thread is started; the jobs fail if this was the last thread
+ * and no thread can be started. join_ended() comes first, since it unlocks: a
+ * job that is queued meanwhile starts no thread, since this one still counts.
  */
 static void thread_exited(void *arg)
 {
@@ -440,7 +441,7 @@ static unsigned default_threads(void)
                                              : DEFAULT_THREADS_MOST;
 }
 
-/* A stack that pthreads does not take would silently be the default one. */
+/* pthreads would refuse a small size, and use the default without an error. */
 static void check_stack(size_t bytes)
 {
     pthread_attr_t attr;
@@ -561,9 +562,9 @@ static void withdraw_all(struct coil_executor *e)
 }
 
 /*
- * Locked; runs the loop without the lock. A detached job whose argument is lent
- * still runs. It may wait for a remote task of this loop, which the loop has to
- * refuse; wait_threads() would wait for both for ever.
+ * Locked; runs the loop without the lock, while a detached job whose argument
+ * is lent still runs. Such a job may wait for a remote task of this loop, which
+ * only a running loop can refuse: wait_threads() would wait for ever.
  */
 static void run_until_lent_return(struct coil_executor *e)
 {

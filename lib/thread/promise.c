@@ -8,8 +8,8 @@
  *     SET         aborts                        nothing: the value is coming
  *     ABANDONED   frees the value, false        (it has ended)
  *
- * A future that has not begun has nothing to wait with: if it is cancelled when
- * the promise is SET, it ends with the value at once.
+ * If a future that has not begun is cancelled when the promise is SET, no call
+ * is on its way: the future ends with the value at once.
  *
  * The state changes under the lock. Only the loop's thread uses the future: a
  * value comes to it by a call of the loop's remote. If the loop has closed, the

@@ -123,7 +123,7 @@ bool coil_remote_call_soon(struct coil_remote *remote,
     coili_check(remote, "coil_remote_call_soon: remote is NULL");
     coili_check(call, "coil_remote_call_soon: call is NULL");
     coili_check(fn, "coil_remote_call_soon: fn is NULL");
-    if (coil_remote_is_current(remote)) /* its step returns before the call */
+    if (coil_remote_is_current(remote)) /* this step returns before the call */
         coil_check_lent(call);
     call->next = NULL;
     call->fn = fn;
@@ -176,8 +176,8 @@ static void wait_for_wakers(struct coil_remote *remote)
 }
 
 /*
- * Locked. Empty the queue. The next call finds it empty and uses the handle: so
- * the handle is withdrawn under the lock, when no thread is about to use it.
+ * Locked. Empty the queue. The next call finds the queue empty and uses the
+ * handle: so the handle is withdrawn while the lock is held.
  */
 static struct coil_remote_call *take_last(struct coil_remote *remote)
 {
