@@ -81,7 +81,7 @@ static void finish(struct race *r)
             failed = better_error(failed, task);
     }
     if (r->winner != NO_WINNER) {
-        /* Take the winner's permit, if it has one. */
+        /* If the winner returned a permit, the race takes it. */
         coil_future_error(coil_task_future(r->racers[r->winner].task));
         coil_future_set_int(f, (int64_t)r->winner);
     } else if (r->cancelled) {
@@ -306,8 +306,8 @@ static struct coil_future *final_error(struct staggered_race *my)
 
 /*
  * An attempt that succeeded when the race was over, or in the same pass as the
- * winner, has lost all the same: it counts as cancelled. Only attempts that
- * failed are asked for their error: the question takes a permit.
+ * winner, has lost and counts as cancelled. coil_future_error() is called only
+ * for attempts that failed: for another one it would take the permit.
  */
 static int error_of(const struct staggered_race *my, const struct attempt *it)
 {

@@ -7,9 +7,9 @@
  * result. A result that comes in the same pass as the cancellation is
  * delivered, as everywhere.
  *
- * A future that has begun, as every plain future, is shared by coil_wait()
- * itself, and reports its error itself, once. If each shield made it a task,
- * each of these tasks would report the error.
+ * coil_wait() can share a future that has begun, such as any plain future, so
+ * the shield makes no task of it. The future reports its error once; if each
+ * shield made a task of it, each of these tasks would report the error.
  *
  * In asyncio a shielded task has no owner, and often no reference: programs
  * have lost a transaction to the garbage collector, or have returned a

@@ -90,8 +90,8 @@ static struct coil_future *handle(struct then *my)
 }
 
 /*
- * A permit is taken by the await, for the handler. Without a handler the step
- * must not take it: it hands on the permit with the duty to give it back.
+ * The await takes a permit, for the handler. Without a handler the step must
+ * not take it: the step hands on the permit, with the duty to release it.
  */
 static void then(struct coil_coro *co)
 {

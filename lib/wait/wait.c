@@ -110,7 +110,7 @@ static void finish(struct watch *w)
         coil_future_set_error(f, -ECANCELED);
     else if (w->kind == GATHER_SETTLED)
         coil_future_set_int(f, count_failed(w));
-    else /* of coil_wait() counted() returns another number */
+    else /* coil_wait(): counted() counts again later */
         coil_future_set_int(f, (int64_t)w->n);
 }
 
@@ -315,8 +315,8 @@ static struct watch *watch_futures(enum watch_kind kind,
 }
 
 /*
- * The watch would wait for ever for a future that nothing begins. Aborts if
- * there is one, or if one is NULL.
+ * Abort if a future is NULL or has not begun: nothing would begin it, and the
+ * watch would wait for ever.
  */
 static void check_all_started(const char *function,
                               struct coil_future *const *futures, size_t n)
