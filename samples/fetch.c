@@ -504,7 +504,7 @@ static int read_options(int argc, char **argv, struct source *sources)
     const char *folder = NULL;
     bool right = true;
     int n = 0, c;
-    /* The first '-': what is no option comes as 1, in its place. */
+    /* '-' first: arguments that are no options are returned as 1, in order. */
     while (right && (c = getopt_long(argc, argv, "-c:t:o:f:h", long_options,
                                      NULL)) != -1) {
         switch (c) {
