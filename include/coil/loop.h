@@ -20,9 +20,12 @@
  * One turn of the loop is a pass, in asyncio's order: submit the operations
  * that were prepared; wait, unless something is ready; take the completions;
  * take the timers that are due; then run the tasks and calls that are ready at
- * that moment. What becomes ready while they run is for the next pass. So a
- * timer is never early; it is late by at most one pass, which is one step of
- * each ready task, and 1 ms. The same holds for a completion.
+ * that moment. What becomes ready while they run is for the next pass.
+ *
+ * So a timer is never early. It is taken in the pass after the one in which its
+ * deadline passes, or earlier, and its task runs behind those that are ready
+ * by then: it is late by at most two passes, each one step of every ready task,
+ * and 1 ms. The same holds for a completion.
  *
  * A loop belongs to the thread that made it. Other threads may call
  * coil_call_soon_threadsafe(), coil_wakeup_send() (wakeup.h), and the functions

@@ -39,6 +39,7 @@
 #include <unistd.h>
 
 #include <coil/coroutine.h>
+#include <coil/io.h>
 #include <coil/loop.h>
 #include <coil/waiters.h>
 #include <coil/wakeup.h>
@@ -563,6 +564,7 @@ int coil_signal_add_handler(struct coil_signal_handler *h, int signo,
 {
     coili_check(h, "coil_signal_add_handler: handler is NULL");
     coili_check(fn, "coil_signal_add_handler: fn is NULL");
+    coil_check_lent(h);
     uint64_t bit = bit_of(signo);
     if (!bit)
         return -EINVAL;

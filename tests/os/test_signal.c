@@ -344,6 +344,19 @@ DEATH_TEST(signal_handler_added_twice_aborts, "in use already")
         return;
 }
 
+COROUTINE(handle_on_the_stack,)
+{
+    ASYNC(handle_on_the_stack, my) {
+        struct coil_signal_handler h = { 0 };
+        (void)!coil_signal_add_handler(&h, SIGUSR1, count, NULL);
+    }
+}
+
+DEATH_TEST(signal_handler_on_the_stack_aborts, "on the stack is lent")
+{
+    (void)!RUN(handle_on_the_stack);
+}
+
 TEST(signal_handlers_end_with_the_loop)
 {
     struct coil_signal_handler h = { 0 };

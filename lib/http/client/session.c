@@ -26,6 +26,7 @@
 
 #include <coil/connect.h>
 #include <coil/coroutine.h>
+#include <coil/io.h>
 #include <coil/url.h>
 #include <coil/wait.h>
 
@@ -420,6 +421,7 @@ static void check_request(const struct coil_http_request *q)
     coili_check(q, "coil_http_send: request is NULL");
     coili_check(q->body || !q->body_size,
                 "coil_http_send: body is NULL, but body_size is not 0");
+    coil_check_lent(q->body);
     CHECK_HEADERS("coil_http_send", q->headers, q->headers_n);
 }
 

@@ -77,6 +77,25 @@ DEATH_TEST(http_body_that_is_measured_and_not_given_aborts,
     SENDING(.body_size = 1);
 }
 
+COROUTINE(send_from_the_stack, struct coil_http_session *session;)
+{
+    ASYNC(send_from_the_stack, my) {
+        char body[] = "gone when this step returns";
+        struct coil_http_request q = { .method = "POST",
+                                       .url = "http://127.0.0.1:1/",
+                                       .body = body,
+                                       .body_size = sizeof body };
+        my->session = coil_http_session_new(NULL);
+        AWAIT(coil_http_send(my->session, &q));
+    }
+}
+
+// Up to some thousand bytes went out in time, and larger bodies as garbage.
+DEATH_TEST(http_body_on_the_stack_aborts, "a buffer on the stack is lent")
+{
+    (void)!RUN(send_from_the_stack);
+}
+
 DEATH_TEST(http_request_that_is_not_given_aborts,
            "coil_http_send: request is NULL")
 {
