@@ -1698,7 +1698,7 @@ static void stubborn(struct coil_coro *co)
     ASYNC(stubborn, my) {
         for (; my->i < 3; my->i++) {
             TRY_ALL(my->err)
-                AWAIT(coil_sleep(COIL_MS(2)));
+                AWAIT(coil_sleep(COIL_MS(50)));
             trace("%d", my->err);
         }
     }

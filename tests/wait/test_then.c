@@ -384,7 +384,7 @@ TEST(then_chain_may_be_given_a_time)
     stage_open();
     struct hand op = { 0 };
     struct coil_future *f = coil_then(CALL(work), asks, &op);
-    f = coil_wait_for(coil_then(f, plus_one, "not"), COIL_MS(1));
+    f = coil_wait_for(coil_then(f, plus_one, "not"), COIL_MS(50));
     CHECK_INT(stage_run(await(coil_catch(f, mends, NULL))), 0);
     CHECK_TRACE("asks asked mends-110 =100");
     CHECK_INT(op.cancels, 1);
