@@ -43,7 +43,8 @@
  * status, are read again until they are whole.
  *
  * Invariant: the result depends on the bytes and not on how they were cut. An
- * error is found at the first byte that proves it. This holds for the limits,
+ * error is found at the first byte that proves it; in a value that may be
+ * folded, when the next line does not continue it. This holds for the limits,
  * too: each line must end before its wall, and a line that reaches the wall is
  * an error whether more bytes have come or not.
  *
@@ -606,6 +607,17 @@ static enum coili_http_fault name_fault(char c)
     return is(c, IS_VALUE) ? COILI_HTTP_FAULT_NAME : line_fault(c);
 }
 
+/*
+ * Note the last field if that was left for later: to a lenient reader the next
+ * line may continue the value, and only the whole value means something.
+ */
+static enum coili_http_fault note_last(struct coili_http_head *head)
+{
+    if (!head->lenient || !head->count)
+        return COILI_HTTP_FAULT_NONE;
+    return note_field(head, &head->fields[head->count - 1]);
+}
+
 /* Read the empty line that ends the head. */
 static int end_head(struct scan *s)
 {
@@ -613,7 +625,9 @@ static int end_head(struct scan *s)
     if (r <= 0)
         return r;
 
-    enum coili_http_fault fault = check_framing(s->head);
+    enum coili_http_fault fault = note_last(s->head);
+    if (!fault)
+        fault = check_framing(s->head);
     if (fault)
         return refuse(s->head, fault);
     derive(s->head, s->to);
@@ -638,6 +652,9 @@ static int read_line(struct scan *s)
     }
     if (is_space(*at))
         return refuse(head, COILI_HTTP_FAULT_FOLDED);
+    enum coili_http_fault fault = note_last(head);
+    if (fault)
+        return refuse(head, fault);
     if (head->count == s->limits->fields)
         return refuse(head, COILI_HTTP_FAULT_FIELDS_MANY);
     head->fields[head->count].name = head->at;
@@ -719,7 +736,8 @@ static int read_value(struct scan *s)
         return refuse(head, COILI_HTTP_FAULT_LINE_LONG);
     field->value = (uint32_t)(start - head->bytes);
     field->value_len = (uint16_t)(at - start);
-    enum coili_http_fault fault = note_field(head, field);
+    enum coili_http_fault fault = head->lenient ? COILI_HTTP_FAULT_NONE
+                                                : note_field(head, field);
     if (fault)
         return refuse(head, fault);
     head->count++;
