@@ -598,11 +598,12 @@ static int end_line(struct scan *s)
     return 1;
 }
 
-static enum coili_http_fault name_fault(char c)
+/* The fault of a byte that neither continues a field name nor ends it. */
+static enum coili_http_fault name_fault(char c, bool lenient)
 {
     if (is_space(c))
         return COILI_HTTP_FAULT_NAME_SPACE;
-    if (c == '\r')
+    if (c == '\r' || (c == '\n' && lenient))
         return COILI_HTTP_FAULT_NO_COLON;
     return is(c, IS_VALUE) ? COILI_HTTP_FAULT_NAME : line_fault(c);
 }
@@ -674,7 +675,7 @@ static int read_name(struct scan *s)
         return run_out(s);
     bool padded = head->lenient && is_space(*at);
     if (*at != ':' && !padded)
-        return refuse(head, name_fault(*at));
+        return refuse(head, name_fault(*at, head->lenient));
     if (head->at == field->name)
         return refuse(head, COILI_HTTP_FAULT_NAME);
     field->name_len = (uint16_t)(head->at - field->name);
@@ -682,6 +683,7 @@ static int read_name(struct scan *s)
     return 1;
 }
 
+/* Only white space may stand before the colon, and only to a lenient reader. */
 static int read_colon(struct scan *s)
 {
     const char *at = here(s);
@@ -692,7 +694,7 @@ static int read_colon(struct scan *s)
     if (at == s->end)
         return run_out(s);
     if (*at != ':')
-        return refuse(s->head, COILI_HTTP_FAULT_NAME_SPACE);
+        return refuse(s->head, name_fault(*at, s->head->lenient));
     s->head->at++;
     s->head->phase = AT_SPACE;
     return 1;
@@ -1173,10 +1175,11 @@ static enum coili_http_fault body_step(struct coili_http_body *body, char c,
         }
         return end_of_line(body, c, lenient, IN_END_LF, IN_NOTHING,
                            is_space(c) ? COILI_HTTP_FAULT_FOLDED
-                                       : name_fault(c));
+                                       : name_fault(c, lenient));
     case IN_NAME:
-        return is(c, IS_TOKEN) ? COILI_HTTP_FAULT_NONE
-                               : expect(body, c, ':', IN_VALUE, name_fault(c));
+        return is(c, IS_TOKEN)
+                   ? COILI_HTTP_FAULT_NONE
+                   : expect(body, c, ':', IN_VALUE, name_fault(c, lenient));
     case IN_VALUE:
         return is(c, IS_VALUE) ? COILI_HTTP_FAULT_NONE
                                : end_of_line(body, c, lenient, IN_VALUE_LF,
