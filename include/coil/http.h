@@ -115,17 +115,25 @@ struct coil_http_session_options {
  * An answer that two programs could read differently is refused, since a proxy
  * may have read it differently from coil. `lenient` accepts these:
  *
- *   - lines, also those of chunks, that end with LF alone
- *   - header lines that are folded: the line ends become spaces
- *   - white space between the name of a header and its colon
- *   - a Content-Length that is given again with the same value
+ *   - lines, also those of chunks and trailers, that end with LF alone
+ *   - in the head, header lines that are folded: the line ends become spaces
+ *   - in the head, white space between the name of a header and its colon
+ *   - a Content-Length that is given again with an equal number, in a line of
+ *     its own or in a list: `Content-Length: 2, 2`
  *   - Transfer-Encoding: chunked in HTTP/1.0, or beside a Content-Length; then
  *     the connection is not used again
  *
- * Always refused are control characters, a CR without LF, a version that is
- * neither 1.0 nor 1.1, header lines without a colon, a Content-Length that is
- * no plain number or given with two values, codings of the transfer other than
- * one `chunked`, and chunk sizes that are not hexadecimal digits.
+ * Always accepted, because some servers send them and they have one meaning
+ * only, are a status line that ends after the number; spaces and tabs after a
+ * chunk size; and, on a connection that was used before, up to 32 empty lines
+ * (CR LF) before the status line.
+ *
+ * Always refused are control characters other than a tab in a value, a CR
+ * without LF, a version that is neither 1.0 nor 1.1, header lines without a
+ * colon or with a name that is no token (RFC 9110), a first header line that
+ * begins with white space, a Content-Length that is not one number or a list of
+ * equal ones, codings of the transfer other than one `chunked`, and chunk sizes
+ * that are not hexadecimal digits.
  */
 
 #define COIL_HTTP_SESSION_OPTIONS_INIT \
