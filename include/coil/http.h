@@ -210,7 +210,13 @@ struct coil_http_request {
  * If an answer comes before the whole body is sent: with a status of 300 or
  * above the sending stops; below, the answer is given when the body is sent. In
  * both cases the connection is not used again, since the server may not read
- * the rest of the body.
+ * the rest of the body. If the server sends an answer below 300 and then stops
+ * reading, the answer is lost when total_ns passes: -ETIMEDOUT.
+ *
+ * A body of at most 16 KiB is sent with the head, and counts as sent when the
+ * kernel has taken it; a larger one when the peer's kernel has also
+ * acknowledged it. Then the connection is used again, although the server may
+ * not have read the body.
  *
  * Result    a struct coil_http_response *
  * Errors    see the top of this page
