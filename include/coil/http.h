@@ -181,7 +181,7 @@ struct coil_http_request {
      */
     const struct coil_http_header *headers;
     size_t headers_n;
-    const void *body;
+    const void *body;        /* lent: must not lie on the stack */
     size_t body_size;
     struct coil_http_timeouts timeouts; /* each of them: the session's */
     size_t body_bytes_max;   /* the session's */
@@ -222,7 +222,7 @@ struct coil_http_request {
  * Errors    see the top of this page
  * Lifetime  gives (coil_http_response_free); a response that is not taken is
  *           freed. Copies all but `body`; the caller lends `body` until the
- *           future is done
+ *           future is done, and `body` must not lie on the stack
  * Source    aiohttp ClientSession.request()
  */
 COIL_API COIL_NODISCARD struct coil_future *
