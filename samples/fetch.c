@@ -19,9 +19,11 @@
  * why it failed; then the sum, and the time it took. On a terminal the last
  * line tells how far it is. Any status but 2xx has failed: redirects are not
  * followed. A line that is no text has failed, too. Ctrl-C stops everything and
- * cleans up; twice, at once.
+ * cleans up; twice, at once. When a row cannot be printed, all fetches in flight
+ * are cancelled, and no further request begins.
  *
- * Exits with 0, 1 if any has failed, 2 for wrong usage, 130 after Ctrl-C.
+ * Exits with 0, 1 if any has failed or standard output cannot be written, 2 for
+ * wrong usage, 130 after Ctrl-C.
  */
 #define _GNU_SOURCE /* getopt_long */
 
@@ -52,6 +54,7 @@ static struct {
     long numbers; /* of files: the last one */
     long done, failed, in_flight;
     int print_err; /* why a row could not be printed */
+    struct coil_group fetches;
 } now;
 
 /* ---- What is printed --------------------------------------------------- */
@@ -59,6 +62,15 @@ static struct {
 static double seconds(int64_t ns)
 {
     return (double)ns / 1e9;
+}
+
+/* `result` is of stdio. After an error no row can be seen: all work ends. */
+static void check_printed(int result)
+{
+    if (result >= 0)
+        return;
+    now.print_err = errno;
+    coil_group_cancel(&now.fetches);
 }
 
 /* The last line of a terminal: gone, or as things stand. */
@@ -93,8 +105,7 @@ static void row(int status, int64_t bytes, int64_t ns, const char *url,
     draw(false);
     printf("%6d %12lld %8.3f  ", status, (long long)bytes, seconds(ns));
     print_escaped(url);
-    if (printf("%s%s\n", why ? ": " : "", why ? why : "") < 0)
-        now.print_err = errno;
+    check_printed(printf("%s%s\n", why ? ": " : "", why ? why : ""));
     draw(true);
 }
 
@@ -108,8 +119,7 @@ static void closing_rows(void)
     printf("%28.3f  the wall time", wall);
     if (sum >= 1.05 * wall)
         printf(": %.1f times faster than one by one", sum / wall);
-    if (puts("") < 0)
-        now.print_err = errno;
+    check_printed(puts(""));
 }
 
 /* ---- One URL ----------------------------------------------------------- */
@@ -385,7 +395,6 @@ struct all {
     char *url;
     struct coil_http_session *session;
     struct coil_semaphore limit;
-    struct coil_group fetches;
 };
 
 static void all(struct coil_coro *co)
@@ -401,7 +410,7 @@ static void all(struct coil_coro *co)
             FAIL(-ENOMEM);
 
         /* A task for each, made when it has its permit: never more of them. */
-        GROUP(&my->fetches) {
+        GROUP(&now.fetches) {
             FOR_AWAIT(my->url, CALL(urls, .source = my->sources)) {
                 AWAIT(coil_semaphore_acquire(&my->limit));
                 char *url = strdup(my->url);
@@ -563,7 +572,7 @@ int main(int argc, char **argv)
     fit_limit_to_descriptors();
 
     now.began = coil_now();
-    puts("status        bytes  seconds  URL");
+    check_printed(puts("status        bytes  seconds  URL"));
     int err = RUN(all, .sources = sources);
     free(sources);
     closing_rows();
