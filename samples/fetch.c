@@ -73,6 +73,15 @@ static void check_printed(int result)
     coil_group_cancel(&now.fetches);
 }
 
+/* The exit status of what has been printed. */
+static int report_print_error(void)
+{
+    if (now.print_err)
+        fprintf(stderr, "fetch: standard output: %s\n",
+                strerror(now.print_err));
+    return now.print_err != 0;
+}
+
 /* The last line of a terminal: gone, or as things stand. */
 static void draw(bool there)
 {
@@ -539,8 +548,8 @@ static int read_options(int argc, char **argv, struct source *sources)
             }
             break;
         case 'h':
-            fputs(USAGE, stdout);
-            return 0;
+            check_printed(fputs(USAGE, stdout));
+            return report_print_error();
         default:
             right = false;
         }
@@ -561,6 +570,7 @@ static int read_options(int argc, char **argv, struct source *sources)
 int main(int argc, char **argv)
 {
     keep_standard_descriptors();
+    setvbuf(stdout, NULL, _IOLBF, 0); /* a row is there when it is printed */
     struct source *sources = calloc((size_t)argc + 1, sizeof *sources);
     int status = sources ? read_options(argc, argv, sources) : 1;
     if (status >= 0) {
@@ -568,7 +578,6 @@ int main(int argc, char **argv)
         return status;
     }
     options.live = isatty(STDERR_FILENO);
-    setvbuf(stdout, NULL, _IOLBF, 0); /* a row is there when it is printed */
     fit_limit_to_descriptors();
 
     now.began = coil_now();
@@ -585,8 +594,5 @@ int main(int argc, char **argv)
         fprintf(stderr, "fetch: %s\n",
                 coil_explain(err, coil_last_detail(), why, sizeof why));
     }
-    if (now.print_err)
-        fprintf(stderr, "fetch: standard output: %s\n",
-                strerror(now.print_err));
-    return err < 0 || now.failed > 0 || now.print_err;
+    return report_print_error() || err < 0 || now.failed > 0;
 }
