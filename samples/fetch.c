@@ -34,6 +34,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -457,7 +458,11 @@ static void keep_standard_descriptors(void)
             open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
 }
 
-/* The folder may have files of earlier runs: their numbers are not reused. */
+/*
+ * The folder may have files of earlier runs: their numbers are not reused. No
+ * run counts to half of LONG_MAX: a file with such a number is of another
+ * program, and counting on from there could overflow.
+ */
 static int open_folder(const char *name)
 {
     if (mkdir(name, 0777) < 0 && errno != EEXIST)
@@ -468,7 +473,7 @@ static int open_folder(const char *name)
     for (struct dirent *file; (file = readdir(folder));) {
         char *end;
         long number = strtol(file->d_name, &end, 10);
-        if (*end == '_' && number > now.numbers)
+        if (*end == '_' && number > now.numbers && number < LONG_MAX / 2)
             now.numbers = number;
     }
     closedir(folder);
