@@ -5,7 +5,8 @@
  *     ./build/samples/fetch [-c LIMIT] [-t SECONDS] [-o FOLDER] [-f FILE]...
  *                           [URL | -]...
  *
- *     -c  at most so many at once; 100, or what `ulimit -n` allows
+ *     -c  at most so many at once; 100. If `ulimit -Hn` is too low for it, as
+ *         many as it allows, and a line on stderr says so if -c was given
  *     -t  at most so long for each; 300
  *     -o  save the bodies there, as NUMBER_URL; no file is overwritten
  *     -f  a list, with a URL in each line; - is the list on standard input
@@ -45,6 +46,7 @@
 
 static struct {
     double limit, seconds;
+    bool limit_given;
     int folder; /* -1: bodies are thrown away */
     bool live;  /* a progress line */
 } options = { .limit = 100, .seconds = 300, .folder = -1 };
@@ -482,8 +484,9 @@ static int open_folder(const char *name)
 
 /*
  * As many descriptors as we may have. With -o each URL needs two, so fewer URLs
- * go at once if need be: some are left for the loop, the lists, and names that
- * are resolved. A session waits for sockets by itself.
+ * go at once if need be: 32 are left for the loop, the lists, and names that
+ * are resolved. Without -o the limit stays: a session waits for sockets by
+ * itself, and can use those of the 32 that are free.
  */
 static void fit_limit_to_descriptors(void)
 {
@@ -492,8 +495,17 @@ static void fit_limit_to_descriptors(void)
         return;
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
-    rlim_t most = files.rlim_cur > 34 ? (files.rlim_cur - 32) / 2 : 1;
-    if (options.folder >= 0 && options.limit > (double)most)
+    rlim_t each = options.folder >= 0 ? 2 : 1;
+    rlim_t most = files.rlim_cur > 34 ? (files.rlim_cur - 32) / each : 1;
+    if (options.limit <= (double)most)
+        return;
+    if (options.limit_given)
+        fprintf(stderr,
+                "fetch: -c %.0f: `ulimit -Hn` is %llu, which is enough for "
+                "%llu at once\n",
+                options.limit, (unsigned long long)files.rlim_cur,
+                (unsigned long long)most);
+    if (options.folder >= 0)
         options.limit = (double)most;
 }
 
@@ -534,6 +546,7 @@ static int read_options(int argc, char **argv, struct source *sources)
         switch (c) {
         case 'c':
             right = read_number(1, 10000, &options.limit);
+            options.limit_given = true;
             break;
         case 't':
             right = read_number(0.001, 1e9, &options.seconds);
