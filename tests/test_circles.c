@@ -2,7 +2,7 @@
 // labels: core
 /*
  * test_circles.c: two tasks that wait for each other must end when one of them
- * is cancelled.
+ * is cancelled, and when their owner ends.
  *
  * A task waits for another one in many ways: directly, by a call, through a
  * race. And it waits in many places: itself, or for a child that does so, at
@@ -103,6 +103,7 @@ enum place {
     IN_A_MAP_OVER,
     IN_A_STAGGERED_RACE,
     IN_A_SHIELD,
+    IN_A_GATHER,
     PLACES
 };
 
@@ -211,6 +212,10 @@ static void waits(struct coil_coro *co)
             AWAIT(coil_staggered_race(COIL_NEVER, NULL, one_call, my));
         if (my->place == IN_A_SHIELD)
             AWAIT(coil_shield(CALL(awaits, .to = my->to)));
+        if (my->place == IN_A_GATHER) {
+            my->task = SPAWN(awaits, .to = my->to);
+            AWAIT(coil_gather(&my->task, 1));
+        }
         if (my->place == IN_A_CHILD || my->place == IN_A_GRANDCHILD)
             AWAIT(coil_sleep(COIL_SECONDS(1000)));
 
@@ -256,8 +261,46 @@ static void try_circle(const enum place place[2], const enum way way[2],
     stage_trace[0] = '\0';
 }
 
-// Each request may be the only one: coil_loop_close() makes one.
-TEST(circle_ends_when_a_task_of_it_is_cancelled)
+struct owner {
+    struct coil_coro coro;
+    const enum place *place;
+    const enum way *way;
+    struct coil_task *t[2];
+    int i;
+};
+
+static void owner(struct coil_coro *co)
+{
+    ASYNC(owner, my) {
+        for (my->i = 0; my->i < 2; my->i++) {
+            my->t[my->i] = SPAWN(waits, .place = my->place[my->i],
+                                 .to = { my->way[my->i],
+                                         &my->t[1 - my->i] });
+            coil_task_quiet(my->t[my->i]);
+        }
+        AWAIT(coil_sleep(COIL_SECONDS(1000)));
+    }
+}
+
+/* The owner asks each task once. */
+static void try_owner(const enum place place[2], const enum way way[2])
+{
+    test_note("an owner, places %d and %d, ways %d and %d", (int)place[0],
+              (int)place[1], (int)way[0], (int)way[1]);
+    struct coil_task *t = coil_spawn(CALL(owner, .place = place, .way = way));
+    coil_task_quiet(t);
+    stage_passes(6);
+    coil_task_cancel(t);
+    for (int pass = 0; !coil_task_done(t) || stage_tasks() > 0; pass++) {
+        CHECK(pass < 50);
+        stage_passes(1);
+    }
+    coil_task_drop(&t);
+    stage_trace[0] = '\0';
+}
+
+static void for_each_circle(void (*try)(const enum place place[2],
+                                        const enum way way[2]))
 {
     test_timeout(60);
     stage_open();
@@ -267,8 +310,25 @@ TEST(circle_ends_when_a_task_of_it_is_cancelled)
                                     (enum place)(place % PLACES) };
             enum way ways[] = { (enum way)(way / WAYS),
                                 (enum way)(way % WAYS) };
-            try_circle(places, ways, 0);
-            try_circle(places, ways, 1);
+            try(places, ways);
         }
     stage_close();
+}
+
+static void try_both(const enum place place[2], const enum way way[2])
+{
+    try_circle(place, way, 0);
+    try_circle(place, way, 1);
+}
+
+// Each request may be the only one: coil_loop_close() makes one.
+TEST(circle_ends_when_a_task_of_it_is_cancelled)
+{
+    for_each_circle(try_both);
+}
+
+// The owner asks one task after the other, and each only once.
+TEST(circle_ends_when_its_owner_ends)
+{
+    for_each_circle(try_owner);
 }

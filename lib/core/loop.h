@@ -18,6 +18,7 @@
  *     unstarted      coroutine.c appends a frame; the file that starts or frees
  *                    the frame removes it
  *     asking         scope.c
+ *     way            task.c
  *     last_detail    coroutine.c, block.c; os/run.c at the end of a run
  *     try_error,     block.c
  *     bare
@@ -74,6 +75,7 @@ struct coil_loop {
     struct coili_list loops; /* of the process */
     struct coili_nursery root;
     struct coili_nursery *asking; /* its tasks are asked to end just now */
+    const struct coili_way *way;  /* of the request that is on its way now */
     struct coili_list unstarted; /* frames that were not awaited yet */
     struct coili_receivers *receivers; /* NULL before the first */
     unsigned cancelled_scopes;   /* that still stand in a coroutine's list */

@@ -505,16 +505,30 @@ static void cut(struct coil_coro *co)
 }
 
 /*
- * True if the request that began at `first` and has come to `from` has passed
- * `co` before: tasks await each other in a circle.
+ * The way of a request: it began at `first` and has come to `last`. `outer` is
+ * the way of the request that made this one, because its last frame awaits a
+ * combinator, which asks its tasks.
  */
-static bool is_on_the_way(const struct coil_coro *first,
-                          const struct coil_coro *from,
+struct coili_way {
+    const struct coil_coro *first, *last;
+    const struct coili_way *outer;
+};
+
+/*
+ * True if the request has passed `co` before: tasks await each other in a
+ * circle.
+ */
+static bool is_on_the_way(const struct coili_way *way,
                           const struct coil_coro *co)
 {
-    while (first != co && first != from)
-        first = awaited_coroutine(first);
-    return first == co;
+    for (; way; way = way->outer) {
+        const struct coil_coro *it = way->first;
+        while (it && it != co && it != way->last)
+            it = awaited_coroutine(it);
+        if (it == co)
+            return true;
+    }
+    return false;
 }
 
 /*
@@ -550,8 +564,11 @@ bool coili_cancel(struct coil_coro *co, enum coil_cancel_reason reason)
 {
     if (coil_future_done(&co->future))
         return false;
-    struct coil_coro *first = co, *mark = NULL, *from = NULL;
+    struct coil_loop *loop = coili_loop;
+    struct coil_coro *mark = NULL, *from = NULL;
+    struct coili_way way = { .first = co, .outer = loop->way };
     unsigned hops = 0;
+    loop->way = &way;
     while (co) {
         if (co == mark) {
             cut(leaf_of(co));
@@ -562,7 +579,7 @@ bool coili_cancel(struct coil_coro *co, enum coil_cancel_reason reason)
             break;
         }
         if (was_asked(co) && from) {
-            if (is_on_the_way(first, from, co))
+            if (is_on_the_way(&way, co))
                 cut(from);
             break;
         }
@@ -570,16 +587,17 @@ bool coili_cancel(struct coil_coro *co, enum coil_cancel_reason reason)
             mark = co;
         hops++;
         coili_count_request(&co->future);
-        if (!co->line && !co->awaiting && co != coili_loop->current &&
+        if (!co->line && !co->awaiting && co != loop->current &&
             !outcome_of(&co->future)) {
             coili_begin_cancelled(co, reason);
             break;
         }
         bool pending = co->future.flags & F_MUST_CANCEL;
         note_request(co, reason);
-        from = co;
+        way.last = from = co;
         co = cancel_awaited(co, pending);
     }
+    loop->way = way.outer;
     return true;
 }
 
