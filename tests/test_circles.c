@@ -274,8 +274,7 @@ static void owner(struct coil_coro *co)
     ASYNC(owner, my) {
         for (my->i = 0; my->i < 2; my->i++) {
             my->t[my->i] = SPAWN(waits, .place = my->place[my->i],
-                                 .to = { my->way[my->i],
-                                         &my->t[1 - my->i] });
+                                 .to = { my->way[my->i], &my->t[1 - my->i] });
             coil_task_quiet(my->t[my->i]);
         }
         AWAIT(coil_sleep(COIL_SECONDS(1000)));
