@@ -69,6 +69,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <coil/time.h>
+
 #include "base/alloc.h"
 #include "base/check.h"
 #include "base/descriptor.h"
@@ -350,13 +352,6 @@ static uint64_t user_data(struct coili_backend *b, uint32_t i)
 
 /* ---- Entering --------------------------------------------------------- */
 
-static int64_t now(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-}
-
 static unsigned unsubmitted(const struct coili_backend *b)
 {
     return b->ring.sq.sqe_tail - b->ring.sq.sqe_head;
@@ -555,7 +550,7 @@ static void leave(struct coili_backend *b, struct coili_operation *op)
 static void try_again(struct coili_backend *b, struct coili_operation *op)
 {
     int shift = op->tries < DOUBLINGS ? op->tries : DOUBLINGS;
-    int64_t due = now() + ((int64_t)AGAIN_PAUSE << shift);
+    int64_t due = coil_now() + ((int64_t)AGAIN_PAUSE << shift);
     if (is_empty(b, AGAIN) || due < b->again_at)
         b->again_at = due;
     if (op->state == COILI_OPERATION_QUEUED)
@@ -824,7 +819,7 @@ static int64_t until_due(struct coili_backend *b,
  */
 static int64_t retry_again(struct coili_backend *b)
 {
-    int64_t time = now(), pause = INT64_MAX;
+    int64_t time = coil_now(), pause = INT64_MAX;
     bool moved = false;
     if (b->again_at > time)
         return b->again_at - time;
@@ -1320,7 +1315,7 @@ static int64_t uring_patience(struct coili_backend *b)
         return b->refused ? AGAIN_PAUSE : 0;
     if (is_empty(b, AGAIN))
         return -1;
-    int64_t left = b->again_at - now();
+    int64_t left = b->again_at - coil_now();
     return left > 0 ? left : 0;
 }
 
