@@ -1368,22 +1368,31 @@ TEST(stream_close_in_front_of_a_reader_that_is_woken_tells_it)
     }
 }
 
-TEST(stream_drop_in_any_state_allocates_nothing)
+/*
+ * A stream that is idle; 1: holds merged bytes and its receiver is paused; 2:
+ * and a fill waits; 3: and a write waits.
+ */
+static void open_in_state(int state, struct coil_task **r, struct coil_task **w)
 {
     static char buf[1 << 20];
+    stage_open_with((struct coil_loop_options){ .recv_buffers = 4,
+                                                .recv_buffer_bytes = 64 });
+    open_on(tcp_pair(4096));
+    if (state > 0) {
+        peer_sends(1000);
+        CHECK(fill(100) >= 100);
+    }
+    if (state > 1)
+        *r = begin(coil_stream_fill(s, 5000));
+    if (state > 2)
+        *w = begin(coil_stream_write(s, buf, sizeof buf));
+}
+
+TEST(stream_drop_in_any_state_allocates_nothing)
+{
     for (int state = 0; state < 5; state++) {
-        stage_open_with((struct coil_loop_options){ .recv_buffers = 4,
-                                                    .recv_buffer_bytes = 64 });
-        open_on(tcp_pair(4096));
         struct coil_task *r = NULL, *w = NULL;
-        if (state > 0) {
-            peer_sends(1000);
-            CHECK(fill(100) >= 100); /* merged, paused */
-        }
-        if (state > 1)
-            r = begin(coil_stream_fill(s, 5000));
-        if (state > 2)
-            w = begin(coil_stream_write(s, buf, sizeof buf));
+        open_in_state(state, &r, &w);
         if (state > 3)
             shutdown(wire.b, SHUT_WR);
         stage_passes(3);
@@ -1635,20 +1644,9 @@ TEST(stream_abort_in_a_cancelled_task_and_when_dropped)
 
 TEST(stream_abort_in_any_state_allocates_nothing)
 {
-    static char buf[1 << 20];
     for (int state = 0; state < 4; state++) {
-        stage_open_with((struct coil_loop_options){ .recv_buffers = 4,
-                                                    .recv_buffer_bytes = 64 });
-        open_on(tcp_pair(4096));
         struct coil_task *r = NULL, *w = NULL;
-        if (state > 0) {
-            peer_sends(1000);
-            CHECK(fill(100) >= 100); /* merged, paused */
-        }
-        if (state > 1)
-            r = begin(coil_stream_fill(s, 5000));
-        if (state > 2)
-            w = begin(coil_stream_write(s, buf, sizeof buf));
+        open_in_state(state, &r, &w);
         stage_passes(3);
         test_forbid_allocations(true);
         coil_detach(coil_stream_abort(s));
