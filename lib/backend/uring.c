@@ -141,6 +141,9 @@ enum line_name {
 /* The most enters of one flush. Each of them delivers at least a few. */
 #define FLUSHES 256
 
+/* The kernel runs the work of so many operations in one enter, or of all. */
+#define WORK_PER_ENTER 20
+
 #define BUFFER_GROUP 0
 
 /*
@@ -1094,11 +1097,17 @@ static bool is_submitted(struct coili_backend *b,
  * without a system call. The flags are read before the queue is: completions
  * move from the state that the flags tell of into the queue, and never back.
  *
+ * On a busy ring TASKRUN is nearly always set, for other operations. Then the
+ * descriptor is polled, once: an enter would cost more, since it submits a part
+ * of what the pass is going to submit at once. What has been received already
+ * by the kernel, and is not in the descriptor any more, is in the queue, unless
+ * OVERFLOW is set.
+ *
  * TASKRUN may also stand for nothing: the kernel sets it a moment after the work
  * that it stands for was done, and clears it with the next work only. An enter
- * that asks for as many completions as the queue holds runs the work of so many
- * operations. So nothing is left when such enters in a row have completed
- * nothing for as many operations as are in flight.
+ * runs the work of WORK_PER_ENTER operations, if there are so many. So nothing
+ * is left when such enters in a row have completed nothing for as many
+ * operations as are in flight.
  *
  * A ring that was set up without TASKRUN_FLAG is entered once in any case.
  */
@@ -1108,24 +1117,32 @@ static bool uring_flush(struct coili_backend *b,
     coili_check(!b->harvesting, "coil_receiver_flush, or coil_stream_is_"
                                 "reusable, is called from `received`");
     bool told = b->ring.flags & IORING_SETUP_TASKRUN_FLAG;
+    bool polled = false, silent = false;
     unsigned idle = 0; /* operations for which the last enters found no work */
     for (int enters = 0; op->state != COILI_OPERATION_IDLE;) {
         unsigned flags = IO_URING_READ_ONCE(*b->ring.sq.kflags);
+        bool overflow = flags & IORING_SQ_CQ_OVERFLOW;
+        bool clear = !overflow && !(flags & IORING_SQ_TASKRUN);
         if (io_uring_cq_ready(&b->ring)) {
             uring_harvest(b);
             idle = 0;
             continue;
         }
-        bool clear = !(flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW));
+        if (silent && !overflow)
+            return true;
         bool none = (clear && (told || enters > 0)) ||
                     idle > b->stats.in_flight;
         if (none && is_submitted(b, op))
             return true;
+        if (!polled) {
+            polled = true;
+            silent = coili_fd_is_silent(op->fd);
+            continue;
+        }
         if (enters == FLUSHES)
             return false;
-        unsigned most = clear ? 0 : b->ring.cq.ring_entries;
-        enter(b, most, 0);
-        idle += most;
+        enter(b, 0, 0);
+        idle += WORK_PER_ENTER;
         enters++;
     }
     return true;

@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -78,4 +79,11 @@ int coili_socket_pair_open(int fds[2])
     fds[0] = pair[0];
     fds[1] = pair[1];
     return 0;
+}
+
+/* By poll(2): recv(2) with MSG_PEEK would take the error of a socket. */
+bool coili_fd_is_silent(int fd)
+{
+    struct pollfd p = { .fd = fd, .events = POLLIN | POLLRDHUP };
+    return poll(&p, 1, 0) == 0;
 }

@@ -9,6 +9,7 @@
  * Result    the descriptor, or -errno
  */
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 int coili_file_open(const char *path); /* to read it */
@@ -25,5 +26,8 @@ int coili_socket_pair_open(int fds[2]);
  * negative `fd`, which is an error, is returned as the result.
  */
 int coili_fd_above_2(int fd);
+
+/* True if a descriptor has no byte to read, no end and no error. */
+bool coili_fd_is_silent(int fd);
 
 #endif

@@ -60,6 +60,7 @@
 
 #include "backend/backend.h"
 #include "base/check.h"
+#include "base/descriptor.h"
 #include "base/list.h"
 #include "core/loop.h"
 
@@ -471,14 +472,6 @@ bool coil_receiver_paused(const struct coil_receiver *r)
            r->held >= r->quota;
 }
 
-/* True if no byte, no end and no error is in the socket's queue. */
-static bool is_silent(int fd)
-{
-    char byte;
-    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
-           (errno == EAGAIN || errno == EWOULDBLOCK);
-}
-
 /*
  * While an operation is in flight the backend is asked. Without an operation
  * (PAUSED, LINE) all that arrived is in the socket's queue, and the socket is
@@ -492,7 +485,7 @@ bool coil_receiver_flush(struct coil_receiver *r)
         return false;
     if (r->op.state != COILI_OPERATION_IDLE || r->state == OVER)
         return true;
-    return r->state != FAILING && is_silent(r->op.fd);
+    return r->state != FAILING && coili_fd_is_silent(r->op.fd);
 }
 
 struct coil_future *coil_receiver_close(struct coil_receiver *r)
