@@ -360,25 +360,35 @@ static struct coili_conn *conn_of(struct coili_list *link)
 }
 
 /*
- * True if a connection may be kept, or be used again. CR LF behind the last
- * answer is skipped: some servers send one too many.
+ * True if nothing is to be read from a connection, and the server has not ended
+ * it, as far as the loop has seen. CR LF behind the last answer is skipped: some
+ * servers send one too many.
  */
-static bool is_good(struct coili_conn *conn)
+static bool is_quiet(struct coili_conn *conn)
 {
     char *data;
-    if (coil_stream_is_reusable(conn->stream))
-        return true;
-    if (coil_stream_peek(conn->stream, &data) != 2 ||
-        memcmp(data, "\r\n", 2) != 0)
-        return false;
-    coil_stream_consume(conn->stream, 2);
-    return coil_stream_is_reusable(conn->stream);
+    size_t n = coil_stream_peek(conn->stream, &data);
+    if (n == 2 && memcmp(data, "\r\n", 2) == 0) {
+        coil_stream_consume(conn->stream, 2);
+        n = 0;
+    }
+    return n == 0 && !coil_stream_at_end(conn->stream);
 }
 
 /*
- * A kept connection of the origin that is still good; those that are not are
- * closed. The deadline is compared here, too: the thread may have been busy
- * when the timer was due.
+ * Asked once per request, before it is sent. It may have to make a system call,
+ * so is_quiet() has to do before that.
+ */
+bool coili_conn_is_good(struct coili_conn *conn)
+{
+    return coil_stream_is_reusable(conn->stream) ||
+           (is_quiet(conn) && coil_stream_is_reusable(conn->stream));
+}
+
+/*
+ * A kept connection of the origin; those that the server has ended are closed.
+ * The deadline is compared here, too: the thread may have been busy when the
+ * timer was due.
  */
 static struct coili_conn *find_idle(struct coili_origin *o)
 {
@@ -386,7 +396,7 @@ static struct coili_conn *find_idle(struct coili_origin *o)
     while ((same = coili_list_first(&o->idle))) {
         struct coili_conn *conn = COILI_CONTAINER(same, struct coili_conn,
                                                   same);
-        if (conn->deadline > coil_now() && is_good(conn))
+        if (conn->deadline > coil_now() && is_quiet(conn))
             return conn;
         close_conn(conn);
     }
@@ -655,7 +665,7 @@ static void noticed(void *arg)
 {
     struct coili_conn *conn = arg;
     struct coili_pool *p = conn->pool;
-    if (is_good(conn))
+    if (is_quiet(conn))
         watch(conn);
     else
         close_conn(conn);
@@ -688,7 +698,7 @@ void coili_lease_release(struct coili_lease *lease)
 {
     struct coili_conn *conn = lease->conn;
     struct coili_pool *p = conn->pool;
-    if (!is_good(conn)) {
+    if (!is_quiet(conn)) {
         coili_lease_drop(lease);
         return;
     }

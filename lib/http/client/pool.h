@@ -109,6 +109,12 @@ void coili_conn_connected(struct coili_conn *conn, struct coil_stream *stream);
  */
 bool coili_lease_starved(struct coili_lease *lease);
 
+/*
+ * True if nothing was received that no request has asked for, and the server has
+ * not ended the connection. The kernel is asked, too.
+ */
+bool coili_conn_is_good(struct coili_conn *conn);
+
 /* Close the stream, and keep the slot to connect again. */
 void coili_conn_renew(struct coili_conn *conn);
 

@@ -209,7 +209,7 @@ static int job_connected(struct job *job)
     struct coili_conn *conn = job->lease.conn;
     if (!conn)
         return job->lease.err;
-    if (conn->stream && !coil_stream_is_reusable(conn->stream))
+    if (conn->stream && !coili_conn_is_good(conn))
         coili_conn_renew(conn);
     return coili_conn_until(conn, job->deadline);
 }
