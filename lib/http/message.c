@@ -149,6 +149,13 @@ static bool is_space(char c)
     return c == ' ' || c == '\t';
 }
 
+static const char *skip_space(const char *at, const char *end)
+{
+    while (at < end && is_space(*at))
+        at++;
+    return at;
+}
+
 /* White space in a value, which may be folded. */
 static bool is_white(char c)
 {
@@ -162,11 +169,23 @@ static const char *skip(const char *at, const char *end, int class)
     return at;
 }
 
+/* The first byte of a loaded word that is not 0; or an earlier one. */
+static int first_byte(uint64_t word)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    return __builtin_ctzll(word) / 8;
+#else
+    (void)word;
+    return 0;
+#endif
+}
+
 /*
  * skip(IS_VALUE), eight bytes at a time, since most bytes of a head are in
  * values. In the subtractions a byte below 0x20, and a DEL that has become 0,
- * borrow and set their top bit. Then skip() looks at the bytes one by one: it
- * accepts a HTAB and stops at the others.
+ * borrow and set their top bit. They may set that of later bytes, too, but never
+ * of an earlier one, so the first is exact. From there skip() looks at the bytes
+ * one by one: it accepts a HTAB and stops at the others.
  */
 static const char *skip_value(const char *at, const char *end)
 {
@@ -178,8 +197,11 @@ static const char *skip_value(const char *at, const char *end)
 
         uint64_t low = word - ones * 0x20;
         uint64_t del = (word ^ ones * 0x7f) - ones;
-        if ((low | del) & ~word & ones * 0x80)
+        uint64_t stops = (low | del) & ~word & ones * 0x80;
+        if (stops) {
+            at += first_byte(stops);
             break;
+        }
         at += 8;
     }
     return skip(at, end, IS_VALUE);
@@ -195,13 +217,15 @@ static bool is_same(char a, char b)
     return a == b || lower(a) == lower(b);
 }
 
-bool coili_http_text_is(struct coili_http_text text, const char *string)
+bool coili_http_same(struct coili_http_text a, struct coili_http_text b)
 {
     size_t i = 0;
 
-    while (i < text.len && string[i] && is_same(text.at[i], string[i]))
+    if (a.len != b.len)
+        return false;
+    while (i < a.len && is_same(a.at[i], b.at[i]))
         i++;
-    return i == text.len && !string[i];
+    return i == a.len;
 }
 
 /* Cut the first item off a comma-separated list; false once it is empty. */
@@ -679,17 +703,20 @@ static int read_name(struct scan *s)
     if (head->at == field->name)
         return refuse(head, COILI_HTTP_FAULT_NAME);
     field->name_len = (uint16_t)(head->at - field->name);
-    head->phase = AT_COLON;
+    if (padded) {
+        head->phase = AT_COLON;
+        return 1;
+    }
+    head->at++;
+    head->phase = AT_SPACE;
     return 1;
 }
 
-/* Only white space may stand before the colon, and only to a lenient reader. */
+/* A lenient reader accepts white space before the colon, but nothing else. */
 static int read_colon(struct scan *s)
 {
-    const char *at = here(s);
+    const char *at = skip_space(here(s), s->end);
 
-    while (at < s->end && is_space(*at))
-        at++;
     move(s, at);
     if (at == s->end)
         return run_out(s);
@@ -703,15 +730,32 @@ static int read_colon(struct scan *s)
 static int read_space(struct scan *s)
 {
     struct coili_http_head *head = s->head;
-    const char *at = here(s);
+    const char *at = skip_space(here(s), s->end);
 
-    while (at < s->end && is_space(*at))
-        at++;
     move(s, at);
     if (at == s->end)
         return run_out(s);
     head->fields[head->count].value = head->at;
     head->phase = AT_VALUE;
+    return 1;
+}
+
+/*
+ * A value that began on an earlier line may begin with that line's end. It is
+ * not noted yet, since the next line may continue it.
+ */
+static int end_lenient_value(struct scan *s, const char *start, const char *end)
+{
+    struct coili_http_head *head = s->head;
+    struct coili_http_field *field = &head->fields[head->count];
+
+    while (start < end && is_white(*start))
+        start++;
+    if (end - start > UINT16_MAX) /* folded again and again */
+        return refuse(head, COILI_HTTP_FAULT_LINE_LONG);
+    field->value = (uint32_t)(start - head->bytes);
+    field->value_len = (uint16_t)(end - start);
+    head->count++;
     return 1;
 }
 
@@ -732,14 +776,10 @@ static int read_value(struct scan *s)
 
     while (at > start && is_white(at[-1]))
         at--;
-    while (start < at && is_white(*start))
-        start++;
-    if (at - start > UINT16_MAX) /* folded again and again */
-        return refuse(head, COILI_HTTP_FAULT_LINE_LONG);
-    field->value = (uint32_t)(start - head->bytes);
+    if (head->lenient)
+        return end_lenient_value(s, start, at);
     field->value_len = (uint16_t)(at - start);
-    enum coili_http_fault fault = head->lenient ? COILI_HTTP_FAULT_NONE
-                                                : note_field(head, field);
+    enum coili_http_fault fault = note_field(head, field);
     if (fault)
         return refuse(head, fault);
     head->count++;
@@ -990,9 +1030,10 @@ coili_http_find(const struct coili_http_head *head, const char *name,
 {
     const struct coili_http_field *end = head->fields + head->count;
     const struct coili_http_field *field = after ? after + 1 : head->fields;
+    struct coili_http_text text = coili_http_text(name);
 
     for (; field < end; field++)
-        if (coili_http_text_is(coili_http_name(head, field), name))
+        if (coili_http_same(coili_http_name(head, field), text))
             return field;
     return NULL;
 }

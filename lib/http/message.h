@@ -268,7 +268,16 @@ coili_http_reason(const struct coili_http_head *head)
 /* --- Fields --------------------------------------------------------------*/
 
 /* True if both are the same, in ASCII capitals or not. */
-bool coili_http_text_is(struct coili_http_text text, const char *string);
+bool coili_http_same(struct coili_http_text a, struct coili_http_text b);
+
+/* Inline: texts of another length than a literal's need no call. */
+static inline bool coili_http_text_is(struct coili_http_text text,
+                                      const char *string)
+{
+    struct coili_http_text other = coili_http_text(string);
+
+    return text.len == other.len && coili_http_same(text, other);
+}
 
 /*
  * The first field with this name after `after`, or of all if `after` is NULL.
