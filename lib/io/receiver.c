@@ -12,9 +12,9 @@
  *       | -ENOBUFS: bytes have arrived, and no buffer was free
  *       v
  *     LINE  <-------------  POLL   until bytes have arrived
- *       |                     ^
- *       v                     | while the line is not empty, or no buffer is
- *     SHARED or OWN ----------+ free; otherwise back to MULTI
+ *       |  ^                  ^
+ *       v  | full             | not full, while the line is not empty, or no
+ *     SHARED or OWN ----------+ buffer is free; otherwise back to MULTI
  *
  * SHARED is one receive into a shared buffer. At most as many of these receives
  * are in flight as buffers are free, so the kernel refuses one only if a
@@ -268,17 +268,22 @@ static void return_buffer(struct coil_loop *loop, unsigned buffer)
 /* ---- Receiving -------------------------------------------------------- */
 
 /*
- * Wait for bytes. A multishot receive would take a buffer before the receivers
- * in line, or would be refused.
+ * A multishot receive would take a buffer before the receivers in line, or would
+ * be refused.
  */
+static bool is_short(void)
+{
+    const struct coil_loop *loop = coili_loop;
+    return !coili_list_empty(&loop->receivers->line) ||
+           buffers_free(loop) <= loop->receivers->serving;
+}
+
+/* Wait for bytes. */
 static void receiver_arm(struct coil_receiver *r)
 {
-    struct coil_loop *loop = coili_loop;
-    struct coili_receivers *all = loop->receivers;
-    bool is_short = !coili_list_empty(&all->line) ||
-                    buffers_free(loop) <= all->serving;
-    r->only_error = r->only_error && is_short;
-    int err = receiver_begin(r, is_short ? POLL : MULTI, NULL);
+    enum receiver_state state = is_short() ? POLL : MULTI;
+    r->only_error = r->only_error && state == POLL;
+    int err = receiver_begin(r, state, NULL);
     if (is_out_of_room(err))
         join_line(r);
     else if (err < 0)
@@ -319,13 +324,15 @@ static bool is_news(struct coil_receiver *r, int res, bool more)
  * The next state after a final completion. The quota comes first, since a
  * paused receiver must not arm; one whose own block is lent pauses too, because
  * u.own is in use. A receiver that is refused, or for which a poll has ended,
- * has bytes and waits for a buffer.
+ * has bytes and waits for a buffer. So does one that has filled a buffer, while
+ * buffers are short: it has more bytes, as a rule, and needs no poll.
  */
 static void receiver_next(struct coil_receiver *r, int res)
 {
     if (r->held >= r->quota || r->own_lent)
         r->state = PAUSED;
-    else if (res == -ENOBUFS || (r->state == POLL && res >= 0))
+    else if (res == -ENOBUFS || (r->state == POLL && res >= 0) ||
+             (res == (int)block_bytes() && is_short()))
         join_line(r);
     else
         receiver_arm(r);
