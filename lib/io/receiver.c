@@ -18,8 +18,11 @@
  *
  * SHARED is one receive into a shared buffer. At most as many of these receives
  * are in flight as buffers are free, so the kernel refuses one only if a
- * multishot receive has just used the buffer. They begin whenever a buffer is
- * returned, and in each pass.
+ * multishot receive has just used the buffer. They begin in each pass, and if the
+ * line is longer than there are buffers, whenever one is returned.
+ *
+ * When there is a buffer for each in the line, all go back to MULTI: one
+ * operation then brings several buffers.
  *
  * OWN is one receive into a block that is allocated for it: without it a
  * receiver could wait for ever for buffers that the owner of another receiver
@@ -36,7 +39,7 @@
  * and at the next report ends this poll and begins the usual one.
  *
  * The kernel also answers -ENOBUFS when it has no buffers of its own. So a
- * receiver that was refused REFUSALS_MOST times as SHARED goes on as OWN, and
+ * receiver that was refused REFUSALS_MOST times in a row goes on as OWN, and
  * -ENOBUFS of that is an error of the connection.
  *
  * Why a line: if each refused receiver arms its multishot receive again as soon
@@ -52,6 +55,7 @@
 #include <coil/receiver.h>
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -83,6 +87,7 @@ enum receiver_state { MULTI, LINE, POLL, SHARED, OWN, PAUSED, FAILING, OVER };
 /* What the receivers of a loop share. */
 struct coili_receivers {
     struct coili_list line;     /* of coil_receiver.u.link */
+    unsigned waiting;           /* receivers in the line */
     unsigned serving;           /* receives of SHARED and OWN in flight */
     struct coil_handle call;    /* of serve_each_pass() */
     bool called;                /* serve_each_pass() will be called */
@@ -100,7 +105,7 @@ struct coil_receiver {
     bool own_lent : 1, closed : 1;
     bool only_error : 1; /* the last poll has reported POLLERR alone */
     uint8_t state;
-    uint8_t refusals; /* of SHARED since it or OWN brought bytes */
+    uint8_t refusals; /* since the last bytes, REFUSALS_MOST at the most */
     int err; /* while FAILING */
     union {
         struct coili_list link;   /* while LINE */
@@ -176,6 +181,12 @@ static bool is_out_of_room(int err)
     return err == -ENOBUFS || err == -ENOMEM;
 }
 
+static void leave_line(struct coil_receiver *r)
+{
+    coili_list_remove(&r->u.link);
+    coili_loop->receivers->waiting--;
+}
+
 /* The first receiver leaves the line, unless its receive finds no room. */
 static int serve_first(struct coil_receiver *r, enum receiver_state state)
 {
@@ -189,24 +200,33 @@ static int serve_first(struct coil_receiver *r, enum receiver_state state)
         coil_free(block, block_bytes());
     if (is_out_of_room(err))
         return err;
-    coili_list_remove(&r->u.link);
+    leave_line(r);
     if (err < 0) {
         receiver_fail(r, err);
     } else {
-        coili_loop->receivers->serving++;
+        if (state != MULTI)
+            coili_loop->receivers->serving++;
         r->u.own.data = block;
     }
     return 0;
 }
 
-/* Begin receives for the line until `most` are in flight. */
-static int serve(enum receiver_state state, unsigned most)
+/* How many receives of SHARED and OWN may be in flight to begin one more. */
+static unsigned serving_most(enum receiver_state state)
+{
+    unsigned free = buffers_free(coili_loop);
+    if (state == MULTI)
+        return UINT_MAX;
+    return state == SHARED && free < SERVING_MOST ? free : SERVING_MOST;
+}
+
+/* Begin receives for the line, as many as may be in flight. */
+static int serve(enum receiver_state state)
 {
     struct coili_receivers *all = coili_loop->receivers;
+    unsigned most = serving_most(state);
     struct coili_list *link;
     int err = 0;
-    if (most > SERVING_MOST)
-        most = SERVING_MOST;
     while (err == 0 && all->serving < most &&
            (link = coili_list_first(&all->line)))
         err = serve_first(COILI_CONTAINER(link, struct coil_receiver, u.link),
@@ -236,8 +256,10 @@ static void serve_each_pass(void *arg)
     struct coili_receivers *all = loop->receivers;
     unsigned free = buffers_free(loop);
     bool none = free == 0 && all->serving == 0;
-    int err = none && all->waited ? serve(OWN, SERVING_MOST)
-                                  : serve(SHARED, free);
+    enum receiver_state state = none && all->waited ? OWN : SHARED;
+    if (free >= all->serving + all->waiting)
+        state = MULTI;
+    int err = serve(state);
     all->waited = none;
     all->called = false;
     if (!coili_list_empty(&all->line))
@@ -251,18 +273,24 @@ static void join_line(struct coil_receiver *r)
     r->state = LINE;
     r->u.link = (struct coili_list){ 0 };
     coili_list_append(&all->line, &r->u.link);
+    all->waiting++;
     if (!all->called) {
         all->waited = false;
         call_again(loop, 0);
     }
 }
 
-/* Return a shared buffer: the first receiver in line gets it. */
+/*
+ * Return a shared buffer. The first in a long line gets it at once. In a short
+ * one it waits for the next pass: then there may be a buffer for each.
+ */
 static void return_buffer(struct coil_loop *loop, unsigned buffer)
 {
+    struct coili_receivers *all = loop->receivers;
     loop->table->buffer_return(loop->backend, buffer);
-    loop->receivers->waited = false;
-    serve(SHARED, buffers_free(loop));
+    all->waited = false;
+    if (all->waiting > loop->options.recv_buffers)
+        serve(SHARED);
 }
 
 /* ---- Receiving -------------------------------------------------------- */
@@ -365,11 +393,11 @@ static void receiver_completed(struct coili_operation *op, int res,
     if (served) {
         loop->receivers->serving--;
         r->only_error = r->only_error && !data;
-        if (data)
-            r->refusals = 0;
-        else if (refused && r->refusals < REFUSALS_MOST)
-            r->refusals++;
     }
+    if (data)
+        r->refusals = 0;
+    else if (refused && r->refusals < REFUSALS_MOST)
+        r->refusals++;
     if (data && !r->closed)
         deliver(r, res, buffer);
     else if (shared)
@@ -501,7 +529,7 @@ struct coil_future *coil_receiver_close(struct coil_receiver *r)
         return coil_sleep(0);
     r->closed = true;
     if (r->state == LINE)
-        coili_list_remove(&r->u.link);
+        leave_line(r);
     else if (r->state == FAILING)
         coil_handle_cancel(&r->u.retry);
     else
