@@ -328,6 +328,7 @@ static bool goes_on(struct coil_future *f)
 {
     const struct coil_future_class *cls = custom_of(f)->cls;
     bool begun = f->flags & F_STARTED;
+    f->refs = 0; /* settle() frees it */
     flag_set(f, F_STARTED);
     if (begun && cls->cancel)
         cls->cancel(f);

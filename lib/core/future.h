@@ -138,10 +138,15 @@ static inline void future_ref(struct coil_future *f)
         f->refs++;
 }
 
+/* The last reference is not counted down: in most cases the memory is freed. */
 static inline void future_unref(struct coil_future *f)
 {
-    if (f->refs != REFS_MOST && --f->refs == 0)
+    if (f->refs == REFS_MOST)
+        return;
+    if (f->refs == 1)
         coili_gone(f);
+    else
+        f->refs--;
 }
 
 static inline void mark_fetched(struct coil_future *f)
