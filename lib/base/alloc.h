@@ -98,6 +98,19 @@ static inline void *coili_class_get(struct coili_alloc *a, unsigned cls)
     return f;
 }
 
+/*
+ * A freed block for `size` bytes. NULL: there is none, or blocks of this size
+ * stand in no list; coili_class_get() knows.
+ */
+static inline void *coili_get_freed(struct coili_alloc *a, size_t size)
+{
+    size_t cls = (size - 1) / 16;
+    struct coili_free *f = cls < COILI_SMALL_CLASSES ? a->free[cls] : NULL;
+    if (f)
+        a->free[cls] = f->next;
+    return f;
+}
+
 static inline void coili_class_put(struct coili_alloc *a, void *p, unsigned cls)
 {
     if (COILI_ONE_BY_ONE || cls >= COILI_SMALL_CLASSES) {

@@ -41,6 +41,8 @@
 #include "loop.h"
 #include "task.h"
 
+#define NOINLINE __attribute__((noinline))
+
 /* Static futures: never counted, never written. */
 struct coil_future coili_zero = { .refs = REFS_MOST, .state = S_INT };
 struct coil_future coili_cancelled = { .refs = REFS_MOST,
@@ -274,23 +276,40 @@ void coil_future_unref(struct coil_future *f)
         future_unref(f);
 }
 
-/* F_GIVES says that dispose() is to be called: not all classes have one. */
+/*
+ * The block becomes a future. F_GIVES says that dispose() is to be called: not
+ * all classes have one.
+ */
+static inline void *custom_init(void *block, size_t size, unsigned size_class,
+                                const struct coil_future_class *cls)
+{
+    struct coil_custom *c = memset(block, 0, size);
+    unsigned gives = cls->dispose ? F_GIVES : 0;
+    c->future = (struct coil_future){ .refs = 1,
+                                      .flags = (uint16_t)(KIND_CUSTOM | gives),
+                                      .size_class = (uint8_t)size_class };
+    c->cls = cls;
+    return c;
+}
+
+/* The free list of the class is empty, or the future is above 1 KiB. */
+static NOINLINE void *custom_new_slow(const struct coil_future_class *cls,
+                                      size_t size)
+{
+    unsigned size_class = coili_size_class(size);
+    coili_check(size_class < COILI_CLASSES, "a future of a class is too large");
+    void *block = coili_class_get(&coili_loop->alloc, size_class);
+    return block ? custom_init(block, size, size_class, cls) : NULL;
+}
+
 void *coil_custom_new(const struct coil_future_class *cls, size_t size)
 {
     coili_check(cls, "coil_custom_new: cls is NULL");
     struct coil_loop *loop = coili_need_loop();
-    unsigned size_class = coili_size_class(size);
-    coili_check(size_class < COILI_CLASSES,
-                "a future of a class is too large");
-    struct coil_custom *c = coili_class_get(&loop->alloc, size_class);
-    if (!c)
-        return NULL;
-    memset(c, 0, size);
-    c->future.refs = 1;
-    c->future.flags = KIND_CUSTOM | (cls->dispose ? F_GIVES : 0);
-    c->future.size_class = (uint8_t)size_class;
-    c->cls = cls;
-    return c;
+    void *block = coili_get_freed(&loop->alloc, size);
+    return COILI_LIKELY(block)
+               ? custom_init(block, size, coili_size_class(size), cls)
+               : custom_new_slow(cls, size);
 }
 
 void coil_custom_free(void *custom)
