@@ -320,6 +320,22 @@ void coil_custom_free(void *custom)
     coili_class_put(&coili_need_loop()->alloc, c, c->future.size_class);
 }
 
+/* A future of a class is over: free it. */
+static inline void custom_free(struct coil_loop *loop, struct coil_future *f)
+{
+    if (custom_of(f)->cls->free)
+        custom_of(f)->cls->free(f);
+    else
+        coili_class_put(&loop->alloc, f, f->size_class);
+}
+
+/* True if the value of this future of a class is to be disposed of. */
+static inline bool has_untaken_value(const struct coil_future *f)
+{
+    return (f->flags & (F_GIVES | F_FETCHED)) == F_GIVES &&
+           state_of(f) != S_FAILED && state_of(f) != S_PENDING;
+}
+
 /* The future is begun, and goes on without a reference. */
 void coil_detach_future(struct coil_future *f)
 {
@@ -362,13 +378,8 @@ static bool goes_on(struct coil_future *f)
  * and the memory is freed. Waiters of a pending future can only be calls, since
  * a coroutine that awaits it holds a reference: they are made.
  */
-void coili_gone(struct coil_future *f)
+static NOINLINE void gone_slow(struct coil_loop *loop, struct coil_future *f)
 {
-    if (COILI_LIKELY(kind_of(f) == KIND_CORO)) {
-        coili_frame_free(coro_of(f));
-        return;
-    }
-    struct coil_loop *loop = coili_need_loop();
     if (COILI_UNLIKELY(loop->debug))
         coili_debug_owner(loop, f);
     switch (kind_of(f)) {
@@ -376,13 +387,9 @@ void coili_gone(struct coil_future *f)
         if (!f->state && goes_on(f))
             break;
         coili_wake_waiters(loop, f);
-        if (f->flags & F_GIVES && !(f->flags & F_FETCHED) &&
-            state_of(f) != S_FAILED && state_of(f) != S_PENDING)
+        if (has_untaken_value(f))
             custom_of(f)->cls->dispose(f);
-        if (custom_of(f)->cls->free)
-            custom_of(f)->cls->free(f);
-        else
-            coil_custom_free(f);
+        custom_free(loop, f);
         break;
     case KIND_PLAIN:
     case KIND_SLEEP:
@@ -401,7 +408,32 @@ void coili_gone(struct coil_future *f)
     }
 }
 
+/* The last reference is gone. In most cases only the memory is left. */
+void coili_gone(struct coil_future *f)
+{
+    unsigned kind = kind_of(f);
+    if (COILI_LIKELY(kind == KIND_CORO)) {
+        coili_frame_free(coro_of(f));
+        return;
+    }
+    struct coil_loop *loop = coili_need_loop();
+    if (kind == KIND_CUSTOM && f->state && !has_untaken_value(f) &&
+        COILI_LIKELY(!loop->debug))
+        custom_free(loop, f);
+    else
+        gone_slow(loop, f);
+}
+
 /* ---- Completing ------------------------------------------------------- */
+
+/* The future gets its state, and its waiters become ready. */
+static inline void complete(struct coil_loop *loop, struct coil_future *f,
+                            unsigned state, uint64_t result)
+{
+    f->state = (uint8_t)state;
+    f->result.u = result;
+    coili_wake_waiters(loop, f);
+}
 
 /*
  * Complete a future. If it was cancelled meanwhile, nothing happens, since its
