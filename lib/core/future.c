@@ -200,12 +200,9 @@ void coili_withdraw(struct coil_loop *loop, struct coil_handle *handle)
  * The circle becomes the end of the ready queue. The handles in the middle have
  * the same places there.
  */
-void coili_wake_waiters(struct coil_loop *loop, struct coil_future *f)
+void coili_wake_handles(struct coil_loop *loop, struct coil_future *f)
 {
-    uintptr_t waiters = f->waiters;
-    if (!waiters)
-        return;
-    uintptr_t last = waiters;
+    uintptr_t waiters = f->waiters, last = waiters;
     if (waiters & 1) {
         last = *word_of(waiters - 1);
         handle_of(last)->where = waiters - 1;
@@ -442,7 +439,8 @@ static inline void complete(struct coil_loop *loop, struct coil_future *f,
  *
  * Result    true if it was pending
  */
-static bool settle(struct coil_future *f, unsigned state, uint64_t result)
+static NOINLINE bool settle_slow(struct coil_future *f, unsigned state,
+                                 uint64_t result)
 {
     if (f->state) {
         if (coil_future_cancelled(f) || f->refs == REFS_MOST)
@@ -453,11 +451,20 @@ static bool settle(struct coil_future *f, unsigned state, uint64_t result)
     struct coil_loop *loop = coili_need_loop();
     if (COILI_UNLIKELY(loop->debug))
         coili_debug_owner(loop, f);
-    f->state = (uint8_t)state;
-    f->result.u = result;
-    coili_wake_waiters(loop, f);
+    complete(loop, f, state, result);
     if (f->refs == 0)
         coili_gone(f);
+    return true;
+}
+
+/* The same. In most cases nothing is to be checked or freed. */
+static bool settle(struct coil_future *f, unsigned state, uint64_t result)
+{
+    struct coil_loop *loop = coili_loop;
+    if (COILI_UNLIKELY(f->state || kind_of(f) == KIND_CORO || f->refs == 0 ||
+                       !loop || loop->debug))
+        return settle_slow(f, state, result);
+    complete(loop, f, state, result);
     return true;
 }
 

@@ -219,7 +219,7 @@ void coili_remove_waiter(struct coil_future *f, struct coil_coro *co);
  */
 void coili_withdraw(struct coil_loop *loop, struct coil_handle *handle);
 
-/* To be called when a future has got its state: all waiters become ready. */
-void coili_wake_waiters(struct coil_loop *loop, struct coil_future *f);
+/* coili_wake_waiters() of loop.h, if the first or the last is a handle. */
+void coili_wake_handles(struct coil_loop *loop, struct coil_future *f);
 
 #endif

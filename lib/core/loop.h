@@ -166,6 +166,28 @@ static inline void wake(struct coil_loop *loop, struct coil_coro *co)
 }
 
 /*
+ * To be called when a future has got its state: all waiters become ready. The
+ * circle of waiters becomes the end of the ready queue.
+ */
+static inline void coili_wake_waiters(struct coil_loop *loop,
+                                      struct coil_future *f)
+{
+    uintptr_t last = f->waiters;
+    if (!last)
+        return;
+    if (COILI_UNLIKELY(last & 1 || ((struct coil_coro *)last)->next & 1)) {
+        coili_wake_handles(loop, f);
+        return;
+    }
+    struct coil_coro *co = (struct coil_coro *)last;
+    uintptr_t first = co->next;
+    f->waiters = 0;
+    co->next = 0;
+    *loop->ready.end = first;
+    loop->ready.end = &co->next;
+}
+
+/*
  * Where a handle is: handle.where, written by loop.c, future.c and heap.c. The
  * lowest bits say in which list; in the lists that are linked the others are
  * the handle's place, the address of the word that points at it. So a handle
