@@ -303,15 +303,15 @@ static bool await_sleep(struct coil_loop *loop, struct coil_coro *co,
  * same; one that has begun is asked to end once the coroutine is among its
  * waiters, since its cancel() may complete it at once.
  */
-static bool await_custom(struct coil_loop *loop, struct coil_coro *co,
-                         struct coil_future *f, int line)
+static NOINLINE bool await_custom(struct coil_loop *loop, struct coil_coro *co,
+                                  struct coil_future *f, int line)
 {
-    bool begins = !(f->flags & F_STARTED);
-    if (begins && custom_of(f)->cls->cancel && struck(co)) {
-        future_unref(f);
-        return false;
-    }
-    if (begins) {
+    if (COILI_LIKELY(!(f->flags & F_STARTED))) {
+        if (COILI_UNLIKELY(must_cancel(co)) && custom_of(f)->cls->cancel) {
+            co->awaiting = (uintptr_t)&coili_cancelled;
+            future_unref(f);
+            return false;
+        }
         flag_set(f, F_STARTED);
         custom_of(f)->cls->start(f);
         if (f->state)
@@ -387,6 +387,8 @@ bool coili_await(struct coil_coro *co, struct coil_future *f, int line)
             return await_coroutine(loop, co, coro_of(f), line);
         if (f->state)
             return go_on(loop, co, f, line);
+        if (kind_of(f) == KIND_CUSTOM && COILI_LIKELY(!loop->debug))
+            return await_custom(loop, co, f, line);
     }
     return await_pending(co, f, line);
 }

@@ -145,14 +145,9 @@ static bool remove_inner(uintptr_t place)
     return true;
 }
 
-void coili_add_waiter(struct coil_future *f, struct coil_coro *co)
+void coili_append_waiter(struct coil_future *f, struct coil_coro *co)
 {
-    if (COILI_UNLIKELY(f->waiters)) {
-        append(f, (uintptr_t)co);
-        return;
-    }
-    co->next = (uintptr_t)co;
-    f->waiters = (uintptr_t)co;
+    append(f, (uintptr_t)co);
 }
 
 static void add_handle(struct coil_future *f, struct coil_handle *handle)

@@ -40,6 +40,7 @@
 #include <coil/coroutine.h>
 #include <coil/future.h>
 
+#include "base/check.h"
 #include "base/heap.h"
 
 /* ---- Flags and states ------------------------------------------------- */
@@ -207,8 +208,19 @@ static inline void set_place(uintptr_t waiter, uintptr_t place)
 /* The last waiter of a future that is no coroutine, or of a task; 0: none. */
 uintptr_t coili_last_waiter(const struct coil_future *f);
 
+/* Append a coroutine to waiters that are there. */
+void coili_append_waiter(struct coil_future *f, struct coil_coro *co);
+
 /* A coroutine begins to wait. */
-void coili_add_waiter(struct coil_future *f, struct coil_coro *co);
+static inline void coili_add_waiter(struct coil_future *f, struct coil_coro *co)
+{
+    if (COILI_UNLIKELY(f->waiters)) {
+        coili_append_waiter(f, co);
+        return;
+    }
+    co->next = (uintptr_t)co;
+    f->waiters = (uintptr_t)co;
+}
 
 /* A coroutine that waits for this future stops waiting. */
 void coili_remove_waiter(struct coil_future *f, struct coil_coro *co);
