@@ -166,7 +166,7 @@ static inline void coili_tell_taken(struct coil_future *permit)
 /* The same; from now on the caller has to release the acquired object. */
 static inline void coili_take_permit(struct coil_future *permit)
 {
-    mark_fetched(permit);
+    flag_set(permit, F_FETCHED); /* no static future has a permit */
     coili_tell_taken(permit);
 }
 

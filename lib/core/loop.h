@@ -112,15 +112,14 @@ static inline struct coil_loop *coili_need_loop(void)
 
 /*
  * True if `p` is on the stack of the step that runs now. That stack lies
- * between this function's frame and that of the batch. One compare: addresses
- * below `here` wrap around to large numbers.
+ * between this function's frame and that of the batch. Outside of a batch
+ * `stack_base` is 0.
  */
 static inline bool coili_is_on_stack(const void *p)
 {
     uintptr_t here = (uintptr_t)__builtin_frame_address(0);
     const struct coil_loop *loop = coili_loop;
-    return loop && loop->stack_base &&
-           (uintptr_t)p - here < loop->stack_base - here;
+    return loop && (uintptr_t)p < loop->stack_base && (uintptr_t)p >= here;
 }
 
 /* Abort if the program was compiled with headers of another version. */
