@@ -29,6 +29,9 @@ struct group_scope {
 
 _Static_assert(sizeof(struct group_scope) == sizeof(struct coil_group),
                "group.h knows how large a group is");
+_Static_assert(offsetof(struct group_scope, nursery) ==
+                   offsetof(struct children_scope, nursery),
+               "coili_nursery_need() takes both for a struct children_scope");
 
 /* A child of a group has failed; if it is the first, so has the group. */
 void coili_group_child_failed(struct coili_nursery *n, struct coil_coro *child);

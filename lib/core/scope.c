@@ -111,11 +111,10 @@ static struct coili_nursery *nursery_of(struct coili_scope *s)
     return NULL;
 }
 
-/* Skips a group whose block is over: its record is in the list with id 0. */
 struct coili_nursery *coili_nursery_find(const struct coil_coro *co)
 {
     FOR_SCOPES(s, co->scopes)
-        if (s->kind == SCOPE_CHILDREN || (s->kind == SCOPE_GROUP && s->id))
+        if (coili_has_nursery(s))
             return nursery_of(s);
     return NULL;
 }

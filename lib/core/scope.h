@@ -66,6 +66,7 @@ struct coili_scope {
     int32_t id;          /* an iteration: its line; a block: its landing */
 };
 
+/* The record of a group begins in the same way: group.h. */
 struct children_scope {
     struct coili_scope scope;
     struct coili_nursery nursery;
@@ -118,6 +119,15 @@ static inline struct coili_scope *coili_scope_find(const struct coil_coro *co,
 /* ---- Children --------------------------------------------------------- */
 
 /*
+ * True if the record has a nursery. False for a group whose block is over: its
+ * record is in the list with id 0.
+ */
+static inline bool coili_has_nursery(const struct coili_scope *s)
+{
+    return s->kind == SCOPE_CHILDREN || (s->kind == SCOPE_GROUP && s->id);
+}
+
+/*
  * The nursery in which a coroutine spawns now: of its innermost GROUP, else its
  * own, which is made at first need. NULL: there is none.
  */
@@ -127,7 +137,7 @@ struct coili_nursery *coili_nursery_new(struct coil_coro *co);
 static inline struct coili_nursery *coili_nursery_need(struct coil_coro *co)
 {
     struct coili_scope *s = co->scopes;
-    if (s && s->kind == SCOPE_CHILDREN)
+    if (s && coili_has_nursery(s))
         return &((struct children_scope *)s)->nursery;
     struct coili_nursery *n = coili_nursery_find(co);
     return n ? n : coili_nursery_new(co);

@@ -282,6 +282,15 @@ void coili_adopt(struct coil_loop *loop, struct coil_coro *co)
 
 /* ---- The end ---------------------------------------------------------- */
 
+/* future_unref() for a task: it is never a static future. */
+static inline void task_unref(struct coil_coro *task)
+{
+    if (task->future.refs == 1)
+        coili_frame_free(task);
+    else
+        task->future.refs--;
+}
+
 /*
  * The last step of a task has returned. Report an error to its group before
  * dropping the reference, which may free the frame. Wake the owner of the
@@ -297,11 +306,10 @@ void coili_task_ended(struct coil_loop *loop, struct coil_coro *co)
     struct coili_nursery *owner = task_of(co)->owner;
     if (!(f->flags & F_HANDLE))
         coili_list_remove(&task_of(co)->siblings);
-    if (f->waiters)
-        coili_wake_waiters(loop, f);
+    coili_wake_waiters(loop, f);
     if (COILI_UNLIKELY(owner->group) && state_of(f) == S_FAILED)
         coili_group_child_failed(owner, co);
-    future_unref(f);
+    task_unref(co);
     coili_child_ended(loop, owner);
 }
 
@@ -312,8 +320,7 @@ static inline void drop_handle(struct coil_task *t)
     flag_clear(f, F_HANDLE);
     if (state_of(f))
         coili_list_remove(&t->siblings);
-    if (--f->refs == 0)
-        coili_frame_free(&t->coro);
+    task_unref(&t->coro);
 }
 
 void coil_task_drop(struct coil_task **task)
