@@ -64,7 +64,7 @@ static void end_early(struct group_scope *g)
     if (g->asked)
         return;
     g->asked = true;
-    coili_nursery_ask(&g->nursery);
+    coili_nursery_ask(&g->nursery, COIL_CANCEL_GROUP);
     if (g->scope.stage != BLOCK_DRAINS)
         coili_strike(g->nursery.owner, &g->scope, COIL_CANCEL_GROUP);
 }
@@ -244,7 +244,7 @@ bool coili_group_waits(struct coil_coro *co, struct group_scope *g)
         coili_nursery_cancel(n, reason);
     } else if (g->asked || outcome_of(&co->future) == S_FAILED) {
         g->asked = true;
-        coili_nursery_ask(n);
+        coili_nursery_ask(n, COIL_CANCEL_GROUP);
     }
     return true;
 }

@@ -155,16 +155,16 @@ struct coili_nursery *coili_nursery_new(struct coil_coro *co)
 }
 
 /*
- * Cancel the tasks that do not have F_ASKED. coili_cancel() sets the flag, also
- * of the tasks of this nursery that it meets on its way. So tasks that await
- * each other in a row are asked one time each, and not once for each task in
- * front of them.
+ * coili_cancel() sets F_ASKED, also of the tasks of this nursery that it meets
+ * on its way. So tasks that await each other in a row are asked one time each,
+ * and not once for each task in front of them.
  */
-static void ask(struct coili_nursery *n, enum coil_cancel_reason reason)
+void coili_nursery_ask(struct coili_nursery *n, enum coil_cancel_reason reason)
 {
     struct coil_loop *loop = coili_loop;
     struct coili_nursery *outer = loop->asking;
     loop->asking = n;
+    n->asked = 1;
     for (struct coili_list *l = n->tasks.next; l != &n->tasks; l = l->next) {
         struct coil_coro *co = &COILI_CONTAINER(l, struct coil_task, siblings)
                                     ->coro;
@@ -174,18 +174,16 @@ static void ask(struct coili_nursery *n, enum coil_cancel_reason reason)
     loop->asking = outer;
 }
 
+/* Mostly it is the first request: then no task has F_ASKED. */
 void coili_nursery_cancel(struct coili_nursery *n,
                           enum coil_cancel_reason reason)
 {
-    for (struct coili_list *l = n->tasks.next; l != &n->tasks; l = l->next)
-        flag_clear(&COILI_CONTAINER(l, struct coil_task, siblings)->coro.future,
-                   F_ASKED);
-    ask(n, reason);
-}
-
-void coili_nursery_ask(struct coili_nursery *n)
-{
-    ask(n, COIL_CANCEL_GROUP);
+    if (n->asked)
+        for (struct coili_list *l = n->tasks.next; l != &n->tasks; l = l->next)
+            flag_clear(
+                &COILI_CONTAINER(l, struct coil_task, siblings)->coro.future,
+                F_ASKED);
+    coili_nursery_ask(n, reason);
 }
 
 /*

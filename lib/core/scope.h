@@ -23,7 +23,7 @@
  *     nursery  tasks, running: task.c, scope.c; running also generator.c, since
  *              a generator that closes counts as a child. awaited: the file
  *              that makes the owner wait (scope.c, coroutine.c, group.c), and
- *              task.c, which makes it wait no longer
+ *              task.c, which makes it wait no longer. asked: scope.c
  */
 
 #include <coil/coroutine.h>
@@ -36,8 +36,9 @@ struct coili_nursery {
     struct coili_list tasks; /* of handles, done ones too */
     struct coil_coro *owner;
     uint32_t running;
-    uint16_t awaited; /* the owner waits until none runs */
-    uint16_t group;   /* that of a struct group_scope */
+    uint8_t awaited; /* the owner waits until none runs */
+    uint8_t asked;   /* tasks may have F_ASKED */
+    uint16_t group;  /* that of a struct group_scope */
 };
 
 enum scope_kind {
@@ -159,10 +160,10 @@ void coili_nursery_cancel(struct coili_nursery *n,
                           enum coil_cancel_reason reason);
 
 /*
- * The same for those tasks of a group that were not asked yet (F_ASKED). A
- * second request would cut short the FINALLY that runs because of the first.
+ * The same for those tasks that were not asked yet (F_ASKED). A second request
+ * would cut short the FINALLY that runs because of the first.
  */
-void coili_nursery_ask(struct coili_nursery *n);
+void coili_nursery_ask(struct coili_nursery *n, enum coil_cancel_reason reason);
 
 /* The owner waits until no child runs, and none does. */
 void coili_last_child_ended(struct coil_loop *loop, struct coili_nursery *n);

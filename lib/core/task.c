@@ -77,6 +77,8 @@
 #include "loop.h"
 #include "scope.h"
 
+#define NOINLINE __attribute__((noinline))
+
 /* ---- Spawning --------------------------------------------------------- */
 
 struct await_one {
@@ -346,6 +348,7 @@ void coil_detach_task(struct coil_task *t)
         return;
     if (!coil_task_done(t)) {
         struct coili_nursery *owner = t->owner;
+        flag_clear(&t->coro.future, F_ASKED);
         coili_list_remove(&t->siblings);
         coili_list_append(&loop->root.tasks, &t->siblings);
         t->owner = &loop->root;
@@ -512,12 +515,14 @@ static void cut(struct coil_coro *co)
 }
 
 /*
- * The way of a request: it began at `first` and has come to `last`. `outer` is
- * the way of the request that made this one, because its last frame awaits a
- * combinator, which asks its tasks.
+ * The way of a request: it began at `first` and has come to `last`. `mark` is
+ * the frame at hop 0, 1, 3, 7 and so on. `outer` is the way of the request that
+ * made this one, because its last frame awaits a combinator, which asks its
+ * tasks.
  */
 struct coili_way {
-    const struct coil_coro *first, *last;
+    struct coil_coro *first, *last, *mark;
+    unsigned hops;
     const struct coili_way *outer;
 };
 
@@ -544,7 +549,7 @@ static bool is_on_the_way(const struct coili_way *way,
  *
  * Result    true if `co` was asked before
  */
-static bool was_asked(struct coil_coro *co)
+static bool mark_asked(struct coil_coro *co)
 {
     const struct coili_nursery *asking = coili_loop->asking;
     if (!asking || !(co->future.flags & F_TASK) || task_of(co)->owner != asking)
@@ -555,55 +560,74 @@ static bool was_asked(struct coil_coro *co)
 }
 
 /*
- * The request goes along the chain from `co` to the leaf, frame by frame, and
- * then to a task that the leaf awaits. `from` is the frame before `co`.
+ * Ask one frame. The request is counted. A frame that has not begun will skip
+ * its body. In any other frame the request is noted, and the awaited future is
+ * asked to end.
  *
- * The guards, in this order. First, tasks that await each other in a circle:
- * `mark` is set to the current frame at hop 0, 1, 3, 7 and so on, and in a
- * circle `co` meets it again. Second, an await that the request could not end
- * (is_cut()). Both guards cut the await. Third, a task that its nursery has
- * asked just now: that request has reached the leaf already, or is on its way
- * there in a circle. After the guards the request is counted in the frame. A
- * frame that has not begun will skip its body. In any other frame the request
- * is noted, and the awaited future is asked to end.
+ * Result    the next frame to ask; or NULL
+ */
+static inline struct coil_coro *ask_frame(struct coil_coro *co,
+                                          enum coil_cancel_reason reason)
+{
+    coili_count_request(&co->future);
+    if (!co->line && !co->awaiting && co != coili_loop->current &&
+        !outcome_of(&co->future)) {
+        coili_begin_cancelled(co, reason);
+        return NULL;
+    }
+    bool pending = co->future.flags & F_MUST_CANCEL;
+    note_request(co, reason);
+    return cancel_awaited(co, pending);
+}
+
+/*
+ * Whether the request goes on to `co`, which way->last awaits: the next frame
+ * of its chain, or a task.
+ *
+ * The guards, in this order. First, tasks that await each other in a circle: in
+ * a circle `co` meets way->mark again. Second, an await that the request could
+ * not end (is_cut()). Both guards cut the await. Third, a task that its nursery
+ * has asked just now: that request has reached the leaf already, or is on its
+ * way there in a circle.
+ */
+static NOINLINE bool goes_on(struct coili_way *way, struct coil_coro *co)
+{
+    if (co == way->mark) {
+        cut(leaf_of(co));
+        return false;
+    }
+    if (co->future.flags & F_TASK && is_cut(co, way->last)) {
+        cut(way->last);
+        return false;
+    }
+    if (mark_asked(co)) {
+        if (is_on_the_way(way, co))
+            cut(way->last);
+        return false;
+    }
+    way->hops++;
+    if ((way->hops & (way->hops + 1)) == 0)
+        way->mark = co;
+    way->last = co;
+    return true;
+}
+
+/*
+ * The request goes along the chain from `co` to the leaf, frame by frame, and
+ * then to a task that the leaf awaits.
  */
 bool coili_cancel(struct coil_coro *co, enum coil_cancel_reason reason)
 {
-    if (coil_future_done(&co->future))
+    if (state_of(&co->future))
         return false;
     struct coil_loop *loop = coili_loop;
-    struct coil_coro *mark = NULL, *from = NULL;
-    struct coili_way way = { .first = co, .outer = loop->way };
-    unsigned hops = 0;
+    struct coili_way way = {
+        .first = co, .last = co, .mark = co, .outer = loop->way
+    };
     loop->way = &way;
-    while (co) {
-        if (co == mark) {
-            cut(leaf_of(co));
-            break;
-        }
-        if (from && co->future.flags & F_TASK && is_cut(co, from)) {
-            cut(from);
-            break;
-        }
-        if (was_asked(co) && from) {
-            if (is_on_the_way(&way, co))
-                cut(from);
-            break;
-        }
-        if ((hops & (hops + 1)) == 0)
-            mark = co;
-        hops++;
-        coili_count_request(&co->future);
-        if (!co->line && !co->awaiting && co != loop->current &&
-            !outcome_of(&co->future)) {
-            coili_begin_cancelled(co, reason);
-            break;
-        }
-        bool pending = co->future.flags & F_MUST_CANCEL;
-        note_request(co, reason);
-        way.last = from = co;
-        co = cancel_awaited(co, pending);
-    }
+    mark_asked(co);
+    while ((co = ask_frame(co, reason)) && goes_on(&way, co))
+        continue;
     loop->way = way.outer;
     return true;
 }
