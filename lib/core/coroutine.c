@@ -141,6 +141,13 @@ static struct coil_future *take_giver(const struct coil_coro *co)
     return giving_future(giver);
 }
 
+/* No code has got the error with which this task failed. */
+static inline bool error_is_lost(const struct coil_future *f)
+{
+    return f->flags & F_TASK && !(f->flags & F_FETCHED) &&
+           !(f->state & QUIET) && f->result.e.error != -ECANCELED;
+}
+
 /*
  * Free a frame that has more than a plain value: dispose of a result that was
  * not taken, or tell the future that owns it that it was; report an error that
@@ -156,9 +163,7 @@ static struct coil_future *report_and_free(struct coil_coro *co)
         give_back(co->next, f);
     else if (f->flags & F_GIVES && giving_future(co->next))
         mark_fetched(giving_future(co->next));
-    if (f->flags & F_TASK && state_of(f) == S_FAILED &&
-        !(f->flags & F_FETCHED) && !(f->state & QUIET) &&
-        f->result.e.error != -ECANCELED)
+    if (state_of(f) == S_FAILED && error_is_lost(f))
         coili_report("a task failed and its error was not fetched", co,
                      f->result.e.error, f->result.e.detail);
     struct coil_future *giver = take_giver(co);
@@ -191,8 +196,8 @@ void coili_frame_free(struct coil_coro *co)
 {
     struct coil_future *f = &co->future;
     unsigned state = state_of(f);
-    if (COILI_UNLIKELY(f->flags & F_GIVES || co->scopes ||
-                       state == S_PENDING || state == S_FAILED)) {
+    if (COILI_UNLIKELY(f->flags & F_GIVES || co->scopes || state == S_PENDING ||
+                       (state == S_FAILED && error_is_lost(f)))) {
         report_and_free_all(co);
         return;
     }
