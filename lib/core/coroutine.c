@@ -948,6 +948,21 @@ static void let_go_of_awaited(struct coil_coro *co)
 }
 
 /*
+ * True if something may have to end before the holds are released: a generator,
+ * a child, a coroutine that was dropped. Most coroutines with records have
+ * holds alone.
+ */
+static inline bool has_dependents(const struct coil_coro *co)
+{
+    const unsigned kinds = 1u << SCOPE_ITER | 1u << SCOPE_CHILDREN |
+                           1u << SCOPE_GROUP | 1u << SCOPE_DROPPED;
+    FOR_SCOPES(s, co->scopes)
+        if (kinds >> s->kind & 1)
+            return true;
+    return false;
+}
+
+/*
  * Decide where the coroutine goes on when there is an outcome (an error or a
  * value), or the body has come to its closing brace. While a block is open that
  * is the landing of the innermost one, and coili_block_more() decides again at
@@ -974,6 +989,8 @@ void coili_body_over_slow(struct coil_coro *co)
     if (gives_value)
         value_stands(co);
     pass_request_on(co);
+    if (!has_dependents(co))
+        return;
     coili_close_iterations(co, NULL);
     const struct coili_nursery *n = coili_nursery_find(co);
     if ((n && n->running) || coili_scope_find(co, SCOPE_DROPPED))
@@ -1127,10 +1144,12 @@ void *coili_leave(struct coil_coro *co, const struct coil_site *site)
     /* FINALLY is over. At LINE_OVER this was done before the wait. */
     if (co->line != LINE_OVER)
         pass_request_on(co);
-    if (co->scopes) {
+    if (has_dependents(co)) {
         coili_close_iterations(co, NULL);
         if (call_dropped(co, LINE_OVER) || drain(co, LINE_OVER))
             return NULL;
+    }
+    if (co->scopes) {
         loop->current = NULL; /* a task that release() starts is the loop's */
         end_scopes(co);
     }
