@@ -118,11 +118,20 @@ bool coil_waiters_wake(struct coil_waiters *waiters)
 
 /* ---- A future that waits in one list ------------------------------------ */
 
+/*
+ * 80 bytes: a size of its own. Were it that of the smallest tasks, waits and
+ * tasks would take each other's freed memory, until both are scattered.
+ */
 struct wait {
     struct coil_custom custom;
-    struct coil_waiter waiter; /* before start() link.next is the list */
+    union {
+        struct { /* before start() */
+            struct coil_waiters *waiters;
+            coil_try_fn *try_now;
+        } to_start;
+        struct coil_waiter waiter;
+    } u;
     const char *name;
-    coil_try_fn *try_now;
     coil_call_fn *give_back; /* of acquire_class; else NULL */
     void *arg;
 };
@@ -143,7 +152,7 @@ static void succeed(struct wait *w)
 
 static void granted(struct coil_waiter *waiter, void *value)
 {
-    struct wait *w = COILI_CONTAINER(waiter, struct wait, waiter);
+    struct wait *w = COILI_CONTAINER(waiter, struct wait, u.waiter);
     if (value)
         coil_future_set_pointer(&w->custom.future, value);
     else
@@ -153,16 +162,16 @@ static void granted(struct coil_waiter *waiter, void *value)
 static void start(struct coil_future *f)
 {
     struct wait *w = wait_of(f);
-    struct coil_waiters *waiters = w->waiter.link.next;
-    if (coil_waiters_empty(waiters) && w->try_now(w->arg))
+    struct coil_waiters *waiters = w->u.to_start.waiters;
+    if (coil_waiters_empty(waiters) && w->u.to_start.try_now(w->arg))
         succeed(w);
     else
-        enter(waiters, &w->waiter, granted);
+        enter(waiters, &w->u.waiter, granted);
 }
 
 static void cancel(struct coil_future *f)
 {
-    unlink_waiter(&wait_of(f)->waiter);
+    unlink_waiter(&wait_of(f)->u.waiter);
     coil_future_set_error(f, -ECANCELED);
 }
 
@@ -200,9 +209,9 @@ static struct coil_future *wait_new(const struct coil_future_class *cls,
     struct wait *w = coil_custom_new(cls, sizeof *w);
     if (!w)
         return coil_future_from_nomem();
-    w->waiter.link.next = waiters;
+    w->u.to_start.waiters = waiters;
+    w->u.to_start.try_now = try_now;
     w->name = name;
-    w->try_now = try_now;
     w->give_back = give_back;
     w->arg = arg;
     return &w->custom.future;
