@@ -3,8 +3,8 @@
 #define COILI_HEAP_H
 
 /*
- * heap.h: deadlines, the earliest first, and equal ones in the order in which
- * they were added. heap.c explains it.
+ * heap.h: deadlines, the earliest first. Owners of equal deadlines are taken in
+ * the order in which they were added. heap.c explains it.
  */
 
 #include <stdbool.h>
@@ -14,6 +14,7 @@
 struct coili_alloc;
 
 #define COILI_HEAP_CHUNK 256 /* entries */
+#define COILI_HEAP_UNUSED 3  /* of them, at the start of the first chunk */
 
 struct coili_heap_entry {
     int64_t deadline;
@@ -48,8 +49,16 @@ int coili_heap_push(struct coili_heap *h, int64_t deadline, uintptr_t owner);
 /* Remove the entry at index `place`. Allocates nothing. */
 void coili_heap_remove(struct coili_heap *h, size_t place);
 
-/* The earliest entry; NULL if there is none. */
+/* An entry of the earliest deadline; NULL if there is none. */
 struct coili_heap_entry *coili_heap_first(const struct coili_heap *h);
+
+/*
+ * Remove all entries of the earliest deadline; there is one. Allocates nothing.
+ *
+ * Result    the owner that was added first. The first word of each owner is the
+ *           next owner, or 0
+ */
+uintptr_t coili_heap_take(struct coili_heap *h);
 
 void coili_heap_fini(struct coili_heap *h);
 

@@ -359,10 +359,9 @@ static void run_batch(struct coil_loop *loop)
         run_all(loop, false);
 }
 
-/* The first timer is due: a coroutine, or (with a tag) a handle, is ready. */
+/* A timer is due: a coroutine, or (with a tag) a handle, is ready. */
 static void fire(struct coil_loop *loop, uintptr_t owner)
 {
-    coili_heap_remove(&loop->timers, 0);
     uintptr_t *word = (uintptr_t *)(owner & ~(uintptr_t)1);
     if (owner & 1) {
         struct coil_handle *h = COILI_CONTAINER(word, struct coil_handle,
@@ -397,8 +396,13 @@ static void due_timers(struct coil_loop *loop)
 {
     struct coili_heap_entry *first;
     while ((first = coili_heap_first(&loop->timers)) &&
-           first->deadline <= loop->now)
-        fire(loop, first->owner);
+           first->deadline <= loop->now) {
+        uintptr_t owner = coili_heap_take(&loop->timers), next;
+        for (; owner; owner = next) {
+            next = *(uintptr_t *)(owner & ~(uintptr_t)1);
+            fire(loop, owner);
+        }
+    }
 }
 
 /* How long wait() may sleep: until the first timer, at most `most`. */
