@@ -59,6 +59,7 @@
 #include "task.h"
 
 #define NOINLINE __attribute__((noinline))
+#define ALWAYS_INLINE inline __attribute__((always_inline))
 
 /* ---- Frames ----------------------------------------------------------- */
 
@@ -503,7 +504,8 @@ void coili_cut(struct coil_coro *co, uint32_t detail)
  * FINALLY that request may come from a WITHIN of this FINALLY alone: then the
  * error is a time-out, and not the task's cancellation.
  */
-struct coili_end coili_take_failure(struct coil_coro *co, struct coil_future *f)
+static ALWAYS_INLINE struct coili_end take_failure(struct coil_coro *co,
+                                                   struct coil_future *f)
 {
     struct coili_end end = { f->result.e.error, f->result.e.detail, false };
     if (end.err == -ECANCELED) {
@@ -524,6 +526,11 @@ struct coili_end coili_take_failure(struct coil_coro *co, struct coil_future *f)
     future_unref(f);
     coili_loop->last_detail = end.detail;
     return end;
+}
+
+struct coili_end coili_take_failure(struct coil_coro *co, struct coil_future *f)
+{
+    return take_failure(co, f);
 }
 
 int coil_body_error(const struct coil_coro *co)
@@ -580,7 +587,8 @@ static void failed_in_finally(struct coil_coro *co, struct coili_end end)
     }
 }
 
-NOINLINE bool coili_failed_with(struct coil_coro *co, struct coili_end end)
+static ALWAYS_INLINE bool failed_with(struct coil_coro *co,
+                                      struct coili_end end)
 {
     if (co->future.flags & F_FINALLY) {
         failed_in_finally(co, end);
@@ -591,6 +599,21 @@ NOINLINE bool coili_failed_with(struct coil_coro *co, struct coili_end end)
     set_failure(co, end.err, end.detail);
     coili_body_over(co);
     return true;
+}
+
+NOINLINE bool coili_failed_with(struct coil_coro *co, struct coili_end end)
+{
+    return failed_with(co, end);
+}
+
+/*
+ * The await of `f` has failed. The two parts are one function: compilers return
+ * and pass a struct coili_end by storing its fields and loading them together,
+ * for which the processor waits.
+ */
+static NOINLINE bool failed_by(struct coil_coro *co, struct coil_future *f)
+{
+    return failed_with(co, take_failure(co, f));
 }
 
 /*
@@ -618,7 +641,7 @@ static NOINLINE bool failed(struct coil_coro *co)
 {
     struct coil_future *f = awaited_done(co);
     co->awaiting = 0;
-    return coili_failed_with(co, coili_take_failure(co, f));
+    return failed_by(co, f);
 }
 
 /* Permits first: every await of a lock or a semaphore comes here. */
@@ -824,7 +847,7 @@ void coili_return_awaited(struct coil_coro *co)
     struct coil_future *f = awaited_done(co);
     co->awaiting = 0;
     if (state_of(f) == S_FAILED) {
-        coili_failed_with(co, coili_take_failure(co, f));
+        failed_by(co, f);
         return;
     }
     if (state_of(f) == S_PERMIT)
