@@ -76,6 +76,7 @@ struct origin {
     unsigned resets;                         /* by the client */
     unsigned requests, busy, most_busy;      /* requests */
     unsigned served;  /* of the connection that had the last request */
+    int rcvbuf;       /* bytes of socket buffer for each connection, or 0 */
     size_t poured;
     size_t body_n;    /* of the last request */
     char body[64];    /* its beginning */
@@ -351,6 +352,11 @@ static inline void origin_run(struct coil_coro *co)
                          coil_listener_accept(my->origin->listener));
             if (my->err < 0)
                 continue;
+            if (my->origin->rcvbuf)
+                CHECK_INT(setsockopt(coil_stream_fd(my->stream), SOL_SOCKET,
+                                     SO_RCVBUF, &my->origin->rcvbuf,
+                                     sizeof my->origin->rcvbuf),
+                          0);
             if (START(origin_serve, .origin = my->origin,
                       .stream = my->stream) < 0)
                 AWAIT(coil_stream_close(my->stream));
