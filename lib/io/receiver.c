@@ -18,11 +18,13 @@
  *
  * SHARED is one receive into a shared buffer. At most as many of these receives
  * are in flight as buffers are free, so the kernel refuses one only if a
- * multishot receive has just used the buffer. They begin in each pass, and if the
- * line is longer than there are buffers, whenever one is returned.
+ * multishot receive has just used the buffer. They begin in each pass, and
+ * whenever a buffer is returned.
  *
- * When there is a buffer for each in the line, all go back to MULTI: one
- * operation then brings several buffers.
+ * That is for a long line: more than LONG receivers for each buffer. While the
+ * line is short, its first receivers go back to MULTI, in each pass as many as
+ * buffers are free. One operation then brings several buffers, and a receiver
+ * that is refused has cost no more than a poll would.
  *
  * OWN is one receive into a block that is allocated for it: without it a
  * receiver could wait for ever for buffers that the owner of another receiver
@@ -55,7 +57,6 @@
 #include <coil/receiver.h>
 
 #include <errno.h>
-#include <limits.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -74,10 +75,13 @@ enum receiver_state { MULTI, LINE, POLL, SHARED, OWN, PAUSED, FAILING, OVER };
 #define OWN_BLOCK UINT32_MAX
 
 /*
- * The most receives of SHARED and OWN in flight. Their completions come in one
- * enter and have to fit into the completion queue beside all others.
+ * The most receives of SHARED and OWN in flight, and of MULTI begun at once.
+ * Their completions come in one enter and have to fit into the completion queue
+ * beside all others.
  */
 #define SERVING_MOST 64u
+
+#define LONG 4u
 
 #define REFUSALS_MOST 16
 
@@ -211,27 +215,28 @@ static int serve_first(struct coil_receiver *r, enum receiver_state state)
     return 0;
 }
 
-/* How many receives of SHARED and OWN may be in flight to begin one more. */
-static unsigned serving_most(enum receiver_state state)
-{
-    unsigned free = buffers_free(coili_loop);
-    if (state == MULTI)
-        return UINT_MAX;
-    return state == SHARED && free < SERVING_MOST ? free : SERVING_MOST;
-}
-
-/* Begin receives for the line, as many as may be in flight. */
+/* Begin receives for the line, one for each free buffer. OWN needs none. */
 static int serve(enum receiver_state state)
 {
     struct coili_receivers *all = coili_loop->receivers;
-    unsigned most = serving_most(state);
+    unsigned most = buffers_free(coili_loop);
     struct coili_list *link;
     int err = 0;
-    while (err == 0 && all->serving < most &&
-           (link = coili_list_first(&all->line)))
+    if (state == OWN || most > SERVING_MOST)
+        most = SERVING_MOST;
+    for (unsigned n = all->serving; err == 0 && n < most; n++) {
+        link = coili_list_first(&all->line);
+        if (!link)
+            break;
         err = serve_first(COILI_CONTAINER(link, struct coil_receiver, u.link),
                           state);
+    }
     return err;
+}
+
+static bool is_long(const struct coil_loop *loop)
+{
+    return loop->receivers->waiting > LONG * loop->options.recv_buffers;
 }
 
 static void serve_each_pass(void *arg);
@@ -254,12 +259,8 @@ static void serve_each_pass(void *arg)
 {
     struct coil_loop *loop = arg;
     struct coili_receivers *all = loop->receivers;
-    unsigned free = buffers_free(loop);
-    bool none = free == 0 && all->serving == 0;
-    enum receiver_state state = none && all->waited ? OWN : SHARED;
-    if (free >= all->serving + all->waiting)
-        state = MULTI;
-    int err = serve(state);
+    bool none = buffers_free(loop) == 0 && all->serving == 0;
+    int err = serve(none && all->waited ? OWN : is_long(loop) ? SHARED : MULTI);
     all->waited = none;
     all->called = false;
     if (!coili_list_empty(&all->line))
@@ -280,16 +281,13 @@ static void join_line(struct coil_receiver *r)
     }
 }
 
-/*
- * Return a shared buffer. The first in a long line gets it at once. In a short
- * one it waits for the next pass: then there may be a buffer for each.
- */
+/* Return a shared buffer. The first in a long line gets it at once. */
 static void return_buffer(struct coil_loop *loop, unsigned buffer)
 {
     struct coili_receivers *all = loop->receivers;
     loop->table->buffer_return(loop->backend, buffer);
     all->waited = false;
-    if (all->waiting > loop->options.recv_buffers)
+    if (is_long(loop))
         serve(SHARED);
 }
 

@@ -430,8 +430,8 @@ TEST(receiver_gets_its_buffer_in_the_order_of_the_line)
         pieces = 0;
         give_back(&hog, 4);
         for (unsigned n = 0; n < CONNS;) {
-            /* A line of four is short, and waits a pass more. */
-            stage_passes(n < CONNS - 4 ? 1 : 2);
+            /* A line of 16 is short, and waits for the next pass. */
+            stage_passes(n < CONNS - 16 ? 1 : 2);
             CHECK_INT(pieces, n + 4 < CONNS ? n + 4 : CONNS);
             for (; n < pieces; n++) {
                 CHECK_INT(conns[order[n]].at, n + 1);
