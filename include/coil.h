@@ -101,6 +101,7 @@
  *   connect.h     streams to other programs
  *   listen.h      listening for connections
  *   stream.h      buffered reads and writes over a connection
+ *   stream_pair.h  two connected streams in memory, for tests of protocols
  *   receiver.h    sender.h  acceptor.h: what streams and listeners are made of
  *   signal.h      signals: awaited, iterated, or as callbacks
  *   context.h     context variables
@@ -155,6 +156,7 @@
 #include <coil/shield.h>
 #include <coil/signal.h>
 #include <coil/stream.h>
+#include <coil/stream_pair.h>
 #include <coil/task.h>
 #include <coil/task_pool.h>
 #include <coil/then.h>

@@ -448,6 +448,7 @@ static bool net_rows(int wanted)
     ROW("coil_stream_write: stream", use(coil_stream_write(NULL, text, 1)));
     ROW("coil_stream_write: buf", use(coil_stream_write(stream, NULL, 1)));
     ROW("coil_stream_write_eof: stream", use(coil_stream_write_eof(NULL)));
+    ROW("coil_stream_pair: ends", (void)!coil_stream_pair(NULL, 0));
     ROWS_END;
 }
 

@@ -4,7 +4,8 @@
 
 /*
  * stream.h: buffered bytes over a connection. For a pipe, a terminal or a file
- * there are coil_read() and coil_write() (io.h).
+ * there are coil_read() and coil_write() (io.h). For a test of code that talks
+ * over a stream there are two connected streams in memory (stream_pair.h).
  *
  * A stream shows received bytes where the kernel has put them:
  * coil_stream_fill() waits for bytes, coil_stream_peek() shows them, and
@@ -52,6 +53,7 @@ COIL_API struct coil_stream *coil_stream_adopt(int fd);
 /*
  * The descriptor of the stream, to set options or to ask for addresses.
  *
+ * Result    the descriptor; -1: the stream has none
  * Lifetime  views the stream
  */
 COIL_API int coil_stream_fd(const struct coil_stream *stream);
@@ -289,6 +291,9 @@ struct coil_stream_ops {
     /*
      * Its future has a class without `cancel`, and is made together with the
      * stream: to close allocates nothing. coil_stream_close_soon() detaches it.
+     * A reader that was woken before still looks at the stream, so the stream
+     * has to live until it has run: complete the future in a call of
+     * coil_call_soon() at the earliest.
      */
     struct coil_future *(*close)(struct coil_stream *stream);
     int (*fd)(const struct coil_stream *stream);
