@@ -97,8 +97,8 @@ COIL_API bool coil_stream_at_end(const struct coil_stream *stream);
  * Ask, without waiting, whether a kept connection can be used for the next
  * exchange. The kernel is asked, too: what has arrived while the thread was
  * busy counts, although the loop has not seen it yet. That makes a system call
- * only if the kernel may have something. Before the first fill the stream has
- * received nothing, so the answer is true.
+ * only if the kernel may have something. A socket receives nothing before the
+ * first fill or watch of its stream: until then the answer is true.
  *
  * Result    true if no received byte is unread and the peer has not ended
  */
