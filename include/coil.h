@@ -109,7 +109,8 @@
  *   exception.h   where unhandled errors are reported
  *   wakeup.h      a callback that a signal handler may request
  *   error.h       error numbers
- *   time.h        durations
+ *   time.h        durations, the time
+ *   entropy.h     random bytes for keys and tokens
  *
  * The HTTP client is a library of its own: <coil/http.h>.
  */
@@ -126,6 +127,7 @@
 #include <coil/connect.h>
 #include <coil/context.h>
 #include <coil/coroutine.h>
+#include <coil/entropy.h>
 #include <coil/error.h>
 #include <coil/event.h>
 #include <coil/exception.h>

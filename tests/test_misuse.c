@@ -467,6 +467,7 @@ static bool core_rows(int wanted)
     struct coil_future *future = coil_future_new();
     struct coil_wakeup wakeup;
     ROW("coil_loop_new: out", (void)!coil_loop_new(NULL, NULL));
+    ROW("coil_entropy: buf", (void)!coil_entropy(NULL, 1));
     ROW("coil_loop_closing: loop", coil_loop_closing(NULL));
     ROW("coil_loop_run_until_complete: loop",
         coil_loop_run_until_complete(NULL, SPAWN(nap)));

@@ -7,7 +7,7 @@
  *
  * Both are int64_t in nanoseconds; a time is one of the monotonic clock. A
  * function takes a duration unless its block says that it takes a time, which
- * is called a deadline.
+ * is called a deadline. The time of day, coil_wall_now(), is for dates only.
  */
 
 #include <coil/api.h>
@@ -33,6 +33,16 @@ COIL_BEGIN_DECLS
  * Source    asyncio loop.time(); clock_gettime(2), CLOCK_MONOTONIC
  */
 COIL_API int64_t coil_now(void);
+
+/*
+ * The time of day, as the loop of this thread has it; a thread without a loop
+ * aborts. For dates, such as those of certificates. It jumps when the clock of
+ * the machine is set: for durations and deadlines there is coil_now().
+ *
+ * Units     nanoseconds since 1970-01-01 00:00 UTC
+ * Source    time.time_ns(); clock_gettime(2), CLOCK_REALTIME
+ */
+COIL_API int64_t coil_wall_now(void);
 
 /* Private. */
 #define COILI_IN_RANGE(ns, otherwise) \

@@ -11,7 +11,7 @@
  * table. Nothing above the table knows which backend stands behind it.
  *
  * Who calls: lib/io submits and cancels, and uses the shared receive buffers;
- * core/loop.c opens, waits and closes. Every call comes from the loop's thread,
+ * core/loop.c opens, waits and closes, and asks for wall() and entropy(). Every call comes from the loop's thread,
  * except wake().
  *
  * Every backend promises:
@@ -224,6 +224,15 @@ struct coili_backend_table {
     char *(*buffer)(struct coili_backend *b, unsigned id);
     void (*buffer_return)(struct coili_backend *b, unsigned id);
     unsigned (*buffers_free)(const struct coili_backend *b);
+
+    /*
+     * What a program takes from outside besides descriptors. wall(): the time
+     * of day, in nanoseconds since 1970, UTC; it may jump. entropy(): fill
+     * `buf` with bytes that cannot be guessed. It fills all of it: 0, or
+     * -errno and `buf` must not be used.
+     */
+    int64_t (*wall)(struct coili_backend *b);
+    int (*entropy)(struct coili_backend *b, void *buf, size_t len);
 
     void (*stats)(const struct coili_backend *b,
                   struct coili_backend_stats *out);

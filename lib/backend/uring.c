@@ -63,6 +63,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -1645,6 +1646,33 @@ static void uring_forked(struct coili_backend *b)
     __atomic_store_n(&b->event_fd, -1, __ATOMIC_RELEASE);
 }
 
+/* ---- Time of day and randomness --------------------------------------- */
+
+static int64_t uring_wall(struct coili_backend *b)
+{
+    (void)b;
+    struct timespec ts;
+    clock_gettime(CLOCK_REALTIME, &ts);
+    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+/* A signal may cut short what is above 256 bytes, or come before the first. */
+static int uring_entropy(struct coili_backend *b, void *buf, size_t len)
+{
+    (void)b;
+    char *p = buf;
+    while (len > 0) {
+        ssize_t n = getrandom(p, len, 0);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        p += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
 const struct coili_backend_table coili_uring = {
     .name = "io_uring",
     .open = uring_open,
@@ -1663,6 +1691,8 @@ const struct coili_backend_table coili_uring = {
     .buffer = uring_buffer,
     .buffer_return = uring_buffer_return,
     .buffers_free = uring_buffers_free,
+    .wall = uring_wall,
+    .entropy = uring_entropy,
     .stats = uring_stats,
     .return_buffers = uring_return_buffers,
     .forked = uring_forked,

@@ -47,6 +47,7 @@
 #include <string.h>
 #include <time.h>
 
+#include <coil/entropy.h>
 #include <coil/wait.h>
 
 #include "backend/uring.h"
@@ -85,6 +86,20 @@ int64_t coil_now(void)
     struct timespec ts;
     clock_gettime(CLOCK_MONOTONIC, &ts);
     return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+/* Both are the backend's: another one may have a clock and bytes of its own. */
+int64_t coil_wall_now(void)
+{
+    struct coil_loop *loop = coili_need_loop();
+    return loop->table->wall(loop->backend);
+}
+
+int coil_entropy(void *buf, size_t len)
+{
+    coili_check(buf || !len, "coil_entropy: buf is NULL");
+    struct coil_loop *loop = coili_need_loop();
+    return loop->table->entropy(loop->backend, buf, len);
 }
 
 /* ---- Calls ------------------------------------------------------------ */

@@ -206,6 +206,85 @@ static void bare_drain(struct bare *bare)
         table->wait(bare->b, COIL_MS(5));
 }
 
+/* ---- Time of day and randomness --------------------------------------- */
+
+/* What getrandom(2) may do: give at most so many bytes, fail once or always. */
+static struct {
+    size_t most;
+    int once, always;
+    unsigned calls;
+} random_calls = { .most = SIZE_MAX };
+
+/* The linker's names: each call of getrandom() calls the second one. */
+ssize_t __real_getrandom(void *buf, size_t len, unsigned flags);
+ssize_t __wrap_getrandom(void *buf, size_t len, unsigned flags);
+
+ssize_t __wrap_getrandom(void *buf, size_t len, unsigned flags)
+{
+    random_calls.calls++;
+    CHECK_INT(flags, 0);
+    errno = random_calls.once ? random_calls.once : random_calls.always;
+    random_calls.once = 0;
+    if (errno)
+        return -1;
+    return __real_getrandom(
+        buf, len < random_calls.most ? len : random_calls.most, flags);
+}
+
+// As the clock of the machine, between two looks at it.
+TEST(uring_wall_is_the_time_of_day)
+{
+    struct timespec before, after;
+    struct bare bare;
+    bare_open(&bare, (struct coili_backend_options){ 0 });
+    clock_gettime(CLOCK_REALTIME, &before);
+    int64_t now = table->wall(bare.b);
+    clock_gettime(CLOCK_REALTIME, &after);
+    CHECK(now >= before.tv_sec * 1000000000 + before.tv_nsec);
+    CHECK(now <= after.tv_sec * 1000000000 + after.tv_nsec);
+    CHECK(now > 1600000000 * INT64_C(1000000000)); /* nanoseconds: after 2020 */
+    bare_close(&bare);
+}
+
+// Whatever the kernel gives at once, also if a signal comes in between: a key
+// with zeroes at its end looks like any other.
+TEST(uring_entropy_is_never_short)
+{
+    static const size_t sizes[] = { 0, 1, 32, 256, 257, 10000 };
+    static unsigned char buf[10001], none[sizeof buf];
+    struct bare bare;
+    bare_open(&bare, (struct coili_backend_options){ 0 });
+    for (size_t most = 1; most <= 10000; most *= 10) {
+        for (int i = 0; i < 6; i++) {
+            size_t n = sizes[i];
+            memset(buf, 0, sizeof buf);
+            random_calls.most = most;
+            random_calls.once = n > 0 ? EINTR : 0;
+            random_calls.calls = 0;
+            CHECK_INT(table->entropy(bare.b, buf, n), 0);
+            CHECK_INT(random_calls.calls,
+                      n > 0 ? 1 + (n + most - 1) / most : 0);
+            CHECK_MEM(buf + n, none, sizeof buf - n);
+            if (n >= 32) /* 2^-256 that it is so all the same */
+                CHECK(memcmp(buf + n - 32, none, 32) != 0);
+        }
+    }
+    bare_close(&bare);
+}
+
+TEST(uring_entropy_that_is_forbidden_is_an_error)
+{
+    static char buf[32];
+    struct bare bare;
+    bare_open(&bare, (struct coili_backend_options){ 0 });
+    random_calls.always = ENOSYS;
+    CHECK_INT(table->entropy(bare.b, buf, sizeof buf), -ENOSYS);
+    random_calls.always = EPERM;
+    CHECK_INT(table->entropy(bare.b, buf, sizeof buf), -EPERM);
+    CHECK_INT(random_calls.calls, 2);
+    bare_close(&bare);
+}
+
 struct noted {
     struct coili_operation op;
     int times, res, order;

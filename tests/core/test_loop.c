@@ -26,6 +26,7 @@
 
 #include <coil/block.h>
 #include <coil/coroutine.h>
+#include <coil/entropy.h>
 #include <coil/future.h>
 #include <coil/io.h>
 #include <coil/loop.h>
@@ -33,6 +34,9 @@
 #include <coil/task.h>
 #include <coil/wait.h>
 #include <coil/wait_for.h>
+
+#include "backend/backend.h"
+#include "core/loop.h"
 
 /* --- Around a case ---------------------------------------------------------*/
 
@@ -88,6 +92,45 @@ static void note_call(void *arg)
     CHECK(n + 1 < sizeof called);
     called[n] = *(const char *)arg;
     called[n + 1] = '\0';
+}
+
+/* --- Time of day and randomness --------------------------------------------*/
+
+static int64_t wall_of_1999(struct coili_backend *b)
+{
+    CHECK(b == loop->backend);
+    return 915148800 * INT64_C(1000000000);
+}
+
+static int refuse_entropy(struct coili_backend *b, void *buf, size_t len)
+{
+    CHECK(b == loop->backend && buf && len == 3);
+    return -EPERM;
+}
+
+// Or a backend for tests could not choose the day, nor the keys.
+TEST(loop_asks_its_backend_for_the_time_of_day_and_for_entropy)
+{
+    unsigned char bytes[32] = { 0 }, none[32] = { 0 };
+    open_loop();
+    CHECK(coil_wall_now() > 1600000000 * INT64_C(1000000000));
+    CHECK_INT(coil_entropy(NULL, 0), 0);
+    CHECK_INT(coil_entropy(bytes, sizeof bytes), 0);
+    CHECK(memcmp(bytes, none, sizeof bytes) != 0);
+    const struct coili_backend_table *real = loop->table;
+    struct coili_backend_table table = *real;
+    table.wall = wall_of_1999;
+    table.entropy = refuse_entropy;
+    loop->table = &table;
+    CHECK_INT(coil_wall_now(), 915148800 * INT64_C(1000000000));
+    CHECK_INT(coil_entropy(bytes, 3), -EPERM);
+    loop->table = real;
+    coil_loop_close(loop);
+}
+
+DEATH_TEST(loop_wall_time_without_a_loop_aborts, "this thread has no loop")
+{
+    coil_wall_now();
 }
 
 /* --- Life ------------------------------------------------------------------*/
