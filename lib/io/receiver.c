@@ -24,7 +24,9 @@
  * That is for a long line: more than LONG receivers for each buffer. While the
  * line is short, its first receivers go back to MULTI, in each pass as many as
  * buffers are free. One operation then brings several buffers, and a receiver
- * that is refused has cost no more than a poll would.
+ * that is refused has cost no more than a poll would. Receives that are armed
+ * already may take all buffers in each pass: if none is free when the line is
+ * served, the first one that is returned afterwards is the line's.
  *
  * OWN is one receive into a block that is allocated for it: without it a
  * receiver could wait for ever for buffers that the owner of another receiver
@@ -81,6 +83,7 @@ enum receiver_state { MULTI, LINE, POLL, SHARED, OWN, PAUSED, FAILING, OVER };
  */
 #define SERVING_MOST 64u
 
+/* Receivers for each buffer: a line of more is long. */
 #define LONG 4u
 
 #define REFUSALS_MOST 16
@@ -95,7 +98,8 @@ struct coili_receivers {
     unsigned serving;           /* receives of SHARED and OWN in flight */
     struct coil_handle call;    /* of serve_each_pass() */
     bool called;                /* serve_each_pass() will be called */
-    bool waited;                /* no buffer was returned since the last call */
+    bool waited;                /* the last call found no free buffer, and none
+                                   was returned since */
     struct coil_piece pieces[]; /* one for each shared buffer */
 };
 
@@ -281,14 +285,21 @@ static void join_line(struct coil_receiver *r)
     }
 }
 
-/* Return a shared buffer. The first in a long line gets it at once. */
+/*
+ * Return a shared buffer. The first in a long line gets it at once, and so does
+ * the first in a short line if serve_each_pass() has just found no free buffer:
+ * multishot receives that are armed may take every buffer before each call.
+ */
 static void return_buffer(struct coil_loop *loop, unsigned buffer)
 {
     struct coili_receivers *all = loop->receivers;
+    bool none_before = all->waited;
     loop->table->buffer_return(loop->backend, buffer);
     all->waited = false;
     if (is_long(loop))
         serve(SHARED);
+    else if (none_before)
+        serve(MULTI);
 }
 
 /* ---- Receiving -------------------------------------------------------- */

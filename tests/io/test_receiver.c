@@ -317,6 +317,39 @@ TEST(receiver_none_starves_when_consumers_are_slow)
     close_small();
 }
 
+/*
+ * In each pass others use every buffer and return it: multishot receives that
+ * are armed, so they need not wait in the line.
+ */
+TEST(receiver_none_starves_when_busy_ones_use_each_buffer)
+{
+    struct conn busy[4], late;
+    open_small();
+    for (int i = 0; i < 4; i++) {
+        conn_open(&busy[i], unix_pair(), 20 + (uint64_t)i);
+        busy[i].keep = true;
+        send_bytes(&busy[i], 1);
+        UNTIL(busy[i].kept == 1);
+    }
+    conn_open(&late, unix_pair(), 24);
+    send_bytes(&late, 1000);
+    stage_passes(1);
+    unsigned own = own_pieces;
+    for (int pass = 0; pass < 100 && late.in.at < 1000; pass++) {
+        for (int i = 0; i < 4; i++) {
+            give_back(&busy[i], busy[i].kept);
+            send_bytes(&busy[i], 1);
+        }
+        coil_loop_pass(stage_loop, COIL_MS(1));
+    }
+    CHECK_INT(late.in.at, 1000);
+    CHECK_INT(own_pieces, own);
+    for (int i = 0; i < 4; i++)
+        conn_close(&busy[i]);
+    conn_close(&late);
+    close_small();
+}
+
 // All buffers are one's who never gives back: the others go on all the same.
 TEST(receiver_none_waits_for_the_buffers_of_another)
 {
