@@ -93,8 +93,9 @@ enum receiver_state { MULTI, LINE, POLL, SHARED, OWN, PAUSED, FAILING, OVER };
 
 /* What the receivers of a loop share. */
 struct coili_receivers {
-    struct coili_list line;     /* of coil_receiver.u.link */
-    unsigned waiting;           /* receivers in the line */
+    struct coili_list first;    /* the line, of coil_receiver.u.link: those */
+    struct coili_list line;     /* that were refused twice come first */
+    unsigned waiting;           /* receivers in both */
     unsigned serving;           /* receives of SHARED and OWN in flight */
     struct coil_handle call;    /* of serve_each_pass() */
     bool called;                /* serve_each_pass() will be called */
@@ -189,6 +190,14 @@ static bool is_out_of_room(int err)
     return err == -ENOBUFS || err == -ENOMEM;
 }
 
+static struct coil_receiver *first_in_line(const struct coili_receivers *all)
+{
+    struct coili_list *link = coili_list_first(&all->first);
+    if (!link)
+        link = coili_list_first(&all->line);
+    return link ? COILI_CONTAINER(link, struct coil_receiver, u.link) : NULL;
+}
+
 static void leave_line(struct coil_receiver *r)
 {
     coili_list_remove(&r->u.link);
@@ -224,16 +233,15 @@ static int serve(enum receiver_state state)
 {
     struct coili_receivers *all = coili_loop->receivers;
     unsigned most = buffers_free(coili_loop);
-    struct coili_list *link;
+    struct coil_receiver *r;
     int err = 0;
     if (state == OWN || most > SERVING_MOST)
         most = SERVING_MOST;
     for (unsigned n = all->serving; err == 0 && n < most; n++) {
-        link = coili_list_first(&all->line);
-        if (!link)
+        r = first_in_line(all);
+        if (!r)
             break;
-        err = serve_first(COILI_CONTAINER(link, struct coil_receiver, u.link),
-                          state);
+        err = serve_first(r, state);
     }
     return err;
 }
@@ -267,17 +275,22 @@ static void serve_each_pass(void *arg)
     int err = serve(none && all->waited ? OWN : is_long(loop) ? SHARED : MULTI);
     all->waited = none;
     all->called = false;
-    if (!coili_list_empty(&all->line))
+    if (all->waiting > 0)
         call_again(loop, err < 0 ? NO_ROOM_PAUSE : 0);
 }
 
+/*
+ * One that was refused has lost its turn to receivers in front of it, whose
+ * multishot receives took all buffers. These have joined the line again before
+ * it: so from its second refusal on it comes before those that had bytes.
+ */
 static void join_line(struct coil_receiver *r)
 {
     struct coil_loop *loop = coili_loop;
     struct coili_receivers *all = loop->receivers;
     r->state = LINE;
     r->u.link = (struct coili_list){ 0 };
-    coili_list_append(&all->line, &r->u.link);
+    coili_list_append(r->refusals < 2 ? &all->line : &all->first, &r->u.link);
     all->waiting++;
     if (!all->called) {
         all->waited = false;
@@ -311,7 +324,7 @@ static void return_buffer(struct coil_loop *loop, unsigned buffer)
 static bool is_short(void)
 {
     const struct coil_loop *loop = coili_loop;
-    return !coili_list_empty(&loop->receivers->line) ||
+    return loop->receivers->waiting > 0 ||
            buffers_free(loop) <= loop->receivers->serving;
 }
 
@@ -463,6 +476,7 @@ static int open_buffers(struct coil_loop *loop)
         return err;
     }
     *all = (struct coili_receivers){ .serving = 0 };
+    coili_list_init(&all->first);
     coili_list_init(&all->line);
     loop->receivers = all;
     return 0;

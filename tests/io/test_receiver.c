@@ -350,6 +350,31 @@ TEST(receiver_none_starves_when_busy_ones_use_each_buffer)
     close_small();
 }
 
+/*
+ * The first in the line takes all buffers, is refused the next one, and so
+ * waits again before the second one, which was refused all.
+ */
+TEST(receiver_none_takes_the_turns_of_another)
+{
+    enum { PASSES = 100, ROOM = 4 * 256 };
+    struct conn both[2];
+    open_small();
+    for (int i = 0; i < 2; i++)
+        conn_open(&both[i], unix_pair(), 30 + (uint64_t)i);
+    unsigned own = own_pieces;
+    for (int pass = 0; pass < PASSES; pass++) {
+        for (int i = 0; i < 2; i++)
+            pattern_send(&both[i].out, both[i].pair.b, 2 * ROOM);
+        coil_loop_pass(stage_loop, COIL_MS(1));
+    }
+    for (int i = 0; i < 2; i++)
+        CHECK(both[i].in.at > PASSES / 3 * ROOM);
+    CHECK_INT(own_pieces, own);
+    for (int i = 0; i < 2; i++)
+        conn_close(&both[i]);
+    close_small();
+}
+
 // All buffers are one's who never gives back: the others go on all the same.
 TEST(receiver_none_waits_for_the_buffers_of_another)
 {
@@ -388,7 +413,8 @@ TEST(receiver_is_seldom_refused_when_buffers_are_short)
     }
 }
 
-// In a short line one operation brings several buffers, and none is polled for.
+// In a short line one operation brings several buffers, and none is polled for:
+// while one of the two receives brings all four, the other one is refused.
 TEST(receiver_in_a_short_line_needs_few_operations)
 {
     struct conn few[2];
@@ -407,7 +433,7 @@ TEST(receiver_in_a_short_line_needs_few_operations)
         coil_loop_pass(stage_loop, COIL_MS(1));
     }
     CHECK(stage_stats().no_buffers > 0);
-    CHECK(stage_stats().submitted - before < pieces / 2);
+    CHECK(stage_stats().submitted - before <= pieces / 2);
     for (int i = 0; i < 2; i++)
         conn_close(&few[i]);
     close_small();
