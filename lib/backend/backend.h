@@ -11,8 +11,8 @@
  * table. Nothing above the table knows which backend stands behind it.
  *
  * Who calls: lib/io submits and cancels, and uses the shared receive buffers;
- * core/loop.c opens, waits and closes, and asks for wall() and entropy(). Every call comes from the loop's thread,
- * except wake().
+ * core/loop.c opens, waits and closes, and asks for wall() and entropy(). Every
+ * call comes from the loop's thread, except wake().
  *
  * Every backend promises:
  *
