@@ -43,8 +43,8 @@
  * and at the next report ends this poll and begins the usual one.
  *
  * The kernel also answers -ENOBUFS when it has no buffers of its own. So a
- * receiver that was refused REFUSALS_MOST times in a row goes on as OWN, and
- * -ENOBUFS of that is an error of the connection.
+ * receiver that was refused REFUSALS_MOST times in a row, while no other one got
+ * a buffer, goes on as OWN, and -ENOBUFS of that is an error of the connection.
  *
  * Why a line: if each refused receiver arms its multishot receive again as soon
  * as one buffer is free, all but one of thousands of connections are refused
@@ -101,6 +101,7 @@ struct coili_receivers {
     bool called;                /* serve_each_pass() will be called */
     bool waited;                /* the last call found no free buffer, and none
                                    was returned since */
+    bool taken;                 /* a shared buffer was used since then */
     struct coil_piece pieces[]; /* one for each shared buffer */
 };
 
@@ -114,7 +115,7 @@ struct coil_receiver {
     bool own_lent : 1, closed : 1;
     bool only_error : 1; /* the last poll has reported POLLERR alone */
     uint8_t state;
-    uint8_t refusals; /* since the last bytes, REFUSALS_MOST at the most */
+    uint8_t refusals; /* since the last bytes: see count_refusal() */
     int err; /* while FAILING */
     union {
         struct coili_list link;   /* while LINE */
@@ -274,6 +275,7 @@ static void serve_each_pass(void *arg)
     bool none = buffers_free(loop) == 0 && all->serving == 0;
     int err = serve(none && all->waited ? OWN : is_long(loop) ? SHARED : MULTI);
     all->waited = none;
+    all->taken = false;
     all->called = false;
     if (all->waiting > 0)
         call_again(loop, err < 0 ? NO_ROOM_PAUSE : 0);
@@ -371,6 +373,17 @@ static bool is_news(struct coil_receiver *r, int res, bool more)
 }
 
 /*
+ * Two refusals are enough to come first in the line. More are counted only if no
+ * other receiver got a buffer in this pass: then it is the kernel that has none.
+ */
+static void count_refusal(struct coil_receiver *r)
+{
+    if (r->refusals < 2 ||
+        (r->refusals < REFUSALS_MOST && !coili_loop->receivers->taken))
+        r->refusals++;
+}
+
+/*
  * The next state after a final completion. The quota comes first, since a
  * paused receiver must not arm; one whose own block is lent pauses too, because
  * u.own is in use. A receiver that is refused, or for which a poll has ended,
@@ -416,10 +429,12 @@ static void receiver_completed(struct coili_operation *op, int res,
         loop->receivers->serving--;
         r->only_error = r->only_error && !data;
     }
+    if (shared)
+        loop->receivers->taken = true;
     if (data)
         r->refusals = 0;
-    else if (refused && r->refusals < REFUSALS_MOST)
-        r->refusals++;
+    else if (refused)
+        count_refusal(r);
     if (data && !r->closed)
         deliver(r, res, buffer);
     else if (shared)

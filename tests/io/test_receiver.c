@@ -1030,6 +1030,34 @@ TEST(receiver_on_a_descriptor_that_is_closed_is_told)
     close_small();
 }
 
+/*
+ * Of receives that are armed together the first takes all buffers, so the last
+ * of 32 is refused often. That is no sign that the kernel has no memory.
+ */
+TEST(receiver_refused_because_of_others_needs_no_block)
+{
+    enum { MANY = 32, PASSES = 200, BLOCK = 256 };
+    stage_open_with((struct coil_loop_options){ .recv_buffers = MANY,
+                                                .recv_buffer_bytes = BLOCK });
+    for (int i = 0; i < MANY; i++)
+        conn_open(&conns[i], unix_pair(), 40 + (uint64_t)i);
+    unsigned own = own_pieces;
+    eat_memory();
+    for (int pass = 0; pass < PASSES; pass++) {
+        for (int i = 0; i < MANY; i++)
+            pattern_send(&conns[i].out, conns[i].pair.b, 2 * MANY * BLOCK);
+        coil_loop_pass(stage_loop, COIL_MS(1));
+    }
+    give_memory_back();
+    CHECK_INT(own_pieces, own);
+    for (int i = 0; i < MANY; i++) {
+        CHECK(conns[i].in.at > PASSES / 2 * BLOCK);
+        conn_close(&conns[i]);
+    }
+    CHECK_INT(buffers_free(), MANY);
+    stage_close();
+}
+
 TEST(receiver_without_memory_for_its_own_block_waits_for_it)
 {
     open_small();
