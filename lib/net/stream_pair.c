@@ -188,6 +188,8 @@ static struct write *write_of(struct coil_future *f)
 }
 
 /*
+ * May free the write, if its future was detached.
+ *
  * -EPIPE is no error of an end that is written: the end was written before, or
  * the peer is gone. It is one if the peer has got a part of a write.
  */
@@ -231,8 +233,9 @@ static void pull(struct end *e)
             w->sent += put(e, w->buf + w->sent, w->len - w->sent);
         if (w->sent < w->len)
             break;
+        bool is_eof = w->is_eof;
         end_write(w, 0);
-        if (w->is_eof) {
+        if (is_eof) {
             e->ended = 1;
             refuse_writes(peer, -EPIPE);
         }

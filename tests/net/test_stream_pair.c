@@ -98,6 +98,22 @@ TEST(stream_pair_write_that_is_cancelled_lets_the_next_pass)
     close_all();
 }
 
+// Its future is freed as soon as it is done.
+TEST(stream_pair_takes_an_end_that_was_detached)
+{
+    static char buf[15];
+    open_streams_of(10);
+    struct coil_task *w = peer_begins(buf, sizeof buf);
+    coil_detach(coil_stream_write_eof(peer));
+    CHECK_INT(peek(), 10);
+    consume(10);
+    CHECK_INT(task_int(w), sizeof buf);
+    CHECK_INT(peek(), 5);
+    consume(5);
+    CHECK(coil_stream_at_end(s));
+    close_all();
+}
+
 // A thousand pairs at rest are cheap; so are those that have been used.
 TEST(stream_pair_at_rest_has_no_buffer)
 {
