@@ -7,9 +7,9 @@
  *
  * A receiver receives from a socket into buffers that all receivers of the loop
  * share (options.recv_buffers): an idle connection holds none. If more
- * connections have bytes than there are buffers, each gets one buffer at a
- * time, first come, first served. Streams use receivers; most programs want a
- * stream.
+ * connections have bytes than there are buffers, they take turns: first come,
+ * first served. In its turn a connection gets those buffers that are free, or
+ * one if many wait. Streams use receivers; most programs want a stream.
  */
 
 #include <coil/api.h>

@@ -4,8 +4,7 @@
  *
  * A receiver is one multishot receive. While nothing arrives it holds no
  * buffer. When more connections have bytes than there are buffers, their
- * receivers wait in a line, a FIFO list of the loop, and get one buffer each in
- * turn:
+ * receivers wait in a line, a FIFO list of the loop, and get buffers in turn:
  *
  *     MULTI   the multishot receive is armed; it completes once per buffer
  *       |
