@@ -29,6 +29,12 @@ COIL_API COIL_NODISCARD struct coil_future *
 coil_stream_connect(const struct coil_addr *addr);
 
 /*
+ * False: no connection to this address is made. Called after the name has been
+ * resolved, before each connect(2), inside a step: it cannot await.
+ */
+typedef bool coil_allow_address_fn(void *arg, const struct coil_addr *addr);
+
+/*
  * Start with COIL_CONNECT_OPTIONS_INIT; 0 means the default, which stands last
  * in each comment. A duration below 0 leaves no time at all.
  */
@@ -38,6 +44,9 @@ struct coil_connect_options {
                                    COIL_NEVER: no limit of their own */
     int64_t attempt_timeout_ns; /* for the lookup, and for each address;
                                    COIL_NEVER */
+    coil_allow_address_fn *allow; /* is asked about each address; NULL: all
+                                     are allowed */
+    void *allow_arg;
 };
 
 #define COIL_CONNECT_OPTIONS_INIT \
@@ -58,10 +67,11 @@ struct coil_connect_options {
  *           either time-out;
  *           in COIL_PHASE_CONNECT: -ETIMEDOUT after timeout_ns; when all
  *           addresses have failed the error of the first one: that of
- *           coil_stream_connect(), or -ETIMEDOUT after attempt_timeout_ns. The
- *           error of an address out of reach (-ENETUNREACH, -EHOSTUNREACH,
- *           -EADDRNOTAVAIL, -EAFNOSUPPORT) gives way to that of the next one;
- *           -ECANCELED, -ENOMEM
+ *           coil_stream_connect(), -ETIMEDOUT after attempt_timeout_ns, or
+ *           -EACCES if options.allow has refused it. The error of an address
+ *           out of reach (-ENETUNREACH, -EHOSTUNREACH, -EADDRNOTAVAIL,
+ *           -EAFNOSUPPORT) gives way to that of the next one; -ECANCELED,
+ *           -ENOMEM
  * Lifetime  gives (coil_stream_close); copies `host` and `options`, NULL for
  *           the defaults; a stream that is not taken is closed
  * Source    asyncio.open_connection()

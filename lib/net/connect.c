@@ -90,6 +90,8 @@ struct open_connection {
     struct coil_future *lookup; /* has copied the host; NULL: awaited */
     struct coil_addrs *addrs;   /* 2 KB, freed when the stream is there */
     int64_t timeout_ns, attempt_timeout_ns;
+    coil_allow_address_fn *allow; /* NULL: all addresses are allowed */
+    void *allow_arg;
     struct coil_stream *stream;
     size_t i;
     int err, first_err;
@@ -118,8 +120,10 @@ static struct coil_future *begin_lookup(struct open_connection *my)
 
 static struct coil_future *begin_attempt(struct open_connection *my)
 {
-    return coil_wait_for(coil_stream_connect(&my->addrs->list[my->i]),
-                         my->attempt_timeout_ns);
+    const struct coil_addr *addr = &my->addrs->list[my->i];
+    if (my->allow && !my->allow(my->allow_arg, addr))
+        return coil_future_from_error(-EACCES, 0);
+    return coil_wait_for(coil_stream_connect(addr), my->attempt_timeout_ns);
 }
 
 /* The phase, and the code if the error has one: EAI_*, or why cancelled. */
@@ -159,8 +163,9 @@ static struct coil_connect_options
 with_defaults(const struct coil_connect_options *given)
 {
     struct coil_connect_options o;
-    coili_options_read(&o, sizeof o, sizeof o, given, "coil_open_connection",
-                       "COIL_CONNECT_OPTIONS_INIT");
+    coili_options_read(&o, sizeof o,
+                       offsetof(struct coil_connect_options, allow), given,
+                       "coil_open_connection", "COIL_CONNECT_OPTIONS_INIT");
     o.timeout_ns = o.timeout_ns ? o.timeout_ns : COIL_NEVER;
     o.attempt_timeout_ns = o.attempt_timeout_ns ? o.attempt_timeout_ns
                                                 : COIL_NEVER;
@@ -181,7 +186,8 @@ coil_open_connection(const char *host, uint16_t port,
     struct coil_future *lookup = coil_resolve(addrs, host, port);
     struct coil_future *f = COIL_CALL(
         open_connection, .lookup = lookup, .addrs = addrs,
-        .timeout_ns = o.timeout_ns, .attempt_timeout_ns = o.attempt_timeout_ns);
+        .timeout_ns = o.timeout_ns, .attempt_timeout_ns = o.attempt_timeout_ns,
+        .allow = o.allow, .allow_arg = o.allow_arg);
     if (coil_future_done(f)) { /* no memory */
         coil_discard(lookup);
         coil_free(addrs, sizeof *addrs);

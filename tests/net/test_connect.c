@@ -451,6 +451,36 @@ TEST(open_connection_that_all_refuse_says_so)
     stage_close();
 }
 
+/* Allows the addresses behind the first `*arg` ones. */
+static bool allow_later(void *arg, const struct coil_addr *addr)
+{
+    int *refused = arg;
+    CHECK_INT(addr->u.sa.sa_family, AF_INET);
+    return --*refused < 0;
+}
+
+// A refused address is not connected to, and the next one is asked about.
+TEST(open_connection_goes_only_to_addresses_that_are_allowed)
+{
+    struct place a, b;
+    struct coil_connect_options o = COIL_CONNECT_OPTIONS_INIT;
+    int refused = 1;
+    o.allow = allow_later;
+    o.allow_arg = &refused;
+    stage_open();
+    place_listens(&a, "127.0.0.1", 0);
+    place_listens(&b, "127.0.0.2", a.port);
+    host_is("127.0.0.1", "127.0.0.2", NULL);
+    check_opens(open_task("host", a.port, &o), &b);
+    CHECK_INT(refused, -1);
+    refused = 2;
+    CHECK_FAILS(open_task("host", a.port, &o), -EACCES, COIL_PHASE_CONNECT, 0);
+    CHECK_INT(refused, 0);
+    place_close(&a);
+    place_close(&b);
+    stage_close();
+}
+
 // Port 0 is no port to connect to, and the kernel says so.
 TEST(open_connection_to_port_0_fails_in_the_phase_of_connecting)
 {
@@ -769,7 +799,7 @@ TEST(open_connection_that_is_dropped_leaves_nothing)
 /* ---- Misuse, and no memory -------------------------------------------- */
 
 DEATH_TEST(open_connection_with_options_of_no_size_aborts,
-           "coil_open_connection: options.size is 0: must be 24: "
+           "coil_open_connection: options.size is 0: must be 40: "
            "use COIL_CONNECT_OPTIONS_INIT")
 {
     stage_open();
