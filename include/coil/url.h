@@ -3,7 +3,7 @@
 #define COIL_URL_H
 
 /*
- * url.h: the parts of an http or https URL.
+ * url.h: the parts of an http or https URL, and what a reference means in it.
  *
  *     struct coil_url url;
  *
@@ -16,8 +16,9 @@
  * A URL is taken apart and never rewritten: nothing is percent-encoded or
  * decoded, so the signature of a signed URL stays valid. A URL in which two
  * programs could see two different hosts is refused. Nothing is allocated; the
- * parts point into the caller's text. No pointer may be NULL, except `text` if
- * `len` is 0; these functions check only the text, not the pointers.
+ * parts point into the caller's text. No pointer may be NULL, except that of a
+ * text whose length is 0; these functions check only the texts, not the
+ * pointers.
  */
 
 #include <coil/api.h>
@@ -132,6 +133,32 @@ COIL_API size_t coil_url_origin(const struct coil_url *url,
  */
 COIL_API bool coil_url_same_origin(const struct coil_url *a,
                                    const struct coil_url *b);
+
+/* Room for what coil_url_resolve() writes, with its NUL. */
+#define COIL_URL_RESOLVED_BYTES(base_len, reference_len) \
+    ((size_t)(base_len) + 3 * (size_t)(reference_len) + 2)
+
+/*
+ * Write what a reference in a document means: "../y?q" in "http://h/a/b/c" is
+ * "http://h/a/y?q". A reference is the value of a Location field or of an
+ * `href`, for example.
+ *
+ * Servers send references that are not quite URLs: a space becomes %20 and a
+ * byte above 127 becomes %XX, but not in the host. Nothing else is changed: so
+ * a backslash is a character of a path, as in RFC 3986, although browsers take
+ * it for a slash. The result may be a URL that coil_url_parse() refuses, or one
+ * of another scheme: "mailto:me@h".
+ *
+ * Units     size: bytes of `buf`; COIL_URL_RESOLVED_BYTES() are always enough
+ * Result    the length, without the NUL that follows
+ * Errors    COIL_EURL: `base` is not an http or https URL; COIL_ELIMIT: `buf`
+ *           is too small. Then what is in `buf` is undefined
+ * Source    RFC 3986 5.2, with the strict reading of "http:x", which is not
+ *           relative. urllib.parse.urljoin()
+ */
+COIL_API int64_t coil_url_resolve(const char *base, size_t base_len,
+                                  const char *reference, size_t reference_len,
+                                  char *buf, size_t size);
 
 COIL_END_DECLS
 

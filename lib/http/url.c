@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * url.c: the parts of an http or https URL.
+ * url.c: the parts of an http or https URL, and what a reference means in it.
  *
  * A URL is dangerous if the program that checks it and the program that follows
  * it see different hosts. Here every form with which this has happened is
@@ -17,7 +17,10 @@
  *   http://a<TAB>b/        browsers remove the TAB
  *
  * The parts are not changed: nothing is encoded or decoded, and dot segments
- * are not removed. aiohttp encodes anew, and so breaks signed URLs.
+ * are not removed. aiohttp encodes anew, and so breaks signed URLs. A reference
+ * comes from a server and not from the program, and what it means is defined by
+ * an algorithm that removes dot segments: so coil_url_resolve() does that, and
+ * encodes the bytes that no URL may have.
  */
 #include <coil/url.h>
 
@@ -418,4 +421,175 @@ bool coil_url_same_origin(const struct coil_url *a, const struct coil_url *b)
         if (lower(a->host.at[i]) != lower(b->host.at[i]))
             return false;
     return true;
+}
+
+/* --- References ----------------------------------------------------------*/
+
+/* A reference, taken apart as RFC 3986 5.2.2 does; a part may be absent. */
+struct reference {
+    struct coil_url_part scheme;    /* with its ':' */
+    struct coil_url_part authority; /* with the "//" before it */
+    struct coil_url_part path;      /* never absent; may be empty */
+    struct coil_url_part query;     /* with its '?' */
+    struct coil_url_part fragment;  /* with its '#' */
+};
+
+/* The first byte at which a part ends, or `end`. */
+static const char *find_any(const char *at, const char *end, const char *ends)
+{
+    while (at < end && (!*at || !strchr(ends, *at)))
+        at++;
+    return at;
+}
+
+/* Result: the byte after "scheme:"; `at` if there is no scheme. */
+static const char *skip_scheme(const char *at, const char *end)
+{
+    const char *c = at;
+
+    if (c == end || !is_alnum(*c) || is_digit(*c))
+        return at;
+    while (c < end && (is_alnum(*c) || (*c && strchr("+-.", *c))))
+        c++;
+    return c < end && *c == ':' ? c + 1 : at;
+}
+
+static struct reference take_apart(const char *at, const char *end)
+{
+    struct reference r = { .path = { at, 0 } };
+    const char *stop = skip_scheme(at, end);
+
+    if (stop > at)
+        r.scheme = part(at, stop);
+    at = stop;
+    if (end - at >= 2 && at[0] == '/' && at[1] == '/') {
+        stop = find_any(at + 2, end, "/?#");
+        r.authority = part(at, stop);
+        at = stop;
+    }
+    stop = find_any(at, end, "?#");
+    r.path = part(at, stop);
+    at = stop;
+    stop = find(at, end, '#');
+    if (at < stop)
+        r.query = part(at, stop);
+    if (stop < end)
+        r.fragment = part(stop, end);
+    return r;
+}
+
+/* Output that stops at its end; `full` if something did not fit. */
+struct text {
+    char *at, *end;
+    bool full;
+};
+
+static void append(struct text *to, struct coil_url_part bytes)
+{
+    if (bytes.len > (size_t)(to->end - to->at)) {
+        to->full = true;
+        return;
+    }
+    if (bytes.len > 0)
+        to->at = put(to->at, bytes.at, bytes.len);
+}
+
+/* Append with the bytes encoded that no URL may have. */
+static void append_encoded(struct text *to, struct coil_url_part bytes)
+{
+    static const char digits[] = "0123456789ABCDEF";
+
+    for (size_t i = 0; i < bytes.len; i++) {
+        unsigned char c = (unsigned char)bytes.at[i];
+        char encoded[3] = { '%', digits[c >> 4], digits[c & 15] };
+        bool is_raw = c != ' ' && c <= 0x7f;
+
+        append(to, is_raw ? part(bytes.at + i, bytes.at + i + 1)
+                          : part(encoded, encoded + 3));
+    }
+}
+
+static bool is_dots(const char *at, const char *end, ptrdiff_t n)
+{
+    return end - at == n && *at == '.' && at[n - 1] == '.';
+}
+
+/*
+ * RFC 3986 5.2.4, in place, for a path that starts with '/'. A dot segment at
+ * the end leaves its slash. Result: the new end of the path.
+ */
+static char *remove_dot_segments(char *path, char *end)
+{
+    char *to = path;
+
+    for (const char *at = path, *stop; at < end; at = stop) {
+        const char *name = at + 1;
+        bool one, two;
+
+        stop = find(name, end, '/');
+        one = is_dots(name, stop, 1);
+        two = is_dots(name, stop, 2);
+        while (two && to > path && *--to != '/')
+            continue;
+        if (!one && !two) {
+            memmove(to, at, (size_t)(stop - at));
+            to += stop - at;
+        } else if (stop == end) {
+            *to++ = '/';
+        }
+    }
+    return to;
+}
+
+/* The path up to its last '/', with it: what a relative path follows. */
+static struct coil_url_part directory(struct coil_url_part path)
+{
+    static const char root[] = "/";
+
+    while (path.len > 0 && path.at[path.len - 1] != '/')
+        path.len--;
+    return path.len > 0 ? path : part(root, root + 1);
+}
+
+/* From the first part on that the reference has, all parts are its own. */
+static void resolve(struct text *to, const struct reference *base,
+                    const struct reference *r)
+{
+    bool own_authority = r->scheme.at || r->authority.at;
+    bool own_path = own_authority || r->path.len > 0;
+    bool is_relative = !own_authority && own_path && *r->path.at != '/';
+
+    append(to, r->scheme.at ? r->scheme : base->scheme);
+    append(to, own_authority ? r->authority : base->authority);
+    char *path = to->at;
+    if (is_relative)
+        append(to, directory(base->path));
+    if (own_path)
+        append_encoded(to, r->path);
+    else
+        append(to, base->path);
+    if (own_path && to->at > path && *path == '/')
+        to->at = remove_dot_segments(path, to->at);
+    if (own_path || r->query.at)
+        append_encoded(to, r->query);
+    else
+        append(to, base->query);
+    append_encoded(to, r->fragment);
+}
+
+int64_t coil_url_resolve(const char *base, size_t base_len,
+                         const char *reference, size_t reference_len, char *buf,
+                         size_t size)
+{
+    struct text to = { .at = buf, .end = buf + size };
+
+    if (coil_url_check(base, base_len))
+        return COIL_EURL;
+    struct reference from = take_apart(base, base + base_len);
+    struct reference r = take_apart(reference, reference + reference_len);
+    resolve(&to, &from, &r);
+    if (to.full || to.at == to.end)
+        return COIL_ELIMIT;
+    *to.at = '\0';
+    return to.at - buf;
 }

@@ -617,3 +617,141 @@ TEST(url_random_bytes_do_no_harm)
             check_usable(bytes, len);
     }
 }
+
+/* --- References ----------------------------------------------------------*/
+
+/* RFC 3986 5.4, and what servers send that is no URL. */
+static const struct reference_case {
+    const char *reference, *result;
+} references[] = {
+    { "g:h", "g:h" },
+    { "g", "http://a/b/c/g" },
+    { "./g", "http://a/b/c/g" },
+    { "g/", "http://a/b/c/g/" },
+    { "/g", "http://a/g" },
+    { "//g", "http://g" },
+    { "?y", "http://a/b/c/d;p?y" },
+    { "g?y", "http://a/b/c/g?y" },
+    { "#s", "http://a/b/c/d;p?q#s" },
+    { "g#s", "http://a/b/c/g#s" },
+    { "g?y#s", "http://a/b/c/g?y#s" },
+    { ";x", "http://a/b/c/;x" },
+    { "g;x", "http://a/b/c/g;x" },
+    { "g;x?y#s", "http://a/b/c/g;x?y#s" },
+    { "", "http://a/b/c/d;p?q" },
+    { ".", "http://a/b/c/" },
+    { "./", "http://a/b/c/" },
+    { "..", "http://a/b/" },
+    { "../", "http://a/b/" },
+    { "../g", "http://a/b/g" },
+    { "../..", "http://a/" },
+    { "../../", "http://a/" },
+    { "../../g", "http://a/g" },
+
+    { "../../../g", "http://a/g" },
+    { "../../../../g", "http://a/g" },
+    { "/./g", "http://a/g" },
+    { "/../g", "http://a/g" },
+    { "g.", "http://a/b/c/g." },
+    { ".g", "http://a/b/c/.g" },
+    { "g..", "http://a/b/c/g.." },
+    { "..g", "http://a/b/c/..g" },
+    { "./../g", "http://a/b/g" },
+    { "./g/.", "http://a/b/c/g/" },
+    { "g/./h", "http://a/b/c/g/h" },
+    { "g/../h", "http://a/b/c/h" },
+    { "g;x=1/./y", "http://a/b/c/g;x=1/y" },
+    { "g;x=1/../y", "http://a/b/c/y" },
+    { "g?y/./x", "http://a/b/c/g?y/./x" },
+    { "g?y/../x", "http://a/b/c/g?y/../x" },
+    { "g#s/./x", "http://a/b/c/g#s/./x" },
+    { "g#s/../x", "http://a/b/c/g#s/../x" },
+    { "http:g", "http:g" },
+
+    { "/", "http://a/" },
+    { "///x", "http:///x" },
+    { "HTTPS://U@H:1/./x", "HTTPS://U@H:1/x" },
+    { "//g?y", "http://g?y" },
+    { "//g#s", "http://g#s" },
+    { "/a//b/../c", "http://a/a//c" },
+    { "/..", "http://a/" },
+    { "/a/%2e%2E/b", "http://a/a/%2e%2E/b" },
+    { "mailto:a/../b", "mailto:a/../b" },
+    { "x y/\xC3\xA9?\xE9 #\xFF ", "http://a/b/c/x%20y/%C3%A9?%E9%20#%FF%20" },
+    { "//g h/\xC3\xA9", "http://g h/%C3%A9" },
+    { "\\\\g\\h", "http://a/b/c/\\\\g\\h" },
+    { "1:2", "http://a/b/c/1:2" },
+    { "./a:b", "http://a/b/c/a:b" },
+};
+
+static int64_t resolve(const char *base, const char *reference, char *buf,
+                       size_t size)
+{
+    return coil_url_resolve(base, strlen(base), reference, strlen(reference),
+                            buf, size);
+}
+
+TEST(url_references_are_resolved_as_the_rfc_says)
+{
+    char buf[256];
+
+    for (size_t i = 0; i < sizeof references / sizeof *references; i++) {
+        const struct reference_case *c = &references[i];
+
+        test_note("%s", c->reference);
+        int64_t n = resolve("http://a/b/c/d;p?q", c->reference, buf,
+                            sizeof buf);
+        CHECK_STR(buf, c->result);
+        CHECK_INT(n, strlen(c->result));
+    }
+}
+
+TEST(url_references_to_a_base_without_a_path_are_below_its_root)
+{
+    static const char *const bases[] = { "http://a", "http://a?q", "http://a#f",
+                                         "http://a?q/r#f", "http://a/" };
+    char buf[256];
+
+    for (size_t i = 0; i < sizeof bases / sizeof *bases; i++) {
+        resolve(bases[i], "g", buf, sizeof buf);
+        CHECK_STR(buf, "http://a/g");
+        resolve(bases[i], "../g", buf, sizeof buf);
+        CHECK_STR(buf, "http://a/g");
+    }
+    resolve("http://a#f", "?y", buf, sizeof buf);
+    CHECK_STR(buf, "http://a?y");
+    resolve("http://u:p@[::1]:8080/x?y#f", "//b", buf, sizeof buf);
+    CHECK_STR(buf, "http://b");
+    resolve("http://u:p@[::1]:8080/x?y#f", "", buf, sizeof buf);
+    CHECK_STR(buf, "http://u:p@[::1]:8080/x?y");
+}
+
+TEST(url_references_to_what_is_no_url_are_errors)
+{
+    char buf[64];
+
+    CHECK_INT(resolve("ftp://a/", "http://b/", buf, sizeof buf), COIL_EURL);
+    CHECK_INT(resolve("", "http://b/", buf, sizeof buf), COIL_EURL);
+    CHECK_INT(resolve("/x", "http://b/", buf, sizeof buf), COIL_EURL);
+}
+
+// A byte behind the buffer would be seen by the sanitizer.
+TEST(url_references_are_written_only_if_there_is_room)
+{
+    for (size_t i = 0; i < sizeof references / sizeof *references; i++) {
+        size_t n = strlen(references[i].result);
+
+        for (size_t size = 0; size <= n + 1; size++) {
+            char *buf = malloc(size ? size : 1);
+            int64_t result = resolve("http://a/b/c/d;p?q",
+                                     references[i].reference, buf, size);
+
+            /* dot segments need room before they are removed */
+            CHECK(result == (int64_t)n || result == COIL_ELIMIT);
+            if (size <= n)
+                CHECK_INT(result, COIL_ELIMIT);
+            free(buf);
+        }
+    }
+    CHECK_INT(COIL_URL_RESOLVED_BYTES(10, 2), 18);
+}
