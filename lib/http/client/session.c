@@ -214,194 +214,6 @@ static int job_connected(struct job *job)
     return coili_conn_until(conn, job->deadline);
 }
 
-/* ---- A request -------------------------------------------------------- */
-
-struct request {
-    struct coil_coro coro;
-    struct job *job;
-    struct coil_task *connecting;
-    struct coil_stream *stream;
-    struct coil_http_response *response;
-    int err;
-    uint32_t detail;
-};
-
-/* Connect when the last connection of this slot has been closed. */
-struct connection {
-    struct coil_coro coro;
-    struct coili_conn *conn;
-    struct coil_future *open;
-    struct coil_stream *stream;
-};
-
-static void connection(struct coil_coro *co)
-{
-    COIL_ASYNC_GIVES(connection, my, coil_stream_close_soon) {
-        COIL_AWAIT(coil_event_wait(&my->conn->vacant));
-        struct coil_future *open = my->open;
-        my->open = NULL;
-        COIL_AWAIT_TO(my->stream, open);
-        COIL_RETURN(my->stream);
-
-    COIL_FINALLY;
-        if (my->open)
-            coil_discard(my->open);
-    }
-}
-
-static struct coil_future *connect_later(struct coili_conn *conn,
-                                         struct coil_future *open)
-{
-    struct coil_future *f = COIL_CALL(connection, .conn = conn, .open = open);
-    if (coil_future_done(f)) /* no memory */
-        coil_discard(open);
-    return f;
-}
-
-static struct coil_task *begin_connecting(struct request *my)
-{
-    struct job *job = my->job;
-    struct coili_conn *conn = job->lease.conn;
-    struct coil_connect_options o = COIL_CONNECT_OPTIONS_INIT;
-    o.attempt_timeout_ns = job->connect_ns;
-    coil_task_drop(&my->connecting);
-    struct coil_future *open = coil_open_connection(job->origin->host,
-                                                    job->origin->port, &o);
-    conn->phase = COIL_PHASE_RESOLVE;
-    if (!coil_event_is_set(&conn->vacant)) {
-        conn->phase = COIL_PHASE_POOL;
-        open = connect_later(conn, open);
-    }
-    my->connecting = coil_spawn(open);
-    conn->connecting = my->connecting;
-    return my->connecting;
-}
-
-/*
- * The task that connects has ended with my->err or my->stream. If the lease was
- * revoked meanwhile, that has cancelled the task: the error is that of the
- * lease, and the phase is the one that the task had reached, if it had begun.
- */
-static int end_connecting(struct request *my)
-{
-    struct coili_lease *lease = &my->job->lease;
-    my->detail = my->err < 0 ? coil_last_detail()
-                             : COIL_DETAIL(COIL_PHASE_CONNECT, 0);
-    if (!lease->conn) {
-        enum coil_phase phase = COIL_DETAIL_PHASE(my->detail);
-        int code = COIL_DETAIL_CODE(lease->detail);
-        my->detail = phase ? COIL_DETAIL(phase, code) : lease->detail;
-        return lease->err;
-    }
-    if (my->err == -ETIMEDOUT && my->job->connect_ns != COIL_NEVER)
-        my->detail = COIL_DETAIL(COIL_DETAIL_PHASE(my->detail),
-                                 COIL_HTTP_CLOCK_CONNECT);
-    lease->conn->connecting = NULL;
-    if (my->err == 0) {
-        coili_conn_connected(lease->conn, my->stream);
-        my->stream = NULL;
-    }
-    return my->err;
-}
-
-static struct coil_future *begin_exchange(struct job *job)
-{
-    return COIL_CALL_IN(&job->exchange, coili_exchange, .sent = &job->sent,
-                        .lease = &job->lease);
-}
-
-/* The detail of an error before there was a connection. */
-static uint32_t pool_detail(const struct job *job, int err)
-{
-    int code = 0;
-    if (err == -ETIMEDOUT)
-        code = job->pool_deadline && job->pool_deadline < job->deadline
-                   ? COIL_HTTP_CLOCK_POOL
-                   : COIL_HTTP_CLOCK_TOTAL;
-    return COIL_DETAIL(COIL_PHASE_POOL, code);
-}
-
-/*
- * True if the server may have closed a kept connection before it read the
- * request: no byte of an answer has come.
- */
-static bool may_repeat(const struct job *job, int err)
-{
-    const struct coili_conn *conn = job->lease.conn;
-    bool was_kept = conn && conn->stream && conn->reused;
-    return job->may_repeat && was_kept && !job->exchange.answered &&
-           (err == COIL_EDISCONNECTED || err == -EPIPE || err == -ECONNRESET);
-}
-
-/* True if there was no descriptor or no operation, and nothing was sent. */
-static bool is_starved(const struct request *my)
-{
-    bool short_of = my->err == -EMFILE || my->err == -ENFILE ||
-                    my->err == -ENOBUFS;
-    return short_of && my->job->lease.conn &&
-           COIL_DETAIL_PHASE(my->detail) <= COIL_PHASE_SEND;
-}
-
-/* True: the loop runs again, and my->err is as after job_begin(). */
-static bool goes_on(struct request *my)
-{
-    struct job *job = my->job;
-    if (is_starved(my) && coili_lease_starved(&job->lease)) {
-        my->err = coili_pool_take(job->origin, &job->lease);
-        return true;
-    }
-    if (!may_repeat(job, my->err))
-        return false;
-    job->may_repeat = false;
-    coili_conn_renew(job->lease.conn);
-    my->err = 0;
-    return true;
-}
-
-/*
- * Get a slot, connect if the slot has no stream, send and read the head. The
- * loop runs again if a kept connection was closed by the server, once, or if
- * there was no descriptor or operation for a new one.
- */
-static void request(struct coil_coro *co)
-{
-    COIL_ASYNC_GIVES(request, my, coil_http_response_free) {
-        my->err = job_begin(my->job);
-        for (;;) {
-            if (my->err == -EAGAIN)
-                COIL_TRY_AWAIT(my->err, wait_for_connection(my->job));
-            if (my->err == 0)
-                my->err = job_connected(my->job);
-            if (my->err < 0)
-                COIL_FAIL_WITH(my->err, pool_detail(my->job, my->err));
-
-            if (!my->job->lease.conn->stream) {
-                COIL_TRY_AWAIT_TO(my->err, my->stream, begin_connecting(my));
-                my->err = end_connecting(my);
-            }
-            if (my->err == 0) {
-                COIL_TRY_AWAIT_TO(my->err, my->response,
-                                  begin_exchange(my->job));
-                if (my->err == 0)
-                    break;
-                my->detail = coil_last_detail();
-            }
-            if (!goes_on(my))
-                COIL_FAIL_WITH(my->err, my->detail);
-        }
-        coili_response_begin(my->response);
-        struct coil_http_response *response = my->response;
-        my->response = NULL;
-        COIL_RETURN(response);
-
-    COIL_FINALLY;
-        if (my->stream)
-            COIL_AWAIT(coil_stream_close(my->stream));
-        coil_http_response_free(my->response);
-        job_end(my->job);
-    }
-}
-
 /* ---- Misuse ------------------------------------------------------------ */
 
 #define CHECK_HEADERS(function, headers, n) \
@@ -597,6 +409,196 @@ static struct job *job_new(struct draft *d, struct coili_origin *origin,
         memcpy(job->text + head_n, q->body, q->body_size);
     return job;
 }
+
+/* ---- A request -------------------------------------------------------- */
+
+struct request {
+    struct coil_coro coro;
+    struct job *job;
+    struct coil_task *connecting;
+    struct coil_stream *stream;
+    struct coil_http_response *response;
+    int err;
+    uint32_t detail;
+};
+
+/* Connect when the last connection of this slot has been closed. */
+struct connection {
+    struct coil_coro coro;
+    struct coili_conn *conn;
+    struct coil_future *open;
+    struct coil_stream *stream;
+};
+
+static void connection(struct coil_coro *co)
+{
+    COIL_ASYNC_GIVES(connection, my, coil_stream_close_soon) {
+        COIL_AWAIT(coil_event_wait(&my->conn->vacant));
+        struct coil_future *open = my->open;
+        my->open = NULL;
+        COIL_AWAIT_TO(my->stream, open);
+        COIL_RETURN(my->stream);
+
+    COIL_FINALLY;
+        if (my->open)
+            coil_discard(my->open);
+    }
+}
+
+static struct coil_future *connect_later(struct coili_conn *conn,
+                                         struct coil_future *open)
+{
+    struct coil_future *f = COIL_CALL(connection, .conn = conn, .open = open);
+    if (coil_future_done(f)) /* no memory */
+        coil_discard(open);
+    return f;
+}
+
+static struct coil_task *begin_connecting(struct request *my)
+{
+    struct job *job = my->job;
+    struct coili_conn *conn = job->lease.conn;
+    struct coil_connect_options o = COIL_CONNECT_OPTIONS_INIT;
+    o.attempt_timeout_ns = job->connect_ns;
+    coil_task_drop(&my->connecting);
+    struct coil_future *open = coil_open_connection(job->origin->host,
+                                                    job->origin->port, &o);
+    conn->phase = COIL_PHASE_RESOLVE;
+    if (!coil_event_is_set(&conn->vacant)) {
+        conn->phase = COIL_PHASE_POOL;
+        open = connect_later(conn, open);
+    }
+    my->connecting = coil_spawn(open);
+    conn->connecting = my->connecting;
+    return my->connecting;
+}
+
+/*
+ * The task that connects has ended with my->err or my->stream. If the lease was
+ * revoked meanwhile, that has cancelled the task: the error is that of the
+ * lease, and the phase is the one that the task had reached, if it had begun.
+ */
+static int end_connecting(struct request *my)
+{
+    struct coili_lease *lease = &my->job->lease;
+    my->detail = my->err < 0 ? coil_last_detail()
+                             : COIL_DETAIL(COIL_PHASE_CONNECT, 0);
+    if (!lease->conn) {
+        enum coil_phase phase = COIL_DETAIL_PHASE(my->detail);
+        int code = COIL_DETAIL_CODE(lease->detail);
+        my->detail = phase ? COIL_DETAIL(phase, code) : lease->detail;
+        return lease->err;
+    }
+    if (my->err == -ETIMEDOUT && my->job->connect_ns != COIL_NEVER)
+        my->detail = COIL_DETAIL(COIL_DETAIL_PHASE(my->detail),
+                                 COIL_HTTP_CLOCK_CONNECT);
+    lease->conn->connecting = NULL;
+    if (my->err == 0) {
+        coili_conn_connected(lease->conn, my->stream);
+        my->stream = NULL;
+    }
+    return my->err;
+}
+
+static struct coil_future *begin_exchange(struct job *job)
+{
+    return COIL_CALL_IN(&job->exchange, coili_exchange, .sent = &job->sent,
+                        .lease = &job->lease);
+}
+
+/* The detail of an error before there was a connection. */
+static uint32_t pool_detail(const struct job *job, int err)
+{
+    int code = 0;
+    if (err == -ETIMEDOUT)
+        code = job->pool_deadline && job->pool_deadline < job->deadline
+                   ? COIL_HTTP_CLOCK_POOL
+                   : COIL_HTTP_CLOCK_TOTAL;
+    return COIL_DETAIL(COIL_PHASE_POOL, code);
+}
+
+/*
+ * True if the server may have closed a kept connection before it read the
+ * request: no byte of an answer has come.
+ */
+static bool may_repeat(const struct job *job, int err)
+{
+    const struct coili_conn *conn = job->lease.conn;
+    bool was_kept = conn && conn->stream && conn->reused;
+    return job->may_repeat && was_kept && !job->exchange.answered &&
+           (err == COIL_EDISCONNECTED || err == -EPIPE || err == -ECONNRESET);
+}
+
+/* True if there was no descriptor or no operation, and nothing was sent. */
+static bool is_starved(const struct request *my)
+{
+    bool short_of = my->err == -EMFILE || my->err == -ENFILE ||
+                    my->err == -ENOBUFS;
+    return short_of && my->job->lease.conn &&
+           COIL_DETAIL_PHASE(my->detail) <= COIL_PHASE_SEND;
+}
+
+/* True: the loop runs again, and my->err is as after job_begin(). */
+static bool goes_on(struct request *my)
+{
+    struct job *job = my->job;
+    if (is_starved(my) && coili_lease_starved(&job->lease)) {
+        my->err = coili_pool_take(job->origin, &job->lease);
+        return true;
+    }
+    if (!may_repeat(job, my->err))
+        return false;
+    job->may_repeat = false;
+    coili_conn_renew(job->lease.conn);
+    my->err = 0;
+    return true;
+}
+
+/*
+ * Get a slot, connect if the slot has no stream, send and read the head. The
+ * loop runs again if a kept connection was closed by the server, once, or if
+ * there was no descriptor or operation for a new one.
+ */
+static void request(struct coil_coro *co)
+{
+    COIL_ASYNC_GIVES(request, my, coil_http_response_free) {
+        my->err = job_begin(my->job);
+        for (;;) {
+            if (my->err == -EAGAIN)
+                COIL_TRY_AWAIT(my->err, wait_for_connection(my->job));
+            if (my->err == 0)
+                my->err = job_connected(my->job);
+            if (my->err < 0)
+                COIL_FAIL_WITH(my->err, pool_detail(my->job, my->err));
+
+            if (!my->job->lease.conn->stream) {
+                COIL_TRY_AWAIT_TO(my->err, my->stream, begin_connecting(my));
+                my->err = end_connecting(my);
+            }
+            if (my->err == 0) {
+                COIL_TRY_AWAIT_TO(my->err, my->response,
+                                  begin_exchange(my->job));
+                if (my->err == 0)
+                    break;
+                my->detail = coil_last_detail();
+            }
+            if (!goes_on(my))
+                COIL_FAIL_WITH(my->err, my->detail);
+        }
+        coili_response_begin(my->response);
+        struct coil_http_response *response = my->response;
+        my->response = NULL;
+        COIL_RETURN(response);
+
+    COIL_FINALLY;
+        if (my->stream)
+            COIL_AWAIT(coil_stream_close(my->stream));
+        coil_http_response_free(my->response);
+        job_end(my->job);
+    }
+}
+
+/* ---- Sending ---------------------------------------------------------- */
 
 static struct coil_future *call(struct draft *d, struct coili_origin *origin,
                                 int head_n)
