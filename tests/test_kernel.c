@@ -569,6 +569,10 @@ TEST(kernel_answers_to_processes)
 
 static const struct route routes[] = {
     { "/", { SAYS("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello") } },
+    { "/moved",
+      { SAYS("HTTP/1.1 307 Moved\r\nLocation: /\r\n"
+             "Content-Length: 5\r\n\r\nhe"),
+        WAITS(COIL_US(100)), SAYS("llo") } },
     { 0 },
 };
 
@@ -604,6 +608,37 @@ SCENARIO(fetches)
 TEST(kernel_answers_to_fetches)
 {
     EVERY_ANSWER(fetches, COIL_EDISCONNECTED, COIL_EINCOMPLETE, -EPIPE,
+                 -ECONNRESET);
+}
+
+struct redirected {
+    struct coil_coro coro;
+    struct origin origin;
+    struct coil_http_session *session;
+};
+
+static void redirected(struct coil_coro *co)
+{
+    ASYNC(redirected, my) {
+        origin_open(&my->origin, routes);
+        my->session = coil_http_session_new(NULL);
+        AWAIT(CALL(fetch, .session = my->session,
+                   .request = { .url = origin_url(&my->origin, "/moved"),
+                                .method = "PUT",
+                                .body = "hello",
+                                .body_size = 5 }));
+
+    FINALLY;
+        AWAIT(coil_http_session_close(my->session));
+        AWAIT(origin_close(&my->origin));
+    }
+}
+
+SCENARIO(redirected)
+
+TEST(kernel_answers_to_a_request_that_is_redirected)
+{
+    EVERY_ANSWER(redirected, COIL_EDISCONNECTED, COIL_EINCOMPLETE, -EPIPE,
                  -ECONNRESET);
 }
 

@@ -29,7 +29,8 @@ enum {
     COIL_EDISCONNECTED = -4104, /* the peer closed before it answered */
     COIL_EBROKEN = -4105,       /* a party that it needs has gone */
     COIL_ENOTREADY = -4106,     /* the task ended before it was ready */
-    COIL_ENOTHREAD = -4107      /* no thread can be started */
+    COIL_ENOTHREAD = -4107,     /* no thread can be started */
+    COIL_EREDIRECT = -4108      /* a redirect that is not followed; http.h */
 };
 
 /*

@@ -26,7 +26,8 @@
  *                         the detail says which one: enum coil_http_clock. A
  *                         time-out of WITHIN or coil_wait_for() has no phase
  *                         and no code; a time-out of the kernel has no code
- *     COIL_EURL           `url` is not a URL, or cannot be fetched
+ *     COIL_EURL           `url` is not a URL, or cannot be fetched; or the
+ *                         server redirects to what is no URL
  *     -EINVAL             the method or a header cannot be sent
  *     COIL_ERESOLVE       the name does not resolve
  *     -ECONNREFUSED...    no address of the host could be connected to, or the
@@ -35,13 +36,17 @@
  *     COIL_EPROTOCOL      the answer is not valid HTTP
  *     COIL_EINCOMPLETE    the connection ended in the middle of the answer
  *     COIL_ELIMIT         the head or the body is larger than the options allow
+ *     COIL_EREDIRECT      a redirect is not followed: see "Redirects" below
+ *     -EACCES             options.allow_address refuses the address
  *     COIL_ECLOSED        the session was closed meanwhile
  *     -ECANCELED, -ENOMEM, -EMFILE...
  *
- * A URL with https:// is refused with COIL_EURL: there is no TLS yet.
+ * A URL with https:// is refused with COIL_EURL, and a redirect to one with
+ * COIL_EREDIRECT: there is no TLS yet.
  */
 
 #include <coil/api.h>
+#include <coil/connect.h>
 #include <coil/error.h>
 #include <coil/future.h>
 #include <coil/time.h>
@@ -63,8 +68,9 @@ struct coil_http_header {
  */
 struct coil_http_timeouts {
     int64_t total_ns;   /* from the await of the request to the last byte of the
-                        response's body; 300 s */
-    int64_t pool_ns;    /* until a connection is free; COIL_NEVER */
+                        response's body, with all redirects; 300 s */
+    int64_t pool_ns;    /* until a connection is free; COIL_NEVER. This time-out
+                        and the next two begin again with each redirect */
     int64_t connect_ns; /* to resolve the name, and for each of its addresses to
                         answer; 30 s */
     int64_t read_ns;    /* until the next bytes of the answer come; does not run
@@ -109,7 +115,26 @@ struct coil_http_session_options {
     size_t headers_n;
     bool no_retry; /* see coil_http_send() */
     bool lenient;  /* accept some answers that break RFC 9112: see below */
+    bool no_downgrade; /* do not follow a redirect from https to http */
+    int redirects_max; /* followed for one request; COIL_HTTP_NO_REDIRECTS: none
+                          is; 10 */
+    /*
+     * Headers that are secrets: a redirect to another origin drops them, as it
+     * drops Authorization, Cookie and Proxy-Authorization.
+     */
+    const char *const *secret_headers;
+    size_t secret_headers_n;
+    /*
+     * Is asked about each address before a connection to it is made, so also
+     * about those of redirects: connect.h. NULL: all are allowed. A kept
+     * connection was asked about when it was made.
+     */
+    coil_allow_address_fn *allow_address;
+    void *allow_address_arg;
 };
+
+/* The value of redirects_max with which a redirect is an answer like others. */
+#define COIL_HTTP_NO_REDIRECTS (-1)
 
 /*
  * An answer that two programs could read differently is refused, since a proxy
@@ -186,6 +211,7 @@ struct coil_http_request {
     struct coil_http_timeouts timeouts; /* each of them: the session's */
     size_t body_bytes_max;   /* the session's */
     bool no_retry;           /* do not repeat: see coil_http_send() */
+    int redirects_max;       /* the session's */
 };
 
 /*
@@ -198,7 +224,7 @@ struct coil_http_request {
  *     AWAIT_TO(my->response, coil_http_send(my->session, &put));
  *
  * coil adds Host, User-Agent, Accept and Content-Length, and sends the URL as
- * it is written. Redirects are answers like any other; interim answers (100,
+ * it is written. Redirects are followed: see below. Interim answers (100,
  * 103...) are skipped, up to head_bytes_max of them in all.
  *
  * The server may close a kept connection while the request is on its way. If
@@ -238,6 +264,93 @@ coil_http_send(struct coil_http_session *session,
  */
 COIL_API COIL_NODISCARD struct coil_future *
 coil_http_get(struct coil_http_session *session, const char *url);
+
+/* ---- Redirects -------------------------------------------------------- */
+
+/*
+ * An answer 301, 302, 303, 307 or 308 with a Location is followed: the request
+ * is made again to that URL, up to redirects_max times. An answer without a
+ * Location, or with an empty one, is an answer like any other, and so are 300,
+ * 304, 305 and 306.
+ *
+ *     status     method                       next request
+ *     301, 302   POST                         GET without the body
+ *     303        any but HEAD                 GET without the body
+ *     301, 302   any other                    the same method and body
+ *     303        HEAD                         the same method and body
+ *     307, 308   any                          the same method and body
+ *
+ * With the body go Content-Type and the other headers that describe it. All
+ * other headers are sent again; but if scheme, host or port differ,
+ * Authorization, Cookie, Proxy-Authorization and options.secret_headers are
+ * dropped, whether they are of the request or of the session. They do not come
+ * back at a later redirect. A secret in a header of another name, such as
+ * X-Api-Key, is sent to the other server, unless options.secret_headers names
+ * it. So is a body.
+ *
+ * A Location is resolved as RFC 3986 says (coil_url_resolve()). If it has no
+ * fragment it inherits that of the URL before; no fragment is ever sent. A user
+ * and a password in it are sent to this URL as an Authorization of type Basic,
+ * if scheme, host and port stay the same and there is no other Authorization;
+ * else they are ignored.
+ *
+ * The body of a redirect is skipped up to 64 KiB, else the connection is
+ * closed; then the next request waits for a connection like any other one. The
+ * time-out total_ns includes all of this.
+ *
+ * Errors, in COIL_PHASE_HEADERS:
+ *
+ *     COIL_EREDIRECT    the redirect is not followed: the code of the detail is
+ *                       an enum coil_http_redirect_fault in its lowest 4 bits
+ *     COIL_EURL         the Location is no URL: "http:/x", "http://127.1/"
+ *     COIL_EPROTOCOL    there are two that differ
+ *
+ * In the thread in which the request has failed, coil_explain() also names the
+ * URL of COIL_EREDIRECT, without user, password and query, if it is called
+ * before three more requests have failed in this way.
+ */
+enum coil_http_redirect_fault {
+    COIL_HTTP_REDIRECT_LIMIT = 1, /* redirects_max have been followed */
+    COIL_HTTP_REDIRECT_SCHEME,    /* neither http nor https */
+    COIL_HTTP_REDIRECT_TLS,       /* https, without TLS */
+    COIL_HTTP_REDIRECT_DOWNGRADE  /* from https to http, with no_downgrade */
+};
+
+/* The fault in the detail of COIL_EREDIRECT. */
+#define COIL_HTTP_REDIRECT_FAULT(detail) \
+    ((enum coil_http_redirect_fault)(COIL_DETAIL_CODE(detail) & 15))
+
+/* One redirect on the way to a response. */
+struct coil_http_redirect {
+    const char *url; /* of the request that was redirected */
+    int status;      /* of its answer: 301, 302, 303, 307 or 308 */
+    const struct coil_http_redirect *next; /* NULL: that is the last one */
+};
+
+/*
+ * The URL that has answered, if the request was redirected. It has a fragment
+ * if the request or a Location had one, and no user and password.
+ *
+ * Result    NULL: the request was not redirected, so `url` of the request is
+ *           the URL
+ * Lifetime  views the response
+ * Source    aiohttp ClientResponse.url
+ */
+COIL_API const char *
+coil_http_response_url(const struct coil_http_response *response);
+
+/*
+ * The redirects on the way to this response, in their order.
+ *
+ *     for (h = coil_http_response_history(r); h; h = h->next)
+ *         printf("%d %s\n", h->status, h->url);
+ *
+ * Result    the first one; NULL if there was none
+ * Lifetime  views the response
+ * Source    aiohttp ClientResponse.history
+ */
+COIL_API const struct coil_http_redirect *
+coil_http_response_history(const struct coil_http_response *response);
 
 /* ---- Responses: the head ---------------------------------------------- */
 

@@ -47,6 +47,8 @@ const char *coil_strerror(int err)
         return "The task ended before it was ready";
     case COIL_ENOTHREAD:
         return "No thread can be started";
+    case COIL_EREDIRECT:
+        return "The redirect is not followed";
     }
     if (err == -ETIMEDOUT)
         return "Timed out"; /* "Connection timed out" is wrong for most */

@@ -83,7 +83,8 @@
     X(CONNECT_BODY, "a CONNECT request with a body") \
     X(UPGRADE, "a change of protocol that was not asked for") \
     X(INTERIM_LARGE, "the interim answers are larger than a head may be") \
-    X(TUNNEL, "CONNECT is for proxies")
+    X(TUNNEL, "CONNECT is for proxies") \
+    X(LOCATIONS, "two Location fields that differ")
 
 enum coili_http_fault {
 #define COILI_HTTP_FAULT(name, words) COILI_HTTP_FAULT_##name,

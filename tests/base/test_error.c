@@ -16,7 +16,7 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-enum { FIRST = COIL_EEND, LAST = COIL_ENOTHREAD }; // they count downwards
+enum { FIRST = COIL_EEND, LAST = COIL_EREDIRECT }; // they count downwards
 
 static const char unknown[] = "Unknown error";
 

@@ -284,7 +284,7 @@ static int make_response(struct coili_exchange *x, size_t len)
         return fault(x, -ENOMEM, 0);
     *r = (struct coil_http_response){
         .lease = *x->lease,
-        .size = size,
+        .size = (uint32_t)size,
         .length = h->length,
         .read_ns = sent->read_ns,
         .status = h->status,

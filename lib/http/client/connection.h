@@ -28,6 +28,7 @@
 #include "http/message.h"
 
 struct coili_conn;
+struct coili_hop;
 struct coili_origin;
 struct coili_pool;
 
@@ -117,7 +118,9 @@ static inline void coili_lease_filled(struct coili_lease *lease)
  */
 struct coil_http_response {
     struct coili_lease lease;
-    size_t size; /* of the block */
+    struct coili_hop *hop; /* redirect.h; NULL: not redirected */
+    uint32_t size;         /* of the block */
+    uint32_t drained;      /* bytes skipped because no program reads them */
     const char *reason;
     int64_t length;
     int64_t read_ns;
@@ -131,7 +134,6 @@ struct coil_http_response {
     struct coili_http_body state;
     const char *piece; /* the piece that is shown */
     size_t taken;      /* bytes to consume before the next piece */
-    size_t drained;    /* bytes skipped since the response was freed */
     char *body;        /* the bytes that coil_http_response_read() has read */
     size_t body_n, body_room, body_max;
     struct coil_http_header headers[];

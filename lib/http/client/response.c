@@ -24,12 +24,13 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "redirect.h"
 
 /* The most that is allocated at once for an announced length. */
 #define BODY_AT_ONCE ((size_t)1 << 20)
 #define BODY_ROOM_LEAST ((size_t)4096)
 
-/* How much of a body is skipped when its response is freed, and how long. */
+/* How much of a body is skipped that no program reads, and how long. */
 #define DRAIN_MOST ((size_t)65536)
 #define DRAIN_TIME COIL_SECONDS(1)
 
@@ -229,9 +230,39 @@ static int check_length(struct coil_http_response *r)
     return 0;
 }
 
+/* ---- Draining ---------------------------------------------------------- */
+
+/* True if the rest of the body is skipped: a new connection costs more. */
+static bool is_little(const struct coil_http_response *r)
+{
+    return r->keep && r->lease.conn && r->drained <= DRAIN_MOST &&
+           r->state.left <= DRAIN_MOST;
+}
+
+static int set_drain_deadline(struct coili_conn *conn)
+{
+    int64_t most = coili_after(DRAIN_TIME);
+    return coili_conn_until(conn,
+                            conn->deadline < most ? conn->deadline : most);
+}
+
+/* 0: the body is read on; 1: that would be too much, or cannot be limited. */
+static int begin_draining(struct coil_http_response *r)
+{
+    if (r->ended)
+        return 0;
+    return !is_little(r) || set_drain_deadline(r->lease.conn) < 0;
+}
+
+static int drained(struct coil_http_response *r, size_t n)
+{
+    r->drained += (uint32_t)n;
+    return !is_little(r);
+}
+
 /* ---- Reading ---------------------------------------------------------- */
 
-enum aim { NEXT, SKIP, READ };
+enum aim { NEXT, SKIP, READ, DRAIN };
 
 struct response_body {
     struct coil_coro coro;
@@ -249,6 +280,8 @@ static int begin_reading(struct response_body *my)
     if (r->busy)
         return -EBUSY;
     r->busy = my->reads = true;
+    if (my->aim == DRAIN)
+        return begin_draining(r);
     return my->aim == READ ? check_length(r) : 0;
 }
 
@@ -261,6 +294,8 @@ static int handle(struct response_body *my)
         return 1;
     if (my->aim == READ)
         return keep_piece(my->response, (size_t)my->n);
+    if (my->aim == DRAIN)
+        return drained(my->response, (size_t)my->n);
     my->skipped += (size_t)my->n;
     return 0;
 }
@@ -284,7 +319,7 @@ static void response_body(struct coil_coro *co)
         if (my->err < 0)
             COIL_FAIL_WITH(my->err,
                            my->reads ? my->response->lease.detail : 0);
-        if (my->aim == SKIP)
+        if (my->aim == SKIP || my->aim == DRAIN)
             COIL_RETURN(my->skipped);
         if (my->aim == READ)
             COIL_RETURN(my->response->body_n);
@@ -319,6 +354,11 @@ struct coil_future *coil_http_response_skip(struct coil_http_response *r)
     return COIL_CALL(response_body, .response = r, .aim = SKIP);
 }
 
+struct coil_future *coili_response_drain(struct coil_http_response *r)
+{
+    return COIL_CALL(response_body, .response = r, .aim = DRAIN);
+}
+
 const char *coil_http_response_piece(const struct coil_http_response *r)
 {
     NEED_RESPONSE(r, "coil_http_response_piece");
@@ -342,14 +382,8 @@ size_t coil_http_response_size(const struct coil_http_response *r)
 static void response_destroy(struct coil_http_response *r)
 {
     coil_free(r->body, r->body_room);
+    coili_hops_free(r->hop);
     coil_free(r, r->size);
-}
-
-/* True if the rest of the body is skipped: a new connection costs more. */
-static bool is_little(const struct coil_http_response *r)
-{
-    return r->keep && r->lease.conn && r->drained <= DRAIN_MOST &&
-           r->state.left <= DRAIN_MOST;
 }
 
 /*
@@ -361,7 +395,7 @@ static bool drain(struct coil_http_response *r)
 {
     int64_t n;
     while ((n = pull(r)) > 0 && is_little(r))
-        r->drained += (size_t)n;
+        r->drained += (uint32_t)n;
     return n == -EAGAIN && is_little(r) &&
            !coil_stream_at_end(r->lease.conn->stream);
 }
@@ -393,13 +427,6 @@ static void drain_on(void *arg)
     struct coil_http_response *r = arg;
     if (!drain(r) || !wait_for_rest(r))
         drop_and_destroy(r);
-}
-
-static int set_drain_deadline(struct coili_conn *conn)
-{
-    int64_t most = coili_after(DRAIN_TIME);
-    return coili_conn_until(conn,
-                            conn->deadline < most ? conn->deadline : most);
 }
 
 /*

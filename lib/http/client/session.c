@@ -7,9 +7,17 @@
  * So the caller's strings are not needed any more.
  *
  *     coil_http_send()  job -> take or wait -> connect -> exchange -> response
- *                               (pool.c)         ^            |
- *                                                +------------+
- *                                       once, if a kept connection was closed
+ *                              ^ (pool.c)        ^          |   |
+ *                              |                 +----------+   |
+ *                              |        once, if a kept connection was closed
+ *                              +--------------------------------+
+ *                                       redirected: another hop
+ *
+ * A redirect changes the job: another origin, another head. The head is made of
+ * the one before (redirect.c), so a request that is not redirected pays for
+ * nothing but a copy of its URL. Nothing that was decided for one hop is kept
+ * for the next one: the job gives its connection back, then takes one as a new
+ * request does. So a session with limit 1 follows redirects, too.
  *
  * The coroutine that closes the session is made with the session, because
  * closing must not allocate. A session that is never closed is a coroutine that
@@ -32,6 +40,7 @@
 
 #include "base/check.h"
 #include "base/options.h"
+#include "redirect.h"
 #include "response.h"
 
 #define STRING(x) STRING_OF(x)
@@ -44,6 +53,7 @@
 #define BODY_BYTES_MAX ((size_t)64 << 20)
 #define TOTAL COIL_SECONDS(300)
 #define CONNECT COIL_SECONDS(30)
+#define REDIRECTS_MAX 10
 
 /* So many fields and bytes of a head are written without an allocation. */
 #define PAIRS_FEW 32
@@ -57,6 +67,9 @@ enum {
     URL_FAULT_USER
 };
 
+/* The code of -EACCES. */
+enum { ADDRESS_REFUSED = 1 };
+
 struct coil_http_session {
     struct coili_pool pool;
     size_t refs;    /* jobs, and 1 until the session is closed */
@@ -64,7 +77,10 @@ struct coil_http_session {
     bool closed;
     bool waits; /* the close waits for `quiet`, and its last pass is over */
     struct coil_handle last_pass; /* when the session is closed */
-    bool no_retry;
+    bool no_retry, no_downgrade;
+    int redirects_max;
+    coil_allow_address_fn *allow_address;
+    void *allow_address_arg;
     struct coil_future *close; /* the coroutine that closes the session */
     struct coil_future *quiet; /* done when no request runs, no stream closes */
     struct coil_http_timeouts timeouts;
@@ -73,6 +89,8 @@ struct coil_http_session {
     struct coili_http_field *fields; /* of the head that is parsed now */
     struct coili_http_pair *pairs;   /* sent with every request */
     size_t pairs_n, pairs_size;
+    const char **secret_headers; /* names, and their texts */
+    size_t secret_headers_n, secret_headers_size;
     char head[HEAD_FEW];
 };
 
@@ -110,6 +128,10 @@ static const char *text_for(int err, uint32_t detail)
         return "user and password in a URL are not sent; take them out";
     if (err == COIL_EURL && code > 0)
         return coil_url_fault_text(code);
+    if (err == COIL_EREDIRECT)
+        return coili_redirect_text(code);
+    if (err == -EACCES && code == ADDRESS_REFUSED)
+        return "allow_address has refused the address";
     if (err == COIL_ELIMIT && phase == COIL_PHASE_BODY && code == 0)
         return "the body is larger than body_bytes_max";
     if (of_http && code > 0 && code != COILI_HTTP_FAULT_TRUNCATED &&
@@ -127,10 +149,16 @@ struct job {
     struct coili_sent sent;
     int64_t total_ns, pool_ns, connect_ns, deadline, pool_deadline;
     size_t size;     /* of this block */
+    const char *url; /* of this hop */
+    struct coili_hop *hop; /* redirect.h; NULL: not redirected yet */
+    char *hop_text;        /* the head and a small body of a later hop */
+    size_t hop_text_n;
+    int redirects_left;
     bool running;    /* counted in session->running */
+    bool no_retry;
     bool may_repeat;
     struct coili_exchange exchange;
-    char text[]; /* the head; a small body */
+    char text[]; /* the head; a small body; the URL */
 };
 
 static void session_free(struct coil_http_session *s);
@@ -174,12 +202,23 @@ static void job_end(struct job *job)
     end_lease(job);
     coili_origin_unref(job->origin);
     s->running -= job->running;
+    if (job->hop)
+        coili_hops_free(job->hop);
+    if (job->hop_text)
+        coil_free(job->hop_text, job->hop_text_n);
     coil_free(job, job->size);
     check_quiet(s);
     session_unref(s);
 }
 
 /* Result: 0: the job has a slot; -EAGAIN: it must wait for one; an error. */
+static int job_take(struct job *job)
+{
+    if (job->session->closed)
+        return COIL_ECLOSED;
+    return coili_pool_take(job->origin, &job->lease);
+}
+
 static int job_begin(struct job *job)
 {
     if (job->session->closed)
@@ -187,7 +226,7 @@ static int job_begin(struct job *job)
     job->running = true;
     job->session->running++;
     job->deadline = coili_after(job->total_ns);
-    return coili_pool_take(job->origin, &job->lease);
+    return job_take(job);
 }
 
 static struct coil_future *wait_for_connection(struct job *job)
@@ -244,6 +283,7 @@ struct draft {
     const struct coil_http_request *request;
     struct coili_http_request head;
     struct coil_url url;
+    size_t url_n; /* the length of its text; only for the first hop */
     /* From this URL: another URL of the origin may have other capitals. */
     char authority[COIL_URL_ORIGIN_BYTES_MAX];
     struct coili_http_pair *pairs, few[PAIRS_FEW];
@@ -258,14 +298,22 @@ static int refuse(struct draft *d, int err, enum coil_phase phase, int code)
     return err;
 }
 
+/* There is no TLS yet: here options.tls will decide. */
+static bool has_tls(const struct coil_http_session *s)
+{
+    (void)s;
+    return false;
+}
+
 static int draft_url(struct draft *d)
 {
     const char *text = d->request->url ? d->request->url : "";
     size_t len = strlen(text);
+    d->url_n = len;
     int err = coil_url_parse(&d->url, text, len);
     if (err < 0)
         return refuse(d, err, COIL_PHASE_NONE, (int)coil_url_check(text, len));
-    if (d->url.tls)
+    if (d->url.tls && !has_tls(d->session))
         return refuse(d, COIL_EURL, COIL_PHASE_NONE, URL_FAULT_TLS);
     if (d->url.user.at)
         return refuse(d, COIL_EURL, COIL_PHASE_NONE, URL_FAULT_USER);
@@ -281,16 +329,34 @@ static bool is_overruled(const struct coil_http_request *q,
     return false;
 }
 
+/* Make room for `n` fields. */
+static int draft_room(struct draft *d, size_t n)
+{
+    d->pairs = d->few;
+    d->pairs_max = n;
+    if (n > PAIRS_FEW)
+        d->pairs = coil_alloc(n * sizeof *d->pairs);
+    return d->pairs ? 0 : -ENOMEM;
+}
+
+/* All fields up to `end` are there. */
+static void draft_fields_end(struct draft *d, const struct coili_http_pair *end)
+{
+    d->head.fields = d->pairs;
+    d->head.count = (size_t)(end - d->pairs);
+    d->keep = true;
+    for (const struct coili_http_pair *p = d->pairs; p < end; p++)
+        if (coili_http_text_is(p->name, "Connection") &&
+            coili_http_list_has(p->value, "close"))
+            d->keep = false;
+}
+
 /* Collect the fields: the session's that are not replaced, the request's. */
 static int draft_fields(struct draft *d)
 {
     const struct coil_http_session *s = d->session;
     const struct coil_http_request *q = d->request;
-    d->pairs = d->few;
-    d->pairs_max = s->pairs_n + q->headers_n;
-    if (d->pairs_max > PAIRS_FEW)
-        d->pairs = coil_alloc(d->pairs_max * sizeof *d->pairs);
-    if (!d->pairs)
+    if (draft_room(d, s->pairs_n + q->headers_n) < 0)
         return -ENOMEM;
 
     struct coili_http_pair *to = d->pairs;
@@ -302,13 +368,7 @@ static int draft_fields(struct draft *d)
             coili_http_text(q->headers[i].name),
             coili_http_text(q->headers[i].value),
         };
-    d->head.fields = d->pairs;
-    d->head.count = (size_t)(to - d->pairs);
-    d->keep = true;
-    for (struct coili_http_pair *p = d->pairs; p < to; p++)
-        if (coili_http_text_is(p->name, "Connection") &&
-            coili_http_list_has(p->value, "close"))
-            d->keep = false;
+    draft_fields_end(d, to);
     return 0;
 }
 
@@ -339,18 +399,16 @@ static const char *const headless[] = { "HEAD", NULL };
  *
  * Result    the length of the head, which may be above HEAD_FEW; an error
  */
-static int draft_head(struct draft *d)
+static int draft_head(struct draft *d, size_t body_size)
 {
-    const struct coil_http_request *q = d->request;
     struct coili_http_request *head = &d->head;
-    head->method = coili_http_text(q->method ? q->method : "GET");
     head->target = (struct coili_http_text){ d->url.target.at,
                                              d->url.target.len };
     head->host = (struct coili_http_text){
         d->authority, coil_url_authority(&d->url, d->authority)
     };
-    head->length = (int64_t)q->body_size;
-    if (q->body_size > 0 || is_one_of(head->method, with_body))
+    head->length = (int64_t)body_size;
+    if (body_size > 0 || is_one_of(head->method, with_body))
         head->body = COILI_HTTP_BODY_LENGTH;
     if (is_one_of(head->method, tunnel))
         return refuse(d, -EINVAL, COIL_PHASE_SEND, COILI_HTTP_FAULT_TUNNEL);
@@ -363,7 +421,24 @@ static int64_t or_else(int64_t value, int64_t preset)
     return value ? value : preset;
 }
 
-/* A head that did not fit into the session's buffer is written here again. */
+/* Write the text of a request: its head, and the body if that is small. */
+static void put_text(struct draft *d, size_t head_n, const void *body,
+                     size_t body_n, char *to)
+{
+    if (head_n <= HEAD_FEW)
+        memcpy(to, d->session->head, head_n);
+    else /* it did not fit into the session's buffer */
+        coili_http_request_write(&d->head, to, head_n);
+    if (body_n > 0)
+        memcpy(to + head_n, body, body_n);
+}
+
+/* True if a request with this method may be sent twice: http.h. */
+static bool repeats(const struct job *job, struct coili_http_text method)
+{
+    return !job->no_retry && is_one_of(method, repeatable);
+}
+
 static struct job *job_new(struct draft *d, struct coili_origin *origin,
                            size_t head_n)
 {
@@ -372,7 +447,8 @@ static struct job *job_new(struct draft *d, struct coili_origin *origin,
     const struct coil_http_timeouts *t = &q->timeouts;
     bool small = q->body_size <= BODY_WITH_HEAD;
     size_t text_n = head_n + (small ? q->body_size : 0);
-    struct job *job = coil_alloc(sizeof *job + text_n);
+    size_t size = sizeof(struct job) + text_n + d->url_n + 1;
+    struct job *job = coil_alloc(size);
     if (!job)
         return NULL;
     job->session = s;
@@ -394,20 +470,178 @@ static struct job *job_new(struct draft *d, struct coili_origin *origin,
     job->total_ns = or_else(t->total_ns, s->timeouts.total_ns);
     job->pool_ns = or_else(t->pool_ns, s->timeouts.pool_ns);
     job->connect_ns = or_else(t->connect_ns, s->timeouts.connect_ns);
-    job->size = sizeof *job + text_n;
+    job->size = size;
+    job->hop = NULL;
+    job->hop_text = NULL;
+    job->redirects_left = q->redirects_max ? q->redirects_max
+                                           : s->redirects_max;
     job->running = false;
     job->pool_deadline = 0;
-    job->may_repeat = !s->no_retry && !q->no_retry &&
-                      is_one_of(d->head.method, repeatable);
+    job->no_retry = s->no_retry || q->no_retry;
+    job->may_repeat = repeats(job, d->head.method);
     s->refs++;
 
-    if (head_n <= HEAD_FEW)
-        memcpy(job->text, s->head, head_n);
-    else
-        coili_http_request_write(&d->head, job->text, head_n);
-    if (small && q->body_size > 0)
-        memcpy(job->text + head_n, q->body, q->body_size);
+    put_text(d, head_n, q->body, text_n - head_n, job->text);
+    job->url = memcpy(job->text + text_n, q->url, d->url_n + 1);
     return job;
+}
+
+/* ---- Redirects -------------------------------------------------------- */
+
+/* A body that is sent: a small one stands behind the head, in one text. */
+struct body {
+    const void *at;
+    size_t n;
+    bool small;
+};
+
+/* The last hop's body; `reader` is behind its head. */
+static struct body last_body(const struct coili_sent *sent,
+                             const struct coili_head_reader *reader)
+{
+    if (sent->body_n > 0)
+        return (struct body){ sent->body, sent->body_n, false };
+    return (struct body){ reader->at, (size_t)(reader->end - reader->at),
+                          true };
+}
+
+/* The user and the password of the Location, if there is nothing better. */
+static void add_authorization(struct draft *d, struct coili_hop *hop)
+{
+    struct coili_http_text name = coili_http_text("Authorization");
+    for (size_t i = 0; i < d->head.count; i++)
+        if (coili_http_same(d->pairs[i].name, name))
+            return;
+    hop->authorized = true;
+    d->pairs[d->head.count++] = (struct coili_http_pair){
+        name, coili_http_text(hop->basic)
+    };
+}
+
+/*
+ * Draft the request of the next hop: the method, the fields and the body of the
+ * last one, without what must not be sent there. The draft views the last one.
+ */
+static int draft_hop(struct draft *d, const struct job *job,
+                     struct coili_hop *next, int status, struct body *body)
+{
+    const struct coili_sent *sent = &job->sent;
+    struct coili_head_reader reader = { sent->text, sent->text + sent->text_n };
+    struct coili_http_text method = coili_head_begin(&reader);
+    struct coili_head_reader fields = reader;
+    struct coili_http_pair field;
+    size_t n = 1; /* Authorization */
+    while (coili_head_next(&reader, &field))
+        n++;
+    if (draft_room(d, n) < 0)
+        return -ENOMEM;
+
+    struct coil_url last;
+    coil_url_parse(&last, job->url, strlen(job->url));
+    struct coili_redirect_drops drops = {
+        .secrets = !coil_url_same_origin(&last, &d->url),
+        .body = coili_redirect_to_get(status, method),
+        .authorization = job->hop->authorized,
+        .secret_headers = d->session->secret_headers,
+        .secret_headers_n = d->session->secret_headers_n,
+    };
+    *body = drops.body ? (struct body){ .small = true }
+                       : last_body(sent, &reader);
+    d->head.method = drops.body ? coili_http_text("GET") : method;
+    struct coili_http_pair *to = d->pairs;
+    while (coili_head_next(&fields, &field))
+        if (coili_redirect_keeps(&drops, field.name))
+            *to++ = field;
+    draft_fields_end(d, to);
+    if (next->basic)
+        add_authorization(d, next);
+    return 0;
+}
+
+/* The job makes the drafted request next. After an error it is unchanged. */
+static int job_redirect(struct job *job, struct draft *d, size_t head_n,
+                        struct body body)
+{
+    size_t small_n = body.small ? body.n : 0;
+    size_t text_n = head_n + small_n;
+    struct coili_origin *origin = coili_origin_find(&d->session->pool, &d->url);
+    if (!origin)
+        return -ENOMEM;
+    char *text = coil_alloc(text_n);
+    if (!text) {
+        coili_origin_unref(origin);
+        return -ENOMEM;
+    }
+    put_text(d, head_n, body.at, small_n, text);
+    job->sent.text = text;
+    job->sent.text_n = text_n;
+    job->sent.body = body.small ? NULL : body.at;
+    job->sent.body_n = body.small ? 0 : body.n;
+    job->sent.keep = d->keep;
+    job->may_repeat = repeats(job, d->head.method);
+    if (job->hop_text) /* the draft has viewed it up to here */
+        coil_free(job->hop_text, job->hop_text_n);
+    job->hop_text = text;
+    job->hop_text_n = text_n;
+    coili_origin_unref(job->origin);
+    job->origin = origin;
+    job->lease = (struct coili_lease){ 0 };
+    job->pool_deadline = 0;
+    job->redirects_left--;
+    return 0;
+}
+
+/* Draft the request to `next`, and give it to the job. */
+static int write_hop(struct job *job, struct coili_hop *next,
+                     const struct coil_url *url, int status, int *code)
+{
+    struct draft d;
+    struct body body;
+    d.session = job->session;
+    d.head = (struct coili_http_request){ 0 };
+    d.url = *url;
+    int err = draft_hop(&d, job, next, status, &body);
+    if (err < 0)
+        return err;
+    err = draft_head(&d, body.n);
+    if (err < 0)
+        *code = d.head.fault;
+    else
+        err = job_redirect(job, &d, (size_t)err, body);
+    draft_free(&d);
+    return err;
+}
+
+/*
+ * The answer to the job's request has this status and Location: the job makes
+ * the request of the next hop. Result: 1; an error, with the code of its detail
+ */
+static int follow(struct job *job, int status, const char *location, int *code)
+{
+    const struct coili_redirect_rules rules = {
+        .tls = has_tls(job->session),
+        .no_downgrade = job->session->no_downgrade,
+        .last = job->redirects_left == 0,
+    };
+    struct coili_hop *next;
+    struct coil_url url;
+    if (!job->hop)
+        job->hop = coili_hop_new(job->url);
+    if (!job->hop)
+        return -ENOMEM;
+    int err = coili_redirect_resolve(&next, &url, job->hop, location, rules,
+                                     code);
+    if (err < 0)
+        return err;
+    err = write_hop(job, next, &url, status, code);
+    if (err < 0) {
+        coili_hops_free(next);
+        return err;
+    }
+    coili_hop_follow(job->hop, next, status);
+    job->hop = next;
+    job->url = next->text;
+    return 1;
 }
 
 /* ---- A request -------------------------------------------------------- */
@@ -460,6 +694,8 @@ static struct coil_task *begin_connecting(struct request *my)
     struct coili_conn *conn = job->lease.conn;
     struct coil_connect_options o = COIL_CONNECT_OPTIONS_INIT;
     o.attempt_timeout_ns = job->connect_ns;
+    o.allow = job->session->allow_address;
+    o.allow_arg = job->session->allow_address_arg;
     coil_task_drop(&my->connecting);
     struct coil_future *open = coil_open_connection(job->origin->host,
                                                     job->origin->port, &o);
@@ -492,6 +728,9 @@ static int end_connecting(struct request *my)
     if (my->err == -ETIMEDOUT && my->job->connect_ns != COIL_NEVER)
         my->detail = COIL_DETAIL(COIL_DETAIL_PHASE(my->detail),
                                  COIL_HTTP_CLOCK_CONNECT);
+    if (my->err == -EACCES && my->job->session->allow_address)
+        my->detail = COIL_DETAIL(COIL_DETAIL_PHASE(my->detail),
+                                 ADDRESS_REFUSED);
     lease->conn->connecting = NULL;
     if (my->err == 0) {
         coili_conn_connected(lease->conn, my->stream);
@@ -555,40 +794,81 @@ static bool goes_on(struct request *my)
 }
 
 /*
+ * The head of an answer has come. If it redirects, the job makes the next
+ * request from now on.
+ *
+ * Result    1: it redirects; 0: it is the answer to the request; an error
+ */
+static int redirected(struct request *my)
+{
+    const struct coil_http_response *r = my->response;
+    const char *location;
+    int code = 0;
+    if (!coili_redirects(r->status) || my->job->redirects_left < 0)
+        return 0;
+    int err = coili_redirect_location(r, &location, &code);
+    if (err > 0)
+        err = follow(my->job, r->status, location, &code);
+    my->detail = COIL_DETAIL(COIL_PHASE_HEADERS, code);
+    return err;
+}
+
+/* The response belongs to the caller now, and so do the URLs on its way. */
+static struct coil_http_response *take_response(struct request *my)
+{
+    struct coil_http_response *response = my->response;
+    my->response = NULL;
+    response->hop = my->job->hop;
+    my->job->hop = NULL;
+    return response;
+}
+
+/*
  * Get a slot, connect if the slot has no stream, send and read the head. The
- * loop runs again if a kept connection was closed by the server, once, or if
- * there was no descriptor or operation for a new one.
+ * inner loop runs again if a kept connection was closed by the server, once, or
+ * if there was no descriptor or operation for a new one; the outer loop runs
+ * again for each redirect. An error in the body of a redirect closes its
+ * connection, and the request goes on.
  */
 static void request(struct coil_coro *co)
 {
     COIL_ASYNC_GIVES(request, my, coil_http_response_free) {
         my->err = job_begin(my->job);
         for (;;) {
-            if (my->err == -EAGAIN)
-                COIL_TRY_AWAIT(my->err, wait_for_connection(my->job));
-            if (my->err == 0)
-                my->err = job_connected(my->job);
-            if (my->err < 0)
-                COIL_FAIL_WITH(my->err, pool_detail(my->job, my->err));
-
-            if (!my->job->lease.conn->stream) {
-                COIL_TRY_AWAIT_TO(my->err, my->stream, begin_connecting(my));
-                my->err = end_connecting(my);
-            }
-            if (my->err == 0) {
-                COIL_TRY_AWAIT_TO(my->err, my->response,
-                                  begin_exchange(my->job));
+            for (;;) {
+                if (my->err == -EAGAIN)
+                    COIL_TRY_AWAIT(my->err, wait_for_connection(my->job));
                 if (my->err == 0)
-                    break;
-                my->detail = coil_last_detail();
+                    my->err = job_connected(my->job);
+                if (my->err < 0)
+                    COIL_FAIL_WITH(my->err, pool_detail(my->job, my->err));
+
+                if (!my->job->lease.conn->stream) {
+                    COIL_TRY_AWAIT_TO(my->err, my->stream,
+                                      begin_connecting(my));
+                    my->err = end_connecting(my);
+                }
+                if (my->err == 0) {
+                    COIL_TRY_AWAIT_TO(my->err, my->response,
+                                      begin_exchange(my->job));
+                    if (my->err == 0)
+                        break;
+                    my->detail = coil_last_detail();
+                }
+                if (!goes_on(my))
+                    COIL_FAIL_WITH(my->err, my->detail);
             }
-            if (!goes_on(my))
+            coili_response_begin(my->response);
+            my->err = redirected(my);
+            if (my->err < 0)
                 COIL_FAIL_WITH(my->err, my->detail);
+            if (my->err == 0)
+                COIL_RETURN(take_response(my));
+            COIL_TRY_AWAIT(my->err, coili_response_drain(my->response));
+            coil_http_response_free(my->response);
+            my->response = NULL;
+            my->err = job_take(my->job);
         }
-        coili_response_begin(my->response);
-        struct coil_http_response *response = my->response;
-        my->response = NULL;
-        COIL_RETURN(response);
 
     COIL_FINALLY;
         if (my->stream)
@@ -624,7 +904,9 @@ struct coil_future *coil_http_send(struct coil_http_session *session,
     struct draft d;
     d.session = session;
     d.request = q;
-    d.head = (struct coili_http_request){ 0 };
+    d.head = (struct coili_http_request){
+        .method = coili_http_text(q->method ? q->method : "GET"),
+    };
     int err = draft_url(&d);
     if (err < 0)
         return coil_future_from_error(err, d.detail);
@@ -636,7 +918,7 @@ struct coil_future *coil_http_send(struct coil_http_session *session,
         return coil_future_from_nomem();
     }
     struct coil_future *f;
-    int head_n = draft_head(&d);
+    int head_n = draft_head(&d, q->body_size);
     if (head_n < 0) {
         coili_origin_unref(origin);
         f = coil_future_from_error(head_n, d.detail);
@@ -664,6 +946,12 @@ with_defaults(const struct coil_http_session_options *given)
         &o, sizeof o, offsetof(struct coil_http_session_options, timeouts),
         given, "coil_http_session_new", "COIL_HTTP_SESSION_OPTIONS_INIT");
     CHECK_HEADERS("coil_http_session_new", o.headers, o.headers_n);
+    coili_check(o.secret_headers || !o.secret_headers_n,
+                "coil_http_session_new: secret_headers is NULL, but "
+                "secret_headers_n is not 0");
+    for (size_t i = 0; i < o.secret_headers_n; i++)
+        coili_check(o.secret_headers[i],
+                    "coil_http_session_new: a name in secret_headers is NULL");
     const struct coili_http_limits *l = &coili_http_limits_default;
     o.limit = o.limit ? o.limit : LIMIT;
     o.keepalive_ns = or_else(o.keepalive_ns, KEEPALIVE);
@@ -678,6 +966,7 @@ with_defaults(const struct coil_http_session_options *given)
     o.timeouts.connect_ns = or_else(o.timeouts.connect_ns, CONNECT);
     o.timeouts.read_ns = or_else(o.timeouts.read_ns, COIL_NEVER);
     o.user_agent = o.user_agent ? o.user_agent : USER_AGENT;
+    o.redirects_max = o.redirects_max ? o.redirects_max : REDIRECTS_MAX;
     return o;
 }
 
@@ -731,6 +1020,29 @@ static int copy_headers(struct coil_http_session *s,
     return 0;
 }
 
+/* Copy the names: pointers and their texts in one block. */
+static int copy_secret_headers(struct coil_http_session *s,
+                               const struct coil_http_session_options *o)
+{
+    size_t n = o->secret_headers_n, size = n * sizeof *s->secret_headers;
+    if (n == 0)
+        return 0;
+    for (size_t i = 0; i < n; i++)
+        size += strlen(o->secret_headers[i]) + 1;
+    s->secret_headers = coil_alloc(size);
+    if (!s->secret_headers)
+        return -ENOMEM;
+    s->secret_headers_n = n;
+    s->secret_headers_size = size;
+    char *to = (char *)&s->secret_headers[n];
+    for (size_t i = 0; i < n; i++) {
+        size_t len = strlen(o->secret_headers[i]) + 1;
+        s->secret_headers[i] = memcpy(to, o->secret_headers[i], len);
+        to += len;
+    }
+    return 0;
+}
+
 /* check_quiet() completes it; a cancellation does nothing. */
 static void quiet_nothing(struct coil_future *f)
 {
@@ -780,6 +1092,10 @@ static int session_init(struct coil_http_session *s,
     *s = (struct coil_http_session){
         .refs = 1,
         .no_retry = o->no_retry,
+        .no_downgrade = o->no_downgrade,
+        .redirects_max = o->redirects_max,
+        .allow_address = o->allow_address,
+        .allow_address_arg = o->allow_address_arg,
         .timeouts = o->timeouts,
         .body_max = o->body_bytes_max,
         .limits = coili_http_limits_default,
@@ -794,7 +1110,8 @@ static int session_init(struct coil_http_session *s,
     s->pool.keepalive_ns = o->keepalive_ns;
     s->fields = coil_alloc(o->headers_limit * sizeof *s->fields);
     s->quiet = coil_custom_new(&quiet_class, sizeof(struct coil_custom));
-    if (!s->fields || !s->quiet || copy_headers(s, o) < 0)
+    if (!s->fields || !s->quiet || copy_headers(s, o) < 0 ||
+        copy_secret_headers(s, o) < 0)
         return -ENOMEM;
     s->close = COIL_CALL(session_close, .session = s);
     return coil_future_done(s->close) ? -ENOMEM : 0;
@@ -805,6 +1122,7 @@ static void session_free(struct coil_http_session *s)
     coili_pool_fini(&s->pool);
     coil_free(s->fields, s->limits.fields * sizeof *s->fields);
     coil_free(s->pairs, s->pairs_size);
+    coil_free(s->secret_headers, s->secret_headers_size);
     if (s->quiet)
         coil_future_unref(s->quiet);
     coil_free(s, sizeof *s);

@@ -44,6 +44,26 @@ static const struct route routes[] = {
     { "/early-heard",
       { THEN(DEAF), SAYS("HTTP/1.1 204 Done\r\n\r\n"), WAITS(COIL_US(200)),
         THEN(HEAR) } },
+    { "/moved", { SAYS("HTTP/1.1 302 Found\r\nLocation: ok\r\n"
+                       "Content-Length: 3\r\n\r\nabc") } },
+    { "/moved-slowly",
+      { SAYS("HTTP/1.1 307 Moved\r\nLocation: /moved\r\n"
+             "Content-Length: 3\r\n\r\na"),
+        WAITS(COIL_MS(1)), SAYS("bc") } },
+    { "/moved-large",
+      { SAYS("HTTP/1.1 308 Moved\r\nLocation: /large\r\n"
+             "Content-Length: 300000\r\n\r\n"),
+        POURS(300000) } },
+    { "/moved-to-close",
+      { SAYS("HTTP/1.1 301 Moved\r\nLocation: /close\r\n\r\n"),
+        THEN(CLOSE) } },
+    { "/moved-early",
+      { THEN(DEAF), SAYS("HTTP/1.1 307 Moved\r\nLocation: /ok\r\n"
+                         "Content-Length: 0\r\n\r\n") } },
+    { "/circle", { SAYS("HTTP/1.1 303 Other\r\nLocation: /circle\r\n"
+                        "Content-Length: 0\r\n\r\n") } },
+    { "/moved-away", { SAYS("HTTP/1.1 301 Moved\r\nLocation: ftp://x/\r\n"
+                            "Content-Length: 3\r\n\r\nabc") } },
     { 0 },
 };
 #define ROUTES (sizeof routes / sizeof *routes - 1)
@@ -107,6 +127,7 @@ static bool is_expected(int err)
     case COIL_EINCOMPLETE:
     case COIL_EPROTOCOL:
     case COIL_ECLOSED:
+    case COIL_EREDIRECT:
         return true;
     default:
         return false;
