@@ -6,6 +6,7 @@
  *
  *     GET /delay/N    answers "N ms" after N milliseconds
  *     GET /bytes/N    answers N bytes
+ *     GET /redirect/N redirects N times before it answers "0 more"
  *     GET /stats      answers "answered A, at most B at once"
  *
  * Prints "listening on 127.0.0.1:PORT" and serves until SIGTERM or SIGINT. It
@@ -29,6 +30,7 @@ enum { LINE_MAX_BYTES = 4096, LINES_MAX = 100 };
 
 #define DELAY_MAX 3600000     /* an hour */
 #define BYTES_MAX 0x40000000L /* 1 GiB */
+#define REDIRECTS_MAX 1000
 
 static long answered, in_flight, most; /* /stats itself is not counted */
 static char filler[65536];             /* what /bytes is made of */
@@ -138,6 +140,8 @@ static const char *reason(int status)
     switch (status) {
     case 200:
         return "OK";
+    case 302:
+        return "Found";
     case 400:
         return "Bad Request";
     case 404:
@@ -160,7 +164,7 @@ struct answer {
     bool counted;
     char text[256]; /* the head, and a short body behind it */
     size_t text_n;
-    long delay, bytes;
+    long delay, bytes, redirects;
 };
 
 static void leave(struct answer *my)
@@ -173,8 +177,13 @@ static void leave(struct answer *my)
 static void write_text(struct answer *my)
 {
     struct request *r = my->request;
-    char body[64] = "";
-    if (r->status != 200)
+    char body[64] = "", location[64] = "";
+    if (my->redirects > 0)
+        snprintf(location, sizeof location, "Location: /redirect/%ld\r\n",
+                 my->redirects - 1);
+    if (my->redirects >= 0)
+        snprintf(body, sizeof body, "%ld more\n", my->redirects);
+    else if (r->status != 200)
         snprintf(body, sizeof body, "%s\n", reason(r->status));
     else if (my->delay >= 0)
         snprintf(body, sizeof body, "%ld ms\n", my->delay);
@@ -182,14 +191,14 @@ static void write_text(struct answer *my)
         snprintf(body, sizeof body, "answered %ld, at most %ld at once\n",
                  answered, most);
     long length = my->bytes < 0 ? (long)strlen(body) : my->bytes;
-    my->text_n = (size_t)snprintf(my->text, sizeof my->text,
-                                  "HTTP/1.1 %d %s\r\n"
-                                  "Content-Type: text/plain\r\n"
-                                  "Content-Length: %ld\r\n"
-                                  "%s\r\n%s",
-                                  r->status, reason(r->status), length,
-                                  r->keep ? "" : "Connection: close\r\n",
-                                  r->head ? "" : body);
+    my->text_n = (size_t)snprintf(
+        my->text, sizeof my->text,
+        "HTTP/1.1 %d %s\r\n"
+        "Content-Type: text/plain\r\n"
+        "Content-Length: %ld\r\n"
+        "%s%s\r\n%s",
+        r->status, reason(r->status), length, location,
+        r->keep ? "" : "Connection: close\r\n", r->head ? "" : body);
     if (r->head)
         my->bytes = -1;
 }
@@ -200,13 +209,17 @@ static void answer(struct coil_coro *co)
         struct request *r = my->request;
         my->delay = number_after("/delay/", r->target, DELAY_MAX);
         my->bytes = number_after("/bytes/", r->target, BYTES_MAX);
+        my->redirects = number_after("/redirect/", r->target, REDIRECTS_MAX);
         bool stats = strcmp(r->target, "/stats") == 0;
-        if (r->status == 200 && my->delay < 0 && my->bytes < 0 && !stats)
+        if (r->status == 200 && my->delay < 0 && my->bytes < 0 &&
+            my->redirects < 0 && !stats)
             r->status = 404;
         if (r->status != 200) {
             r->keep = r->keep && r->status == 404;
-            my->delay = my->bytes = -1;
+            my->delay = my->bytes = my->redirects = -1;
         }
+        if (my->redirects > 0)
+            r->status = 302;
         my->counted = !stats;
         in_flight += my->counted;
         if (in_flight > most)

@@ -2,13 +2,17 @@
 /*
  * fetch: get many URLs, many at once.
  *
- *     ./build/samples/fetch [-c LIMIT] [-t SECONDS] [-o FOLDER] [-f FILE]...
+ *     ./build/samples/fetch [-c LIMIT] [-t SECONDS] [-o FOLDER] [-L]
+ *                           [--no-location] [--max-redirs N] [-f FILE]...
  *                           [URL | -]...
  *
  *     -c  at most so many at once; 100. If `ulimit -Hn` is too low for it, as
  *         many as it allows, and a line on stderr says so if -c was given
  *     -t  at most so long for each; 300
  *     -o  save the bodies there, as NUMBER_URL; no file is overwritten
+ *     -L  follow redirects, which is what it does without -L; --location is
+ *         the same, --no-location the contrary, and the last of these counts
+ *     --max-redirs  at most so many redirects for each; 20; 0: --no-location
  *     -f  a list, with a URL in each line; - is the list on standard input
  *     -h  print this usage
  *
@@ -18,10 +22,10 @@
  *
  * Prints a row for each URL when it has ended: status, bytes, seconds, URL and
  * why it failed; then the sum, and the time it took. On a terminal the last
- * line tells how far it is. Any status but 2xx has failed: redirects are not
- * followed. A line that is no text has failed, too. Ctrl-C stops everything and
- * cleans up; twice, at once. When a row cannot be printed, all fetches in flight
- * are cancelled, and no further request begins.
+ * line tells how far it is. Any status but 2xx has failed, and so has a line
+ * that is no text. Ctrl-C stops everything and cleans up; twice, at once. When
+ * a row cannot be printed, all fetches in flight are cancelled, and no further
+ * request begins.
  *
  * Exits with 0, 1 if any has failed or standard output cannot be written, 2 for
  * wrong usage, 130 after Ctrl-C.
@@ -46,10 +50,16 @@
 
 static struct {
     double limit, seconds;
+    double redirects;
     bool limit_given;
-    int folder; /* -1: bodies are thrown away */
-    bool live;  /* a progress line */
-} options = { .limit = 100, .seconds = 300, .folder = -1 };
+    bool location; /* follow redirects */
+    int folder;    /* -1: bodies are thrown away */
+    bool live;     /* a progress line */
+} options = { .limit = 100,
+              .seconds = 300,
+              .redirects = 20,
+              .location = true,
+              .folder = -1 };
 
 /* Between two awaits no other task runs: plain numbers need no lock. */
 static struct {
@@ -242,7 +252,7 @@ static void fetch(struct coil_coro *co)
                           .keep = is_success(my) && options.folder >= 0,
                           .url = my->url, .response = my->response));
         }
-        char why[128] = "the status is not 2xx";
+        char why[256] = "the status is not 2xx";
         if (my->err < 0)
             coil_explain(my->err, coil_last_detail(), why, sizeof why);
         end_row(my, my->err == 0 && is_success(my) ? NULL : why);
@@ -416,6 +426,9 @@ static void all(struct coil_coro *co)
         struct coil_http_session_options o = COIL_HTTP_SESSION_OPTIONS_INIT;
         o.limit = (unsigned)options.limit;
         o.timeouts.total_ns = COIL_SECONDS(options.seconds);
+        o.redirects_max = options.location && options.redirects > 0
+                              ? (int)options.redirects
+                              : COIL_HTTP_NO_REDIRECTS;
         my->session = coil_http_session_new(&o);
         coil_semaphore_init(&my->limit, o.limit);
         if ((options.live && START(progress) < 0) ||
@@ -527,21 +540,27 @@ static struct source url_or_stdin(char *arg)
 }
 
 #define USAGE \
-    "usage: fetch [-c LIMIT] [-t SECONDS] [-o FOLDER] [-f FILE]... " \
-    "[URL | -]...\n"
+    "usage: fetch [-c LIMIT] [-t SECONDS] [-o FOLDER] [-L] [--no-location]\n" \
+    "             [--max-redirs N] [-f FILE]... [URL | -]...\n"
+
+/* Long options without a letter. */
+enum { NO_LOCATION = 256, MAX_REDIRS };
 
 /* The command line; a status to exit with, or -1: go on. */
 static int read_options(int argc, char **argv, struct source *sources)
 {
     static const struct option long_options[] = {
         { "help", no_argument, NULL, 'h' },
+        { "location", no_argument, NULL, 'L' },
+        { "no-location", no_argument, NULL, NO_LOCATION },
+        { "max-redirs", required_argument, NULL, MAX_REDIRS },
         { NULL, 0, NULL, 0 },
     };
     const char *folder = NULL;
     bool right = true;
     int n = 0, c;
     /* '-' first: arguments that are no options are returned as 1, in order. */
-    while (right && (c = getopt_long(argc, argv, "-c:t:o:f:h", long_options,
+    while (right && (c = getopt_long(argc, argv, "-c:t:o:f:Lh", long_options,
                                      NULL)) != -1) {
         switch (c) {
         case 'c':
@@ -553,6 +572,13 @@ static int read_options(int argc, char **argv, struct source *sources)
             break;
         case 'o':
             folder = optarg;
+            break;
+        case 'L':
+        case NO_LOCATION:
+            options.location = c == 'L';
+            break;
+        case MAX_REDIRS:
+            right = read_number(0, 1000, &options.redirects);
             break;
         case 1:
             sources[n++] = url_or_stdin(optarg);
