@@ -30,7 +30,10 @@ enum {
     COIL_EBROKEN = -4105,       /* a party that it needs has gone */
     COIL_ENOTREADY = -4106,     /* the task ended before it was ready */
     COIL_ENOTHREAD = -4107,     /* no thread can be started */
-    COIL_EREDIRECT = -4108      /* a redirect that is not followed; http.h */
+    COIL_EREDIRECT = -4108,     /* a redirect that is not followed; http.h */
+    COIL_ETLS = -4109,          /* TLS failed; code: alert or reason */
+    COIL_ECERT = -4110          /* the peer's certificate is not believed; code:
+                                   enum coil_cert_fault */
 };
 
 /*
@@ -42,6 +45,7 @@ enum coil_phase {
     COIL_PHASE_RESOLVE,
     COIL_PHASE_POOL,
     COIL_PHASE_CONNECT,
+    COIL_PHASE_TLS,
     COIL_PHASE_SEND,
     COIL_PHASE_HEADERS,
     COIL_PHASE_BODY
@@ -53,6 +57,21 @@ enum coil_cancel_reason {
     COIL_CANCEL_TIMEOUT,
     COIL_CANCEL_GROUP,
     COIL_CANCEL_INTERRUPT
+};
+
+/* Why a certificate is not believed; the code in the detail of COIL_ECERT. */
+enum coil_cert_fault {
+    COIL_CERT_OK,
+    COIL_CERT_NAME,        /* it is for another host */
+    COIL_CERT_TIME,        /* expired, not yet valid, or the clock is wrong */
+    COIL_CERT_UNKNOWN,     /* no trusted authority signed it */
+    COIL_CERT_SIGNATURE,   /* a signature is wrong */
+    COIL_CERT_WEAK,        /* SHA-1, or a short key */
+    COIL_CERT_PURPOSE,     /* a certificate may not do what it is used for */
+    COIL_CERT_CONSTRAINT,  /* an authority may not sign for this name */
+    COIL_CERT_MALFORMED,   /* not an X.509 certificate in DER */
+    COIL_CERT_UNSUPPORTED, /* correct, it may be, but coil cannot check it */
+    COIL_CERT_PIN          /* not one of the pinned certificates or keys */
 };
 
 /* A detail of a phase and a code, which is a signed number of 24 bits. */

@@ -49,6 +49,10 @@ const char *coil_strerror(int err)
         return "No thread can be started";
     case COIL_EREDIRECT:
         return "The redirect is not followed";
+    case COIL_ETLS:
+        return "TLS failed";
+    case COIL_ECERT:
+        return "The certificate is not trusted";
     }
     if (err == -ETIMEDOUT)
         return "Timed out"; /* "Connection timed out" is wrong for most */
@@ -63,10 +67,29 @@ const char *coil_phase_name(enum coil_phase phase)
     static const char *const names[] = {
         [COIL_PHASE_NONE] = "",           [COIL_PHASE_RESOLVE] = "resolve",
         [COIL_PHASE_POOL] = "pool",       [COIL_PHASE_CONNECT] = "connect",
-        [COIL_PHASE_SEND] = "send",       [COIL_PHASE_HEADERS] = "headers",
-        [COIL_PHASE_BODY] = "body",
+        [COIL_PHASE_TLS] = "tls",         [COIL_PHASE_SEND] = "send",
+        [COIL_PHASE_HEADERS] = "headers", [COIL_PHASE_BODY] = "body",
     };
     return phase <= COIL_PHASE_BODY ? names[phase] : "";
+}
+
+/* The faults of a certificate in general; coil-tls has the sentences. */
+static const char *words_for_cert(int fault)
+{
+    static const char *const words[] = {
+        [COIL_CERT_OK] = "",
+        [COIL_CERT_NAME] = "it is for another name",
+        [COIL_CERT_TIME] = "it has expired, or is not valid yet",
+        [COIL_CERT_UNKNOWN] = "no trusted authority signed it",
+        [COIL_CERT_SIGNATURE] = "a signature is wrong",
+        [COIL_CERT_WEAK] = "its key or signature is too weak",
+        [COIL_CERT_PURPOSE] = "it is for another purpose",
+        [COIL_CERT_CONSTRAINT] = "its authority may not sign for this name",
+        [COIL_CERT_MALFORMED] = "it is malformed",
+        [COIL_CERT_UNSUPPORTED] = "it has parts that are not supported",
+        [COIL_CERT_PIN] = "it is not the pinned one",
+    };
+    return fault >= 0 && fault <= COIL_CERT_PIN ? words[fault] : "";
 }
 
 void coil_set_explain(coil_explain_fn *words)
@@ -80,6 +103,8 @@ static const char *words_for_code(int err, uint32_t detail)
     int code = COIL_DETAIL_CODE(detail);
     if (err == COIL_ERESOLVE)
         return code ? gai_strerror(code) : "";
+    if (err == COIL_ECERT)
+        return words_for_cert(code);
     if (err == COIL_EBROKEN && code < 0) { /* a child, killed by a signal */
         const char *words = coili_signal_words(-code);
         return words ? words : "";

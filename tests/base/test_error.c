@@ -16,7 +16,7 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-enum { FIRST = COIL_EEND, LAST = COIL_EREDIRECT }; // they count downwards
+enum { FIRST = COIL_EEND, LAST = COIL_ECERT }; // they count downwards
 
 static const char unknown[] = "Unknown error";
 
@@ -106,6 +106,7 @@ TEST(error_phases_have_names)
         { COIL_PHASE_RESOLVE, "resolve" },
         { COIL_PHASE_POOL, "pool" },
         { COIL_PHASE_CONNECT, "connect" },
+        { COIL_PHASE_TLS, "tls" },
         { COIL_PHASE_SEND, "send" },
         { COIL_PHASE_HEADERS, "headers" },
         { COIL_PHASE_BODY, "body" },
@@ -143,6 +144,23 @@ TEST(error_explain_begins_with_the_phase)
         { -EMFILE, COIL_DETAIL(COIL_PHASE_BODY + 1, 0), "Too many open files" },
         { 0, COIL_DETAIL(COIL_PHASE_SEND, 0), "send: Success" },
         { -41, COIL_DETAIL(COIL_PHASE_POOL, 0), "pool: Unknown error" },
+    };
+    check_explained(rows, COUNT(rows));
+}
+
+// Each fault has words of its own; coil-tls adds names and dates.
+TEST(error_explain_says_what_is_wrong_with_a_certificate)
+{
+    static const struct explained rows[] = {
+        { COIL_ECERT, COIL_DETAIL(COIL_PHASE_TLS, COIL_CERT_UNKNOWN),
+          "tls: The certificate is not trusted: no trusted authority signed "
+          "it" },
+        { COIL_ECERT, COIL_DETAIL(COIL_PHASE_TLS, COIL_CERT_PIN),
+          "tls: The certificate is not trusted: it is not the pinned one" },
+        { COIL_ECERT, 0, "The certificate is not trusted" },
+        { COIL_ECERT, COIL_DETAIL(0, COIL_CERT_PIN + 1),
+          "The certificate is not trusted" },
+        { COIL_ECERT, COIL_DETAIL(0, -1), "The certificate is not trusted" },
     };
     check_explained(rows, COUNT(rows));
 }
