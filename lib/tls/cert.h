@@ -44,9 +44,9 @@ struct coili_cert {
     int64_t not_before, not_after;    /* seconds since 1970 */
     struct coili_public_key key;
     enum coili_signature_type signature_type;
-    const char *signature_name;       /* "SHA-1", "RSA-PSS"...; static */
+    const char *signature_name; /* "SHA-1", "RSA-PSS"...; static */
     struct coili_der signature;
-    struct coili_der alt_names;       /* the GeneralNames; each is sound */
+    struct coili_der alt_names; /* the GeneralNames; each is sound */
     struct coili_der subject_key_id, authority_key_id;
     struct coili_der permitted, excluded; /* the GeneralSubtrees */
     struct coili_der unknown_critical;    /* OID of the first such extension */

@@ -50,11 +50,11 @@ bool coili_public_key_parse(struct coili_public_key *key,
 struct coili_private_key {
     enum coili_key_type type; /* never OTHER */
     unsigned bits;
-    struct coili_der der;     /* the whole block: PKCS#8, PKCS#1 or SEC1 */
+    struct coili_der der; /* the whole block: PKCS#8, PKCS#1 or SEC1 */
     struct {
         struct coili_der n, e, d, p, q, dp, dq, iq;
     } rsa;
-    struct coili_der scalar; /* EC: as many bytes as the curve's order has */
+    struct coili_der scalar; /* EC: at most as many bytes as its order has */
     struct coili_der point;  /* EC: as the file says; at NULL: it does not */
 };
 

@@ -7,9 +7,11 @@
  *
  *     struct coili_pem pem = { .at = text, .end = text + len };
  *     struct coili_pem_block block;
+ *     struct coili_der der;
  *     int n;
  *     while ((n = coili_pem_next(&pem, &block)) > 0)
- *         ...block.label, coili_pem_decode(&block, out)...
+ *         if ((n = coili_pem_decode(&pem, &block, memory, &der)) < 0)
+ *             break;
  *     if (n < 0)
  *         ...line pem.line: pem.fault...
  *
@@ -43,12 +45,12 @@ struct coili_pem_block {
     enum coili_pem_label label;
     const char *at; /* views the lines between BEGIN and END */
     size_t len;
-    size_t bytes;   /* of the decoded content */
-    unsigned line;  /* of BEGIN */
+    size_t bytes;  /* room that its decoded content needs */
+    unsigned line; /* of BEGIN */
 };
 
 /*
- * Find the next block, and check all of it.
+ * Find the next block, from BEGIN to END.
  *
  * Result    1; 0: there is none; -EINVAL: `pem->line` and `pem->fault` say why
  */
@@ -57,8 +59,10 @@ int coili_pem_next(struct coili_pem *pem, struct coili_pem_block *block);
 /*
  * Decode a block that coili_pem_next() gave to `out`, which has room for
  * block->bytes. The time does not depend on the content, which may be a key.
+ *
+ * Result    0, and `der` views the bytes in `out`; -EINVAL as above
  */
-struct coili_der coili_pem_decode(const struct coili_pem_block *block,
-                                  unsigned char *out);
+int coili_pem_decode(struct coili_pem *pem, const struct coili_pem_block *block,
+                     unsigned char *out, struct coili_der *der);
 
 #endif

@@ -42,7 +42,7 @@
 
 /* What trust is built on. */
 enum coili_trust_mode {
-    COILI_TRUST_CHAIN,    /* a path to an anchor; also a pin, if there are any */
+    COILI_TRUST_CHAIN, /* a path to an anchor; also a pin, if there are any */
     COILI_TRUST_PIN_ONLY, /* a pin alone: no chain, no name, no time */
     COILI_TRUST_NONE      /* insecure: everything that parses is believed */
 };
@@ -61,10 +61,11 @@ struct coili_trust_options {
     size_t ca_len;
 
     /*
-     * SHA-256 of leaves (their whole DER) or of their SubjectPublicKeyInfo: one
-     * of either suffices. COILI_TRUST_PIN_ONLY without any is -EINVAL.
+     * SHA-256 of leaves (their whole DER) or of their SubjectPublicKeyInfo, 32
+     * bytes each, one behind the other: one of either suffices.
+     * COILI_TRUST_PIN_ONLY without any is -EINVAL.
      */
-    const unsigned char (*pins)[COILI_SHA256_BYTES];
+    const unsigned char *pins;
     size_t pins_n;
 };
 
