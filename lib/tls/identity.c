@@ -29,15 +29,14 @@ struct text {
 };
 
 static int load(struct text *text, const struct coili_pem_source *source,
-                const char *name, char *why)
+                char *why)
 {
     *text = (struct text){ .at = source->text, .len = source->len };
-    text->name = name;
+    text->name = "memory";
     if (!source->path) {
         if (source->len <= COILI_FILE_BYTES_MAX)
             return 0;
-        snprintf(why, COILI_SENTENCE_BYTES, "%s: %s", name,
-                 coil_strerror(-EFBIG));
+        snprintf(why, COILI_SENTENCE_BYTES, "%s", coil_strerror(-EFBIG));
         return -EFBIG;
     }
     text->name = source->path;
@@ -209,9 +208,9 @@ int coili_identity_new(struct coili_identity **out,
 {
     struct text cert_text, key_text = { .loaded = NULL };
     bool is_apart = key && (key->path || key->text);
-    int err = load(&cert_text, certs, "certificate in memory", why);
+    int err = load(&cert_text, certs, why);
     if (err == 0 && is_apart)
-        err = load(&key_text, key, "private key in memory", why);
+        err = load(&key_text, key, why);
     if (err == 0)
         err = build(out, &cert_text, is_apart ? &key_text : NULL, why);
     unload(&cert_text);

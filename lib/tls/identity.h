@@ -43,7 +43,7 @@ struct coili_identity {
  *     server.pem:31: the private key is encrypted: decrypt it with `openssl pkey`
  *     key.pem:1: the private key is not the one of the certificate in cert.pem
  *
- * A text in memory has no name: "certificate in memory:31: ...".
+ * A text in memory has the name "memory".
  *
  * Result    0
  * Errors    -EINVAL, -ENOMEM, or that of opening and reading a file; `why`, of

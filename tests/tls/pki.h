@@ -168,8 +168,9 @@ static const unsigned char pki_oid_curve[][10] = {
 
 static inline void pki_spki(struct pki_out *o, const struct pki_key *key)
 {
-    static const unsigned char ec[] = { 0x2a, 0x86, 0x48, 0xce,
-                                        0x3d, 0x02, 0x01 };
+    static const unsigned char ec[] = {
+        0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01
+    };
     static const unsigned char rsa[] = { 0x2a, 0x86, 0x48, 0x86, 0xf7,
                                          0x0d, 0x01, 0x01, 0x01 };
     static const unsigned char ed25519[] = { 0x2b, 0x65, 0x70 };
@@ -250,10 +251,10 @@ struct pki_spec {
     const char *san;     /* "DNS:a.test,IP:::1,EMAIL:a@b.test" */
     const void *san_der; /* instead: the content of the extension */
     size_t san_len;
-    const char *eku;     /* "server client any email" */
-    const char *ku;      /* "sign", "encipher", "certsign" */
-    const char *bc;      /* "ca", "ca:0", "no" */
-    const char *nc;      /* "+DNS:b.test,-DNS:.test": permitted, excluded */
+    const char *eku;      /* "server client any email" */
+    const char *ku;       /* "sign", "encipher", "certsign" */
+    const char *bc;       /* "ca", "ca:0", "no" */
+    const char *nc;       /* "+DNS:b.test,-DNS:.test": permitted, excluded */
     const char *critical; /* names of these that are: "eku nc" */
     bool unknown_critical, no_ids, version_1;
     enum pki_signature signature;

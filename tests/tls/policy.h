@@ -24,9 +24,9 @@
 #include "tls/trust.h"
 
 struct policy_row {
-    const char *name; /* number of the case, and what it is */
-    const char *host; /* NULL: a.test */
-    const char *send; /* NULL: "LI" */
+    const char *name;  /* number of the case, and what it is */
+    const char *host;  /* NULL: a.test */
+    const char *send;  /* NULL: "LI" */
     const char *store; /* NULL: "R" */
 
     /* The leaf. */
@@ -60,7 +60,12 @@ struct policy_row {
     } damage;
 
     /* Trust beside the store. */
-    enum { POLICY_NO_PIN, POLICY_PIN_LEAF, POLICY_PIN_KEY, POLICY_PIN_OTHER } pin;
+    enum {
+        POLICY_NO_PIN,
+        POLICY_PIN_LEAF,
+        POLICY_PIN_KEY,
+        POLICY_PIN_OTHER
+    } pin;
     enum coili_trust_mode mode;
 
     enum coil_cert_fault fault;
@@ -111,7 +116,9 @@ static const struct policy_row policy_rows[] = {
       .san = "DNS:b.test",
       .fault = COIL_CERT_NAME,
       .says = "the certificate is for b.test, not a.test" },
-    { .name = "11: 127.0.0.1 / IP", .host = "127.0.0.1", .san = "IP:127.0.0.1" },
+    { .name = "11: 127.0.0.1 / IP",
+      .host = "127.0.0.1",
+      .san = "IP:127.0.0.1" },
     { .name = "12: 127.0.0.1 / DNS",
       .host = "127.0.0.1",
       .san = "DNS:127.0.0.1",
@@ -430,9 +437,8 @@ static inline struct pki_spec policy_authority(const struct policy_row *row)
 {
     return (struct pki_spec){
         .subject = "Test Authority",
-        .bc = row->authority_bc
-                  ? *row->authority_bc ? row->authority_bc : NULL
-                  : "ca",
+        .bc = row->authority_bc ? *row->authority_bc ? row->authority_bc : NULL
+                                : "ca",
         .ku = row->authority_ku ? row->authority_ku : "certsign",
         .eku = row->authority_eku,
         .nc = row->authority_nc,
@@ -516,12 +522,12 @@ static inline void policy_build(struct policy *p, const struct policy_row *row)
                                         .key = &p->key_q,
                                         .bc = "ca" },
                     NULL);
-    p->j = pki_sign(&(struct pki_spec){ .subject = "Test Upper",
-                                        .key = &p->key_j,
-                                        .no_ids = row->no_ids,
-                                        .bc = row->upper_bc ? row->upper_bc
-                                                            : "ca" },
-                    &p->r);
+    p->j = pki_sign(
+        &(struct pki_spec){ .subject = "Test Upper",
+                            .key = &p->key_j,
+                            .no_ids = row->no_ids,
+                            .bc = row->upper_bc ? row->upper_bc : "ca" },
+        &p->r);
     struct pki_spec authority = policy_authority(row);
     authority.key = &p->key_i;
     p->i = pki_sign(&authority, row->deep ? &p->j : &p->r);
@@ -587,12 +593,14 @@ static inline struct coili_trust *policy_trust(const struct policy *p)
     return trust;
 }
 
-static inline struct coili_question policy_question(
-    const struct policy_row *row)
+static inline struct coili_question
+policy_question(const struct policy_row *row)
 {
     return (struct coili_question){
         .role = row->is_client ? COILI_PEER_IS_CLIENT : COILI_PEER_IS_SERVER,
-        .host = row->is_client ? NULL : row->host ? row->host : "a.test",
+        .host = row->is_client ? NULL
+                : row->host    ? row->host
+                               : "a.test",
         .now = row->clock ? row->clock : PKI_NOW,
         .tls13 = row->tls13,
     };

@@ -98,7 +98,7 @@ static struct coili_trust *build_small(struct small *s)
     s->root = pki_sign(&(struct pki_spec){ .subject = "Root",
                                            .key = &s->key,
                                            .bc = "ca",
-                                           .no_ids = true,
+                                           .ku = "certsign",
                                            .signature = PKI_RSA_SHA256 },
                        NULL);
     s->authority = pki_sign(&(struct pki_spec){ .subject = "Authority",
@@ -505,8 +505,8 @@ TEST(trust_says_only_printable_characters)
                     NULL);
     struct coili_der certs[] = { pki_view(&leaf), pki_view(&small.authority) };
     CHECK_INT(ask(trust, certs, 2, &verdict), COIL_ECERT);
-    CHECK_STR(verdict.sentence,
-              "no trusted authority signed it (issuer ?[2J?" "?)");
+    CHECK_STR(verdict.sentence, "no trusted authority signed it (issuer ?[2J?"
+                                "?)");
     coili_trust_unref(trust);
 }
 
