@@ -114,9 +114,9 @@ struct coili_question {
 };
 
 /*
- * The answer. Views go into the bytes of the chain that was judged, but for
- * `key`, whose views go into `key_bytes`: so a verdict is not copied as a
- * struct.
+ * The answer. Its views go into the bytes of the chain that was judged, but for
+ * the numbers of `key`, which are in `key_bytes`: so a verdict is not copied as
+ * a struct, and the numbers outlive the chain. key.spki does not.
  */
 struct coili_verdict {
     /*
