@@ -42,6 +42,7 @@ struct policy_row {
     /* Others; NULL: as it should be. */
     const char *authority_bc, *authority_ku, *authority_eku, *authority_nc;
     const char *authority_critical, *upper_bc;
+    const char *root_bc, *root_nc;
     int64_t root_to;
     enum pki_signature root_signature;
     bool deep, root_version_1, no_ids;
@@ -201,6 +202,17 @@ static const struct policy_row policy_rows[] = {
       .store = "Q",
       .fault = COIL_CERT_UNKNOWN,
       .says = "no trusted authority signed it (issuer Test Root)" },
+    { .name = "unknown authority, whose root is sent",
+      .send = "LIR",
+      .store = "Q",
+      .fault = COIL_CERT_UNKNOWN,
+      .says = "no trusted authority signed it (issuer Test Root)" },
+    { .name = "self-signed, and the store has another of that name",
+      .send = "S",
+      .store = "L",
+      .fault = COIL_CERT_PURPOSE,
+      .says = "the certificate of the trusted authority leaf is used as an "
+              "authority's, and is none (basic constraints)" },
     { .name = "the intermediate is the anchor", .send = "L", .store = "I" },
     { .name = "root of version 1", .root_version_1 = true },
     { .name = "no key identifiers", .no_ids = true },
@@ -305,6 +317,11 @@ static const struct policy_row policy_rows[] = {
       .authority_bc = "",
       .fault = COIL_CERT_PURPOSE,
       .says = "is none (basic constraints)" },
+    { .name = "38: root is no CA",
+      .root_bc = "no",
+      .fault = COIL_CERT_PURPOSE,
+      .says = "the certificate of the trusted authority Test Root is used as "
+              "an authority's, and is none (basic constraints)" },
     { .name = "39: intermediate lacks certSign",
       .authority_ku = "sign",
       .fault = COIL_CERT_PURPOSE,
@@ -329,6 +346,11 @@ static const struct policy_row policy_rows[] = {
       .authority_nc = "+DNS:b.test",
       .fault = COIL_CERT_CONSTRAINT,
       .says = "the authority Test Authority may not sign for a.test (name "
+              "constraints)" },
+    { .name = "41: permitted b.test, by the root",
+      .root_nc = "+DNS:b.test",
+      .fault = COIL_CERT_CONSTRAINT,
+      .says = "the authority Test Root may not sign for a.test (name "
               "constraints)" },
     { .name = "42: excluded .test",
       .authority_nc = "-DNS:.test",
@@ -522,16 +544,18 @@ static inline void policy_build(struct policy *p, const struct policy_row *row)
     p->key_i = pki_key_new(PKI_P256, 'I');
     p->key_x = pki_key_new(PKI_P256, 'X');
     p->key_l = pki_key_new(row->kind, 'L');
-    p->r = pki_sign(&(struct pki_spec){ .subject = "Test Root",
-                                        .key = &p->key_r,
-                                        .bc = "ca",
-                                        .ku = "certsign",
-                                        .from = -3650 * (int64_t)PKI_DAY,
-                                        .to = row->root_to,
-                                        .no_ids = row->no_ids,
-                                        .version_1 = row->root_version_1,
-                                        .signature = row->root_signature },
-                    NULL);
+    p->r = pki_sign(
+        &(struct pki_spec){ .subject = "Test Root",
+                            .key = &p->key_r,
+                            .bc = row->root_bc ? row->root_bc : "ca",
+                            .nc = row->root_nc,
+                            .ku = "certsign",
+                            .from = -3650 * (int64_t)PKI_DAY,
+                            .to = row->root_to,
+                            .no_ids = row->no_ids,
+                            .version_1 = row->root_version_1,
+                            .signature = row->root_signature },
+        NULL);
     p->q = pki_sign(&(struct pki_spec){ .subject = "Other Root",
                                         .key = &p->key_q,
                                         .bc = "ca" },

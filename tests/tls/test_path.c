@@ -138,3 +138,36 @@ TEST(path_tries_the_issuer_with_the_wanted_key_first)
     CHECK_INT(path.signatures, COILI_PATH_SIGNATURES_MAX - 1);
     coili_path_fini(&path);
 }
+
+// An authority that changes its key signs the new one with the old one, under
+// the same name. RFC 5280: such a certificate does not count for the path
+// length, and its names are not bound.
+TEST(path_does_not_count_an_authoritys_change_of_its_key)
+{
+    static struct pki_cert next, leaf;
+    static const struct policy_row row = { .authority_bc = "ca:0",
+                                           .authority_nc = "+DNS:a.test" };
+    struct coili_path path;
+    struct coili_complaint complaint;
+    for (int other_name = 0; other_name < 2; other_name++) {
+        policy_build(&p, &row);
+        next = pki_sign(&(struct pki_spec){ .subject = other_name
+                                                           ? "Other"
+                                                           : "Test Authority",
+                                            .san = "DNS:c.test",
+                                            .key = &p.key_x,
+                                            .bc = "ca" },
+                        &p.i);
+        leaf = pki_sign(&(struct pki_spec){ .subject = "leaf",
+                                            .san = "DNS:a.test",
+                                            .key = &p.key_l },
+                        &next);
+        p.chain[0] = pki_view(&leaf);
+        p.chain[2] = pki_view(&next);
+        p.n = 3;
+        CHECK_INT(find_built(&path, &complaint), other_name ? COIL_ECERT : 0);
+        CHECK_INT(complaint.fault,
+                  other_name ? COIL_CERT_CONSTRAINT : COIL_CERT_OK);
+        coili_path_fini(&path);
+    }
+}

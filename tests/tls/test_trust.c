@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "tls/path.h"
+
 static struct policy policy;
 
 static int judge(struct coili_trust *trust, const struct policy *p,
@@ -287,6 +289,28 @@ TEST(trust_gives_up_among_anchors_of_one_name)
     CHECK_INT(ask(trust, &chain, 1, &verdict), COIL_ECERT);
     if (!test_is_slow())
         CHECK(cpu_ms() - start < 50);
+    CHECK_INT(verdict.fault, COIL_CERT_UNSUPPORTED);
+    coili_trust_unref(trust);
+}
+
+// The same with certificates that are no authorities: none costs a signature.
+TEST(trust_gives_up_among_anchors_that_are_no_authorities)
+{
+    static struct pki_cert cert, leaf;
+    static const struct pki_cert *anchors[COILI_PATH_STEPS_MAX + 1];
+    struct pki_key key = pki_key_new(PKI_P256, 'L');
+    struct coili_verdict verdict;
+    cert = pki_sign(&(struct pki_spec){ .subject = "Same", .key = &key }, NULL);
+    for (int i = 0; i <= COILI_PATH_STEPS_MAX; i++)
+        anchors[i] = &cert;
+    leaf = pki_sign(&(struct pki_spec){ .subject = "leaf",
+                                        .issuer = "Same",
+                                        .san = "DNS:a.test",
+                                        .key = &key },
+                    NULL);
+    struct coili_trust *trust = trust_in(anchors, COILI_PATH_STEPS_MAX + 1);
+    struct coili_der chain = pki_view(&leaf);
+    CHECK_INT(ask(trust, &chain, 1, &verdict), COIL_ECERT);
     CHECK_INT(verdict.fault, COIL_CERT_UNSUPPORTED);
     coili_trust_unref(trust);
 }
