@@ -12,7 +12,9 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-int coili_file_open(const char *path); /* to read it */
+#include <coil/api.h>
+
+COIL_API int coili_file_open(const char *path); /* to read it; also coil-tls */
 int coili_eventfd_open(void);
 int coili_socket_open(int family); /* a stream socket */
 int coili_pidfd_open(pid_t pid);

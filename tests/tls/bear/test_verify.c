@@ -73,6 +73,38 @@ TEST(verify_accepts_the_signature_of_its_key_alone)
         }
 }
 
+// Were the two readers to differ, the certificate would not be believed.
+TEST(verify_finds_the_key_that_stands_in_the_certificate_alone)
+{
+    static struct pki_cert made;
+    struct pki_key key = pki_key_new(PKI_P256, 'A');
+    struct pki_key other = pki_key_new(PKI_P256, 'B');
+    struct pki_key rsa = pki_key_new(PKI_RSA, 0);
+    made = pki_sign(&(struct pki_spec){ .subject = "x", .key = &key }, NULL);
+    struct coili_cert cert = parsed(&made), wrong = cert;
+    CHECK(coili_bear_finds_key(&cert));
+    wrong.key.point = (struct coili_der){ other.point, other.point_len };
+    CHECK(!coili_bear_finds_key(&wrong));
+    wrong = cert;
+    wrong.key.type = COILI_KEY_P384;
+    CHECK(!coili_bear_finds_key(&wrong));
+    wrong.key.type = COILI_KEY_RSA;
+    CHECK(!coili_bear_finds_key(&wrong));
+    wrong = cert;
+    wrong.der.len--;
+    CHECK(!coili_bear_finds_key(&wrong));
+    made = pki_sign(&(struct pki_spec){ .subject = "x",
+                                        .key = &rsa,
+                                        .signature = PKI_RSA_SHA256 },
+                    NULL);
+    cert = wrong = parsed(&made);
+    wrong.key.exponent = (struct coili_der){ (const unsigned char *)"\3", 1 };
+    CHECK(coili_bear_finds_key(&cert) && !coili_bear_finds_key(&wrong));
+    wrong = cert;
+    wrong.key.modulus = rsa.rsa.rsa.d;
+    CHECK(!coili_bear_finds_key(&wrong));
+}
+
 TEST(verify_computes_the_public_key_of_a_private_one)
 {
     for (int kind = PKI_P256; kind <= PKI_P521; kind++) {
