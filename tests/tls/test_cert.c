@@ -183,6 +183,32 @@ TEST(cert_that_is_malformed_is_refused_with_its_part)
     }
 }
 
+// An address of five bytes, or of none, is no address.
+TEST(cert_names_addresses_of_four_or_sixteen_bytes)
+{
+    static const struct {
+        const char *der;
+        size_t len;
+        bool ok;
+    } rows[] = {
+        { "\x30\6\x87\4\1\2\3\4", 8, true },
+        { "\x30\7\x87\5\1\2\3\4\5", 9, false },
+        { "\x30\2\x87\0", 4, false },
+        { "\x30\2\x82\0", 4, false },
+        { "\x30\0", 2, false },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        key = pki_key_new(PKI_P256, 'C');
+        made = pki_sign(&(struct pki_spec){ .subject = "x",
+                                            .key = &key,
+                                            .san_der = rows[i].der,
+                                            .san_len = rows[i].len },
+                        NULL);
+        CHECK_STR(fault_of_made(),
+                  rows[i].ok ? NULL : "the subject alternative names");
+    }
+}
+
 // Only one of the two is signed.
 TEST(cert_has_one_signature_algorithm)
 {
