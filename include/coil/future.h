@@ -336,6 +336,23 @@ COIL_API void *coil_custom_new(const struct coil_future_class *cls,
 COIL_API void coil_custom_free(void *custom);
 
 /*
+ * Begin a future without waiting for it: for a future of your own that is made
+ * of others, and that learns of their end by a callback. One with a class
+ * begins within this call; a coroutine or a sleep becomes a task of the loop.
+ * A future that has begun or is done stays as it is.
+ *
+ *     struct coil_future *f = coil_future_begin(coil_stream_fill(stream, 1));
+ *     coil_future_add_done_callback(f, &my->handle, filled, my);
+ *
+ * Result    the future whose outcome it is: `future`, or that of the task. Out
+ *           of memory: one that has failed with -ENOMEM
+ * Lifetime  takes `future`; gives one reference to the result
+ * Source    asyncio.ensure_future()
+ */
+COIL_API COIL_NODISCARD struct coil_future *
+coil_future_begin(struct coil_future *future);
+
+/*
  * A future that has failed with -ENOMEM. It is static, and needs no memory and
  * no unref.
  */

@@ -260,6 +260,23 @@ int coil_start(struct coil_future *future)
     return coili_start_into(NULL, future);
 }
 
+/* A task of the loop: the running coroutine may end before it does. */
+struct coil_future *coil_future_begin(struct coil_future *f)
+{
+    coili_check(f, "coil_future_begin: future is NULL");
+    if (state_of(f) || f->flags & F_STARTED || kind_of(f) == KIND_PLAIN)
+        return f;
+    if (kind_of(f) == KIND_CUSTOM) {
+        flag_set(f, F_STARTED);
+        ((struct coil_custom *)(void *)f)->cls->start(f);
+        return f;
+    }
+    struct coil_task *t = coili_spawn_into(&coili_need_loop()->root, f);
+    struct coil_future *of_task = coil_future_ref(coil_task_future(t));
+    coil_detach_task(t);
+    return of_task;
+}
+
 /*
  * A coroutine `co` that is discarded before it began runs its FINALLY, as a
  * child of the coroutine `by` that discards it, because `by` may have lent it

@@ -1320,6 +1320,43 @@ COROUTINE(return_at_once, int value;)
     }
 }
 
+// A class begins within the call, a coroutine becomes a task; what has begun or
+// is done stays as it is.
+TEST(future_begin_starts_and_keeps_a_reference)
+{
+    static struct coil_handle h;
+    open_loop();
+    struct fancy *it = fancy_new();
+    struct coil_future *f = coil_future_begin(&it->custom.future);
+    CHECK(f == &it->custom.future);
+    CHECK_STR(life, "s");
+    CHECK(coil_future_begin(f) == f);
+    CHECK_STR(life, "s");
+    coil_future_add_done_callback(f, &h, note_call, "f");
+    coil_future_set_int(f, 7);
+    pass();
+    CHECK_STR(called, "f");
+    CHECK_INT(coil_future_int(f), 7);
+    coil_future_unref(f);
+    CHECK_STR(life, "sf");
+
+    f = coil_future_begin(CALL(return_at_once, .value = 8));
+    CHECK(!coil_future_done(f));
+    coil_future_add_done_callback(f, &h, note_call, "c");
+    for (int i = 0; i < 3; i++)
+        pass();
+    CHECK_STR(called, "fc");
+    CHECK_INT(coil_future_int(f), 8);
+    coil_future_unref(f);
+
+    f = coil_future_begin(coil_future_from_int(9));
+    CHECK_INT(coil_future_int(f), 9);
+    coil_future_unref(f);
+    f = coil_future_begin(coil_future_from_nomem());
+    CHECK_INT(coil_future_error(f), -ENOMEM);
+    close_loop();
+}
+
 DEATH_TEST(future_of_a_coroutine_completed_by_hand_aborts,
            "a coroutine completes itself")
 {
