@@ -114,6 +114,9 @@ COIL_API const char *coil_explain(int err, uint32_t detail, char *buf,
 typedef const char *coil_explain_fn(int err, uint32_t detail);
 COIL_API void coil_set_explain(coil_explain_fn *words);
 
+/* Private: the same for the codes of COIL_ETLS, which coil-tls explains. */
+COIL_API void coili_set_explain_tls(coil_explain_fn *words);
+
 /*
  * The name of a phase: "resolve", "pool", "connect"...
  *

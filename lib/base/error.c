@@ -2,8 +2,8 @@
 /*
  * error.c: the text for an error number.
  *
- * The codes of coil-http are explained in coil-http, which this library does
- * not know: coil-http registers a function with coil_set_explain().
+ * The codes of coil-http and coil-tls are explained there. This library does
+ * not know either: each registers a function.
  */
 #include <coil/error.h>
 
@@ -17,7 +17,7 @@
 
 #include "base/check.h"
 
-static _Atomic(coil_explain_fn *) more_words;
+static _Atomic(coil_explain_fn *) more_words, tls_words;
 
 /* The codes of coil, in the order of error.h; then those of the system. */
 const char *coil_strerror(int err)
@@ -97,6 +97,11 @@ void coil_set_explain(coil_explain_fn *words)
     atomic_store_explicit(&more_words, words, memory_order_release);
 }
 
+void coili_set_explain_tls(coil_explain_fn *words)
+{
+    atomic_store_explicit(&tls_words, words, memory_order_release);
+}
+
 /* What the code in a detail means for this error; "" if there is no more. */
 static const char *words_for_code(int err, uint32_t detail)
 {
@@ -109,8 +114,8 @@ static const char *words_for_code(int err, uint32_t detail)
         const char *words = coili_signal_words(-code);
         return words ? words : "";
     }
-    coil_explain_fn *words = atomic_load_explicit(&more_words,
-                                                  memory_order_acquire);
+    coil_explain_fn *words = atomic_load_explicit(
+        err == COIL_ETLS ? &tls_words : &more_words, memory_order_acquire);
     return words ? words(err, detail) : "";
 }
 
