@@ -80,7 +80,8 @@ coil_stream_fill(struct coil_stream *stream, size_t want);
  * Result    the number of bytes at *data; 0, and *data unchanged, if there are
  *           none now
  * Lifetime  views the stream: the bytes are valid until they are consumed, the
- *           next fill begins, or the stream is closed
+ *           next fill begins, or the stream is closed. They are the caller's to
+ *           change meanwhile: TLS decrypts them in place
  */
 COIL_API size_t coil_stream_peek(struct coil_stream *stream, char **data);
 
