@@ -23,6 +23,11 @@ struct stream_kind {
     bool abort_resets;
     /* is_sent is false until the peer has received. */
     bool is_sent_when_read;
+    /* The peer of a stream whose write was cancelled in the middle, and that
+     * is closed then, gets COIL_EINCOMPLETE; else the end. */
+    bool tells_of_a_cut;
+    /* To close writes to another stream, which allocates. */
+    bool close_writes;
 };
 
 /* Two streams, which take the descriptors. 0, or -ENOMEM. */
