@@ -42,6 +42,11 @@ int coili_file_open(const char *path)
     return opened(open(path, O_RDONLY | O_CLOEXEC));
 }
 
+int coili_file_append(const char *path)
+{
+    return opened(open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600));
+}
+
 int coili_eventfd_open(void)
 {
     return opened(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));

@@ -15,6 +15,7 @@
 #include <coil/api.h>
 
 COIL_API int coili_file_open(const char *path); /* to read it; also coil-tls */
+COIL_API int coili_file_append(const char *path); /* made for its owner alone */
 int coili_eventfd_open(void);
 int coili_socket_open(int family); /* a stream socket */
 int coili_pidfd_open(pid_t pid);

@@ -26,6 +26,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <openssl/bio.h>
 #include <openssl/err.h>
@@ -33,7 +34,7 @@
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 
-#include "base/check.h"
+#include "base/descriptor.h"
 #include "engine.h"
 #include "setup.h"
 
@@ -276,39 +277,30 @@ static bool same_key(X509 *leaf, const struct coili_verdict *verdict)
 {
     unsigned char *spki = NULL;
     int len = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(leaf), &spki);
-    bool same = len > 0 && coili_der_is(verdict->key.spki, spki, (size_t)len);
+    bool same = len > 0 && (size_t)len == verdict->key.spki.len &&
+                memcmp(spki, verdict->key.spki.at, (size_t)len) == 0;
     OPENSSL_free(spki);
     return same;
 }
 
-/* Have trust.h judge the chain. Result: an X509_V_... */
+/* Have coil judge the chain. Result: an X509_V_... */
 static int judge(struct state *s, const struct ders *ders, X509 *leaf)
 {
-    struct coili_tls_handshake *h = s->base.handshake;
-    const struct coili_tls_setup *setup = s->base.setup;
     struct coili_chain chain = { ders->certs, ders->n };
-    struct coili_question question = {
-        .role = setup->is_server ? COILI_PEER_IS_CLIENT : COILI_PEER_IS_SERVER,
-        .host = setup->is_server ? NULL : h->name,
-        .now = h->now,
-        .tls13 = SSL_version(s->ssl) == TLS1_3_VERSION,
-    };
     struct coili_verdict verdict;
-    int err = coili_trust_judge(setup->trust, &chain, &question, &verdict);
-    if (err == 0 && setup->verifies_name && !same_key(leaf, &verdict)) {
-        err = COIL_ECERT;
+    s->err = coili_tls_judge(&s->base, &chain,
+                             SSL_version(s->ssl) == TLS1_3_VERSION, &verdict);
+    if (s->err == 0 && s->base.setup->verifies_name &&
+        !same_key(leaf, &verdict)) {
+        s->err = COIL_ECERT;
         verdict.fault = COIL_CERT_MALFORMED;
-        snprintf(verdict.sentence, sizeof verdict.sentence,
-                 "the certificate's key can be read in two ways");
+        s->base.detail = coili_tls_detail(COIL_CERT_MALFORMED);
+        snprintf(s->base.handshake->why, COILI_SENTENCE_BYTES,
+                 "the key of the certificate can be read in two ways");
     }
-    if (err == 0)
-        return X509_V_OK;
-    s->err = err;
-    snprintf(h->why, COILI_SENTENCE_BYTES, "%s", verdict.sentence);
-    s->base.detail = coili_tls_detail(err == COIL_ECERT ? (int)verdict.fault
-                                                        : 0);
-    return err == COIL_ECERT ? x509_errors[verdict.fault]
-                             : X509_V_ERR_UNSPECIFIED;
+    return s->err == 0            ? X509_V_OK
+           : s->err == COIL_ECERT ? x509_errors[verdict.fault]
+                                  : X509_V_ERR_UNSPECIFIED;
 }
 
 /* Called by OpenSSL when the peer's certificates have come. 1: believed. */
@@ -402,6 +394,37 @@ static int on_hello(SSL *ssl, int *alert, void *arg)
     return SSL_CLIENT_HELLO_SUCCESS;
 }
 
+/* ---- Key log ---------------------------------------------------------- */
+
+#ifdef COIL_DEBUG_KEYS
+
+/* A line of the file that SSLKEYLOGFILE names, for wireshark. */
+static void log_keys(const SSL *ssl, const char *line)
+{
+    (void)ssl;
+    const char *path = secure_getenv("SSLKEYLOGFILE");
+    int fd = path && *path ? coili_file_append(path) : -1;
+    if (fd < 0)
+        return;
+    dprintf(fd, "%s\n", line);
+    close(fd);
+}
+
+static void use_key_log(SSL_CTX *ctx)
+{
+    SSL_CTX_set_keylog_callback(ctx, log_keys);
+}
+
+#else
+
+/* Only debug builds (COIL_DEBUG) write keys anywhere. */
+static void use_key_log(SSL_CTX *ctx)
+{
+    (void)ctx;
+}
+
+#endif
+
 /* ---- Setups ----------------------------------------------------------- */
 
 static X509 *x509_of(struct coili_der der)
@@ -460,6 +483,7 @@ static void use_callbacks(SSL_CTX *ctx, const struct coili_tls_setup *setup)
     SSL_CTX_set_verify(ctx, mode, NULL);
     SSL_CTX_set_cert_verify_callback(ctx, verify, NULL);
     SSL_CTX_set_info_callback(ctx, on_info);
+    use_key_log(ctx);
     if (setup->is_server) {
         SSL_CTX_set_client_hello_cb(ctx, on_hello, NULL);
         SSL_CTX_set_alpn_select_cb(ctx, select_alpn, NULL);

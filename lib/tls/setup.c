@@ -296,7 +296,28 @@ void coil_tls_server_unref(struct coil_tls_server *server)
     coili_tls_setup_unref(coili_tls_setup_of_server(server));
 }
 
-/* ---- The chooser ------------------------------------------------------ */
+/* ---- For the engines -------------------------------------------------- */
+
+int coili_tls_judge(struct coili_tls_state *state,
+                    const struct coili_chain *chain, bool tls13,
+                    struct coili_verdict *verdict)
+{
+    const struct coili_tls_setup *setup = state->setup;
+    struct coili_tls_handshake *h = state->handshake;
+    struct coili_question question = {
+        .role = setup->is_server ? COILI_PEER_IS_CLIENT : COILI_PEER_IS_SERVER,
+        .host = setup->is_server ? NULL : h->name,
+        .now = h->now,
+        .tls13 = tls13,
+    };
+    int err = coili_trust_judge(setup->trust, chain, &question, verdict);
+    if (err < 0) {
+        snprintf(h->why, COILI_SENTENCE_BYTES, "%s", verdict->sentence);
+        state->detail = coili_tls_detail(err == COIL_ECERT ? (int)verdict->fault
+                                                           : 0);
+    }
+    return err;
+}
 
 bool coili_tls_choose(struct coili_tls_state *state)
 {

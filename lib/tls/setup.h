@@ -39,6 +39,17 @@ COIL_API struct coili_tls_setup *
 coili_tls_setup_ref(struct coili_tls_setup *setup);
 COIL_API void coili_tls_setup_unref(struct coili_tls_setup *setup);
 
+/*
+ * Have trust.h judge the peer's chain: what state->setup asks of it, for the
+ * name and at the time in state->handshake. In any thread.
+ *
+ * Result    0; an error, with its detail in state->detail and its sentence in
+ *           handshake->why
+ */
+COIL_API int coili_tls_judge(struct coili_tls_state *state,
+                             const struct coili_chain *chain, bool tls13,
+                             struct coili_verdict *verdict);
+
 /* The setup behind a handle of tls.h: it is the same address. */
 static inline struct coili_tls_setup *
 coili_tls_setup_of_client(struct coil_tls_client *client)

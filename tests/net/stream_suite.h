@@ -1902,6 +1902,8 @@ static int talk_once(void)
     struct talks *frame = coil_task_frame(client);
     if (other == -ENOMEM || (frame && frame->sender_err == -ENOMEM))
         err = -ENOMEM; /* and the client saw its end */
+    if (stream_kind.close_writes && err == COIL_EINCOMPLETE)
+        err = -ENOMEM; /* of the close, which says nothing then */
     coil_loop_close(stage_loop);
     return err;
 }

@@ -431,6 +431,28 @@ TEST(tls_certificate_is_reloaded_while_the_server_runs)
     close_setups();
 }
 
+// For a debugger of the wire, and in debug builds only.
+TEST(tls_keys_are_logged_in_debug_builds_alone)
+{
+    char path[] = "/tmp/coil-keys-XXXXXX", line[256] = "";
+    int fd = mkstemp(path);
+    CHECK(fd >= 0);
+    setenv("SSLKEYLOGFILE", path, 1);
+    open_setups(NULL, NULL);
+    shake_hands("a.test");
+    close_results();
+    close_setups();
+    ssize_t n = read(fd, line, sizeof line - 1);
+#ifdef COIL_DEBUG_STACK
+    CHECK(n > 0);
+    CHECK(strstr(line, "_TRAFFIC_SECRET"));
+#else
+    CHECK_INT(n, 0);
+#endif
+    close(fd);
+    unlink(path);
+}
+
 TEST(tls_info_is_of_tls_streams_only)
 {
     struct coil_tls_info info;
