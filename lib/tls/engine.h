@@ -88,7 +88,8 @@ struct coili_tls_handshake {
     const char *name; /* client: the host or address that was dialled */
     int64_t now;      /* seconds since 1970; set before each call of work */
     char *why;        /* COILI_SENTENCE_BYTES, for the sentence of an error */
-    char asked[256];  /* server: the name that the client asks for, or "" */
+    char asked[256];  /* server_name: what the client asks for, "" for nothing;
+                         in a server the engine writes it */
 };
 
 /* The beginning of an engine's state. */

@@ -21,7 +21,6 @@
  */
 #include <coil/openssl.h>
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -536,26 +535,6 @@ static void free_shake(struct state *s)
     free(k);
 }
 
-static bool is_address(const char *name)
-{
-    unsigned char bytes[16];
-    return inet_pton(AF_INET, name, bytes) == 1 ||
-           inet_pton(AF_INET6, name, bytes) == 1;
-}
-
-/* server_name is a DNS name without a final dot; RFC 6066, section 3. */
-static bool set_name(SSL *ssl, const char *name)
-{
-    char host[256];
-    size_t len = name ? strlen(name) : 0;
-    if (len > 0 && name[len - 1] == '.')
-        len--;
-    if (len == 0 || is_address(name))
-        return true;
-    snprintf(host, sizeof host, "%.*s", (int)len, name);
-    return SSL_set_tlsext_host_name(ssl, host) == 1;
-}
-
 static int openssl_start(struct coili_tls_state *base,
                          struct coili_tls_out *out)
 {
@@ -567,7 +546,8 @@ static int openssl_start(struct coili_tls_state *base,
     s->ssl = SSL_new(setup->prepared);
     BIO *bio = BIO_new(method);
     if (!s->shake || !s->ssl || !bio ||
-        (!setup->is_server && !set_name(s->ssl, base->handshake->name))) {
+        (!setup->is_server && *base->handshake->asked &&
+         SSL_set_tlsext_host_name(s->ssl, base->handshake->asked) != 1)) {
         BIO_free(bio);
         ERR_clear_error();
         return -ENOMEM;

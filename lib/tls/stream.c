@@ -55,6 +55,7 @@
 #include "base/check.h"
 #include "base/list.h"
 #include "engine.h"
+#include "name.h"
 #include "setup.h"
 #include "words.h"
 
@@ -1337,7 +1338,10 @@ struct handshake {
 static int begin(struct handshake *my)
 {
     struct coili_tls_state *state = my->tls->state;
+    struct coili_host host;
     my->shared.name = my->name.text;
+    if (*my->name.text && coili_host_parse(&host, my->name.text) && !host.is_ip)
+        memcpy(my->shared.asked, host.name, sizeof host.name);
     my->shared.why = my->sentence;
     my->shared.now = coil_wall_now() / COIL_SECONDS(1);
     state->handshake = &my->shared;
@@ -1547,8 +1551,11 @@ struct coil_future *coil_tls_connect(struct coil_stream *stream,
     struct coili_tls_setup *setup = coili_tls_setup_of_client(client);
     if (setup->verifies_name && (!name || !*name))
         return refuse_name(stream, "the name of the server is missing", why);
-    if (name && strlen(name) >= NAME_BYTES)
-        return refuse_name(stream, "the name of the server is too long", why);
+    struct coili_host host;
+    if (name && *name &&
+        (strlen(name) >= NAME_BYTES || !coili_host_parse(&host, name)))
+        return refuse_name(stream, "the name of the server is no host name",
+                           why);
     return begin_handshake(stream, setup, name, why);
 }
 

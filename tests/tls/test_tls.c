@@ -128,10 +128,7 @@ TEST(tls_server_is_known_by_its_names)
     for (int i = 0; i < 4; i++) {
         shake_hands(names[i]);
         check_open();
-        CHECK_STR(info_of(SERVER).name, i == 0   ? "a.test"
-                                        : i == 1 ? "A.TEST"
-                                        : i == 2 ? "a.test"
-                                                 : "");
+        CHECK_STR(info_of(SERVER).name, i < 3 ? "a.test" : "");
         close_results();
     }
     close_setups();
@@ -154,7 +151,7 @@ TEST(tls_client_without_a_name_is_refused)
 {
     struct coil_tls_client_options o = kit_client_options();
     open_setups(NULL, NULL);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         char name[300];
         memset(name, 'a', sizeof name - 1);
         name[sizeof name - 1] = '\0';
