@@ -159,3 +159,50 @@ TEST(interop_server_talks_to_s_client)
     }
     remove_files();
 }
+
+// s_client asks for new keys and for new keys of ours: the reply goes out with
+// the next data, or alone.
+TEST(interop_server_answers_a_key_update)
+{
+    static char line[64], text[16384];
+    open_files();
+    for (int writes = 0; writes < 2; writes++) {
+        int out, err, status;
+        struct coil_addr addr;
+        struct coil_listener *listener;
+        stage_open();
+        CHECK_INT(coil_addr_from_ip(&addr, "127.0.0.1", 0), 0);
+        CHECK_INT(coil_listener_open(&listener, &addr, 4), 0);
+        coil_listener_addr(listener, &addr);
+        pid_t pid = run(&out,
+                        "(sleep 0.3; echo K; sleep 0.3; echo hello; sleep 1) | "
+                        "openssl s_client -CAfile %1$s/ca.pem -connect "
+                        "127.0.0.1:%2$d -servername a.test %3$s 2>&1",
+                        coil_addr_port(&addr), "-tls1_3");
+        struct coil_tls_server *server = kit_server(NULL);
+        struct coil_stream *s = task_stream(
+            coil_spawn(coil_listener_accept(listener)), &err);
+        CHECK_INT(err, 0);
+        s = task_stream(coil_spawn(coil_tls_accept(s, server, NULL)), &err);
+        CHECK_INT(err, 0);
+        CHECK_INT(wait_int(coil_stream_read_until(s, '\n', line, 64)), 6);
+        CHECK_MEM(line, "hello\n", 6);
+        for (int i = 0; i < 2 * writes; i++)
+            CHECK_INT(wait_int(coil_stream_write(s, "good bye\n", 9)), 9);
+        CHECK_INT(wait_int(coil_stream_close(s)), 0);
+        CHECK_INT(wait_int(coil_listener_close(listener)), 0);
+        coil_tls_server_unref(server);
+        stage_close();
+        size_t n = 0;
+        ssize_t some;
+        while ((some = read(out, text + n, sizeof text - 1 - n)) > 0)
+            n += (size_t)some;
+        text[n] = '\0';
+        CHECK(strstr(text, "KEYUPDATE"));
+        CHECK(!strstr(text, "error:"));
+        CHECK(!writes || strstr(text, "good bye\ngood bye\n"));
+        waitpid(pid, &status, 0);
+        close(out);
+    }
+    remove_files();
+}
