@@ -158,7 +158,7 @@ enum coil_tls_ask {
 /*
  * Choose the setup for the name that a client asks for, "" if it asks for none:
  * its certificate, authorities, ALPN and versions count then; its own chooser
- * and its time-outs do not. Called in the loop's thread, in the handshake; it
+ * and its handshake_ns do not. Called in the loop's thread, in the handshake; it
  * cannot await.
  *
  * Result    the setup, which may be `server` itself; NULL: the client is refused

@@ -1116,6 +1116,52 @@ TEST(tls_handshake_is_cancelled_at_every_point)
     close_setups();
 }
 
+static int steps;
+
+static void count_step(struct coili_tls_state *state)
+{
+    steps++;
+    coil_openssl_engine()->work(state);
+}
+
+// A thousand handshakes at once must not keep the loop in one pass.
+TEST(tls_handshakes_take_one_costly_step_in_a_pass)
+{
+    enum { CONNS = 10 };
+    struct coil_tls_engine counting = *coil_openssl_engine();
+    counting.work = count_step;
+    struct coil_tls_client_options c = kit_client_options();
+    struct coil_tls_server_options s = kit_server_options();
+    c.engine = s.engine = &counting;
+    open_setups(&s, &c);
+    struct coil_task *tasks[2 * CONNS];
+    for (int i = 0; i < CONNS; i++) {
+        struct coil_stream *lower[2];
+        CHECK_INT(coil_stream_pair(lower, 0), 0);
+        tasks[2 * i] = coil_spawn(coil_tls_accept(lower[0], server, NULL));
+        tasks[2 * i + 1] = coil_spawn(
+            coil_tls_connect(lower[1], client, "a.test", NULL));
+    }
+    int all = 0, busy = 2 * CONNS;
+    while (busy > 0) {
+        steps = busy = 0;
+        coil_loop_pass(stage_loop, COIL_MS(5));
+        CHECK(steps <= 1);
+        all += steps;
+        for (int i = 0; i < 2 * CONNS; i++)
+            busy += !coil_task_done(tasks[i]);
+    }
+    test_note("%d steps", all);
+    CHECK(all >= 4 * CONNS);
+    for (int i = 0; i < CONNS; i++) {
+        kit_take(&results[SERVER], tasks[2 * i]);
+        kit_take(&results[CLIENT], tasks[2 * i + 1]);
+        check_open();
+        close_results();
+    }
+    close_setups();
+}
+
 TEST(tls_handshake_that_is_dropped_closes_the_stream)
 {
     struct coil_stream *lower[2];
