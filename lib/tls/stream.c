@@ -57,6 +57,7 @@
 #include "engine.h"
 #include "name.h"
 #include "setup.h"
+#include "turn.h"
 #include "words.h"
 
 /* Records that share a flight, and the bytes that are opened in one pass. */
@@ -138,34 +139,6 @@ static struct tls *tls_of(const struct coil_stream *s)
 }
 
 /* ---- Blocks of what is to be sent ------------------------------------- */
-
-void coili_tls_out_free(struct coili_tls_out *out)
-{
-    if (out->data && !out->lent)
-        coil_free(out->data, out->size);
-    *out = (struct coili_tls_out){ 0 };
-}
-
-unsigned char *coili_tls_out_append(struct coili_tls_out *out, size_t n)
-{
-    if (n > COILI_TLS_OUT_BYTES_MAX - out->len)
-        return NULL;
-    if (n > out->size - out->len) {
-        size_t size = out->size > 512 ? out->size : 512;
-        while (size - out->len < n)
-            size *= 2;
-        unsigned char *data = coil_alloc(size);
-        if (!data)
-            return NULL;
-        size_t len = out->len;
-        if (len)
-            memcpy(data, out->data, len);
-        coili_tls_out_free(out);
-        *out = (struct coili_tls_out){ .data = data, .len = len, .size = size };
-    }
-    out->len += n;
-    return out->data + out->len - n;
-}
 
 /* An empty block of exactly `n` bytes, or the small one if that is free. */
 static bool out_reserve(struct tls *t, struct coili_tls_out *out, size_t n)
@@ -1258,62 +1231,6 @@ static const struct coil_stream_ops tls_ops = {
     .watch = tls_watch,
 };
 
-/* ---- One costly step in a pass ---------------------------------------- */
-
-/*
- * A step of a handshake takes a millisecond or more. So that a thousand of them
- * do not keep a loop busy in one pass, those that are ready wait in a line, and
- * each pass lets one go on. There is one line for a thread, as there is one
- * loop.
- */
-struct turn {
-    struct coil_custom custom;
-    struct coili_list link;
-};
-
-static _Thread_local struct coili_list turns;
-static _Thread_local struct coil_handle next_turn;
-
-static void grant_turn(void *arg)
-{
-    (void)arg;
-    struct coili_list *first = coili_list_first(&turns);
-    struct turn *turn = COILI_CONTAINER(first, struct turn, link);
-    coili_list_remove(first);
-    if (!coili_list_empty(&turns))
-        coil_call_soon(&next_turn, grant_turn, NULL);
-    coil_future_set_int(&turn->custom.future, 0);
-}
-
-static void turn_start(struct coil_future *f)
-{
-    if (!turns.next)
-        coili_list_init(&turns);
-    if (coili_list_empty(&turns))
-        coil_call_soon(&next_turn, grant_turn, NULL);
-    coili_list_append(&turns,
-                      &COILI_CONTAINER(f, struct turn, custom.future)->link);
-}
-
-static void turn_cancel(struct coil_future *f)
-{
-    coili_list_remove(&COILI_CONTAINER(f, struct turn, custom.future)->link);
-    if (coili_list_empty(&turns))
-        coil_handle_cancel(&next_turn);
-    coil_future_set_error(f, -ECANCELED);
-}
-
-static struct coil_future *wait_turn(void)
-{
-    static const struct coil_future_class cls = {
-        .name = "turn of a TLS handshake",
-        .start = turn_start,
-        .cancel = turn_cancel,
-    };
-    struct turn *turn = coil_custom_new(&cls, sizeof *turn);
-    return turn ? &turn->custom.future : coil_future_from_nomem();
-}
-
 /* ---- The handshake ---------------------------------------------------- */
 
 #define NAME_BYTES 256
@@ -1449,7 +1366,7 @@ static void handshake(struct coil_coro *co)
             my->event = begin(my);
             for (;;) {
                 while (my->event == COILI_TLS_WORK) {
-                    COIL_AWAIT(wait_turn());
+                    COIL_AWAIT(coili_tls_turn());
                     my->event = take_step(my);
                 }
                 if (my->event < 0)

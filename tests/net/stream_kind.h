@@ -28,6 +28,8 @@ struct stream_kind {
     bool tells_of_a_cut;
     /* To close writes to another stream, which allocates. */
     bool close_writes;
+    /* A watch is a fill of another stream, which allocates. */
+    bool watch_fills;
 };
 
 /* Two streams, which take the descriptors. 0, or -ENOMEM. */

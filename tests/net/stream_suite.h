@@ -1746,6 +1746,8 @@ TEST(stream_watch_that_is_ended_makes_no_call)
 
 TEST(stream_watch_allocates_nothing_after_the_first)
 {
+    if (stream_kind.watch_fills)
+        SKIP("the stream below has no watch");
     struct coil_handle h = { 0 };
     int calls = 0;
     open_streams();

@@ -28,6 +28,7 @@ static const struct stream_kind stream_kind = {
     .abort_resets = true,
     .tells_of_a_cut = true,
     .close_writes = true,
+    .watch_fills = true,
 };
 
 #include "net/stream_suite.h"
