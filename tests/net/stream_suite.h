@@ -1863,6 +1863,13 @@ static int open_without_memory(void)
     return err;
 }
 
+/* A close for which there was no memory in the kinds of TLS: it is no end. */
+static int or_no_memory(int err)
+{
+    return err == COIL_EINCOMPLETE && stream_kind.tells_of_a_cut ? -ENOMEM
+                                                                 : err;
+}
+
 static int lines_without_memory(void)
 {
     int err = open_without_memory();
@@ -1871,7 +1878,7 @@ static int lines_without_memory(void)
     err = (int)wait_int(coil_stream_write(peer, "one\ntwo\n", 8));
     coil_stream_close_soon(peer);
     if (err == 8)
-        err = (int)task_int(SPAWN(reads_lines, .limit = 64));
+        err = or_no_memory((int)task_int(SPAWN(reads_lines, .limit = 64)));
     coil_stream_close_soon(s);
     coil_loop_close(stage_loop);
     stage_trace[0] = '\0';
@@ -1904,8 +1911,7 @@ static int talk_once(void)
     struct talks *frame = coil_task_frame(client);
     if (other == -ENOMEM || (frame && frame->sender_err == -ENOMEM))
         err = -ENOMEM; /* and the client saw its end */
-    if (stream_kind.close_writes && err == COIL_EINCOMPLETE)
-        err = -ENOMEM; /* of the close, which says nothing then */
+    err = or_no_memory(err);
     coil_loop_close(stage_loop);
     return err;
 }
