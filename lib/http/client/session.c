@@ -537,9 +537,10 @@ static int draft_hop(struct draft *d, const struct job *job,
         return -ENOMEM;
 
     struct coil_url last;
-    coil_url_parse(&last, job->url, strlen(job->url));
+    bool same = coil_url_parse(&last, job->url, strlen(job->url)) == 0 &&
+                coil_url_same_origin(&last, &d->url);
     struct coili_redirect_drops drops = {
-        .secrets = !coil_url_same_origin(&last, &d->url),
+        .secrets = !same,
         .body = coili_redirect_to_get(status, method),
         .authorization = job->hop->authorized,
         .secret_headers = d->session->secret_headers,
