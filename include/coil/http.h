@@ -69,8 +69,8 @@ struct coil_http_header {
 struct coil_http_timeouts {
     int64_t total_ns;   /* from the await of the request to the last byte of the
                         response's body, with all redirects; 300 s */
-    int64_t pool_ns;    /* until a connection is free; COIL_NEVER. This time-out
-                        and the next two begin again with each redirect */
+    int64_t pool_ns;    /* until a connection is free; COIL_NEVER. Each redirect
+                        begins pool_ns, connect_ns and read_ns anew */
     int64_t connect_ns; /* to resolve the name, and for each of its addresses to
                         answer; 30 s */
     int64_t read_ns;    /* until the next bytes of the answer come; does not run
@@ -133,7 +133,7 @@ struct coil_http_session_options {
     void *allow_address_arg;
 };
 
-/* The value of redirects_max with which a redirect is an answer like others. */
+/* As redirects_max: no redirect is followed; each is an answer like others. */
 #define COIL_HTTP_NO_REDIRECTS (-1)
 
 /*
