@@ -6,6 +6,7 @@
  */
 #include "interleave.h"
 
+#include <coil/cancel_scope.h>
 #include <coil/condition.h>
 #include <coil/group.h>
 
@@ -364,6 +365,7 @@ struct producer {
     struct coil_lock lock;
     struct coil_condition cond, other;
     struct coil_group group;
+    struct coil_cancel_scope scope;
     enum way way;
 };
 
@@ -387,10 +389,12 @@ static void producer(struct coil_coro *co)
         coil_condition_init(&my->cond, &my->lock);
         coil_condition_init(&my->other, &my->lock);
         if (my->way == IN_GROUP) {
-            WITHIN(COIL_MS(1)) GROUP(&my->group) {
+            CANCEL_SCOPE(&my->scope) GROUP(&my->group) {
                 START(consumer, .cond = &my->cond);
                 AWAIT(coil_sleep(0));
                 HOLD(&my->cond);
+                coil_cancel_scope_set_deadline(&my->scope,
+                                               coil_now() + COIL_MS(1));
             }
         }
         if (my->way == ABOVE)
