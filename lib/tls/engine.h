@@ -25,6 +25,8 @@
 #include <coil/api.h>
 #include <coil/tls.h>
 
+#include "protocol.h"
+
 struct coili_tls_setup;
 
 /* The head of a record: type, version (which is ignored), length. */
@@ -42,24 +44,6 @@ enum coili_tls_record_type {
 
 /* Who sends a message, or signs it. */
 enum coili_side { COILI_CLIENT, COILI_SERVER };
-
-/* The alerts that code of this room names; RFC 8446, section 6. */
-enum {
-    COILI_ALERT_UNEXPECTED_MESSAGE = 10,
-    COILI_ALERT_BAD_RECORD_MAC = 20,
-    COILI_ALERT_RECORD_OVERFLOW = 22,
-    COILI_ALERT_HANDSHAKE_FAILURE = 40,
-    COILI_ALERT_BAD_CERTIFICATE = 42,
-    COILI_ALERT_CERTIFICATE_UNKNOWN = 46,
-    COILI_ALERT_ILLEGAL_PARAMETER = 47,
-    COILI_ALERT_DECODE_ERROR = 50,
-    COILI_ALERT_DECRYPT_ERROR = 51,
-    COILI_ALERT_PROTOCOL_VERSION = 70,
-    COILI_ALERT_INTERNAL_ERROR = 80,
-    COILI_ALERT_UNRECOGNIZED_NAME = 112,
-    COILI_ALERT_CERTIFICATE_REQUIRED = 116,
-    COILI_ALERT_NO_APPLICATION_PROTOCOL = 120
-};
 
 /* ---- What is to be sent ----------------------------------------------- */
 
