@@ -7,10 +7,7 @@
  */
 
 /* Versions as they stand in hellos. */
-enum {
-    COILI_TLS12 = 0x0303,
-    COILI_TLS13 = 0x0304
-};
+enum { COILI_TLS12 = 0x0303, COILI_TLS13 = 0x0304 };
 
 /* The alerts that code of this room names; RFC 8446, section 6. */
 enum {
@@ -82,11 +79,7 @@ enum {
 };
 
 /* Groups of the key exchange. BearSSL has the same numbers for its curves. */
-enum {
-    COILI_GROUP_P256 = 23,
-    COILI_GROUP_P384 = 24,
-    COILI_GROUP_X25519 = 29
-};
+enum { COILI_GROUP_P256 = 23, COILI_GROUP_P384 = 24, COILI_GROUP_X25519 = 29 };
 
 /* Signature schemes. */
 enum {
