@@ -26,8 +26,6 @@ enum coili_cipher {
     COILI_CIPHER_CHACHA20_POLY1305
 };
 
-enum { COILI_TLS12 = 0x0303, COILI_TLS13 = 0x0304 };
-
 /* The most that protection adds to data: head, explicit nonce or type, tag. */
 #define COILI_RECORD_OVERHEAD_MAX (COILI_TLS_HEAD_BYTES + 8 + 16)
 

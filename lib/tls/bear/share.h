@@ -16,8 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* NamedGroup; the numbers are BearSSL's too. */
-enum { COILI_GROUP_P256 = 23, COILI_GROUP_P384 = 24, COILI_GROUP_X25519 = 29 };
+#include "tls/protocol.h"
 
 #define COILI_SHARE_SEED_BYTES 48
 #define COILI_SHARE_POINT_BYTES_MAX 97

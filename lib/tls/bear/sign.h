@@ -24,18 +24,6 @@
 #include "tls/engine.h"
 #include "tls/key.h"
 
-/* SignatureScheme. */
-enum {
-    COILI_SCHEME_RSA_SHA256 = 0x0401,
-    COILI_SCHEME_RSA_SHA384 = 0x0501,
-    COILI_SCHEME_RSA_SHA512 = 0x0601,
-    COILI_SCHEME_ECDSA_SHA256 = 0x0403, /* 1.3: with P-256 */
-    COILI_SCHEME_ECDSA_SHA384 = 0x0503, /* 1.3: with P-384 */
-    COILI_SCHEME_PSS_SHA256 = 0x0804,   /* with an rsaEncryption key */
-    COILI_SCHEME_PSS_SHA384 = 0x0805,
-    COILI_SCHEME_PSS_SHA512 = 0x0806
-};
-
 /* Where a signature stands. */
 enum coili_signed_by {
     COILI_SIGNED_13,         /* CertificateVerify of TLS 1.3 */
