@@ -100,6 +100,14 @@ struct coil_tls_pem {
 };
 
 /*
+ * coil's own engine: TLS 1.3 and 1.2 with X25519, P-256 and P-384, AES-GCM and
+ * ChaCha20-Poly1305, on the primitives of BearSSL. It is part of this library.
+ *
+ * Result    static
+ */
+COIL_API const struct coil_tls_engine *coil_tls_own_engine(void);
+
+/*
  * Start with COIL_TLS_CLIENT_OPTIONS_INIT; 0 means the default, which stands
  * last in each comment. A duration below 0 leaves no time at all.
  */
