@@ -26,7 +26,7 @@ struct coili_share {
     uint16_t group; /* 0: none */
     uint8_t point_len;
     unsigned char point[COILI_SHARE_POINT_BYTES_MAX]; /* the public value */
-    unsigned char scalar[48];                         /* secret */
+    unsigned char scalar[48];                         /* secret; big-endian */
 };
 
 /* True for the three. */
