@@ -18,7 +18,7 @@
  * A `struct coili_writer` appends to memory of the caller, and counts what does
  * not fit any more. So the same calls tell how much memory is needed:
  *
- *     struct coili_writer w = { NULL, 0 };
+ *     struct coili_writer w = { .at = NULL };
  *     coili_tls_write_finished(&w, mac);
  *     ...w.len is the number of bytes...
  *
@@ -159,9 +159,42 @@ static inline bool coili_take_extension(struct coili_bytes *list,
  */
 int coili_extensions_check(struct coili_bytes list);
 
+/*
+ * The alert for an extension that may not stand where it stands: 47 for one that
+ * we know, from our own hellos, as none of this place; 110 for one that we did
+ * not ask for.
+ */
+int coili_extension_alert(unsigned type);
+
+/* Take a vector that `from` consists of. Result: false: cut, or bytes behind. */
+static inline bool coili_take_only(struct coili_bytes *from,
+                                   size_t length_bytes,
+                                   struct coili_bytes *content)
+{
+    struct coili_bytes rest = *from;
+    if (!coili_take_vector(&rest, length_bytes, content) || rest.len > 0)
+        return false;
+    *from = rest;
+    return true;
+}
+
+/* The same for a list of numbers of 16 bits, which has at least one. */
+static inline bool coili_take_only_list(struct coili_bytes *from,
+                                        size_t length_bytes,
+                                        struct coili_bytes *list)
+{
+    struct coili_bytes rest = *from, content;
+    if (!coili_take_only(&rest, length_bytes, &content) || content.len == 0 ||
+        content.len % 2)
+        return false;
+    *from = rest;
+    *list = content;
+    return true;
+}
+
 /* ---- Writing ---------------------------------------------------------- */
 
-/* At the beginning only `at` and `size` are set; `at` may be NULL if it is 0. */
+/* At the beginning only `at` and `size` are set: { .at = memory, .size = n }. */
 struct coili_writer {
     unsigned char *at;
     size_t size;
