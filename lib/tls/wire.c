@@ -159,3 +159,11 @@ void coili_put_extension_end(struct coili_writer *w, size_t begin)
 {
     coili_put_end(w, 2, begin);
 }
+
+void coili_put_vector_extension(struct coili_writer *w, unsigned type,
+                                size_t length_bytes, struct coili_bytes content)
+{
+    size_t begin = coili_put_extension(w, type);
+    coili_put_vector(w, length_bytes, content);
+    coili_put_extension_end(w, begin);
+}

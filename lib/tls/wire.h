@@ -240,4 +240,9 @@ void coili_put_message_end(struct coili_writer *w, size_t begin);
 size_t coili_put_extension(struct coili_writer *w, unsigned type);
 void coili_put_extension_end(struct coili_writer *w, size_t begin);
 
+/* An extension that is one vector, with a length of 1 or 2 bytes. */
+void coili_put_vector_extension(struct coili_writer *w, unsigned type,
+                                size_t length_bytes,
+                                struct coili_bytes content);
+
 #endif
