@@ -243,7 +243,7 @@ void coili_tls_write_client_hello(struct coili_writer *w,
     size_t start = w->len;
     size_t message = coili_put_message(w, COILI_TLS_CLIENT_HELLO);
     coili_put_u16(w, COILI_TLS12);
-    coili_put(w, offer->random, COILI_TLS_RANDOM_BYTES);
+    coili_put_raw(w, offer->random, COILI_TLS_RANDOM_BYTES);
     coili_put_vector(w, 1, offer->session_id);
     put_suites(w, offer);
     coili_put_u16(w, 0x0100); /* one method of compression: none */
@@ -623,7 +623,7 @@ void coili_tls_write_server_hello(struct coili_writer *w,
 {
     size_t message = coili_put_message(w, COILI_TLS_SERVER_HELLO);
     coili_put_u16(w, COILI_TLS12);
-    coili_put(w, hello->is_retry ? retry_random : hello->random,
+    coili_put_raw(w, hello->is_retry ? retry_random : hello->random,
               COILI_TLS_RANDOM_BYTES);
     coili_put_vector(w, 1, hello->session_id);
     coili_put_u16(w, hello->suite);

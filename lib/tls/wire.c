@@ -74,7 +74,7 @@ static unsigned char *advance(struct coili_writer *w, size_t n)
     return at <= w->size && n <= w->size - at && n > 0 ? w->at + at : NULL;
 }
 
-void coili_put(struct coili_writer *w, const void *bytes, size_t n)
+void coili_put_raw(struct coili_writer *w, const void *bytes, size_t n)
 {
     unsigned char *to = advance(w, n);
     if (to)

@@ -208,7 +208,7 @@ static inline bool coili_writer_is_whole(const struct coili_writer *w)
     return !w->too_long && w->len <= w->size;
 }
 
-void coili_put(struct coili_writer *w, const void *bytes, size_t n);
+void coili_put_raw(struct coili_writer *w, const void *bytes, size_t n);
 void coili_put_zeros(struct coili_writer *w, size_t n);
 void coili_put_u8(struct coili_writer *w, unsigned number);
 void coili_put_u16(struct coili_writer *w, unsigned number);
@@ -217,7 +217,7 @@ void coili_put_u32(struct coili_writer *w, uint32_t number);
 static inline void coili_put_bytes(struct coili_writer *w,
                                    struct coili_bytes bytes)
 {
-    coili_put(w, bytes.at, bytes.len);
+    coili_put_raw(w, bytes.at, bytes.len);
 }
 
 /* A vector whose length has 1 to 3 bytes. */
