@@ -37,13 +37,12 @@
  * lower_closed(). Completing a future runs no other code, so none of them can
  * be entered again from inside.
  */
-#include <coil/tls.h>
+#include "stream.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-#include <coil/block.h>
 #include <coil/coroutine.h>
 #include <coil/error.h>
 #include <coil/io.h>
@@ -51,14 +50,12 @@
 #include <coil/stream.h>
 #include <coil/task.h>
 #include <coil/time.h>
+#include <coil/tls.h>
 
 #include "base/check.h"
 #include "base/list.h"
 #include "engine.h"
-#include "name.h"
 #include "setup.h"
-#include "turn.h"
-#include "words.h"
 
 /* Records that share a flight, and the bytes that are opened in one pass. */
 #define FLIGHT_RECORDS_MAX 4
@@ -1231,184 +1228,10 @@ static const struct coil_stream_ops tls_ops = {
     .watch = tls_watch,
 };
 
-/* ---- The handshake ---------------------------------------------------- */
+/* ---- The handshake: see stream.h --------------------------------------- */
 
-#define NAME_BYTES 256
-
-struct name {
-    char text[NAME_BYTES];
-};
-
-struct handshake {
-    struct coil_coro coro;
-    struct tls *tls; /* NULL: it was returned */
-    struct coil_tls_why *why;
-    struct coili_tls_handshake shared; /* with the engine */
-    struct name name;
-    char sentence[COILI_SENTENCE_BYTES];
-    size_t n;
-    int event, err;
-    uint32_t detail;
-};
-
-/* Give the engine what it needs from outside, and begin. */
-static int begin(struct handshake *my)
-{
-    struct coili_tls_state *state = my->tls->state;
-    struct coili_host host;
-    my->shared.name = my->name.text;
-    if (*my->name.text && coili_host_parse(&host, my->name.text) && !host.is_ip)
-        memcpy(my->shared.asked, host.name, sizeof host.name);
-    my->shared.why = my->sentence;
-    my->shared.now = coil_wall_now() / COIL_SECONDS(1);
-    state->handshake = &my->shared;
-    return state->setup->engine->start(state, &my->tls->out);
-}
-
-static int take_step(struct handshake *my)
-{
-    struct coili_tls_state *state = my->tls->state;
-    my->shared.now = coil_wall_now() / COIL_SECONDS(1);
-    state->setup->engine->work(state);
-    return state->setup->engine->resume(state, &my->tls->out);
-}
-
-/*
- * Give the next record to the engine.
- *
- * Result    1: it is done with, my->event says what it meant; 0: more must come
- */
-static int take_record(struct handshake *my)
-{
-    struct tls *t = my->tls;
-    struct coili_tls_data data = { 0 };
-    int n = next_record(t);
-    if (n == 0)
-        return 0;
-    my->event = n;
-    if (n < 0) {
-        t->state->detail = t->end_detail;
-        return 1;
-    }
-    my->event = t->state->setup->engine->record(t->state, record_bytes(t),
-                                                t->record, &data, &t->out);
-    t->seen = true;
-    drop_record(t);
-    return 1;
-}
-
-/* What was sent in part when the handshake is cancelled is not sent again. */
-static struct coil_future *write_flight(struct tls *t)
-{
-    t->flight = t->out;
-    t->out = (struct coili_tls_out){ 0 };
-    return coil_stream_write(t->lower, t->flight.data, t->flight.len);
-}
-
-/* The engine has verified the peer: from now on this is a stream. */
-static int begin_stream(struct tls *t)
-{
-    t->state->handshake = NULL;
-    t->last = coil_stream_write(t->lower, t->small, t->state->overhead + 2u);
-    if (has_no_memory(t->last)) {
-        t->last = NULL;
-        return -ENOMEM;
-    }
-    t->open = true;
-    return 0;
-}
-
-static uint32_t detail_of(const struct handshake *my)
-{
-    if (my->err == COIL_ETLS || my->err == COIL_ECERT)
-        return my->tls->state->detail;
-    bool has_code = my->err == -ECANCELED;
-    return COIL_DETAIL(COIL_PHASE_TLS,
-                       has_code ? COIL_DETAIL_CODE(coil_last_detail()) : 0);
-}
-
-/* Make a sentence of the error if the engine has not made one. */
-static void say_why(struct handshake *my)
-{
-    const char *words = my->sentence;
-    if (!*words && my->err == COIL_ETLS)
-        words = coili_tls_words(COIL_DETAIL_CODE(my->detail));
-    if (!*words && (my->err == COIL_EINCOMPLETE || my->err == -ECONNRESET))
-        words = "the peer closed the connection during the TLS handshake";
-    if (!*words && my->err == -ETIMEDOUT)
-        words = "the peer did not finish the TLS handshake in time";
-    if (!*words)
-        words = coil_strerror(my->err);
-    if (my->why)
-        snprintf(my->why->text, sizeof my->why->text, "%s", words);
-}
-
-/* No memory: the peer learns of it, if there is enough for that. */
-static void send_alert(struct handshake *my)
-{
-    struct tls *t = my->tls;
-    t->state->handshake = NULL;
-    if (my->err == -ENOMEM && t->out.len == 0 &&
-        out_reserve(t, &t->out, SMALL_BYTES))
-        t->state->setup->engine->alert(t->state, COILI_ALERT_INTERNAL_ERROR,
-                                       &t->out);
-}
-
-/*
- * A flight of ours, a record of the peer, a costly step: until the connection
- * is open. When it fails the stream is closed in the background, since the
- * alert has to be sent.
- */
-static void handshake(struct coil_coro *co)
-{
-    COIL_ASYNC_GIVES(handshake, my, coil_stream_close_soon) {
-        COIL_TRY_ALL(my->err) COIL_WITHIN(my->tls->state->setup->handshake_ns) {
-            my->event = begin(my);
-            for (;;) {
-                while (my->event == COILI_TLS_WORK) {
-                    COIL_AWAIT(coili_tls_turn());
-                    my->event = take_step(my);
-                }
-                if (my->event < 0)
-                    COIL_FAIL(my->event);
-                if (my->tls->out.len > 0) {
-                    COIL_AWAIT(write_flight(my->tls));
-                    coili_tls_out_free(&my->tls->flight);
-                }
-                if (my->event == COILI_TLS_OPEN)
-                    break;
-                if (my->event == COILI_TLS_ENDED)
-                    COIL_FAIL(COIL_EINCOMPLETE);
-                while (take_record(my) == 0) {
-                    COIL_AWAIT_TO(my->n, coil_stream_fill(my->tls->lower, 1));
-                    if (my->n == 0)
-                        COIL_FAIL(COIL_EINCOMPLETE);
-                }
-            }
-            my->event = begin_stream(my->tls);
-            if (my->event < 0)
-                COIL_FAIL(my->event);
-            struct tls *t = my->tls;
-            my->tls = NULL;
-            COIL_RETURN(&t->stream);
-        }
-        my->detail = detail_of(my);
-        say_why(my);
-        COIL_FAIL_WITH(my->err, my->detail);
-
-    COIL_FINALLY;
-        if (my->tls) {
-            my->err = coil_body_error(co);
-            coili_tls_out_free(&my->tls->flight);
-            send_alert(my);
-            coil_stream_close_soon(&my->tls->stream);
-        }
-    }
-}
-
-/* Takes `lower`, also if the result is NULL. */
-static struct tls *tls_new(struct coil_stream *lower,
-                           struct coili_tls_setup *setup)
+struct coil_stream *coili_tls_stream_new(struct coil_stream *lower,
+                                         struct coili_tls_setup *setup)
 {
     struct tls *t = coil_custom_new(&close_class, sizeof *t);
     struct coili_tls_state *state = coil_alloc(setup->engine->state_bytes);
@@ -1427,63 +1250,78 @@ static struct tls *tls_new(struct coil_stream *lower,
     t->budget = PASS_BYTES;
     coili_list_init(&t->writes);
     coil_call_at_close(&t->at_close, release_at_close, t);
-    return t;
+    return &t->stream;
 }
 
-static struct coil_future *begin_handshake(struct coil_stream *lower,
-                                           struct coili_tls_setup *setup,
-                                           const char *name,
-                                           struct coil_tls_why *why)
+struct coili_tls_state *coili_tls_stream_state(struct coil_stream *s)
 {
-    struct name copy = { "" };
-    if (name)
-        memcpy(copy.text, name, strlen(name) + 1);
-    struct tls *t = tls_new(lower, setup);
-    if (!t)
-        return coil_future_from_nomem();
-    struct coil_future *f = COIL_CALL(handshake, .tls = t, .why = why,
-                                      .name = copy);
-    if (coil_future_done(f)) /* no memory */
-        coil_stream_close_soon(&t->stream);
-    return f;
+    return tls_of(s)->state;
 }
 
-/* An error that is known before anything is sent. */
-static struct coil_future *refuse_name(struct coil_stream *lower,
-                                       const char *words,
-                                       struct coil_tls_why *why)
+struct coili_tls_out *coili_tls_stream_out(struct coil_stream *s)
 {
-    coil_stream_close_soon(lower);
-    if (why)
-        snprintf(why->text, sizeof why->text, "%s", words);
-    return coil_future_from_error(-EINVAL, coili_tls_detail(0));
+    return &tls_of(s)->out;
 }
 
-struct coil_future *coil_tls_connect(struct coil_stream *stream,
-                                     struct coil_tls_client *client,
-                                     const char *name, struct coil_tls_why *why)
+struct coil_stream *coili_tls_stream_lower(struct coil_stream *s)
 {
-    coili_check(stream, "coil_tls_connect: stream is NULL");
-    coili_check(client, "coil_tls_connect: client is NULL");
-    struct coili_tls_setup *setup = coili_tls_setup_of_client(client);
-    if (setup->verifies_name && (!name || !*name))
-        return refuse_name(stream, "the name of the server is missing", why);
-    struct coili_host host;
-    if (name && *name &&
-        (strlen(name) >= NAME_BYTES || !coili_host_parse(&host, name)))
-        return refuse_name(stream, "the name of the server is no host name",
-                           why);
-    return begin_handshake(stream, setup, name, why);
+    return tls_of(s)->lower;
 }
 
-struct coil_future *coil_tls_accept(struct coil_stream *stream,
-                                    struct coil_tls_server *server,
-                                    struct coil_tls_why *why)
+bool coili_tls_stream_take_record(struct coil_stream *s, int *event)
 {
-    coili_check(stream, "coil_tls_accept: stream is NULL");
-    coili_check(server, "coil_tls_accept: server is NULL");
-    return begin_handshake(stream, coili_tls_setup_of_server(server), NULL,
-                           why);
+    struct tls *t = tls_of(s);
+    struct coili_tls_data data = { 0 };
+    int n = next_record(t);
+    if (n == 0)
+        return false;
+    *event = n;
+    if (n < 0) {
+        t->state->detail = t->end_detail;
+        return true;
+    }
+    *event = t->state->setup->engine->record(t->state, record_bytes(t),
+                                             t->record, &data, &t->out);
+    t->seen = true;
+    drop_record(t);
+    return true;
+}
+
+struct coil_future *coili_tls_stream_write_flight(struct coil_stream *s)
+{
+    struct tls *t = tls_of(s);
+    t->flight = t->out;
+    t->out = (struct coili_tls_out){ 0 };
+    return coil_stream_write(t->lower, t->flight.data, t->flight.len);
+}
+
+void coili_tls_stream_flight_sent(struct coil_stream *s)
+{
+    coili_tls_out_free(&tls_of(s)->flight);
+}
+
+int coili_tls_stream_open(struct coil_stream *s)
+{
+    struct tls *t = tls_of(s);
+    t->state->handshake = NULL;
+    t->last = coil_stream_write(t->lower, t->small, t->state->overhead + 2u);
+    if (has_no_memory(t->last)) {
+        t->last = NULL;
+        return -ENOMEM;
+    }
+    t->open = true;
+    return 0;
+}
+
+void coili_tls_stream_fail(struct coil_stream *s, int err)
+{
+    struct tls *t = tls_of(s);
+    coili_tls_out_free(&t->flight);
+    t->state->handshake = NULL;
+    if (err == -ENOMEM && t->out.len == 0 &&
+        out_reserve(t, &t->out, SMALL_BYTES))
+        t->state->setup->engine->alert(t->state, COILI_ALERT_INTERNAL_ERROR,
+                                       &t->out);
 }
 
 /* ---- What was agreed on ----------------------------------------------- */

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: MIT
+/*
+ * handshake.c: from a stream to a TLS stream.
+ *
+ * One coroutine for clients and servers, since the engine knows what comes
+ * next: a flight of ours, a record of the peer, a costly step, until the
+ * connection is open. handshake_ns limits all of it. When it fails, or is
+ * cancelled, the stream is closed in the background: the alert has to be sent.
+ */
+#include <coil/tls.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <coil/block.h>
+#include <coil/coroutine.h>
+#include <coil/error.h>
+#include <coil/stream.h>
+#include <coil/task.h>
+#include <coil/time.h>
+
+#include "base/check.h"
+#include "engine.h"
+#include "name.h"
+#include "setup.h"
+#include "stream.h"
+#include "turn.h"
+#include "words.h"
+
+#define NAME_BYTES 256
+
+struct name {
+    char text[NAME_BYTES];
+};
+
+struct handshake {
+    struct coil_coro coro;
+    struct coil_stream *stream; /* NULL: it was returned */
+    struct coil_tls_why *why;
+    int64_t limit_ns;
+    struct coili_tls_handshake shared; /* with the engine */
+    struct name name;
+    char sentence[COILI_SENTENCE_BYTES];
+    size_t n;
+    int event, err;
+    uint32_t detail;
+};
+
+/* Give the engine what it needs from outside, and begin. */
+static int begin(struct handshake *my)
+{
+    struct coili_tls_state *state = coili_tls_stream_state(my->stream);
+    struct coili_host host;
+    my->shared.name = my->name.text;
+    if (*my->name.text && coili_host_parse(&host, my->name.text) && !host.is_ip)
+        memcpy(my->shared.asked, host.name, sizeof host.name);
+    my->shared.why = my->sentence;
+    my->shared.now = coil_wall_now() / COIL_SECONDS(1);
+    state->handshake = &my->shared;
+    return state->setup->engine->start(state, coili_tls_stream_out(my->stream));
+}
+
+static int take_step(struct handshake *my)
+{
+    struct coili_tls_state *state = coili_tls_stream_state(my->stream);
+    my->shared.now = coil_wall_now() / COIL_SECONDS(1);
+    state->setup->engine->work(state);
+    return state->setup->engine->resume(state,
+                                        coili_tls_stream_out(my->stream));
+}
+
+static uint32_t detail_of(const struct handshake *my)
+{
+    if (my->err == COIL_ETLS || my->err == COIL_ECERT)
+        return coili_tls_stream_state(my->stream)->detail;
+    bool has_code = my->err == -ECANCELED;
+    return COIL_DETAIL(COIL_PHASE_TLS,
+                       has_code ? COIL_DETAIL_CODE(coil_last_detail()) : 0);
+}
+
+/* Make a sentence of the error if the engine has not made one. */
+static void say_why(struct handshake *my)
+{
+    const char *words = my->sentence;
+    if (!*words && my->err == COIL_ETLS)
+        words = coili_tls_words(COIL_DETAIL_CODE(my->detail));
+    if (!*words && (my->err == COIL_EINCOMPLETE || my->err == -ECONNRESET))
+        words = "the peer closed the connection during the TLS handshake";
+    if (!*words && my->err == -ETIMEDOUT)
+        words = "the peer did not finish the TLS handshake in time";
+    if (!*words)
+        words = coil_strerror(my->err);
+    if (my->why)
+        snprintf(my->why->text, sizeof my->why->text, "%s", words);
+}
+
+/* When it fails the stream is closed in the background. */
+static void handshake(struct coil_coro *co)
+{
+    COIL_ASYNC_GIVES(handshake, my, coil_stream_close_soon) {
+        COIL_TRY_ALL(my->err) COIL_WITHIN(my->limit_ns) {
+            my->event = begin(my);
+            for (;;) {
+                while (my->event == COILI_TLS_WORK) {
+                    COIL_AWAIT(coili_tls_turn());
+                    my->event = take_step(my);
+                }
+                if (my->event < 0)
+                    COIL_FAIL(my->event);
+                if (coili_tls_stream_out(my->stream)->len > 0) {
+                    COIL_AWAIT(coili_tls_stream_write_flight(my->stream));
+                    coili_tls_stream_flight_sent(my->stream);
+                }
+                if (my->event == COILI_TLS_OPEN)
+                    break;
+                if (my->event == COILI_TLS_ENDED)
+                    COIL_FAIL(COIL_EINCOMPLETE);
+                while (!coili_tls_stream_take_record(my->stream, &my->event)) {
+                    COIL_AWAIT_TO(my->n,
+                                  coil_stream_fill(
+                                      coili_tls_stream_lower(my->stream), 1));
+                    if (my->n == 0)
+                        COIL_FAIL(COIL_EINCOMPLETE);
+                }
+            }
+            my->event = coili_tls_stream_open(my->stream);
+            if (my->event < 0)
+                COIL_FAIL(my->event);
+            struct coil_stream *stream = my->stream;
+            my->stream = NULL;
+            COIL_RETURN(stream);
+        }
+        my->detail = detail_of(my);
+        say_why(my);
+        COIL_FAIL_WITH(my->err, my->detail);
+
+    COIL_FINALLY;
+        if (my->stream) {
+            coili_tls_stream_fail(my->stream, coil_body_error(co));
+            coil_stream_close_soon(my->stream);
+        }
+    }
+}
+
+static struct coil_future *begin_handshake(struct coil_stream *lower,
+                                           struct coili_tls_setup *setup,
+                                           const char *name,
+                                           struct coil_tls_why *why)
+{
+    struct name copy = { "" };
+    if (name)
+        memcpy(copy.text, name, strlen(name) + 1);
+    struct coil_stream *s = coili_tls_stream_new(lower, setup);
+    if (!s)
+        return coil_future_from_nomem();
+    struct coil_future *f = COIL_CALL(handshake, .stream = s, .why = why,
+                                      .limit_ns = setup->handshake_ns,
+                                      .name = copy);
+    if (coil_future_done(f)) /* no memory */
+        coil_stream_close_soon(s);
+    return f;
+}
+
+/* An error that is known before anything is sent. */
+static struct coil_future *refuse_name(struct coil_stream *lower,
+                                       const char *words,
+                                       struct coil_tls_why *why)
+{
+    coil_stream_close_soon(lower);
+    if (why)
+        snprintf(why->text, sizeof why->text, "%s", words);
+    return coil_future_from_error(-EINVAL, coili_tls_detail(0));
+}
+
+struct coil_future *coil_tls_connect(struct coil_stream *stream,
+                                     struct coil_tls_client *client,
+                                     const char *name, struct coil_tls_why *why)
+{
+    coili_check(stream, "coil_tls_connect: stream is NULL");
+    coili_check(client, "coil_tls_connect: client is NULL");
+    struct coili_tls_setup *setup = coili_tls_setup_of_client(client);
+    if (setup->verifies_name && (!name || !*name))
+        return refuse_name(stream, "the name of the server is missing", why);
+    struct coili_host host;
+    if (name && *name &&
+        (strlen(name) >= NAME_BYTES || !coili_host_parse(&host, name)))
+        return refuse_name(stream, "the name of the server is no host name",
+                           why);
+    return begin_handshake(stream, setup, name, why);
+}
+
+struct coil_future *coil_tls_accept(struct coil_stream *stream,
+                                    struct coil_tls_server *server,
+                                    struct coil_tls_why *why)
+{
+    coili_check(stream, "coil_tls_accept: stream is NULL");
+    coili_check(server, "coil_tls_accept: server is NULL");
+    return begin_handshake(stream, coili_tls_setup_of_server(server), NULL,
+                           why);
+}
