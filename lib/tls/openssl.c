@@ -578,7 +578,7 @@ static void openssl_work(struct coili_tls_state *base)
     ERR_clear_error();
 }
 
-static uint16_t overhead_of(const SSL *ssl)
+static uint8_t overhead_of(const SSL *ssl)
 {
     if (SSL_version(ssl) == TLS1_3_VERSION)
         return OVERHEAD_13;

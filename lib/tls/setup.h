@@ -30,6 +30,10 @@ struct coili_tls_setup {
     uint16_t version_min, version_max; /* 0x0303, 0x0304 */
     uint16_t alpn_bytes;
     unsigned char alpn[COILI_TLS_ALPN_BYTES_MAX]; /* as in the extension */
+    unsigned char
+        id[COILI_SHA256_BYTES]; /* SHA-256 of all that a session relies
+                                             on: sessions belong to one id */
+    struct coil_tls_ticket_keys *ticket_keys; /* server; NULL: no tickets */
     coil_tls_choose_fn *choose;
     void *choose_arg;
     int64_t handshake_ns, close_ns;
