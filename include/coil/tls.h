@@ -58,6 +58,7 @@ struct coil_stream;
 struct coil_tls_client;
 struct coil_tls_engine;
 struct coil_tls_server;
+struct coil_tls_ticket_keys;
 
 enum coil_tls_version { COIL_TLS_1_2 = 0x0303, COIL_TLS_1_3 = 0x0304 };
 
@@ -199,6 +200,8 @@ struct coil_tls_server_options {
     enum coil_tls_version version_max;
     int64_t handshake_ns;
     int64_t close_ns;
+    struct coil_tls_ticket_keys *ticket_keys; /* tls_ticket_keys.h; its own */
+    bool no_tickets; /* each connection begins with a full handshake */
 };
 
 #define COIL_TLS_SERVER_OPTIONS_INIT \
@@ -209,8 +212,9 @@ struct coil_tls_server_options {
  *
  * Result    0
  * Errors    as coil_tls_client_new(); -EINVAL also if there is no certificate
- * Lifetime  gives one reference (coil_tls_server_unref); copies `options`; the
- *           caller lends choose_arg as long as connections are accepted
+ * Lifetime  gives one reference (coil_tls_server_unref); copies `options`, and
+ *           refers to ticket_keys; the caller lends choose_arg as long as
+ *           connections are accepted
  * Source    ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
  */
 COIL_API COIL_NODISCARD int

@@ -19,10 +19,16 @@
 
 #include "base/check.h"
 #include "base/options.h"
+#include "bear/verify.h"
+#include "ticket.h"
 #include "words.h"
 
 _Static_assert(sizeof(struct coil_tls_why) == COILI_SENTENCE_BYTES,
                "a sentence of trust.h fits into struct coil_tls_why");
+
+/* A peer that was verified is verified again after a day, if sessions of it are
+ * resumed until then. */
+enum { BELIEVED_SECONDS = 24 * 3600 };
 
 /* The options that clients and servers share. */
 struct common {
@@ -53,6 +59,7 @@ void coili_tls_setup_unref(struct coili_tls_setup *setup)
         setup->engine->forget(setup);
     coili_trust_unref(setup->trust);
     coili_identity_unref(setup->identity);
+    coil_tls_ticket_keys_unref(setup->ticket_keys);
     free(setup);
 }
 
@@ -149,6 +156,36 @@ static int take_identity(struct coili_tls_setup *setup, const struct common *o,
 
 /* ---- A setup ---------------------------------------------------------- */
 
+/*
+ * Sessions rely on what was verified when they began, and on the certificate
+ * that the other end was shown: a setup that differs in one of these must not
+ * resume them.
+ */
+static void make_id(struct coili_tls_setup *setup)
+{
+    struct {
+        char what[16];
+        uint16_t version_min, version_max, is_server, ask;
+        unsigned char engine[COILI_SHA256_BYTES], trust[COILI_SHA256_BYTES];
+        unsigned char leaf[COILI_SHA256_BYTES], alpn[COILI_SHA256_BYTES];
+    } all = {
+        .what = "coil TLS setup 1",
+        .version_min = setup->version_min,
+        .version_max = setup->version_max,
+        .is_server = setup->is_server,
+        .ask = (uint16_t)setup->ask,
+    };
+    const char *engine = setup->engine->name;
+    coili_bear_sha256(all.engine, engine, strlen(engine));
+    coili_bear_sha256(all.alpn, setup->alpn, setup->alpn_bytes);
+    if (setup->trust)
+        coili_trust_id(setup->trust, all.trust);
+    if (setup->identity)
+        coili_bear_sha256(all.leaf, setup->identity->leaf.der.at,
+                          setup->identity->leaf.der.len);
+    coili_bear_sha256(setup->id, &all, sizeof all);
+}
+
 static int fill_in(struct coili_tls_setup *setup, const struct common *o,
                    char *why)
 {
@@ -170,7 +207,22 @@ static int fill_in(struct coili_tls_setup *setup, const struct common *o,
         err = take_trust(setup, o, why);
     if (err == 0)
         err = take_identity(setup, o, why);
-    return err < 0 ? err : setup->engine->prepare(setup, why);
+    if (err < 0)
+        return err;
+    make_id(setup);
+    return setup->engine->prepare(setup, why);
+}
+
+/* A reference to those of the options, or new ones. */
+static int take_ticket_keys(struct coili_tls_setup *setup,
+                            const struct coil_tls_server_options *o)
+{
+    if (o->no_tickets)
+        return 0;
+    setup->ticket_keys = o->ticket_keys
+                             ? coil_tls_ticket_keys_ref(o->ticket_keys)
+                             : coil_tls_ticket_keys_new();
+    return setup->ticket_keys ? 0 : -ENOMEM;
 }
 
 /* Takes `setup`, which may be NULL. */
@@ -265,6 +317,10 @@ int coil_tls_server_new(struct coil_tls_server **out,
         setup->ask = o.ask;
         setup->choose = o.choose;
         setup->choose_arg = o.choose_arg;
+        if (take_ticket_keys(setup, &o) < 0) {
+            coili_tls_setup_unref(setup);
+            setup = NULL;
+        }
     }
     int err = finish(&setup, setup, &common, why);
     if (err == 0)
@@ -315,8 +371,19 @@ int coili_tls_judge(struct coili_tls_state *state,
         snprintf(h->why, COILI_SENTENCE_BYTES, "%s", verdict->sentence);
         state->detail = coili_tls_detail(err == COIL_ECERT ? (int)verdict->fault
                                                            : 0);
+        return err;
     }
-    return err;
+    state->believed_until = h->now + BELIEVED_SECONDS;
+    if (setup->verifies_name && verdict->not_after < state->believed_until)
+        state->believed_until = verdict->not_after;
+    return 0;
+}
+
+void coili_tls_resumed(struct coili_tls_state *state,
+                       const struct coili_tls_session *session)
+{
+    state->believed_until = session->believed_until;
+    state->handshake->resumed = true;
 }
 
 bool coili_tls_choose(struct coili_tls_state *state)
@@ -335,5 +402,7 @@ bool coili_tls_choose(struct coili_tls_state *state)
     coili_tls_setup_ref(to);
     coili_tls_setup_unref(setup);
     state->setup = to;
+    if (to->ticket_keys)
+        coili_ticket_keys_turn(to->ticket_keys);
     return true;
 }
