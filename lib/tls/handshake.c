@@ -21,10 +21,12 @@
 #include <coil/time.h>
 
 #include "base/check.h"
+#include "cache.h"
 #include "engine.h"
 #include "name.h"
 #include "setup.h"
 #include "stream.h"
+#include "ticket.h"
 #include "turn.h"
 #include "words.h"
 
@@ -38,6 +40,7 @@ struct handshake {
     struct coil_coro coro;
     struct coil_stream *stream; /* NULL: it was returned */
     struct coil_tls_why *why;
+    struct coili_kept *kept; /* the session that is offered; or NULL */
     int64_t limit_ns;
     struct coili_tls_handshake shared; /* with the engine */
     struct name name;
@@ -47,11 +50,50 @@ struct handshake {
     uint32_t detail;
 };
 
+/* A session to offer, if there is one. */
+static void take_session(struct handshake *my,
+                         struct coili_tls_sessions *sessions)
+{
+    int64_t now_ms = coil_wall_now() / COIL_MS(1);
+    my->kept = coili_tls_sessions_take(sessions, now_ms);
+    if (!my->kept)
+        return;
+    my->shared.session = &my->kept->session;
+    my->shared.session_age_ms = (uint32_t)(now_ms -
+                                           my->kept->session.received_ms);
+}
+
+/*
+ * The handshake is over. A session that the server has not resumed is worth
+ * nothing; neither is one with which the handshake failed, unless that has
+ * other reasons.
+ */
+static void give_session_back(struct handshake *my, int err, uint32_t detail)
+{
+    struct coili_tls_sessions *sessions = coili_tls_stream_state(my->stream)
+                                              ->sessions;
+    my->shared.session = NULL;
+    if (!sessions)
+        return;
+    bool says_nothing = err == -ECANCELED || err == -ENOMEM ||
+                        err == -ETIMEDOUT;
+    if (my->kept && !my->shared.resumed && !says_nothing)
+        coili_tls_sessions_drop(sessions, my->kept);
+    if (err < 0)
+        coili_tls_sessions_failed(sessions, err, detail);
+    coili_kept_unref(my->kept);
+    my->kept = NULL;
+}
+
 /* Give the engine what it needs from outside, and begin. */
 static int begin(struct handshake *my)
 {
     struct coili_tls_state *state = coili_tls_stream_state(my->stream);
     struct coili_host host;
+    if (state->sessions)
+        take_session(my, state->sessions);
+    if (state->setup->ticket_keys)
+        coili_ticket_keys_turn(state->setup->ticket_keys);
     my->shared.name = my->name.text;
     if (*my->name.text && coili_host_parse(&host, my->name.text) && !host.is_ip)
         memcpy(my->shared.asked, host.name, sizeof host.name);
@@ -124,6 +166,7 @@ static void handshake(struct coil_coro *co)
                         COIL_FAIL(COIL_EINCOMPLETE);
                 }
             }
+            give_session_back(my, 0, 0);
             my->event = coili_tls_stream_open(my->stream);
             if (my->event < 0)
                 COIL_FAIL(my->event);
@@ -137,26 +180,27 @@ static void handshake(struct coil_coro *co)
 
     COIL_FINALLY;
         if (my->stream) {
-            coili_tls_stream_fail(my->stream, coil_body_error(co));
+            my->err = coil_body_error(co);
+            give_session_back(my, my->err, my->detail);
+            coili_tls_stream_fail(my->stream, my->err);
             coil_stream_close_soon(my->stream);
         }
     }
 }
 
-static struct coil_future *begin_handshake(struct coil_stream *lower,
-                                           struct coili_tls_setup *setup,
+/* Takes `s`; NULL: there is no memory. */
+static struct coil_future *begin_handshake(struct coil_stream *s,
                                            const char *name,
                                            struct coil_tls_why *why)
 {
     struct name copy = { "" };
-    if (name)
-        memcpy(copy.text, name, strlen(name) + 1);
-    struct coil_stream *s = coili_tls_stream_new(lower, setup);
     if (!s)
         return coil_future_from_nomem();
+    if (name)
+        memcpy(copy.text, name, strlen(name) + 1);
+    int64_t limit_ns = coili_tls_stream_state(s)->setup->handshake_ns;
     struct coil_future *f = COIL_CALL(handshake, .stream = s, .why = why,
-                                      .limit_ns = setup->handshake_ns,
-                                      .name = copy);
+                                      .limit_ns = limit_ns, .name = copy);
     if (coil_future_done(f)) /* no memory */
         coil_stream_close_soon(s);
     return f;
@@ -173,12 +217,13 @@ static struct coil_future *refuse_name(struct coil_stream *lower,
     return coil_future_from_error(-EINVAL, coili_tls_detail(0));
 }
 
-struct coil_future *coil_tls_connect(struct coil_stream *stream,
-                                     struct coil_tls_client *client,
-                                     const char *name, struct coil_tls_why *why)
+/* Without memory for sessions there are none. */
+static struct coil_future *connect_cached(struct coil_stream *stream,
+                                          struct coil_tls_client *client,
+                                          struct coil_tls_cache *cache,
+                                          const char *name, uint16_t port,
+                                          struct coil_tls_why *why)
 {
-    coili_check(stream, "coil_tls_connect: stream is NULL");
-    coili_check(client, "coil_tls_connect: client is NULL");
     struct coili_tls_setup *setup = coili_tls_setup_of_client(client);
     if (setup->verifies_name && (!name || !*name))
         return refuse_name(stream, "the name of the server is missing", why);
@@ -187,7 +232,31 @@ struct coil_future *coil_tls_connect(struct coil_stream *stream,
         (strlen(name) >= NAME_BYTES || !coili_host_parse(&host, name)))
         return refuse_name(stream, "the name of the server is no host name",
                            why);
-    return begin_handshake(stream, setup, name, why);
+    struct coil_stream *s = coili_tls_stream_new(stream, setup);
+    if (s && cache && name && *name)
+        coili_tls_stream_state(s)->sessions = coili_tls_sessions_of(
+            cache, setup, &host, port);
+    return begin_handshake(s, name, why);
+}
+
+struct coil_future *coil_tls_connect(struct coil_stream *stream,
+                                     struct coil_tls_client *client,
+                                     const char *name, struct coil_tls_why *why)
+{
+    coili_check(stream, "coil_tls_connect: stream is NULL");
+    coili_check(client, "coil_tls_connect: client is NULL");
+    return connect_cached(stream, client, NULL, name, 0, why);
+}
+
+struct coil_future *coil_tls_connect_cached(struct coil_stream *stream,
+                                            struct coil_tls_client *client,
+                                            struct coil_tls_cache *cache,
+                                            const char *name, uint16_t port,
+                                            struct coil_tls_why *why)
+{
+    coili_check(stream, "coil_tls_connect_cached: stream is NULL");
+    coili_check(client, "coil_tls_connect_cached: client is NULL");
+    return connect_cached(stream, client, cache, name, port, why);
 }
 
 struct coil_future *coil_tls_accept(struct coil_stream *stream,
@@ -196,6 +265,6 @@ struct coil_future *coil_tls_accept(struct coil_stream *stream,
 {
     coili_check(stream, "coil_tls_accept: stream is NULL");
     coili_check(server, "coil_tls_accept: server is NULL");
-    return begin_handshake(stream, coili_tls_setup_of_server(server), NULL,
-                           why);
+    struct coili_tls_setup *setup = coili_tls_setup_of_server(server);
+    return begin_handshake(coili_tls_stream_new(stream, setup), NULL, why);
 }

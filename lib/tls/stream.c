@@ -54,6 +54,7 @@
 
 #include "base/check.h"
 #include "base/list.h"
+#include "cache.h"
 #include "engine.h"
 #include "setup.h"
 
@@ -199,6 +200,8 @@ static void refuse_writes(struct tls *t, int err, uint32_t detail);
 static void end_both(struct tls *t, int err, uint32_t detail)
 {
     t->dead = true;
+    if (t->state->sessions)
+        coili_tls_sessions_failed(t->state->sessions, err, detail);
     end_reading(t, err, detail);
     refuse_writes(t, err, detail);
 }
@@ -756,6 +759,8 @@ static size_t flight_bytes(struct tls *t)
             left -= n;
         }
     }
+    if (records > 0)
+        bytes += t->state->extra;
     return bytes;
 }
 
@@ -1010,6 +1015,7 @@ static void release(struct tls *t)
         return;
     const struct coil_tls_engine *engine = state->setup->engine;
     struct coili_tls_setup *setup = state->setup;
+    coili_tls_sessions_unref(state->sessions);
     engine->free(state);
     coil_free(state, engine->state_bytes);
     coili_tls_setup_unref(setup);
