@@ -77,6 +77,49 @@ static int park_share(struct coili_connection *c, unsigned group,
     return coili_park(c, make_share, then);
 }
 
+/*
+ * Offer the session that the connection was given. One that this engine has not
+ * made, or whose suite is not offered any more, is left out.
+ */
+static void offer_session(struct coili_connection *c)
+{
+    const struct coili_tls_handshake *h = c->base.handshake;
+    const struct coili_tls_session *s = h->session;
+    struct coili_tls_offer *offer = &c->shake->offer;
+    if (!s || s->ticket.len == 0 ||
+        !coili_tls_offers_suite(offer, s->version, s->suite))
+        return;
+    struct coili_bytes ticket = { s->ticket.at, s->ticket.len };
+    if (s->version == COILI_TLS13 &&
+        s->secret_len == coili_suite_hash_bytes(s->suite)) {
+        offer->psk = ticket;
+        offer->psk_age = h->session_age_ms + s->age_add;
+        offer->psk_suite = s->suite;
+    }
+    if (s->version == COILI_TLS12 && s->secret_len == COILI_MASTER_BYTES) {
+        offer->ticket = ticket;
+        offer->ticket_suite = s->suite;
+    }
+}
+
+/*
+ * The proof that we know the PSK: the last bytes of the hello, over all that
+ * stands before the list of them (RFC 8446, 4.2.11.2).
+ */
+static void write_binder(struct coili_connection *c, struct coili_writer *w)
+{
+    struct coili_shake *k = c->shake;
+    const struct coili_tls_session *s = c->base.handshake->session;
+    size_t binder_bytes = coili_suite_hash_bytes(s->suite);
+    enum coili_digest digest = binder_bytes == 48 ? COILI_SHA384 : COILI_SHA256;
+    unsigned char hash[COILI_HASH_BYTES_MAX];
+    coili_transcript_hash_with(&k->transcript, digest, w->at,
+                               w->len - coili_tls_binders_bytes(&k->offer),
+                               hash);
+    coili_schedule_early(&k->schedule, digest, s->secret, s->secret_len);
+    coili_schedule_binder(&k->schedule, hash, w->at + w->len - binder_bytes);
+}
+
 /* Append a hello to `out`, by k->offer. */
 static int send_hello(struct coili_connection *c, struct coili_tls_out *out)
 {
@@ -92,6 +135,8 @@ static int send_hello(struct coili_connection *c, struct coili_tls_out *out)
     offer->share = (struct coili_bytes){ k->share.point, k->share.point_len };
     coili_tls_write_client_hello(&w, offer);
     offer->cookie.len = 0; /* it was a view of the retry */
+    if (offer->psk.len > 0 && coili_writer_is_whole(&w))
+        write_binder(c, &w);
     int err = coili_message_end(c, &w);
     return err < 0 ? err : coili_flight_send(c, out);
 }
@@ -127,6 +172,7 @@ int coili_client_start(struct coili_connection *c, struct coili_tls_out *out)
         .name = { (const unsigned char *)name, strlen(name) },
         .alpn = { setup->alpn, setup->alpn_bytes },
     };
+    offer_session(c);
     if (setup->version_max < COILI_TLS13)
         return send_first_hello(c, out);
     return park_share(c, COILI_GROUP_X25519, send_first_hello);
@@ -158,6 +204,9 @@ static int take_retry(struct coili_connection *c, const unsigned char *m,
     coili_transcript_take(c, m, len);
     k->offer.retry_suite = hello->suite;
     k->offer.cookie = hello->cookie;
+    if (coili_suite_hash_bytes(k->offer.psk_suite) !=
+        coili_suite_hash_bytes(hello->suite))
+        k->offer.psk.len = 0; /* this PSK is of another hash */
     if (hello->group)
         return park_share(c, hello->group, send_second_hello);
     return send_second_hello(c, out);
@@ -190,6 +239,8 @@ static int use_handshake_keys(struct coili_connection *c,
     (void)out;
     if (k->shared_len == 0)
         return refuse(c, COILI_ALERT_ILLEGAL_PARAMETER);
+    if (k->is_resumed)
+        coili_connection_verified(c); /* Finished will be made of the PSK */
     coili_read_by(c, &k->server);
     coili_write_by(c, &k->client);
     c->state = COILI_CLIENT_WAITS_EXTENSIONS;
@@ -203,6 +254,9 @@ static int take_hello13(struct coili_connection *c, const unsigned char *m,
     coili_transcript_choose(&k->transcript, coili_connection_digest(c));
     coili_transcript_take(c, m, len);
     k->is_resumed = hello->psk_is_taken;
+    if (k->is_resumed && coili_suite_hash_bytes(k->offer.psk_suite) !=
+                             coili_suite_hash_bytes(hello->suite))
+        return refuse(c, COILI_ALERT_ILLEGAL_PARAMETER);
     k->peer_share = hello->share;
     return coili_park(c, combine13, use_handshake_keys);
 }
@@ -425,6 +479,35 @@ static int write_signature(struct coili_connection *c)
     return coili_message_end(c, &w);
 }
 
+/* ---- Sessions --------------------------------------------------------- */
+
+/* The server resumes: its certificate is the one of then. */
+static int take_session(struct coili_connection *c)
+{
+    const struct coili_tls_session *s = c->base.handshake->session;
+    coili_tls_resumed(&c->base, s);
+    return coili_connection_keep_leaf(
+        c, (struct coili_der){ s->certificate.at, s->certificate.len },
+        s->leaf_sha256);
+}
+
+/* Give a session to the cache; the caller sets its version, secret and ticket. */
+static void keep_session(struct coili_connection *c,
+                         struct coili_tls_session *s)
+{
+    const struct coili_agreed *a = c->agreed;
+    s->suite = c->suite;
+    if (a) {
+        const unsigned char *text = (const unsigned char *)a->text;
+        memcpy(s->leaf_sha256, a->leaf_sha256, sizeof s->leaf_sha256);
+        s->certificate = (struct coili_tls_view){ text + a->leaf_at,
+                                                  a->leaf_bytes };
+        s->alpn = (struct coili_tls_view){ text, strlen(a->text) };
+    }
+    coili_tls_keep(&c->base, s);
+    explicit_bzero(s, sizeof *s);
+}
+
 /* ---- 1.3: Finished ---------------------------------------------------- */
 
 static int write_finished13(struct coili_connection *c)
@@ -453,7 +536,9 @@ static int finish13(struct coili_connection *c, struct coili_tls_out *out)
     if (err < 0)
         return err;
     coili_write_by(c, &k->client_traffic);
-    return coili_connection_open(c);
+    if (c->base.sessions)
+        err = coili_connection_keep_resumption(c);
+    return err < 0 ? err : coili_connection_open(c);
 }
 
 /* Our flight, up to the signature, which is parked. */
@@ -500,7 +585,8 @@ int coili_client_finished(struct coili_connection *c, const unsigned char *m,
                           &server_traffic);
     coili_read_by(c, &server_traffic);
     coili_secret_wipe(&server_traffic);
-    return answer13(c, out);
+    int err = k->is_resumed ? take_session(c) : 0;
+    return err < 0 ? err : answer13(c, out);
 }
 
 /* A ticket, in an open connection: no event for the reader. */
@@ -511,7 +597,25 @@ int coili_client_ticket(struct coili_connection *c, const unsigned char *m,
     (void)out;
     int alert = coili_tls_read_ticket(coili_body_of(m, len), COILI_TLS13,
                                       &ticket);
-    return alert ? refuse(c, alert) : COILI_TLS_QUIET;
+    if (alert)
+        return refuse(c, alert);
+    if (!c->resumption)
+        return COILI_TLS_QUIET;
+    enum coili_digest digest = coili_connection_digest(c);
+    struct coili_secret psk;
+    struct coili_tls_session session = {
+        .version = COILI_TLS13,
+        .lifetime = ticket.lifetime,
+        .age_add = ticket.age_add,
+        .secret_len = (uint8_t)coili_digest_bytes(digest),
+        .ticket = { ticket.ticket.at, ticket.ticket.len },
+    };
+    coili_secret_psk(c->resumption, digest, ticket.nonce.at, ticket.nonce.len,
+                     &psk);
+    memcpy(session.secret, psk.bytes, session.secret_len);
+    coili_secret_wipe(&psk);
+    keep_session(c, &session);
+    return COILI_TLS_QUIET;
 }
 
 /* ---- 1.2: ServerHello ------------------------------------------------- */
@@ -545,8 +649,21 @@ static int take_hello12(struct coili_connection *c, const unsigned char *m,
     take_alpn(c, hello->alpn);
     k->has_ems = hello->has_ems;
     k->expects_ticket = hello->has_ticket;
-    c->state = COILI_CLIENT12_WAITS_CERTIFICATE;
-    return COILI_TLS_QUIET;
+    if (!hello->is_resumed) {
+        c->state = COILI_CLIENT12_WAITS_CERTIFICATE;
+        return COILI_TLS_QUIET;
+    }
+    /* No session of ours is without the extended master secret. */
+    if (!k->has_ems)
+        return refuse(c, COILI_ALERT_HANDSHAKE_FAILURE);
+    if (hello->suite != k->offer.ticket_suite)
+        return refuse(c, COILI_ALERT_ILLEGAL_PARAMETER);
+    memcpy(k->master, c->base.handshake->session->secret, sizeof k->master);
+    k->is_resumed = true;
+    derive_keys12(c);
+    coili_connection_verified(c); /* Finished will be made of the secret */
+    expect_end12(c);
+    return take_session(c);
 }
 
 /* ---- 1.2: the server's key exchange ----------------------------------- */
@@ -735,7 +852,29 @@ int coili_client12_ticket(struct coili_connection *c, const unsigned char *m,
         return refuse(c, alert);
     coili_transcript_take(c, m, len);
     c->state = COILI_CLIENT12_WAITS_CHANGE;
+    if (!c->base.sessions || !c->shake->has_ems || ticket.ticket.len == 0)
+        return COILI_TLS_QUIET;
+    unsigned char *to = coili_tls_out_append(&c->shake->ticket,
+                                             ticket.ticket.len);
+    if (!to)
+        return -ENOMEM;
+    memcpy(to, ticket.ticket.at, ticket.ticket.len);
+    c->shake->ticket_lifetime = ticket.lifetime;
     return COILI_TLS_QUIET;
+}
+
+/* The ticket that came is good only now: Finished covers it. */
+static void keep_ticket12(struct coili_connection *c)
+{
+    const struct coili_shake *k = c->shake;
+    struct coili_tls_session session = {
+        .version = COILI_TLS12,
+        .lifetime = k->ticket_lifetime,
+        .secret_len = COILI_MASTER_BYTES,
+        .ticket = { k->ticket.data, k->ticket.len },
+    };
+    memcpy(session.secret, k->master, sizeof session.secret);
+    keep_session(c, &session);
 }
 
 int coili_client12_finished(struct coili_connection *c, const unsigned char *m,
@@ -759,5 +898,7 @@ int coili_client12_finished(struct coili_connection *c, const unsigned char *m,
         if (err < 0)
             return err;
     }
+    if (k->ticket.len > 0)
+        keep_ticket12(c);
     return coili_connection_open(c);
 }

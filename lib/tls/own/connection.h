@@ -146,6 +146,8 @@ struct coili_shake {
     const unsigned char *alpn;
 
     struct coili_tls_offer offer; /* client */
+    struct coili_tls_out ticket;  /* client, 1.2: until Finished has come */
+    uint32_t ticket_lifetime;
 
     struct coili_tls_out flight; /* messages that are no records yet */
     size_t parked;               /* bytes of the message that is parked */

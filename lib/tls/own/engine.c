@@ -212,6 +212,7 @@ static void free_shake(struct coili_connection *c)
     if (!k)
         return;
     coili_tls_out_free(&k->flight);
+    coili_tls_out_free(&k->ticket);
     explicit_bzero(k, sizeof *k);
     coil_free(k, sizeof *k);
 }
@@ -323,7 +324,7 @@ int coili_connection_open(struct coili_connection *c)
     c->resumed = c->shake->is_resumed;
     c->state = open_state(c);
     c->idle = 0;
-    c->base.overhead = (uint16_t)coili_record_overhead(&c->out);
+    c->base.overhead = (uint8_t)coili_record_overhead(&c->out);
     free_shake(c);
     return COILI_TLS_OPEN;
 }
