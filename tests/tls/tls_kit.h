@@ -21,6 +21,14 @@
 #include <coil/stream_pair.h>
 #include <coil/tls.h>
 
+/* The engines of the two ends; a test may name others before it includes this. */
+#ifndef KIT_CLIENT_ENGINE
+#define KIT_CLIENT_ENGINE coil_openssl_engine
+#endif
+#ifndef KIT_SERVER_ENGINE
+#define KIT_SERVER_ENGINE coil_openssl_engine
+#endif
+
 struct kit_identity {
     char text[4096]; /* certificate and key */
     struct pki_key key;
@@ -100,7 +108,7 @@ static inline struct coil_tls_client_options kit_client_options(void)
 {
     kit_make();
     struct coil_tls_client_options o = COIL_TLS_CLIENT_OPTIONS_INIT;
-    o.engine = coil_openssl_engine();
+    o.engine = KIT_CLIENT_ENGINE();
     o.ca = kit_pem(kit.authority);
     return o;
 }
@@ -109,7 +117,7 @@ static inline struct coil_tls_server_options kit_server_options(void)
 {
     kit_make();
     struct coil_tls_server_options o = COIL_TLS_SERVER_OPTIONS_INIT;
-    o.engine = coil_openssl_engine();
+    o.engine = KIT_SERVER_ENGINE();
     o.certificate = kit_pem(kit.a.text);
     return o;
 }

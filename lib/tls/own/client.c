@@ -254,9 +254,6 @@ static int take_hello13(struct coili_connection *c, const unsigned char *m,
     coili_transcript_choose(&k->transcript, coili_connection_digest(c));
     coili_transcript_take(c, m, len);
     k->is_resumed = hello->psk_is_taken;
-    if (k->is_resumed && coili_suite_hash_bytes(k->offer.psk_suite) !=
-                             coili_suite_hash_bytes(hello->suite))
-        return refuse(c, COILI_ALERT_ILLEGAL_PARAMETER);
     k->peer_share = hello->share;
     return coili_park(c, combine13, use_handshake_keys);
 }
@@ -653,11 +650,6 @@ static int take_hello12(struct coili_connection *c, const unsigned char *m,
         c->state = COILI_CLIENT12_WAITS_CERTIFICATE;
         return COILI_TLS_QUIET;
     }
-    /* No session of ours is without the extended master secret. */
-    if (!k->has_ems)
-        return refuse(c, COILI_ALERT_HANDSHAKE_FAILURE);
-    if (hello->suite != k->offer.ticket_suite)
-        return refuse(c, COILI_ALERT_ILLEGAL_PARAMETER);
     memcpy(k->master, c->base.handshake->session->secret, sizeof k->master);
     k->is_resumed = true;
     derive_keys12(c);
