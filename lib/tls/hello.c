@@ -593,7 +593,7 @@ static void put_server_extensions13(struct coili_writer *w,
         coili_put_vector_extension(w, COILI_EXT_COOKIE, 2, hello->cookie);
     if (hello->psk_is_taken) {
         begin = coili_put_extension(w, COILI_EXT_PRE_SHARED_KEY);
-        coili_put_u16(w, 0);
+        coili_put_u16(w, hello->psk);
         coili_put_extension_end(w, begin);
     }
 }

@@ -123,7 +123,8 @@ struct coili_tls_server_hello {
     unsigned group;
     struct coili_bytes share;
     struct coili_bytes cookie; /* of a retry; empty: none */
-    bool psk_is_taken;         /* the one PSK: identity 0 */
+    bool psk_is_taken;         /* a reader accepts only psk 0, our one */
+    unsigned psk;              /* which one */
 
     /* 1.2 */
     bool is_resumed; /* the session id is ours, and we sent a ticket */
