@@ -149,6 +149,18 @@ struct coili_shake {
     struct coili_tls_out ticket;  /* client, 1.2: until Finished has come */
     uint32_t ticket_lifetime;
 
+    /* Server. */
+    struct coili_bytes hello_id; /* the client's session id: a view of its
+                                    hello, while that is handled or parked */
+    uint16_t group;              /* of the key exchange, or of a retry */
+    uint16_t psk;                /* which of the client's is resumed */
+    uint32_t early_bytes; /* of records of early data that may still come */
+    bool gives_ticket;
+    bool has_certificate; /* the client; it must sign */
+    unsigned char *first_hello; /* the body of the hello that was answered by a
+                                   HelloRetryRequest; from coil_alloc() */
+    size_t first_hello_len;
+
     struct coili_tls_out flight; /* messages that are no records yet */
     size_t parked;               /* bytes of the message that is parked */
 };
@@ -350,5 +362,21 @@ coili_message_fn coili_client_hello, coili_client_extensions,
 coili_message_fn coili_client12_certificate, coili_client12_exchange,
     coili_client12_request, coili_client12_done, coili_client12_ticket,
     coili_client12_finished;
+
+/* The same of a server. */
+int coili_server_start(struct coili_connection *c);
+coili_message_fn coili_server_hello, coili_server_certificate,
+    coili_server_signature, coili_server_finished;
+coili_message_fn coili_server12_exchange, coili_server12_finished;
+
+/*
+ * The message with the ticket that stands before a server's first data, if one
+ * is due: at most COILI_TICKET_ROOM bytes.
+ *
+ * Result    its bytes; 0: there is none
+ */
+#define COILI_TICKET_ROOM 4200
+size_t coili_server_write_ticket(struct coili_connection *c,
+                                 unsigned char message[COILI_TICKET_ROOM]);
 
 #endif

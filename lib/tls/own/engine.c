@@ -213,6 +213,8 @@ static void free_shake(struct coili_connection *c)
         return;
     coili_tls_out_free(&k->flight);
     coili_tls_out_free(&k->ticket);
+    if (k->first_hello)
+        coil_free(k->first_hello, k->first_hello_len);
     explicit_bzero(k, sizeof *k);
     coil_free(k, sizeof *k);
 }
@@ -423,6 +425,28 @@ static const struct rule rules[] = {
     { COILI_CLIENT12_OPEN, COILI_TLS_HELLO_REQUEST, false,
       decline_renegotiation },
 
+    /* TLS 1.3, server; a hello of 1.2, too, has to wait for its answer. */
+    { COILI_SERVER_WAITS_HELLO, COILI_TLS_CLIENT_HELLO, true,
+      coili_server_hello },
+    { COILI_SERVER_WAITS_HELLO_AGAIN, COILI_TLS_CLIENT_HELLO, true,
+      coili_server_hello },
+    { COILI_SERVER_WAITS_CERTIFICATE, COILI_TLS_CERTIFICATE, false,
+      coili_server_certificate },
+    { COILI_SERVER_WAITS_SIGNATURE, COILI_TLS_CERTIFICATE_VERIFY, false,
+      coili_server_signature },
+    { COILI_SERVER_WAITS_FINISHED, COILI_TLS_FINISHED, true,
+      coili_server_finished },
+
+    /* TLS 1.2, server. */
+    { COILI_SERVER12_WAITS_CERTIFICATE, COILI_TLS_CERTIFICATE, false,
+      coili_server_certificate },
+    { COILI_SERVER12_WAITS_EXCHANGE, COILI_TLS_CLIENT_KEY_EXCHANGE, false,
+      coili_server12_exchange },
+    { COILI_SERVER12_WAITS_SIGNATURE, COILI_TLS_CERTIFICATE_VERIFY, false,
+      coili_server_signature },
+    { COILI_SERVER12_WAITS_FINISHED, COILI_TLS_FINISHED, true,
+      coili_server12_finished },
+
     /* Servers, when they are open. */
     { COILI_SERVER_OPEN, COILI_TLS_KEY_UPDATE, true, take_key_update },
     { COILI_SERVER12_OPEN, COILI_TLS_CLIENT_HELLO, false,
@@ -626,6 +650,25 @@ static bool is_plain_alert(const struct coili_connection *c,
            c->in.sequence == 0;
 }
 
+/*
+ * Early data are not taken, so their records are passed over: those that our
+ * keys do not open, and behind a HelloRetryRequest those that are protected at
+ * all (RFC 8446, 4.2.10). The first record that opens is the end of them.
+ */
+static bool is_early(struct coili_connection *c, const unsigned char *record,
+                     size_t len, bool opens)
+{
+    struct coili_shake *k = c->shake;
+    bool is_plain = c->in.cipher == COILI_CIPHER_NONE;
+    if (opens || !k || record[0] != COILI_TLS_DATA_RECORD ||
+        k->early_bytes < len ||
+        is_plain != (c->state == COILI_SERVER_WAITS_HELLO_AGAIN) ||
+        c->in.sequence > 0)
+        return false;
+    k->early_bytes -= (uint32_t)len;
+    return true;
+}
+
 static int take_record(struct coili_connection *c, unsigned char *record,
                        size_t len, struct coili_tls_data *data,
                        struct coili_tls_out *out)
@@ -634,6 +677,9 @@ static int take_record(struct coili_connection *c, unsigned char *record,
     struct coili_record r;
     int alert = coili_record_open(is_plain_alert(c, record) ? &plain : &c->in,
                                   record, len, &r);
+    if (is_early(c, record, len, alert != COILI_ALERT_BAD_RECORD_MAC &&
+                                     c->in.cipher != COILI_CIPHER_NONE))
+        return COILI_TLS_QUIET;
     if (alert)
         return coili_connection_fail(c, alert);
     switch (r.type) {
@@ -687,7 +733,10 @@ static int own_start(struct coili_tls_state *base, struct coili_tls_out *out)
         return -ENOMEM;
     memset(c->shake, 0, sizeof *c->shake);
     coili_transcript_init(&c->shake->transcript);
-    return report(c, coili_client_start(c, out), out);
+    return report(c,
+                  base->setup->is_server ? coili_server_start(c)
+                                         : coili_client_start(c, out),
+                  out);
 }
 
 static int own_record(struct coili_tls_state *base, unsigned char *record,
@@ -720,6 +769,16 @@ static int own_resume(struct coili_tls_state *base, struct coili_tls_out *out)
     return report(c, event, out);
 }
 
+/* A server's ticket, in front of its first data. Without memory: no ticket. */
+static void send_ticket(struct coili_connection *c, struct coili_tls_out *out)
+{
+    unsigned char message[COILI_TICKET_ROOM];
+    size_t len = coili_server_write_ticket(c, message);
+    c->base.extra = 0;
+    if (len > 0)
+        (void)coili_records_send(c, COILI_TLS_HANDSHAKE, message, len, out);
+}
+
 /*
  * Data, behind a KeyUpdate if one is due. The memory for both comes first, so
  * that no sequence number is spent if there is none.
@@ -731,6 +790,8 @@ static int own_seal(struct coili_tls_state *base, const void *data, size_t len,
     enum coili_record_limit limit = coili_record_limit(&c->out);
     if (limit == COILI_RECORD_CLOSE)
         return coili_connection_fail(c, COILI_ALERT_INTERNAL_ERROR);
+    if (c->resumption && c->state == COILI_SERVER_OPEN)
+        send_ticket(c, out);
     bool updates = c->owes_update || limit == COILI_RECORD_UPDATE;
     unsigned char update[COILI_TLS_MESSAGE_HEAD_BYTES + 1];
     size_t overhead = coili_record_overhead(&c->out);
