@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MIT
-// labels: core
+#ifndef TLS_SUITE_H
+#define TLS_SUITE_H
+
 /*
- * test_tls.c: handshakes of all kinds, and what happens when they go wrong. The
- * streams that come of them have the suite: test_stream_tls_pair.c.
+ * tls_suite.h: handshakes of all kinds, and what happens when they go wrong, of
+ * the two engines that the program names (tls_kit.h). The streams that come of
+ * them have a suite of their own: test_stream_tls_pair.c.
  *
  * A wrong authority, a wrong name and a wrong signature come first: a library
  * whose callback was never called passed all its other tests.
@@ -428,7 +431,7 @@ TEST(tls_certificate_is_reloaded_while_the_server_runs)
     close_setups();
 }
 
-// For a debugger of the wire, and in debug builds only.
+// For a debugger of the wire: by OpenSSL, and in debug builds only.
 TEST(tls_keys_are_logged_in_debug_builds_alone)
 {
     char path[] = "/tmp/coil-keys-XXXXXX", line[256] = "";
@@ -441,11 +444,13 @@ TEST(tls_keys_are_logged_in_debug_builds_alone)
     close_setups();
     ssize_t n = read(fd, line, sizeof line - 1);
 #ifdef COIL_DEBUG_STACK
-    CHECK(n > 0);
-    CHECK(strstr(line, "_TRAFFIC_SECRET"));
+    bool logs = KIT_CLIENT_ENGINE() == coil_openssl_engine() ||
+                KIT_SERVER_ENGINE() == coil_openssl_engine();
 #else
-    CHECK_INT(n, 0);
+    bool logs = false;
 #endif
+    CHECK(logs ? n > 0 : n == 0);
+    CHECK(!logs || strstr(line, "_TRAFFIC_SECRET"));
     close(fd);
     unlink(path);
 }
@@ -621,7 +626,7 @@ static void check_faults(int end, const struct fault *faults, size_t n)
 
 TEST(tls_client_says_what_else_the_port_speaks)
 {
-    static const struct fault faults[] = {
+    const struct fault faults[] = {
         { BYTES("HTTP/1.1 400 Bad Request\r\n\r\n"), COIL_TLS_PLAIN_HTTP,
           "the port speaks plain HTTP, not TLS" },
         { BYTES("220 mail.a.test ESMTP\r\n"), COIL_TLS_PLAIN_HTTP, NULL },
@@ -634,7 +639,8 @@ TEST(tls_client_says_what_else_the_port_speaks)
         { BYTES("\x15\3\3\0\2\2\x46"), COIL_TLS_BY_PEER + 70,
           "none of our TLS versions" },
         { BYTES("\x16\3\3\0\4\x0e\0\0\0"), 10, "may not stand there" },
-        { BYTES("\x16\3\3\0\4\2\xff\xff\xff"), 47, NULL },
+        { BYTES("\x16\3\3\0\4\2\xff\xff\xff"),
+          KIT_CLIENT_ENGINE() == coil_openssl_engine() ? 47 : 50, NULL },
     };
     check_faults(CLIENT, faults, sizeof faults / sizeof *faults);
 }
@@ -845,9 +851,9 @@ TEST(tls_handshake_comes_one_byte_at_a_time)
 static void measure(size_t bytes[2])
 {
     shake_hands_over(honest, honest);
-    check_open();
     bytes[0] = relayed(0);
     bytes[1] = relayed(1);
+    check_open();
     end_relays();
 }
 
@@ -881,7 +887,6 @@ TEST(tls_handshake_that_ends_anywhere_fails)
         shake_hands("a.test");
         close_results();
         measure(bytes);
-        bytes[0] -= 60; /* what check_open() and close have sent */
         for (size_t at = 0; at < bytes[0]; at += step) {
             struct relay cut = honest;
             test_note("version %d, at %zu", v, at);
@@ -954,6 +959,7 @@ TEST(tls_stream_that_is_cut_off_says_so)
     for (size_t lost = 1; lost < 28; lost++) {
         test_note("%zu bytes are lost", lost);
         shake_hands_over(honest, honest);
+        check_open(); /* a ticket stands before the first data */
         relay_of(0)->cut = relayed(0) + 27 - lost;
         CHECK_INT(
             wait_int(coil_stream_write(results[SERVER].stream, "hello", 5)), 5);
@@ -965,6 +971,7 @@ TEST(tls_stream_that_is_cut_off_says_so)
         end_relays();
     }
     shake_hands_over(honest, honest);
+    check_open();
     relay_of(0)->cut = relayed(0) + 27;
     CHECK_INT(wait_int(coil_stream_write(results[SERVER].stream, "hello", 5)),
               5);
@@ -986,9 +993,9 @@ TEST(tls_stream_does_not_deliver_what_was_changed)
         for (size_t at = 0; at < len; at++) {
             struct relay flips = honest;
             shake_hands_over(flips, honest);
+            check_open();
             relay_of(0)->flip = relayed(0) + at;
             test_note("version %d, byte %zu", v, at);
-            CHECK_INT(results[CLIENT].err, 0);
             CHECK_INT(
                 wait_int(coil_stream_write(results[SERVER].stream, "hello", 5)),
                 5);
@@ -1118,21 +1125,30 @@ TEST(tls_handshake_is_cancelled_at_every_point)
 
 static int steps;
 
-static void count_step(struct coili_tls_state *state)
+static void count_client_step(struct coili_tls_state *state)
 {
     steps++;
-    coil_openssl_engine()->work(state);
+    KIT_CLIENT_ENGINE()->work(state);
+}
+
+static void count_server_step(struct coili_tls_state *state)
+{
+    steps++;
+    KIT_SERVER_ENGINE()->work(state);
 }
 
 // A thousand handshakes at once must not keep the loop in one pass.
 TEST(tls_handshakes_take_one_costly_step_in_a_pass)
 {
     enum { CONNS = 10 };
-    struct coil_tls_engine counting = *coil_openssl_engine();
-    counting.work = count_step;
+    struct coil_tls_engine client_counts = *KIT_CLIENT_ENGINE();
+    struct coil_tls_engine server_counts = *KIT_SERVER_ENGINE();
+    client_counts.work = count_client_step;
+    server_counts.work = count_server_step;
     struct coil_tls_client_options c = kit_client_options();
     struct coil_tls_server_options s = kit_server_options();
-    c.engine = s.engine = &counting;
+    c.engine = &client_counts;
+    s.engine = &server_counts;
     open_setups(&s, &c);
     struct coil_task *tasks[2 * CONNS];
     for (int i = 0; i < CONNS; i++) {
@@ -1200,7 +1216,7 @@ static size_t libc_bytes(void)
 }
 
 // An idle connection has no buffer. The numbers are of both ends, with the
-// streams of the pair.
+// streams of the pair, and the server's certificate, of 377 bytes, in the client.
 TEST(tls_idle_connections_are_small)
 {
     static struct kit_result all[MANY][2];
@@ -1223,7 +1239,7 @@ TEST(tls_idle_connections_are_small)
     fprintf(stderr,
             "# idle connection: %zu bytes of coil, %zu with OpenSSL's\n", mine,
             whole);
-    CHECK(mine <= 1400);
+    CHECK(mine <= 1600);
     if (!test_is_slow())
         CHECK(whole <= 20480);
     for (int i = 0; i < n; i++) {
@@ -1280,3 +1296,5 @@ DEATH_TEST(tls_connect_over_nothing_aborts, "coil_tls_connect: stream is NULL")
     open_setups(NULL, NULL);
     coil_discard(coil_tls_connect(NULL, client, "a.test", NULL));
 }
+
+#endif

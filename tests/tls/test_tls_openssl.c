@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: MIT
+// labels: core
+/*
+ * test_tls_openssl.c: the suite of TLS for OpenSSL at both ends.
+ */
+#include "tls_suite.h"

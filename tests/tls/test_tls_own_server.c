@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: MIT
+// labels: core
+/*
+ * test_tls_own_server.c: the suite of TLS for a server of coil's own engine, a client of OpenSSL.
+ */
+#define KIT_SERVER_ENGINE coil_tls_own_engine
+
+#include "tls_suite.h"
