@@ -2,10 +2,10 @@
 /*
  * share.c: ephemeral keys: X25519, P-256 and P-384.
  *
- * A scalar stands here as BearSSL takes it, big-endian in all three groups. For
- * X25519 any 32 bytes are one. For the others it must be below the order of the
- * curve, and uniform there: candidates come out of HMAC_DRBG until one fits,
- * which for these curves is the first but for one case in 2^32.
+ * A scalar of X25519 is any 32 bytes (little-endian, RFC 7748). For the others it
+ * is big-endian, below the order of the curve, and uniform there: candidates
+ * come out of HMAC_DRBG until one fits, which for these curves is the first but
+ * for one case in 2^32.
  */
 #include "tls/bear/share.h"
 
@@ -64,6 +64,7 @@ void coili_share_make(struct coili_share *share, unsigned group,
 {
     coili_check(coili_share_knows(group), "share: the group is not known");
     share->group = (uint16_t)group;
+    share->is_spent = false;
     make_scalar(share->scalar, group, seed);
     share->point_len = (uint8_t)br_ec_all_m31.mulgen(
         share->point, share->scalar, field_bytes(group), (int)group);
@@ -80,6 +81,9 @@ size_t coili_share_combine(struct coili_share *share,
            form = group == COILI_GROUP_X25519 ? 0 : FORM;
     bool is_good = n > 0 && len == coili_share_point_bytes(group) &&
                    (form == 0 || point[0] == UNCOMPRESSED);
+    /* Zeros are a scalar of X25519 too: what it makes everybody knows. */
+    coili_check(!share->is_spent, "share: combined twice");
+    share->is_spent = true;
     if (is_good) {
         memcpy(product, point, len);
         /* 0: the point is not on the curve. */

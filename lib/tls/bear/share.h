@@ -25,8 +25,9 @@
 struct coili_share {
     uint16_t group; /* 0: none */
     uint8_t point_len;
+    bool is_spent;
     unsigned char point[COILI_SHARE_POINT_BYTES_MAX]; /* the public value */
-    unsigned char scalar[48];                         /* secret; big-endian */
+    unsigned char scalar[48]; /* secret; as its RFC writes it */
 };
 
 /* True for the three. */
@@ -45,7 +46,8 @@ void coili_share_make(struct coili_share *share, unsigned group,
 /*
  * What both sides know: the (EC)DHE input of coili_schedule_handshake(), or the
  * premaster secret of TLS 1.2. For P-256 and P-384 it is x with its leading
- * zeros. The share's scalar is wiped, whatever the result; its point stays.
+ * zeros. The share's scalar is wiped, whatever the result; its point stays. A
+ * second call aborts.
  *
  * Result    the bytes in `shared`: 32, 32, 48. 0: alert 47: the peer's point has
  *           a wrong length or is compressed, is not on the curve, or is of small
