@@ -88,12 +88,12 @@ size_t coili_share_combine(struct coili_share *share,
         memcpy(product, point, len);
         /* 0: the point is not on the curve. */
         is_good = br_ec_all_m31.mul(product, len, share->scalar, n, (int)group);
-        /* A point of small order makes zeros, whatever our scalar is. */
-        if (group == COILI_GROUP_X25519)
-            is_good &= !coili_digest_equal(product, zeros, sizeof zeros);
     }
     if (is_good)
         memcpy(shared, product + form, n);
+    /* A point of small order makes zeros, whatever our scalar is. */
+    if (is_good && group == COILI_GROUP_X25519)
+        n *= !coili_digest_equal(product, zeros, sizeof zeros);
     explicit_bzero(product, sizeof product);
     explicit_bzero(share->scalar, sizeof share->scalar);
     return is_good ? n : 0;
