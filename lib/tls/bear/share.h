@@ -8,8 +8,8 @@
  *
  * A share is made, sent, combined with the peer's, and spent by that: one key
  * serves one handshake. Randomness is an argument, so all of this runs in any
- * thread and knows no loop. X25519 takes 0.2 ms for each of the two steps, P-256
- * 0.5 and 0.7, P-384 about 5.
+ * thread and knows no loop. X25519 takes 0.1 to 0.2 ms for each of the two steps,
+ * P-256 0.3 to 0.7, P-384 about 2.
  */
 
 #include <stdbool.h>

@@ -20,13 +20,10 @@
 
 #ifdef TEST_WITH_OPENSSL
 
-#include <openssl/core_names.h>
-#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/kdf.h>
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
-#include <stdlib.h>
 
 static const char *name_of(enum coili_digest digest)
 {
@@ -53,10 +50,7 @@ static void kdf(const char *name, const OSSL_PARAM *params, unsigned char *out,
     EVP_KDF *fetched = EVP_KDF_fetch(NULL, name, NULL);
     EVP_KDF_CTX *c = EVP_KDF_CTX_new(fetched);
     CHECK(c);
-    if (EVP_KDF_derive(c, out, len, params) != 1) {
-        ERR_print_errors_fp(stderr);
-        CHECK(!"EVP_KDF_derive");
-    }
+    CHECK_INT(EVP_KDF_derive(c, out, len, params), 1);
     EVP_KDF_CTX_free(c);
     EVP_KDF_free(fetched);
 }
