@@ -24,9 +24,9 @@
 
 #include "base/check.h"
 #include "base/list.h"
-#include "bear/verify.h"
 #include "name.h"
 #include "setup.h"
+#include "tls/bear/verify.h"
 
 /* Of one name, of one connection, and the bytes of one. */
 enum { SESSIONS_MAX = 2, KEPT_MAX = 8, SESSION_BYTES_MAX = 16384 };

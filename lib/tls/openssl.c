@@ -16,6 +16,10 @@
  * subjectAltName, and a wildcard inside a label. Versions, suites, groups and
  * schemes are set here, whatever openssl.cnf says.
  *
+ * Sessions are kept as OpenSSL writes them. Tickets of a server have OpenSSL's
+ * own form, a cipher and a MAC, since it takes no other; but their keys are those
+ * of ticket.h, and the key of the MAC is made of all that a ticket is bound to.
+ *
  * The queue of errors belongs to a thread: it is cleared before each call and
  * read right after it.
  */
@@ -28,14 +32,18 @@
 #include <unistd.h>
 
 #include <openssl/bio.h>
+#include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/params.h>
+#include <openssl/rand.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 
 #include "base/descriptor.h"
 #include "engine.h"
 #include "setup.h"
+#include "ticket.h"
 
 #define SUITES_13 \
     "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:" \
@@ -54,6 +62,9 @@
 #define CERTIFICATES_BYTES_MAX 65536
 
 /* What records add to their data: head, explicit nonce, type, tag. */
+/* Longer than any ticket is opened: the true bounds are ours. */
+enum { SESSION_SECONDS_MAX = 8 * 24 * 3600 };
+
 enum { OVERHEAD_13 = 22, OVERHEAD_12_GCM = 29, OVERHEAD_12_CHACHA = 21 };
 
 /* What a handshake needs besides; from malloc(). */
@@ -61,7 +72,8 @@ struct shake {
     unsigned char *in, *out;
     size_t in_len, in_at, out_len, out_size;
     bool wants_choice, refused, no_memory;
-    bool asks_again; /* the choice is made */
+    bool asks_again;      /* the choice is made */
+    SSL_SESSION *session; /* client, TLS 1.2: a new one, to be kept at OPEN */
 };
 
 struct state {
@@ -73,10 +85,11 @@ struct state {
     struct coili_tls_out *out; /* during a call */
     int err;                   /* of the last call of OpenSSL */
     int16_t alert;             /* that OpenSSL has sent; -1 */
-    bool opened;
+    bool opened, owes_ticket;
     unsigned char *certificate; /* for info(); from malloc() */
     int certificate_len;
     char *alpn;
+    char *name; /* server: what the client has asked for; NULL: nothing */
 };
 
 static struct state *state_of(struct coili_tls_state *base)
@@ -365,6 +378,10 @@ static void use_setup(struct state *s)
     SSL_set_verify(s->ssl, SSL_CTX_get_verify_mode(ctx), NULL);
     SSL_set_min_proto_version(s->ssl, setup->version_min);
     SSL_set_max_proto_version(s->ssl, setup->version_max);
+    if (setup->ticket_keys)
+        SSL_clear_options(s->ssl, SSL_OP_NO_TICKET);
+    else
+        SSL_set_options(s->ssl, SSL_OP_NO_TICKET);
 }
 
 /*
@@ -377,11 +394,11 @@ static int on_hello(SSL *ssl, int *alert, void *arg)
     (void)arg;
     struct state *s = SSL_get_app_data(ssl);
     struct shake *k = s->shake;
-    if (!s->base.setup->choose && !k->asks_again)
-        return SSL_CLIENT_HELLO_SUCCESS;
     if (!k->asks_again) {
         read_asked_name(ssl, s->base.handshake->asked,
                         sizeof s->base.handshake->asked);
+        if (!s->base.setup->choose)
+            return SSL_CLIENT_HELLO_SUCCESS;
         k->wants_choice = true;
         return SSL_CLIENT_HELLO_RETRY;
     }
@@ -391,6 +408,216 @@ static int on_hello(SSL *ssl, int *alert, void *arg)
     }
     use_setup(s);
     return SSL_CLIENT_HELLO_SUCCESS;
+}
+
+/* ---- Sessions of a client --------------------------------------------- */
+
+static void keep_session(struct state *s, SSL_SESSION *session)
+{
+    unsigned char *der = NULL;
+    int len = i2d_SSL_SESSION(session, &der);
+    unsigned long lifetime = SSL_SESSION_get_ticket_lifetime_hint(session);
+    if (len <= 0)
+        return;
+    struct coili_tls_session kept = {
+        .version = (uint16_t)SSL_SESSION_get_protocol_version(session),
+        .lifetime = lifetime > UINT32_MAX ? UINT32_MAX : (uint32_t)lifetime,
+        .ticket = { der, (size_t)len },
+    };
+    coili_tls_keep(&s->base, &kept);
+    OPENSSL_clear_free(der, (size_t)len);
+}
+
+/*
+ * Called by OpenSSL when the server gives a ticket: in TLS 1.2 inside work(), in
+ * 1.3 inside record().
+ *
+ * Result    1: `session` is taken
+ */
+static int on_session(SSL *ssl, SSL_SESSION *session)
+{
+    struct state *s = SSL_get_app_data(ssl);
+    if (!s->base.sessions || !SSL_SESSION_has_ticket(session) ||
+        !SSL_SESSION_is_resumable(session))
+        return 0;
+    if (!s->shake) {
+        keep_session(s, session);
+        return 0;
+    }
+    SSL_SESSION_free(s->shake->session);
+    s->shake->session = session;
+    return 1;
+}
+
+/* What OpenSSL cannot read any more is not offered. */
+static void offer_session(struct state *s)
+{
+    const struct coili_tls_session *kept = s->base.handshake->session;
+    if (s->base.sessions)
+        SSL_clear_options(s->ssl, SSL_OP_NO_TICKET);
+    if (!kept)
+        return;
+    const unsigned char *at = kept->ticket.at;
+    SSL_SESSION *session = d2i_SSL_SESSION(NULL, &at, (long)kept->ticket.len);
+    if (session)
+        SSL_set_session(s->ssl, session);
+    SSL_SESSION_free(session);
+    ERR_clear_error();
+}
+
+/* ---- Tickets of a server ---------------------------------------------- */
+
+/* For a ticket's data: until when the session may be resumed, big-endian. */
+enum { UNTIL_BYTES = 8 };
+
+/* The name of a key in a ticket: its id, and which form this is. */
+enum { KEY_NAME_BYTES = 16 };
+static const unsigned char form[] = "OpenSSL";
+_Static_assert(COILI_TICKET_ID_BYTES + sizeof form == KEY_NAME_BYTES,
+               "the name of a key has 16 bytes");
+
+static const char *asked_name(const struct state *s)
+{
+    return s->base.handshake ? s->base.handshake->asked
+           : s->name         ? s->name
+                             : "";
+}
+
+/* One key for each setup and name: others find that the MAC is wrong. */
+static bool use_mac_key(const struct state *s, EVP_MAC_CTX *mac,
+                        const struct coili_ticket_key *key)
+{
+    unsigned char bound_key[32];
+    char digest[] = "SHA256";
+    coili_ticket_mac_key(key, s->base.setup, asked_name(s), bound_key);
+    OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
+        OSSL_PARAM_construct_end(),
+    };
+    bool ok = EVP_MAC_init(mac, bound_key, sizeof bound_key, params) == 1;
+    OPENSSL_cleanse(bound_key, sizeof bound_key);
+    return ok;
+}
+
+/* RFC 7627, 5.4: without the extended master secret there is no resumption. */
+static bool may_resume(SSL *ssl)
+{
+    return SSL_version(ssl) == TLS1_3_VERSION ||
+           SSL_get_extms_support(ssl) == 1;
+}
+
+/*
+ * Called by OpenSSL to seal and to open a ticket.
+ *
+ * Result    1; 2: it opens, but a new one is due; 0: no ticket; -1: an error
+ */
+static int ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv,
+                      EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int seals)
+{
+    const struct state *s = SSL_get_app_data(ssl);
+    struct coil_tls_ticket_keys *keys = s->base.setup->ticket_keys;
+    int64_t now = coili_tls_now(&s->base);
+    struct coili_ticket_key key, newest;
+    const EVP_CIPHER *aes = EVP_aes_256_cbc();
+    if (!keys || !coili_ticket_key_get(keys, NULL, now, &newest))
+        return 0;
+    bool ok, found = true;
+    key = newest;
+    if (seals) {
+        memcpy(name, key.id, sizeof key.id);
+        memcpy(name + sizeof key.id, form, sizeof form);
+        found = may_resume(ssl);
+        ok = found && RAND_bytes(iv, EVP_CIPHER_get_iv_length(aes)) == 1 &&
+             EVP_EncryptInit_ex(cipher, aes, NULL, key.cipher, iv) == 1;
+    } else {
+        found = memcmp(name + sizeof key.id, form, sizeof form) == 0 &&
+                coili_ticket_key_get(keys, name, now, &key);
+        ok = found &&
+             EVP_DecryptInit_ex(cipher, aes, NULL, key.cipher, iv) == 1;
+    }
+    ok = ok && use_mac_key(s, mac, &key);
+    bool is_newest = memcmp(key.id, newest.id, sizeof key.id) == 0;
+    OPENSSL_cleanse(&key, sizeof key);
+    OPENSSL_cleanse(&newest, sizeof newest);
+    return !found ? 0 : !ok ? -1 : is_newest ? 1 : 2;
+}
+
+/* Called by OpenSSL before it seals a session: what a ticket has besides. */
+static int on_seal(SSL *ssl, void *arg)
+{
+    (void)arg;
+    const struct state *s = SSL_get_app_data(ssl);
+    SSL_SESSION *session = SSL_get_session(ssl);
+    unsigned char bytes[UNTIL_BYTES];
+    struct coili_ticket_key key;
+    int64_t now = coili_tls_now(&s->base);
+    int64_t until = coili_tls_believed_until(&s->base,
+                                             (uint16_t)SSL_version(ssl));
+    for (int i = 0; i < UNTIL_BYTES; i++)
+        bytes[i] = (unsigned char)(until >> (56 - 8 * i));
+    if (coili_ticket_key_get(s->base.setup->ticket_keys, NULL, now, &key)) {
+        SSL_SESSION_set_timeout(session,
+                                (long)coili_ticket_lifetime(&key, until, now));
+        OPENSSL_cleanse(&key, sizeof key);
+    }
+    return SSL_SESSION_set1_ticket_appdata(session, bytes, sizeof bytes);
+}
+
+/* The time that on_seal() has written; 0: none. */
+static int64_t believed_until(SSL_SESSION *session)
+{
+    void *data;
+    size_t len;
+    uint64_t until = 0;
+    if (!SSL_SESSION_get0_ticket_appdata(session, &data, &len) ||
+        len != UNTIL_BYTES)
+        return 0;
+    for (int i = 0; i < UNTIL_BYTES; i++)
+        until = until << 8 | ((unsigned char *)data)[i];
+    return (int64_t)until;
+}
+
+/* Called by OpenSSL when it has opened a ticket, or could not. */
+static SSL_TICKET_RETURN on_ticket(SSL *ssl, SSL_SESSION *session,
+                                   const unsigned char *name, size_t name_len,
+                                   SSL_TICKET_STATUS status, void *arg)
+{
+    (void)name;
+    (void)name_len;
+    (void)arg;
+    const struct state *s = SSL_get_app_data(ssl);
+    if (status == SSL_TICKET_EMPTY || status == SSL_TICKET_NO_DECRYPT)
+        return SSL_TICKET_RETURN_IGNORE_RENEW;
+    if (status != SSL_TICKET_SUCCESS && status != SSL_TICKET_SUCCESS_RENEW)
+        return SSL_TICKET_RETURN_ABORT;
+    if (believed_until(session) <= s->base.handshake->now)
+        return SSL_TICKET_RETURN_IGNORE_RENEW;
+    return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE
+                                        : SSL_TICKET_RETURN_USE_RENEW;
+}
+
+static bool use_tickets(SSL_CTX *ctx, const struct coili_tls_setup *setup)
+{
+    if (setup->ticket_keys)
+        SSL_CTX_clear_options(ctx, SSL_OP_NO_TICKET);
+    SSL_CTX_set_timeout(ctx, SESSION_SECONDS_MAX);
+    return SSL_CTX_set_session_id_context(ctx, setup->id, sizeof setup->id) &&
+           SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, ticket_key) &&
+           SSL_CTX_set_session_ticket_cb(ctx, on_seal, on_ticket, NULL);
+}
+
+/* Both ends have agreed on a session of before: what is known of it counts. */
+static void take_resumption(struct state *s)
+{
+    struct coili_tls_session session = { 0 };
+    if (!SSL_session_reused(s->ssl))
+        return;
+    if (!s->base.setup->is_server) {
+        coili_tls_resumed(&s->base, s->base.handshake->session);
+        return;
+    }
+    session.believed_until = believed_until(SSL_get_session(s->ssl));
+    coili_tls_resumed(&s->base, &session);
 }
 
 /* ---- Key log ---------------------------------------------------------- */
@@ -458,7 +685,10 @@ static bool use_profile(SSL_CTX *ctx, const struct coili_tls_setup *setup)
                                  SSL_OP_CIPHER_SERVER_PREFERENCE |
                                  SSL_OP_ENABLE_MIDDLEBOX_COMPAT);
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_AUTO_RETRY);
-    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_session_cache_mode(ctx, setup->is_server
+                                            ? SSL_SESS_CACHE_OFF
+                                            : SSL_SESS_CACHE_CLIENT |
+                                                  SSL_SESS_CACHE_NO_INTERNAL);
     SSL_CTX_set_security_level(ctx, 1); /* keys of peers: see trust.h */
     SSL_CTX_set_max_cert_list(ctx, CERTIFICATES_BYTES_MAX);
     SSL_CTX_set_num_tickets(ctx, 0);
@@ -486,6 +716,8 @@ static void use_callbacks(SSL_CTX *ctx, const struct coili_tls_setup *setup)
     if (setup->is_server) {
         SSL_CTX_set_client_hello_cb(ctx, on_hello, NULL);
         SSL_CTX_set_alpn_select_cb(ctx, select_alpn, NULL);
+    } else {
+        SSL_CTX_sess_set_new_cb(ctx, on_session);
     }
 }
 
@@ -500,6 +732,7 @@ static int openssl_prepare(struct coili_tls_setup *setup, char *why)
     if (!ctx)
         return -ENOMEM;
     bool ok = use_profile(ctx, setup) &&
+              (!setup->is_server || use_tickets(ctx, setup)) &&
               (!setup->identity || use_identity(ctx, setup->identity)) &&
               (setup->is_server || setup->alpn_bytes == 0 ||
                SSL_CTX_set_alpn_protos(ctx, setup->alpn, setup->alpn_bytes) ==
@@ -530,6 +763,7 @@ static void free_shake(struct state *s)
     s->shake = NULL;
     if (!k)
         return;
+    SSL_SESSION_free(k->session);
     free(k->in);
     free(k->out);
     free(k);
@@ -560,6 +794,7 @@ static int openssl_start(struct coili_tls_state *base,
         return 0;
     }
     SSL_set_connect_state(s->ssl);
+    offer_session(s);
     return COILI_TLS_WORK;
 }
 
@@ -610,7 +845,15 @@ static int openssl_resume(struct coili_tls_state *base,
     if (!s->opened)
         return COILI_TLS_QUIET;
     base->overhead = overhead_of(s->ssl);
+    take_resumption(s);
+    if (base->setup->is_server && *base->handshake->asked)
+        s->name = strdup(base->handshake->asked);
+    s->owes_ticket = base->setup->ticket_keys &&
+                     SSL_version(s->ssl) == TLS1_3_VERSION;
+    if (k->session && may_resume(s->ssl))
+        keep_session(s, k->session);
     free_shake(s);
+    ERR_clear_error();
     return COILI_TLS_OPEN;
 }
 
@@ -667,12 +910,27 @@ static int openssl_record(struct coili_tls_state *base, unsigned char *record,
     return event;
 }
 
+/* One ticket, in front of the first data; see engine.h. */
+static void give_ticket(struct state *s)
+{
+    struct coil_tls_ticket_keys *keys = s->base.setup->ticket_keys;
+    struct coili_ticket_key key;
+    s->owes_ticket = false;
+    coili_ticket_keys_turn(keys);
+    if (!coili_ticket_key_get(keys, NULL, coili_tls_now(&s->base), &key))
+        return;
+    OPENSSL_cleanse(&key, sizeof key);
+    SSL_new_session_ticket(s->ssl);
+}
+
 static int openssl_seal(struct coili_tls_state *base, const void *data,
                         size_t len, struct coili_tls_out *out)
 {
     struct state *s = state_of(base);
     s->out = out;
     ERR_clear_error();
+    if (s->owes_ticket)
+        give_ticket(s);
     int n = SSL_write(s->ssl, data, (int)len);
     s->out = NULL;
     if (n == (int)len)
@@ -754,12 +1012,8 @@ static void openssl_info(struct coili_tls_state *base,
         s->alpn = strndup((const char *)alpn, len);
     if (s->alpn)
         info->alpn = s->alpn;
-    const char *name = base->setup->is_server
-                           ? SSL_get_servername(s->ssl,
-                                                TLSEXT_NAMETYPE_host_name)
-                           : NULL;
-    if (name)
-        info->name = name;
+    if (s->name)
+        info->name = s->name;
     tell_certificate(s, info);
     ERR_clear_error();
 }
@@ -771,6 +1025,7 @@ static void openssl_free(struct coili_tls_state *base)
     SSL_free(s->ssl);
     OPENSSL_free(s->certificate);
     free(s->alpn);
+    free(s->name);
 }
 
 const struct coil_tls_engine *coil_openssl_engine(void)

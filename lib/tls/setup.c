@@ -19,8 +19,8 @@
 
 #include "base/check.h"
 #include "base/options.h"
-#include "bear/verify.h"
 #include "ticket.h"
+#include "tls/bear/verify.h"
 #include "words.h"
 
 _Static_assert(sizeof(struct coil_tls_why) == COILI_SENTENCE_BYTES,

@@ -27,8 +27,8 @@
 #include <coil/time.h>
 
 #include "base/check.h"
-#include "bear/verify.h"
 #include "setup.h"
+#include "tls/bear/verify.h"
 
 /* For keys of our own: how long one seals, and opens. */
 enum { HOUR = 3600, DAY = 24 * HOUR, WEEK = 7 * DAY };
@@ -160,8 +160,8 @@ bool coili_ticket_key_get(struct coil_tls_ticket_keys *keys,
 /* ---- What a ticket relies on ------------------------------------------ */
 
 /* Names are compared as DNS does: upper case is lower case. */
-void coili_ticket_bind(const struct coili_tls_setup *setup, const char *name,
-                       unsigned char bound[32])
+static void bind_to(const struct coili_tls_setup *setup, const char *name,
+                    unsigned char bound[32])
 {
     unsigned char text[sizeof setup->id + 256];
     size_t n = sizeof setup->id;
@@ -171,6 +171,15 @@ void coili_ticket_bind(const struct coili_tls_setup *setup, const char *name,
                                       ? *name + 'a' - 'A'
                                       : *name);
     coili_bear_sha256(bound, text, n);
+}
+
+void coili_ticket_mac_key(const struct coili_ticket_key *key,
+                          const struct coili_tls_setup *setup, const char *name,
+                          unsigned char mac[32])
+{
+    unsigned char bound[32];
+    bind_to(setup, name, bound);
+    coili_bear_hmac(mac, key->mac, sizeof key->mac, bound, sizeof bound);
 }
 
 int64_t coili_tls_now(const struct coili_tls_state *state)
@@ -340,7 +349,7 @@ int coili_tls_ticket_seal(
     else if (coil_entropy(seal.nonce, sizeof seal.nonce) < 0)
         return -ENOKEY;
     memcpy(seal.key, key.seal, sizeof seal.key);
-    coili_ticket_bind(state->setup, name, seal.bound);
+    bind_to(state->setup, name, seal.bound);
     memcpy(ticket, key.id, sizeof key.id);
     memcpy(ticket + COILI_TICKET_ID_BYTES, seal.nonce, sizeof seal.nonce);
     size_t len = session_bytes(session);
@@ -367,7 +376,7 @@ bool coili_tls_ticket_open(struct coili_tls_state *state,
     size_t n = len - AROUND_BYTES;
     memcpy(seal.key, key.seal, sizeof seal.key);
     memcpy(seal.nonce, ticket + COILI_TICKET_ID_BYTES, sizeof seal.nonce);
-    coili_ticket_bind(state->setup, name, seal.bound);
+    bind_to(state->setup, name, seal.bound);
     memcpy(room, ticket + HEAD_BYTES, n);
     bool ok = coili_bear_unseal(&seal, room, n, ticket + HEAD_BYTES + n) &&
               take_session((struct coili_tls_view){ room, n }, session) &&

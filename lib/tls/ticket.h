@@ -9,8 +9,8 @@
 
 #include <coil/tls_ticket_keys.h>
 
-#include "bear/ticket.h"
 #include "engine.h"
+#include "tls/bear/ticket.h"
 
 #define COILI_TICKET_ID_BYTES 8
 
@@ -38,11 +38,10 @@ COIL_API bool coili_ticket_key_get(struct coil_tls_ticket_keys *keys,
                                    const unsigned char *id, int64_t now,
                                    struct coili_ticket_key *key);
 
-/*
- * What a ticket is bound to: the setup and the name that the client asks for.
- */
-COIL_API void coili_ticket_bind(const struct coili_tls_setup *setup,
-                                const char *name, unsigned char bound[32]);
+/* key->mac for tickets of this setup, for the name that the client asks for. */
+COIL_API void coili_ticket_mac_key(const struct coili_ticket_key *key,
+                                   const struct coili_tls_setup *setup,
+                                   const char *name, unsigned char mac[32]);
 
 /* Seconds since 1970: in any thread until OPEN, then in the loop's. */
 COIL_API int64_t coili_tls_now(const struct coili_tls_state *state);

@@ -103,7 +103,10 @@ static inline struct coil_tls_pem kit_pem(const char *text)
     return (struct coil_tls_pem){ .text = text, .text_bytes = strlen(text) };
 }
 
-/* Options of a good client, and of a good server for a.test. */
+/*
+ * Options of a good client, and of a good server for a.test. It gives no tickets,
+ * so that cases can count bytes: test_tls_session.c has those with.
+ */
 static inline struct coil_tls_client_options kit_client_options(void)
 {
     kit_make();
@@ -119,6 +122,7 @@ static inline struct coil_tls_server_options kit_server_options(void)
     struct coil_tls_server_options o = COIL_TLS_SERVER_OPTIONS_INIT;
     o.engine = KIT_SERVER_ENGINE();
     o.certificate = kit_pem(kit.a.text);
+    o.no_tickets = true;
     return o;
 }
 
