@@ -73,6 +73,7 @@ struct shake {
     size_t in_len, in_at, out_len, out_size;
     bool wants_choice, refused, no_memory;
     bool asks_again;      /* the choice is made */
+    bool offers_ems;      /* the client: the extended master secret */
     SSL_SESSION *session; /* client, TLS 1.2: a new one, to be kept at OPEN */
 };
 
@@ -395,6 +396,10 @@ static int on_hello(SSL *ssl, int *alert, void *arg)
     struct state *s = SSL_get_app_data(ssl);
     struct shake *k = s->shake;
     if (!k->asks_again) {
+        const unsigned char *ext;
+        size_t len;
+        k->offers_ems = SSL_client_hello_get0_ext(
+            ssl, TLSEXT_TYPE_extended_master_secret, &ext, &len);
         read_asked_name(ssl, s->base.handshake->asked,
                         sizeof s->base.handshake->asked);
         if (!s->base.setup->choose)
@@ -499,11 +504,13 @@ static bool use_mac_key(const struct state *s, EVP_MAC_CTX *mac,
     return ok;
 }
 
-/* RFC 7627, 5.4: without the extended master secret there is no resumption. */
-static bool may_resume(SSL *ssl)
+/*
+ * RFC 7627, 5.4: without the extended master secret there is no resumption. In
+ * the handshake SSL_get_extms_support() does not say.
+ */
+static bool may_give_ticket(const struct state *s)
 {
-    return SSL_version(ssl) == TLS1_3_VERSION ||
-           SSL_get_extms_support(ssl) == 1;
+    return SSL_version(s->ssl) == TLS1_3_VERSION || s->shake->offers_ems;
 }
 
 /*
@@ -526,7 +533,7 @@ static int ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv,
     if (seals) {
         memcpy(name, key.id, sizeof key.id);
         memcpy(name + sizeof key.id, form, sizeof form);
-        found = may_resume(ssl);
+        found = may_give_ticket(s);
         ok = found && RAND_bytes(iv, EVP_CIPHER_get_iv_length(aes)) == 1 &&
              EVP_EncryptInit_ex(cipher, aes, NULL, key.cipher, iv) == 1;
     } else {
@@ -850,7 +857,7 @@ static int openssl_resume(struct coili_tls_state *base,
         s->name = strdup(base->handshake->asked);
     s->owes_ticket = base->setup->ticket_keys &&
                      SSL_version(s->ssl) == TLS1_3_VERSION;
-    if (k->session && may_resume(s->ssl))
+    if (k->session && SSL_get_extms_support(s->ssl) == 1)
         keep_session(s, k->session);
     free_shake(s);
     ERR_clear_error();
