@@ -160,7 +160,7 @@ static struct view take_vector(struct view *v, int n)
 static struct {
     EVP_PKEY *authority_key, *keys[3], *aliens[3], *client_key;
     X509 *authority, *certs[3], *client;
-    char authority_text[4096], texts[3][8192], client_text[8192];
+    char authority_text[4096], stranger_text[4096], texts[3][8192], client_text[8192];
 } pki;
 
 static EVP_PKEY *key_new(enum att_key kind)
@@ -193,8 +193,8 @@ static X509 *cert_new(const char *subject, const char *san, const char *usage,
     X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC,
                                (const unsigned char *)subject, -1, -1, 0);
     X509_set_subject_name(cert, name);
-    X509_set_issuer_name(
-        cert, pki.authority ? X509_get_subject_name(pki.authority) : name);
+    X509_set_issuer_name(cert,
+                         san ? X509_get_subject_name(pki.authority) : name);
     X509_NAME_free(name);
     X509_set_pubkey(cert, key);
     if (san) {
@@ -204,7 +204,7 @@ static X509 *cert_new(const char *subject, const char *san, const char *usage,
         add_extension(cert, NID_basic_constraints, "critical,CA:TRUE");
         add_extension(cert, NID_key_usage, "critical,keyCertSign");
     }
-    MUST(X509_sign(cert, pki.authority_key, EVP_sha256()) > 0);
+    MUST(X509_sign(cert, san ? pki.authority_key : key, EVP_sha256()) > 0);
     return cert;
 }
 
@@ -234,6 +234,18 @@ const char *att_authority_pem(void)
                   NULL);
     }
     return pki.authority_text;
+}
+
+const char *att_stranger_pem(void)
+{
+    if (!*pki.stranger_text) {
+        EVP_PKEY *key = key_new(ATT_P256);
+        X509 *cert = cert_new("a stranger", NULL, NULL, key);
+        write_pem(pki.stranger_text, sizeof pki.stranger_text, cert, NULL);
+        X509_free(cert);
+        EVP_PKEY_free(key);
+    }
+    return pki.stranger_text;
 }
 
 const char *att_server_pem(enum att_key kind)
@@ -296,6 +308,8 @@ struct attacker {
 
     struct bytes wire;    /* the flight */
     struct bytes pending; /* content of a record that is not complete */
+    struct keys pending_keys; /* those that it is sent under, if since then */
+    bool keys_changed;        /* the keys have changed */
     struct bytes incoming;
     struct bytes transcript;
     struct bytes sent[0x300];
@@ -1029,7 +1043,7 @@ static void build_server_hello(struct attacker *a, struct bytes *b, bool retry)
     put_number(b, TLS12, 2);
     put(b, retry ? retry_random : a->server_random, 32);
     size_t mark = begin_vector(b, 1);
-    if (is_13 || (s->resumes && a->resumed))
+    if (is_13 || s->echoes || (s->resumes && a->resumed))
         put(b, a->session, a->session_len);
     end_vector(b, mark, 1);
     put_number(b, a->suite, 2);
@@ -1383,6 +1397,7 @@ static void replace_transcript(struct attacker *a)
 /* The keys that change behind a message of the own. */
 static void after_sent(struct attacker *a, int what)
 {
+    struct keys before = a->write;
     const struct att_script *s = &a->script;
     bool is_13 = s->version == TLS13;
     if (what == ATT_CLIENT_HELLO)
@@ -1413,6 +1428,11 @@ static void after_sent(struct attacker *a, int what)
             derive_key_block(a);
         a->write = a->ready_write;
     }
+    if (a->pending.len > 0 && !a->keys_changed &&
+        memcmp(&before, &a->write, sizeof before) != 0) {
+        a->pending_keys = before;
+        a->keys_changed = true;
+    }
 }
 
 static struct manner manner_of(const struct attacker *a, int what)
@@ -1428,14 +1448,34 @@ static struct manner manner_of(const struct attacker *a, int what)
     };
 }
 
+/* A record under the keys of the time when the first message in it was made. */
+static void put_pending(struct attacker *a, const unsigned char *content,
+                        size_t n, const struct manner *m)
+{
+    struct keys now = a->write;
+    if (a->keys_changed)
+        a->write = a->pending_keys;
+    put_record(a, HANDSHAKE, content, n, m);
+    if (a->keys_changed) {
+        a->pending_keys = a->write;
+        a->write = now;
+    }
+}
+
+static void end_pending(struct attacker *a)
+{
+    a->pending.len = 0;
+    a->keys_changed = false;
+}
+
 /* What waits for a message that shares its record. */
 static void flush_pending(struct attacker *a)
 {
     if (a->pending.len == 0)
         return;
     struct manner usual = { .inner = -1, .outer = -1 };
-    put_record(a, HANDSHAKE, a->pending.at, a->pending.len, &usual);
-    a->pending.len = 0;
+    put_pending(a, a->pending.at, a->pending.len, &usual);
+    end_pending(a);
 }
 
 /* Changes of records that are made already, from `from` on. */
@@ -1490,24 +1530,29 @@ static void put_message(struct attacker *a, int what, const struct bytes *m)
                a->steps[a->at].what < 0x100;
     if (a->pending.len > 0 && !joins(a, a->at - 1) && !a->script.one)
         flush_pending(a);
+    if (a->pending.len == 0)
+        a->pending_keys = a->write;
     add_bytes(&a->pending, m);
     if (joins(a, a->at) || one)
         return;
+    const struct att_edit *tail = edit_of(a, what, ATT_TAIL);
+    if (tail)
+        put(&a->pending, tail->bytes, tail->len);
     size_t first = split ? (size_t)split->at : 0, from = a->wire.len;
     if (what == a->script.split_on)
         first = a->script.split_at;
     struct view v = { a->pending.at, a->pending.len, false };
     if (first > 0 && first < v.len) {
         struct view part = take(&v, first);
-        put_record(a, HANDSHAKE, part.at, part.len, &manner);
+        put_pending(a, part.at, part.len, &manner);
     }
     if (chunk == 0)
         chunk = 16384;
     do {
         struct view part = take(&v, v.len < chunk ? v.len : chunk);
-        put_record(a, HANDSHAKE, part.at, part.len, &manner);
+        put_pending(a, part.at, part.len, &manner);
     } while (v.len > 0);
-    a->pending.len = 0;
+    end_pending(a);
     edit_records(a, what, from);
 }
 
@@ -1647,7 +1692,7 @@ static void read_client_hello(struct attacker *a, struct view v)
             read_shares(a, body);
         else if (type == EXT_EMS)
             a->peer_ems = true;
-        else if (type == EXT_TICKET)
+        else if (type == EXT_TICKET && (a->seen.offers_ticket = true))
             a->peer_ticket = a->script.resumes &&
                              body.len == a->script.resumes->ticket_len &&
                              !memcmp(body.at, a->script.resumes->ticket,

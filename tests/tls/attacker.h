@@ -85,6 +85,7 @@ enum att_op {
     ATT_CHUNKS, /* in records of `at` bytes */
     ATT_SPLIT,  /* in two records, the first one of `at` bytes */
     ATT_PLAIN,  /* not encrypted */
+    ATT_TAIL,   /* `bytes` stand behind it in its record */
     ATT_PAD,    /* `at` zeros behind the type; TLS 1.3 */
     ATT_INNER,  /* type `at` inside the encryption */
     ATT_OUTER,  /* type `at` in the record's head */
@@ -173,6 +174,7 @@ struct att_script {
     bool scsv;        /* client: 5600 among the suites */
     enum att_share share;
     enum att_signature signature;
+    bool echoes;     /* server 1.2: the session id of the hello */
     unsigned char sentinel; /* 1, 2: the random says "no 1.3", or "no 1.2" */
     const struct att_session *resumes;
 
@@ -216,6 +218,7 @@ struct att_seen {
     bool certificate;  /* one that is not empty */
     bool finished;     /* and its value is right */
     int tickets;
+    bool offers_ticket; /* session_ticket in its ClientHello */
     int key_updates;
     size_t data;                /* bytes of plaintext */
     unsigned char messages[64]; /* the types, in order */
@@ -238,6 +241,7 @@ size_t att_sent_len(const struct attacker *a, int what);
 
 /* Certificates of this process, as PEM texts, the key in the same text. */
 const char *att_authority_pem(void);
+const char *att_stranger_pem(void); /* an authority that signs nothing */
 const char *att_server_pem(enum att_key key);
 const char *att_client_pem(void);
 

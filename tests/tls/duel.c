@@ -44,15 +44,9 @@ static struct coil_tls_pem pem(const char *text)
     return (struct coil_tls_pem){ .text = text, .text_bytes = strlen(text) };
 }
 
-/* An authority that has signed nothing here: the client's own certificate. */
 static struct coil_tls_pem authority(const struct duel_options *o)
 {
-    if (!o->stranger)
-        return pem(att_authority_pem());
-    struct coil_tls_pem other = pem(att_client_pem());
-    other.text_bytes = (size_t)(strstr(att_client_pem(), "-----BEGIN PRIV") -
-                                att_client_pem());
-    return other;
+    return pem(o->stranger ? att_stranger_pem() : att_authority_pem());
 }
 
 struct coili_tls_setup *duel_setup(const struct coil_tls_engine *engine,
