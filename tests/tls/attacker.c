@@ -160,7 +160,8 @@ static struct view take_vector(struct view *v, int n)
 static struct {
     EVP_PKEY *authority_key, *keys[3], *aliens[3], *client_key;
     X509 *authority, *certs[3], *client;
-    char authority_text[4096], stranger_text[4096], texts[3][8192], client_text[8192];
+    char authority_text[4096], stranger_text[4096], texts[3][8192],
+        client_text[8192];
 } pki;
 
 static EVP_PKEY *key_new(enum att_key kind)
@@ -306,8 +307,8 @@ struct attacker {
     struct att_seen seen;
     const char *complaint;
 
-    struct bytes wire;    /* the flight */
-    struct bytes pending; /* content of a record that is not complete */
+    struct bytes wire;        /* the flight */
+    struct bytes pending;     /* content of a record that is not complete */
     struct keys pending_keys; /* those that it is sent under, if since then */
     bool keys_changed;        /* the keys have changed */
     struct bytes incoming;
@@ -1355,6 +1356,14 @@ static void edit_extension(const struct attacker *a, const struct att_edit *e,
     clear(&last);
 }
 
+static void add_number(unsigned char at[3], size_t more)
+{
+    size_t sum = ((size_t)at[0] << 16 | (size_t)at[1] << 8 | at[2]) + more;
+    at[0] = (unsigned char)(sum >> 16);
+    at[1] = (unsigned char)(sum >> 8);
+    at[2] = (unsigned char)sum;
+}
+
 static void edit_bytes(const struct attacker *a, int what, enum att_when when,
                        struct bytes *b)
 {
@@ -1365,6 +1374,8 @@ static void edit_bytes(const struct attacker *a, int what, enum att_when when,
         size_t at = place(what, b, e->at);
         if (e->op == ATT_SPLICE)
             splice(b, at, (size_t)e->cut, e->bytes, e->len);
+        else if (e->op == ATT_ADD && at + 3 <= b->len)
+            add_number(b->at + at, (size_t)e->cut);
         else if (e->op == ATT_XOR && at < b->len)
             b->at[at] ^= (unsigned char)e->cut;
         else if (e->op >= ATT_EXT_PUT && e->op <= ATT_EXT_LAST)
@@ -1585,6 +1596,11 @@ static void send_message(struct attacker *a, const struct step *step)
     put_number(&whole, type_of(what), 1);
     put_number(&whole, body.len, 3);
     add_bytes(&whole, &body);
+    if (what == ATT_CLIENT_HELLO && body.len > 34) {
+        a->session_len = body.at[34] <= 32 ? body.at[34] : 0;
+        if (body.len >= 35 + a->session_len)
+            memcpy(a->session, body.at + 35, a->session_len);
+    }
     bool counts = a->script.version == TLS13 || what != ATT_HELLO_REQUEST;
     if (counts)
         add_bytes(&a->transcript, &whole);
@@ -1713,7 +1729,8 @@ static void read_server_hello(struct attacker *a, struct view v, bool retry)
     memcpy(a->server_random, random.at, random.len);
     struct view session = take_vector(&v, 1);
     if (a->script.version == TLS13 &&
-        (session.len != 32 || memcmp(session.at, a->session, 32)))
+        (session.len != a->session_len ||
+         memcmp(session.at, a->session, session.len) != 0))
         complain(a, "the session id is not echoed");
     if (a->script.version == TLS12 && a->script.resumes && session.len == 32 &&
         !memcmp(session.at, a->session, 32))

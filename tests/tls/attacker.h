@@ -65,6 +65,7 @@ enum att_op {
 
     /* The bytes of the message, without its head of 4. */
     ATT_SPLICE,    /* at `at` take `cut` bytes out, and put `bytes` in */
+    ATT_ADD,       /* `cut` to the number of 3 bytes at `at` */
     ATT_XOR,       /* the byte at `at`, with `cut` */
     ATT_EXT_PUT,   /* the extension `at` has `bytes`; it is added if missing */
     ATT_EXT_DROP,  /* without the extension `at` */
@@ -174,7 +175,7 @@ struct att_script {
     bool scsv;        /* client: 5600 among the suites */
     enum att_share share;
     enum att_signature signature;
-    bool echoes;     /* server 1.2: the session id of the hello */
+    bool echoes;            /* server 1.2: the session id of the hello */
     unsigned char sentinel; /* 1, 2: the random says "no 1.3", or "no 1.2" */
     const struct att_session *resumes;
 

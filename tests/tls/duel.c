@@ -326,6 +326,8 @@ struct duel_result duel_play(struct coili_tls_setup *setup,
             feed(&d, bytes, len);
         }
     }
+    if (script->edits_n > 0)
+        d.result.changed = att_sent_len(d.attacker, script->edits[0].on);
     if (extra->talk)
         talk(&d);
     if (extra->after && !is_over(&d))

@@ -55,6 +55,7 @@ struct duel_result {
     size_t data;  /* bytes of plaintext that came */
     size_t bytes; /* that the attacker has sent */
     size_t left;  /* of them at the end: part of a record */
+    size_t changed;  /* length of the message that the first edit is of */
     size_t answered; /* bytes that the engine has sent */
     struct att_seen seen;
     const char *complaint;     /* of the attacker, or of this file; NULL */

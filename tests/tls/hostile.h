@@ -20,8 +20,8 @@ struct hostile_row {
     struct att_script script;
     struct duel_options options;
     struct att_edit edits[4];
-    bool behind; /* the handshake itself is good */
-    bool framed; /* how it stands in records is the point */
+    bool behind;       /* the handshake itself is good */
+    bool framed;       /* how it stands in records is the point */
     bool needs_ticket; /* 110 if the engine does not offer tickets */
 };
 
@@ -37,6 +37,10 @@ struct hostile_row {
 #define FLIP(on, at) \
     { \
         (on), ATT_XOR, (at), 1, NULL, 0, ATT_SENT \
+    }
+#define MORE(on, at) \
+    { \
+        (on), ATT_ADD, (at), 1, NULL, 0, ATT_SENT \
     }
 #define EXT(on, type, text) \
     { \
@@ -326,12 +330,11 @@ static const struct hostile_row hostile_client_13[] = {
     { .name = "28: length of the list + 1",
       .alert = 50,
       .script = S13(),
-      .edits = { FLIP(CERT, 3) } },
+      .edits = { MORE(CERT, 1) } },
     { .name = "28: length of the entry + 1",
       .alert = 50,
-      .openssl = 42,
       .script = S13(),
-      .edits = { FLIP(CERT, 6) } },
+      .edits = { MORE(CERT, 4) } },
     { .name = "28: a byte behind the list",
       .alert = 50,
       .script = S13(),
@@ -1229,8 +1232,10 @@ static const struct hostile_row hostile_client_12[] = {
       .openssl = 47,
       .script = S12(),
       .edits = { PUT(SH, ATT_AT_SESSION, 1, "\x21" ZEROS_32 "x") } },
-    { .name = "session id echoed", .alert = 47,
-      .openssl = DUEL_OPENS, .script = S12(.echoes = true) },
+    { .name = "session id echoed",
+      .alert = 47,
+      .openssl = DUEL_OPENS,
+      .script = S12(.echoes = true) },
     { .name = "extension twice",
       .alert = 47,
       .script = S12(),
@@ -1294,8 +1299,7 @@ static const struct hostile_row hostile_client_12[] = {
     { .name = "CCS before ServerHello",
       .alert = 10,
       .script = S12(),
-      .edits = { BEFORE_WITH(SH, ATT_ALERT, "\1\x70"),
-                 BEFORE(SH, ATT_CCS) } },
+      .edits = { BEFORE_WITH(SH, ATT_ALERT, "\1\x70"), BEFORE(SH, ATT_CCS) } },
     { .name = "CCS behind ServerHello",
       .alert = 10,
       .script = S12(),
@@ -1424,8 +1428,10 @@ static const struct hostile_row hostile_client_12[] = {
       .alert = 47,
       .openssl = 40,
       .script = S12(.key = ATT_RSA, .scheme = 0x0201) },
-    { .name = "scheme 0603", .alert = 47,
-      .openssl = 40, .script = S12(.scheme = 0x0603) },
+    { .name = "scheme 0603",
+      .alert = 47,
+      .openssl = 40,
+      .script = S12(.scheme = 0x0603) },
     { .name = "scheme 0403 with an RSA key",
       .alert = 47,
       .script = S12(.key = ATT_RSA),
@@ -1508,7 +1514,7 @@ static const struct hostile_row hostile_client_12[] = {
     { .name = "length of the list + 1",
       .alert = 50,
       .script = S12(),
-      .edits = { FLIP(CERT, 2) } },
+      .edits = { MORE(CERT, 0) } },
     { .name = "EMS cut from ServerHello",
       .alert = 20,
       .script = S12(),
@@ -1576,8 +1582,7 @@ static const struct hostile_row hostile_client_12[] = {
       .script = S12(),
       .edits = { REPEAT(SH, ATT_HELLO_REQUEST, 33) } },
     { .name = "HelloRequest of 1 byte",
-      .alert = 50,
-      .openssl = 10,
+      .alert = 10,
       .script = S12(),
       .edits = { BEFORE_WITH(CERT, ATT_HELLO_REQUEST, "x") } },
     { .name = "a warning before ServerHello",
@@ -1606,7 +1611,7 @@ static const struct hostile_row hostile_client_12[] = {
       .edits = { BEFORE_WITH(CERT, ATT_FRAGMENT, "\x0b\xff\xff\xff") },
       .framed = true },
     { .name = "open: CCS",
-      .alert = 10,
+      .alert = 20,
       .openssl = 80,
       .script = S12(),
       .edits = { BEFORE(ATT_END, ATT_CCS) },
@@ -1682,7 +1687,8 @@ static const struct hostile_row hostile_server_12[] = {
       .script = C12(),
       .edits = { PUT(CKE, 0, 0xffff, "") } },
     { .name = "CKE with an empty point",
-      .alert = 47,
+      .alert = 50,
+      .openssl = 47,
       .script = C12(),
       .edits = { PUT(CKE, 0, 0xffff, "\0") } },
     { .name = "CKE missing",
@@ -1936,7 +1942,7 @@ static const struct hostile_row hostile_server_12[] = {
       .edits = { BEFORE(ATT_END, CH) },
       .behind = true },
     { .name = "open: CCS",
-      .alert = 10,
+      .alert = 20,
       .openssl = 80,
       .script = C12(),
       .edits = { BEFORE(ATT_END, ATT_CCS) },
