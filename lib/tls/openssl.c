@@ -72,6 +72,7 @@ struct shake {
     unsigned char *in, *out;
     size_t in_len, in_at, out_len, out_size;
     bool wants_choice, refused, no_memory;
+    bool ended;           /* close_notify has come */
     bool asks_again;      /* the choice is made */
     bool offers_ems;      /* the client: the extended master secret */
     SSL_SESSION *session; /* client, TLS 1.2: a new one, to be kept at OPEN */
@@ -814,6 +815,8 @@ static void openssl_work(struct coili_tls_state *base)
     int what = n == 1 ? SSL_ERROR_NONE : SSL_get_error(s->ssl, n);
     if (n == 1)
         s->opened = true;
+    else if (what == SSL_ERROR_ZERO_RETURN)
+        s->shake->ended = true;
     else if (what != SSL_ERROR_WANT_READ &&
              what != SSL_ERROR_WANT_CLIENT_HELLO_CB)
         take_error(s);
@@ -850,7 +853,7 @@ static int openssl_resume(struct coili_tls_state *base,
         return COILI_TLS_WORK;
     }
     if (!s->opened)
-        return COILI_TLS_QUIET;
+        return k->ended ? COILI_TLS_ENDED : COILI_TLS_QUIET;
     base->overhead = overhead_of(s->ssl);
     take_resumption(s);
     if (base->setup->is_server && *base->handshake->asked)
