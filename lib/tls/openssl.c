@@ -206,7 +206,7 @@ static void on_info(const SSL *ssl, int where, int value)
 /* Errors whose reason says more than their alert. */
 static int code_of(int reason, int alert)
 {
-    if (reason >= SSL_AD_REASON_OFFSET)
+    if (reason >= SSL_AD_REASON_OFFSET && reason <= SSL_AD_REASON_OFFSET + 255)
         return COIL_TLS_BY_PEER + reason - SSL_AD_REASON_OFFSET;
     if (reason == SSL_R_INAPPROPRIATE_FALLBACK &&
         alert == COILI_ALERT_ILLEGAL_PARAMETER)
