@@ -189,9 +189,8 @@ void coili_server_session_of(const struct coili_connection *c,
         struct coili_bytes alpn = coili_server_alpn(c);
         session->alpn = (struct coili_tls_view){ alpn.at, alpn.len };
     } else if (a) {
-        session->alpn = (struct coili_tls_view){
-            (const unsigned char *)a->text, a->name_at - 1u
-        };
+        session->alpn = (struct coili_tls_view){ (const unsigned char *)a->text,
+                                                 a->name_at - 1u };
     }
     if (a && a->leaf_bytes > 0) {
         session->certificate = (struct coili_tls_view){
@@ -232,16 +231,16 @@ int coili_server_hello(struct coili_connection *c, const unsigned char *m,
 
     keep_name(c, hello.name);
     if (!choose_alpn(c, &hello))
-        return coili_connection_fail(c,
-                                     COILI_ALERT_NO_APPLICATION_PROTOCOL);
+        return coili_connection_fail(c, COILI_ALERT_NO_APPLICATION_PROTOCOL);
     c->version = (uint16_t)hello.version;
     k->hello_id = hello.session_id;
     memcpy(k->client_random, hello.random, sizeof k->client_random);
     int err = coil_entropy(k->server_random, sizeof k->server_random);
     if (err < 0)
         return err;
-    return c->version == COILI_TLS13 ? coili_server13_answer(c, &hello, m, len, out)
-                                     : coili_server12_answer(c, &hello, m, len, out);
+    return c->version == COILI_TLS13
+               ? coili_server13_answer(c, &hello, m, len, out)
+               : coili_server12_answer(c, &hello, m, len, out);
 }
 
 /* ---- Our certificate -------------------------------------------------- */
@@ -263,9 +262,8 @@ int coili_server_put_certificates(struct coili_connection *c)
 /* The schemes of a CertificateRequest. */
 struct coili_bytes coili_server_schemes(const struct coili_connection *c)
 {
-    static const unsigned char schemes12[] = {
-        4, 3, 5, 3, 8, 4, 8, 5, 4, 1, 5, 1
-    };
+    static const unsigned char schemes12[] = { 4, 3, 5, 3, 8, 4,
+                                               8, 5, 4, 1, 5, 1 };
     return c->version == COILI_TLS13
                ? coili_tls_schemes13
                : (struct coili_bytes){ schemes12, sizeof schemes12 };
@@ -302,10 +300,9 @@ static int judged(struct coili_connection *c, struct coili_tls_out *out)
 static int go_without(struct coili_connection *c)
 {
     if (c->base.setup->ask == COIL_TLS_ASK_ALWAYS)
-        return coili_connection_fail(c,
-                                     c->version == COILI_TLS13
-                                         ? COILI_ALERT_CERTIFICATE_REQUIRED
-                                         : COILI_ALERT_HANDSHAKE_FAILURE);
+        return coili_connection_fail(c, c->version == COILI_TLS13
+                                            ? COILI_ALERT_CERTIFICATE_REQUIRED
+                                            : COILI_ALERT_HANDSHAKE_FAILURE);
     coili_connection_verified(c);
     c->state = c->version == COILI_TLS13 ? COILI_SERVER_WAITS_FINISHED
                                          : COILI_SERVER12_WAITS_EXCHANGE;
@@ -363,8 +360,8 @@ int coili_server_signature(struct coili_connection *c, const unsigned char *m,
                                      COILI_CLIENT, coili_connection_digest(c),
                                      hash);
     } else {
-        is_known = coili_signable_messages12(
-            &k->signable, k->signature.scheme, &k->transcript);
+        is_known = coili_signable_messages12(&k->signable, k->signature.scheme,
+                                             &k->transcript);
         coili_transcript_choose(&k->transcript, coili_connection_digest(c));
     }
     if (!is_known)

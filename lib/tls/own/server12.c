@@ -145,8 +145,7 @@ static void derive_keys(struct coili_connection *c)
                    coili_cipher_iv_bytes12(cipher), k->master, k->client_random,
                    k->server_random);
     coili_record_start12(&k->next_in, cipher, keys.client_key, keys.client_iv);
-    coili_record_start12(&k->next_out, cipher, keys.server_key,
-                         keys.server_iv);
+    coili_record_start12(&k->next_out, cipher, keys.server_key, keys.server_iv);
     explicit_bzero(&keys, sizeof keys);
 }
 
@@ -167,8 +166,8 @@ static int send_finished(struct coili_connection *c, struct coili_tls_out *out)
         return err;
     c->out = k->next_out;
     coili_connection_hash(c, hash);
-    coili_prf_finished(coili_connection_digest(c), mac, k->master,
-                       COILI_SERVER, hash);
+    coili_prf_finished(coili_connection_digest(c), mac, k->master, COILI_SERVER,
+                       hash);
     coili_tls_write_finished(&w, (struct coili_bytes){ mac, sizeof mac });
     err = coili_message_end(c, &w);
     return err < 0 ? err : coili_flight_send(c, out);
@@ -318,10 +317,9 @@ static int begin_full(struct coili_connection *c,
 {
     struct coili_shake *k = c->shake;
     enum coili_key_type type = c->base.setup->identity->key.type;
-    unsigned suite = coili_server_suite(hello->suites,
-                                        type == COILI_KEY_RSA
-                                            ? &coili_suites12_rsa
-                                            : &coili_suites12_ecdsa);
+    unsigned suite = coili_server_suite(
+        hello->suites,
+        type == COILI_KEY_RSA ? &coili_suites12_rsa : &coili_suites12_ecdsa);
     k->group = (uint16_t)choose_group(hello);
     k->own_scheme = coili_scheme_choose(COILI_SIGNED_EXCHANGE12, type,
                                         hello->schemes.at, hello->schemes.len);
@@ -381,8 +379,7 @@ int coili_server12_answer(struct coili_connection *c,
     if (k->is_resumed || c->base.setup->ask == COIL_TLS_ASK_NOT)
         coili_transcript_choose(&k->transcript, coili_connection_digest(c));
     coili_transcript_take(c, m, len);
-    err = put_hello(c, hello->has_point_formats,
-                    hello->has_renegotiation_info);
+    err = put_hello(c, hello->has_point_formats, hello->has_renegotiation_info);
     if (err < 0)
         return err;
     if (k->is_resumed) {

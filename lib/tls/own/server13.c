@@ -302,9 +302,9 @@ static int finish_flight(struct coili_connection *c, struct coili_tls_out *out)
 static void sign(struct coili_connection *c)
 {
     struct coili_shake *k = c->shake;
-    k->own_signature_len = coili_signature_make(
-        &k->own_signable, &c->base.setup->identity->key, k->salt,
-        k->own_signature);
+    k->own_signature_len = coili_signature_make(&k->own_signable,
+                                                &c->base.setup->identity->key,
+                                                k->salt, k->own_signature);
 }
 
 static int is_signed(struct coili_connection *c, struct coili_tls_out *out)
@@ -442,7 +442,8 @@ static void expect_ticket(struct coili_connection *c)
 {
     struct coili_tls_session session;
     coili_server_session_of(c, &session);
-    session.secret_len = (uint8_t)coili_digest_bytes(coili_connection_digest(c));
+    session.secret_len = (uint8_t)coili_digest_bytes(
+        coili_connection_digest(c));
     c->base.extra = (uint16_t)(coili_tls_ticket_bytes(&session) +
                                TICKET_MESSAGE_BYTES +
                                coili_record_overhead(&c->out));
