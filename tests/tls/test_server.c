@@ -27,6 +27,7 @@ static void write_file(const char *name, const char *text)
 static void open_files(const char *program)
 {
     char command[64];
+    test_timeout(60); /* other programs, one after the other */
     snprintf(command, sizeof command, "command -v %s > /dev/null", program);
     if (system(command) != 0)
         SKIP("the program is not there");
@@ -115,8 +116,8 @@ static void serve(struct coil_tls_server *server)
     struct coil_stream *s = task_stream(
         coil_spawn(coil_listener_accept(listener)), &err);
     CHECK_INT(err, 0);
-    struct coil_task *task = coil_spawn(coil_tls_accept(s, server,
-                                                        &served.why));
+    struct coil_task *task = coil_spawn(
+        coil_tls_accept(s, server, &served.why));
     kit_take(&served, task);
     test_note("%d %#x \"%s\"", served.err, served.detail, served.why.text);
     if (!served.stream)
@@ -136,33 +137,108 @@ static void s_client(struct coil_tls_server *server, const char *options)
 {
     char command[768];
     int out;
+    open_server();
     snprintf(command, sizeof command,
-             "(echo hello; sleep 1) | openssl s_client -CAfile %s/ca.pem "
+             "echo hello | openssl s_client -ign_eof -CAfile %s/ca.pem "
              "-verify_return_error -connect 127.0.0.1:%d %s 2>&1",
              dir, coil_addr_port(&address), options);
     test_note("%s", options);
     pid_t pid = run(&out, command);
     serve(server);
+    close_server();
     finish(pid, out);
+}
+
+/* The server that the authority has certified with a key of this kind. */
+static const char *text_of(enum pki_kind kind)
+{
+    static char texts[3][8192];
+    char *text = texts[kind == PKI_RSA ? 2 : kind == PKI_P384];
+    if (*text)
+        return text;
+    kit_make();
+    struct pki_key ca_key = pki_key_new(PKI_P256, 'A');
+    struct pki_key key = pki_key_new(kind, 'S');
+    struct pki_cert ca = kit_authority("the authority", &ca_key);
+    struct pki_spec spec = kit_spec("a.test", "DNS:a.test,IP:127.0.0.1", &key);
+    struct pki_cert cert = pki_sign(&spec, &ca);
+    pki_cert_pem(text, sizeof texts[0], &cert);
+    if (kind == PKI_RSA)
+        pki_pem(text, sizeof texts[0], "PRIVATE KEY", key.rsa.der.at,
+                key.rsa.der.len);
+    else
+        pki_key_pem(text, sizeof texts[0], &key);
+    return text;
+}
+
+static struct coil_tls_server *server_with(enum pki_kind kind)
+{
+    struct coil_tls_server_options o = kit_server_options();
+    o.certificate = kit_pem(text_of(kind));
+    return kit_server(&o);
 }
 
 /* ---- openssl s_client ------------------------------------------------- */
 
 static const struct row {
     const char *options;
-    int version, suite;
-    const char *says;
+    enum pki_kind kind;
+    uint16_t version, suite;
+    const char *says; /* the group; the signature */
 } rows[] = {
-    { "-tls1_3", 0x0304, 0x1301, "X25519" },
-    { "-tls1_2", 0x0303, 0xc02b, "X25519" },
+    { "-tls1_3", PKI_P256, 0x0304, 0x1301, "X25519" },
+    { "-tls1_3", PKI_P384, 0x0304, 0x1301, "digest: SHA384" },
+    { "-tls1_3", PKI_RSA, 0x0304, 0x1301, "RSA-PSS" },
+    { "-tls1_3 -ciphersuites TLS_AES_256_GCM_SHA384", PKI_P256, 0x0304, 0x1302,
+      "X25519" },
+    { "-tls1_3 -ciphersuites TLS_CHACHA20_POLY1305_SHA256", PKI_P256, 0x0304,
+      0x1303, "X25519" },
+    { "-tls1_3 -ciphersuites "
+      "TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256",
+      PKI_P256, 0x0304, 0x1303, "X25519" },
+    { "-tls1_3 -groups P-256", PKI_P256, 0x0304, 0x1301, "ECDH, prime256v1" },
+    { "-tls1_3 -groups P-384", PKI_P256, 0x0304, 0x1301, "ECDH, secp384r1" },
+    { "-tls1_3 -groups P-384:P-256", PKI_P256, 0x0304, 0x1301, "secp384r1" },
+    { "-tls1_3 -groups P-521:P-256", PKI_P256, 0x0304, 0x1301, "prime256v1" },
+    { "-tls1_3 -groups P-521:X25519 -ciphersuites TLS_AES_256_GCM_SHA384",
+      PKI_RSA, 0x0304, 0x1302, "X25519" },
+    { "-tls1_3 -groups P-521:P-384 -no_middlebox", PKI_P256, 0x0304, 0x1301,
+      "secp384r1" },
+    { "-tls1_3 -no_middlebox", PKI_P256, 0x0304, 0x1301, "X25519" },
+    { "-tls1_3 -sigalgs RSA-PSS+SHA512:ECDSA+SHA256", PKI_RSA, 0x0304, 0x1301,
+      "digest: SHA512" },
+    { "-tls1_3 -max_send_frag 512", PKI_P256, 0x0304, 0x1301, "X25519" },
+    { "-tls1_3 -record_padding 4096", PKI_P256, 0x0304, 0x1301, "X25519" },
+
+    { "-tls1_2", PKI_P256, 0x0303, 0xc02b, "X25519" },
+    { "-tls1_2", PKI_P384, 0x0303, 0xc02b, "digest: SHA384" },
+    { "-tls1_2", PKI_RSA, 0x0303, 0xc02f, "RSA-PSS" },
+    { "-tls1_2 -sigalgs RSA+SHA256:ECDSA+SHA256", PKI_RSA, 0x0303, 0xc02f,
+      "signature type: RSA\n" },
+    { "-tls1_2 -sigalgs RSA+SHA512:ECDSA+SHA256", PKI_RSA, 0x0303, 0xc02f,
+      "digest: SHA512" },
+    { "-tls1_2 -sigalgs ECDSA+SHA256", PKI_P384, 0x0303, 0xc02b,
+      "digest: SHA256" },
+    { "-tls1_2 -groups P-256", PKI_P256, 0x0303, 0xc02b, "prime256v1" },
+    { "-tls1_2 -groups P-521:P-384:P-256", PKI_P256, 0x0303, 0xc02b,
+      "prime256v1" },
+    { "-tls1_2 -groups P-384", PKI_RSA, 0x0303, 0xc02f, "secp384r1" },
+    { "-tls1_2 -cipher ECDHE-ECDSA-AES256-GCM-SHA384", PKI_P256, 0x0303, 0xc02c,
+      "X25519" },
+    { "-tls1_2 -cipher ECDHE-ECDSA-CHACHA20-POLY1305", PKI_P256, 0x0303, 0xcca9,
+      "X25519" },
+    { "-tls1_2 -cipher ECDHE-RSA-AES256-GCM-SHA384", PKI_RSA, 0x0303, 0xc030,
+      "X25519" },
+    { "-tls1_2 -cipher ECDHE-RSA-CHACHA20-POLY1305", PKI_RSA, 0x0303, 0xcca8,
+      "X25519" },
+    { "-tls1_2 -no_ticket", PKI_P256, 0x0303, 0xc02b, "X25519" },
 };
 
 TEST(server_agrees_with_s_client)
 {
     open_files("openssl");
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        open_server();
-        struct coil_tls_server *server = kit_server(NULL);
+        struct coil_tls_server *server = server_with(rows[i].kind);
         s_client(server, rows[i].options);
         CHECK_INT(served.err, 0);
         CHECK_INT(info.version, rows[i].version);
@@ -171,7 +247,194 @@ TEST(server_agrees_with_s_client)
         CHECK(strstr(said, rows[i].says));
         CHECK(strstr(said, "good bye"));
         coil_tls_server_unref(server);
-        close_server();
+    }
+    remove_files();
+}
+
+static const struct refusal {
+    const char *options;
+    enum pki_kind kind;
+    int alert;
+} refusals[] = {
+    { "-tls1_3 -groups P-521", PKI_P256, COILI_ALERT_HANDSHAKE_FAILURE },
+    { "-tls1_3 -sigalgs RSA-PSS+SHA256", PKI_P256,
+      COILI_ALERT_HANDSHAKE_FAILURE },
+    { "-tls1_3 -ciphersuites TLS_AES_128_CCM_SHA256", PKI_P256,
+      COILI_ALERT_HANDSHAKE_FAILURE },
+    { "-tls1_2 -groups P-521", PKI_RSA, COILI_ALERT_HANDSHAKE_FAILURE },
+    { "-tls1_2 -groups P-256", PKI_P384, COILI_ALERT_HANDSHAKE_FAILURE },
+    { "-tls1_2 -cipher ECDHE-RSA-AES128-GCM-SHA256", PKI_P256,
+      COILI_ALERT_HANDSHAKE_FAILURE },
+    { "-tls1_2 -cipher AES128-GCM-SHA256", PKI_RSA,
+      COILI_ALERT_HANDSHAKE_FAILURE },
+    { "-tls1_2 -cipher DHE-RSA-AES128-GCM-SHA256", PKI_RSA,
+      COILI_ALERT_HANDSHAKE_FAILURE },
+    { "-tls1_2 -cipher ECDHE-RSA-AES128-SHA256", PKI_RSA,
+      COILI_ALERT_HANDSHAKE_FAILURE },
+    { "-tls1_2 -sigalgs ECDSA+SHA1:RSA+SHA1 -cipher DEFAULT:@SECLEVEL=0",
+      PKI_RSA, COILI_ALERT_HANDSHAKE_FAILURE },
+    { "-tls1_1 -cipher DEFAULT:@SECLEVEL=0", PKI_P256,
+      COILI_ALERT_PROTOCOL_VERSION },
+    { "-tls1_2 -fallback_scsv", PKI_P256, COILI_ALERT_INAPPROPRIATE_FALLBACK },
+};
+
+TEST(server_refuses_what_s_client_offers)
+{
+    open_files("openssl");
+    for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
+        struct coil_tls_server *server = server_with(refusals[i].kind);
+        char alert[32];
+        s_client(server, refusals[i].options);
+        CHECK_INT(served.err, COIL_ETLS);
+        CHECK_INT(COIL_DETAIL_CODE(served.detail), refusals[i].alert);
+        snprintf(alert, sizeof alert, "alert number %d", refusals[i].alert);
+        CHECK(strstr(said, alert));
+        coil_tls_server_unref(server);
+    }
+    remove_files();
+}
+
+/* ---- Sessions --------------------------------------------------------- */
+
+static int count(const char *text, const char *word)
+{
+    int n = 0;
+    for (; (text = strstr(text, word)); text++)
+        n++;
+    return n;
+}
+
+static const char *const resumable[] = {
+    "-tls1_3",
+    "-tls1_3 -ciphersuites TLS_AES_256_GCM_SHA384",
+    "-tls1_3 -groups P-521:P-256",
+    "-tls1_3 -groups P-384:P-256",
+    "-tls1_2",
+    "-tls1_2 -cipher ECDHE-ECDSA-AES256-GCM-SHA384",
+    "-tls1_2 -cipher ECDHE-ECDSA-CHACHA20-POLY1305",
+};
+
+TEST(server_resumes_sessions_of_s_client)
+{
+    open_files("openssl");
+    for (size_t i = 0; i < sizeof resumable / sizeof *resumable; i++) {
+        char options[256];
+        struct coil_tls_server *server = kit_server(NULL);
+        snprintf(options, sizeof options, "%s -sess_out %s/session",
+                 resumable[i], dir);
+        s_client(server, options);
+        CHECK_INT(served.err, 0);
+        CHECK(!info.resumed);
+        CHECK_INT(count(said, "\nNew, TLSv1"), 1);
+        for (int again = 0; again < 3; again++) {
+            snprintf(options, sizeof options,
+                     "%s -sess_in %s/session -sess_out %s/session",
+                     resumable[i], dir, dir);
+            s_client(server, options);
+            CHECK_INT(served.err, 0);
+            CHECK(info.resumed);
+            CHECK_INT(count(said, "\nReused, TLSv1"), 1);
+            CHECK(strstr(said, "good bye"));
+        }
+        /* Another name is another session. */
+        snprintf(options, sizeof options,
+                 "%s -servername a.test -sess_in "
+                 "%s/session",
+                 resumable[i], dir);
+        s_client(server, options);
+        CHECK_INT(served.err, 0);
+        CHECK(!info.resumed);
+        coil_tls_server_unref(server);
+        /* So is that of another server. */
+        server = kit_server(NULL);
+        snprintf(options, sizeof options, "%s -sess_in %s/session",
+                 resumable[i], dir);
+        s_client(server, options);
+        CHECK_INT(served.err, 0);
+        CHECK(!info.resumed);
+        coil_tls_server_unref(server);
+    }
+    remove_files();
+}
+
+/* ---- Names, protocols, clients' certificates -------------------------- */
+
+TEST(server_knows_what_s_client_asks_for)
+{
+    static const char *const ours[] = { "h2", "http/1.1" };
+    open_files("openssl");
+    for (int version = 2; version <= 3; version++) {
+        char options[256];
+        struct coil_tls_server_options o = kit_server_options();
+        o.alpn = ours;
+        o.alpn_n = 2;
+        struct coil_tls_server *server = kit_server(&o);
+        snprintf(options, sizeof options,
+                 "-tls1_%d -servername a.test -alpn x,http/1.1,h2", version);
+        s_client(server, options);
+        CHECK_INT(served.err, 0);
+        CHECK_STR(info_name, "a.test");
+        CHECK_STR(info_alpn, "h2");
+        CHECK(strstr(said, "ALPN protocol: h2"));
+        snprintf(options, sizeof options, "-tls1_%d -noservername", version);
+        s_client(server, options);
+        CHECK_INT(served.err, 0);
+        CHECK_STR(info_name, "");
+        CHECK_STR(info_alpn, "");
+        snprintf(options, sizeof options, "-tls1_%d -alpn x", version);
+        s_client(server, options);
+        CHECK_INT(served.err, COIL_ETLS);
+        CHECK_INT(COIL_DETAIL_CODE(served.detail), 120);
+        coil_tls_server_unref(server);
+    }
+    remove_files();
+}
+
+TEST(server_asks_s_client_for_a_certificate)
+{
+    static const int missing[] = { COILI_ALERT_HANDSHAKE_FAILURE,
+                                   COILI_ALERT_CERTIFICATE_REQUIRED };
+    open_files("openssl");
+    for (int version = 2; version <= 3; version++) {
+        char options[256];
+        for (int always = 0; always < 2; always++) {
+            struct coil_tls_server_options o = kit_server_options();
+            o.ask = always ? COIL_TLS_ASK_ALWAYS : COIL_TLS_ASK;
+            o.ca = kit_pem(kit.authority);
+            struct coil_tls_server *server = kit_server(&o);
+            snprintf(options, sizeof options,
+                     "-tls1_%d -cert %s/client.pem -key %s/client.pem "
+                     "-sess_out %s/session",
+                     version, dir, dir, dir);
+            s_client(server, options);
+            CHECK_INT(served.err, 0);
+            CHECK(!info.resumed);
+            CHECK_INT(info.certificate_bytes, kit.client.cert.len);
+
+            /* A resumed session is of the same client. */
+            snprintf(options, sizeof options, "-tls1_%d -sess_in %s/session",
+                     version, dir);
+            s_client(server, options);
+            CHECK_INT(served.err, 0);
+            CHECK(info.resumed);
+            CHECK_INT(info.certificate_bytes, kit.client.cert.len);
+
+            snprintf(options, sizeof options, "-tls1_%d", version);
+            s_client(server, options);
+            CHECK_INT(served.err, always ? COIL_ETLS : 0);
+            if (always)
+                CHECK_INT(COIL_DETAIL_CODE(served.detail),
+                          missing[version - 2]);
+            else
+                CHECK_INT(info.certificate_bytes, 0);
+
+            snprintf(options, sizeof options,
+                     "-tls1_%d -cert %s/stranger.pem -key %s/stranger.pem",
+                     version, dir, dir);
+            s_client(server, options);
+            CHECK_INT(served.err, COIL_ECERT);
+            coil_tls_server_unref(server);
+        }
     }
     remove_files();
 }
