@@ -62,6 +62,9 @@
 #define FLIGHT_RECORDS_MAX 4
 #define PASS_BYTES 65536
 
+/* Records in a row that bring nothing: more of them only cost time. */
+#define IDLE_RECORDS_MAX 32
+
 /* For a peer that still sends when the stream is closed. */
 #define DISCARD_NS COIL_SECONDS(1)
 #define DISCARD_BYTES_MAX 65536
@@ -116,6 +119,7 @@ struct tls {
     bool dead;     /* the engine must not be called any more */
     bool alerts;   /* the handshake has failed, and the peer is told */
     bool eof_sealed, closed, reset;
+    uint8_t idle_records; /* in a row, that have brought nothing */
     bool discards, lower_closes;
     uint32_t discarded;
 
@@ -216,10 +220,20 @@ static int text_or_not(const unsigned char *head)
     return COIL_TLS_PLAIN_HTTP;
 }
 
+/* What is wrong with the peer's records, found here. Result: COIL_ETLS */
+static int complain(struct tls *t, int fault)
+{
+    t->end_detail = coili_tls_detail(fault);
+    if (fault < COIL_TLS_BY_PEER)
+        t->state->setup->engine->alert(t->state, fault, &t->out);
+    return COIL_ETLS;
+}
+
 /*
  * The length of a record with its head. An engine looks closer at length and
  * type; here it is found that this can be no record at all. The version is
- * ignored, as RFC 8446 says in 5.1.
+ * ignored, as RFC 8446 says in 5.1. Records of data are encrypted; the others
+ * are plain, but for the few short ones of TLS 1.2 behind ChangeCipherSpec.
  *
  * Result    the length; an error, with its detail in t->end_detail
  */
@@ -227,20 +241,26 @@ static int record_length(struct tls *t, const unsigned char *head)
 {
     unsigned type = head[0];
     size_t len = (size_t)head[3] << 8 | head[4];
+    size_t most = type == COILI_TLS_DATA_RECORD ? COILI_TLS_BODY_BYTES_MAX
+                                                : COILI_TLS_PLAIN_BYTES_MAX;
     int fault = 0;
     if (!t->seen && type != COILI_TLS_HANDSHAKE && type != COILI_TLS_ALERT)
         fault = text_or_not(head);
     else if (type < COILI_TLS_CHANGE_CIPHER_SPEC ||
              type > COILI_TLS_DATA_RECORD)
         fault = COILI_ALERT_UNEXPECTED_MESSAGE;
-    else if (len > COILI_TLS_BODY_BYTES_MAX)
+    else if (len > most)
         fault = COILI_ALERT_RECORD_OVERFLOW;
-    if (fault == 0)
-        return (int)(COILI_TLS_HEAD_BYTES + len);
-    t->end_detail = coili_tls_detail(fault);
-    if (fault < COIL_TLS_BY_PEER)
-        t->state->setup->engine->alert(t->state, fault, &t->out);
-    return COIL_ETLS;
+    return fault ? complain(t, fault) : (int)(COILI_TLS_HEAD_BYTES + len);
+}
+
+/* Count the record if it brings nothing. Result: 0, or an error as above */
+static int count_idle(struct tls *t, bool is_idle)
+{
+    t->idle_records = is_idle ? (uint8_t)(t->idle_records + 1) : 0;
+    if (t->idle_records <= IDLE_RECORDS_MAX)
+        return 0;
+    return complain(t, COILI_ALERT_UNEXPECTED_MESSAGE);
 }
 
 /* Append bytes to `part`, which grows with what has come, up to `want`. */
@@ -325,6 +345,7 @@ static int open_record(struct tls *t)
     if (event == COILI_TLS_DATA && data.len > 0) {
         t->at = (uint32_t)data.at;
         t->left = (uint32_t)data.len;
+        t->idle_records = 0;
         return 1;
     }
     drop_record(t);
@@ -332,6 +353,8 @@ static int open_record(struct tls *t)
         end_reading(t, 1, 0);
     else if (event < 0)
         end_both(t, event, t->state->detail);
+    else if (count_idle(t, true) < 0)
+        end_both(t, COIL_ETLS, t->end_detail);
     return 1;
 }
 
@@ -784,6 +807,7 @@ static int seal_flight(struct tls *t)
                 n = COILI_TLS_PLAIN_BYTES_MAX;
             err = engine->seal(t->state, w->buf + w->sealed, n, &t->out);
             w->sealed += n;
+            t->idle_records = 0; /* it may be what the peer waits for */
         }
         w->taken = err == 0 && w->sealed == w->len;
     }
@@ -1281,8 +1305,15 @@ bool coili_tls_stream_take_record(struct coil_stream *s, int *event)
     int n = next_record(t);
     if (n == 0)
         return false;
-    *event = n;
+    if (n > 0) {
+        unsigned type = *record_bytes(t);
+        int err = count_idle(t, t->record == COILI_TLS_HEAD_BYTES ||
+                                    type == COILI_TLS_ALERT ||
+                                    type == COILI_TLS_CHANGE_CIPHER_SPEC);
+        n = err < 0 ? err : n;
+    }
     if (n < 0) {
+        *event = n;
         t->state->detail = t->end_detail;
         return true;
     }
