@@ -585,6 +585,89 @@ TEST(bear_openssl_rsa_signatures)
     }
 }
 
+/* One thing that is wrong in an encoding. */
+enum fault {
+    FAULT_NONE,
+    FAULT_TRAILER,   /* not bc */
+    FAULT_SEPARATOR, /* not 01 in front of the salt */
+    FAULT_PADDING,   /* a byte before it that is not zero */
+    FAULT_FIRST,     /* the first of them */
+    FAULT_HIGH_BIT,  /* a bit that the encoding does not have */
+    FAULT_HIGH_BYTE, /* the same, a byte that it does not have */
+    FAULTS
+};
+
+/* EMSA-PSS with SHA-256 by the letter of RFC 8017, 9.1.1. */
+static void encode(unsigned char *power, size_t len, unsigned bits,
+                   const unsigned char hash[32], const unsigned char salt[32],
+                   enum fault fault)
+{
+    size_t n = (bits - 1 + 7) / 8, db_len = n - 32 - 1;
+    unsigned char *em = power + len - n, *h = em + db_len;
+    unsigned char message[8 + 64] = { 0 }, input[36], mask[32];
+    memset(power, 0, len);
+    memcpy(message + 8, hash, 32);
+    memcpy(message + 40, salt, 32);
+    coili_digest_hash(COILI_SHA256, h, message, sizeof message);
+    em[db_len - 33] = fault == FAULT_SEPARATOR ? 2 : 1;
+    memcpy(em + db_len - 32, salt, 32);
+    if (fault == FAULT_PADDING)
+        em[db_len - 34] = 1;
+    if (fault == FAULT_FIRST)
+        em[1] = 0x80;
+    for (size_t i = 0; i < db_len; i++) {
+        memcpy(input, h, 32);
+        memset(input + 32, 0, 3);
+        input[35] = (unsigned char)(i / 32);
+        if (i % 32 == 0)
+            coili_digest_hash(COILI_SHA256, mask, input, 36);
+        em[i] ^= mask[i % 32];
+    }
+    em[0] &= (unsigned char)(0xff >> (8 * n - (bits - 1)));
+    em[n - 1] = fault == FAULT_TRAILER ? 0xcc : 0xbc;
+    if (fault == FAULT_HIGH_BIT)
+        em[0] |= (unsigned char)(0x100 >> (8 * n - (bits - 1)));
+    if (fault == FAULT_HIGH_BYTE)
+        power[0] = 1;
+}
+
+// Signed with the right key all the same: each check of the encoding counts.
+TEST(bear_openssl_wrong_pss_encodings)
+{
+    static const unsigned bits[] = { 2048, 2049, 2052 };
+    uint64_t state = 8;
+    for (size_t i = 0; i < sizeof bits / sizeof bits[0]; i++) {
+        struct signer s = signer_new(NULL, bits[i]);
+        size_t len = s.public_key.modulus.len;
+        for (int fault = 0; fault < FAULTS; fault++) {
+            struct coili_signable signable;
+            unsigned char hash[48], salt[32], power[512], signature[512];
+            size_t n = sizeof signature;
+            bool has_byte = bits[i] % 8 == 1;
+            if (fault == (has_byte ? FAULT_HIGH_BIT : FAULT_HIGH_BYTE))
+                continue;
+            hex_fill(hash, sizeof hash, &state);
+            CHECK(coili_signable_13(&signable, 0x0804, COILI_SERVER,
+                                    COILI_SHA256, hash));
+            EVP_PKEY_CTX *c = EVP_PKEY_CTX_new(s.key, NULL);
+            CHECK_INT(EVP_PKEY_sign_init(c), 1);
+            CHECK_INT(EVP_PKEY_CTX_set_rsa_padding(c, RSA_NO_PADDING), 1);
+            do { /* until it is below the modulus */
+                hex_fill(salt, sizeof salt, &state);
+                encode(power, len, bits[i], signable.hash, salt,
+                       (enum fault)fault);
+            } while (memcmp(power, s.public_key.modulus.at, len) >= 0);
+            CHECK_INT(EVP_PKEY_sign(c, signature, &n, power, len), 1);
+            EVP_PKEY_CTX_free(c);
+            test_note("%u bits, fault %d", bits[i], fault);
+            CHECK_INT(
+                coili_signature_verify(&signable, &s.public_key, signature, n),
+                fault == FAULT_NONE ? 0 : COILI_ALERT_DECRYPT_ERROR);
+        }
+        signer_free(&s);
+    }
+}
+
 #else
 
 #define WHY "no libcrypto in this build"
@@ -620,6 +703,11 @@ TEST(bear_openssl_ecdsa_signatures)
 }
 
 TEST(bear_openssl_rsa_signatures)
+{
+    SKIP(WHY);
+}
+
+TEST(bear_openssl_wrong_pss_encodings)
 {
     SKIP(WHY);
 }

@@ -273,6 +273,9 @@ TEST(record_inner_types_of_tls_13)
 {
     CHECK_INT(inner_text("", 0), COILI_ALERT_UNEXPECTED_MESSAGE);
     CHECK_INT(inner_text("\0\0\0", 3), COILI_ALERT_UNEXPECTED_MESSAGE);
+    for (size_t n = 0; n < 32; n++)
+        CHECK_INT(inner_text((char[32]){ 0 }, n),
+                  COILI_ALERT_UNEXPECTED_MESSAGE);
     CHECK_INT(inner_text("\x17", 1), 0);
     CHECK_INT(inner_text("x\x17\0\0", 4), 0);
     CHECK_INT(inner_text("x\x16", 2), 0);

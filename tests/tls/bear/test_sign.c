@@ -258,6 +258,11 @@ TEST(sign_an_rsa_signature_has_the_length_of_the_modulus)
                   COILI_ALERT_DECRYPT_ERROR);
         CHECK_INT(coili_signature_verify(&s, &verifier, padded, n + 1),
                   COILI_ALERT_DECRYPT_ERROR);
+        /* Longer than any modulus. */
+        static const unsigned char endless[70000] = { 1 };
+        CHECK_INT(
+            coili_signature_verify(&s, &verifier, endless, sizeof endless),
+            COILI_ALERT_DECRYPT_ERROR);
         /* The modulus itself, which is not below the modulus. */
         CHECK_INT(coili_signature_verify(&s, &verifier, key.rsa.n.at, n),
                   COILI_ALERT_DECRYPT_ERROR);
