@@ -317,10 +317,13 @@ static void check_offer(struct coili_tls_offer offer, unsigned version)
                has12 ? coili_tls_schemes12 : coili_tls_schemes13);
     check_view(hello.schemes_cert, coili_tls_schemes_cert);
     CHECK_INT(hello.suites.len, 2 * (3 * has13 + 6 * has12));
-    for (unsigned suite = 0; suite < 65536; suite++)
-        CHECK_INT(coili_list_has(hello.suites, suite),
-                  coili_tls_offers_suite(&offer, COILI_TLS12, suite) ||
-                      coili_tls_offers_suite(&offer, COILI_TLS13, suite));
+    static const unsigned suites[] = { 0,      0x1300, 0x1301, 0x1302, 0x1303,
+                                       0x1304, 0xc02b, 0xc02c, 0xc02d, 0xc02f,
+                                       0xc030, 0xcca8, 0xcca9, 0xccaa, 0x5600 };
+    for (size_t i = 0; i < sizeof suites / sizeof *suites; i++)
+        CHECK_INT(coili_list_has(hello.suites, suites[i]),
+                  coili_tls_offers_suite(&offer, COILI_TLS12, suites[i]) ||
+                      coili_tls_offers_suite(&offer, COILI_TLS13, suites[i]));
     CHECK_INT(hello.has_ems, has12);
     CHECK_INT(hello.has_renegotiation_info, has12);
     CHECK_INT(hello.has_point_formats, has12);
@@ -654,11 +657,19 @@ TEST(hello_with_an_extension_twice_is_refused)
     check_twice(client_hello12(), CLIENT, serves_any);
 }
 
+/* All types of extensions below 300, some above them, and 0xff01. */
+static unsigned next_type(unsigned type)
+{
+    if (type < 300)
+        return type + 1;
+    return type < 0xff01 && type + 97 > 0xff01 ? 0xff01 : type + 97;
+}
+
 /* The answer to one more extension of each type, empty, in a server's message. */
 static void check_types(struct body body, enum kind kind,
                         const unsigned *allowed, int (*read)(struct body))
 {
-    for (unsigned type = 0; type < 65536; type++) {
+    for (unsigned type = 0; type < 65536; type = next_type(type)) {
         bool is_allowed = find(&body, kind, type) > 0;
         for (const unsigned *p = allowed; *p != 0xffff; p++)
             is_allowed |= *p == type;
@@ -702,16 +713,14 @@ TEST(hello_a_server_passes_over_what_it_does_not_know)
 {
     static const unsigned known[] = { 0,  10, 11, 13, 16, 23, 35,    41,
                                       42, 43, 44, 45, 50, 51, 65281, 0xffff };
-    const unsigned *next = known;
     struct body body = client_hello(with_psk());
-    for (unsigned type = 0; type < 65535; type++) {
-        if (type == *next) {
-            next++;
-            continue;
-        }
-        CHECK_INT(serves_any(WITH(body, CLIENT, type, "\1\2\3")), 0);
+    for (unsigned type = 0; type < 65536; type = next_type(type)) {
+        bool is_known = false;
+        for (const unsigned *p = known; *p != 0xffff; p++)
+            is_known |= *p == type;
+        if (!is_known)
+            CHECK_INT(serves_any(WITH(body, CLIENT, type, "\1\2\3")), 0);
     }
-    CHECK_INT(*next, 0xffff);
     body = WITH(body, CLIENT, 10, "\0\10\x2a\x2a\x11\xec\0\x1d\0\x17");
     body = WITH(body, CLIENT, 13, "\0\6\x7a\x7a\x08\x04\x08\x07");
     body = WITH(body, CLIENT, 43, "\6\x9a\x9a\3\4\3\3");
