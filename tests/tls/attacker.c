@@ -2138,6 +2138,13 @@ struct attacker *att_new(const struct att_script *script)
         plan_server(a);
     for (size_t i = 0; i < script->edits_n; i++)
         edit_steps(a, &script->edits[i]);
+    if (script->stops) {
+        a->steps_n = script->stop_at < a->steps_n ? script->stop_at
+                                                  : a->steps_n;
+        ADD(a, ATT_FLUSH, script->then, ATT_FLUSH);
+        a->steps[a->steps_n - 2].bytes = script->then_bytes;
+        a->steps[a->steps_n - 2].len = script->then_len;
+    }
     return a;
 }
 

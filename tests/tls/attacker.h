@@ -184,6 +184,13 @@ struct att_script {
     int split_on; /* with split_at > 0: this message in two records */
     size_t split_at;
 
+    /* Stop before the step `stop_at`, and send this one message instead. */
+    bool stops;
+    size_t stop_at;
+    int then; /* an enum att_what */
+    const void *then_bytes;
+    size_t then_len;
+
     const struct att_edit *edits;
     size_t edits_n;
 };
