@@ -311,6 +311,8 @@ struct duel_result duel_play(struct coili_tls_setup *setup,
     begin(&d, setup);
     while (att_next(d.attacker, &bytes, &len)) {
         size_t from = d.result.bytes;
+        if (extra->sent && from + len <= extra->sent_size)
+            memcpy(extra->sent + from, bytes, len);
         d.result.bytes += len;
         if (extra->cut_at > 0 && d.result.bytes > extra->cut_at)
             len = extra->cut_at > from ? extra->cut_at - from : 0;

@@ -72,6 +72,8 @@ struct duel_extra {
     void (*after)(struct coili_tls_state *state, struct attacker *a,
                   void *arg); /* when the script is over and no error was */
     void *arg;
+    unsigned char *sent; /* gets what the attacker sends, as much as fits */
+    size_t sent_size;
 };
 
 struct duel_result duel_play(struct coili_tls_setup *setup,
