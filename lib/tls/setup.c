@@ -191,17 +191,10 @@ static int fill_in(struct coili_tls_setup *setup, const struct common *o,
 {
     take_alpn(setup, o);
     take_versions(setup, o);
-    setup->engine = o->engine;
+    setup->engine = o->engine ? o->engine : coil_tls_own_engine();
     setup->handshake_ns = o->handshake_ns ? o->handshake_ns : COIL_SECONDS(60);
     setup->close_ns = o->close_ns ? o->close_ns : COIL_SECONDS(5);
     setup->verifies_name = o->verify == COIL_TLS_VERIFY_CHAIN;
-    if (!o->engine) {
-        snprintf(why, COILI_SENTENCE_BYTES,
-                 "%s: there is no engine: set options.engine, for example to "
-                 "coil_openssl_engine()",
-                 o->call);
-        return -ENOSYS;
-    }
     int err = 0;
     if (!setup->is_server || setup->ask != COIL_TLS_ASK_NOT)
         err = take_trust(setup, o, why);

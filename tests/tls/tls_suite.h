@@ -12,6 +12,8 @@
  */
 #include "tls_kit.h"
 
+#include "tls/setup.h"
+
 #include <coil/exception.h>
 #include <malloc.h>
 
@@ -491,14 +493,18 @@ TEST(tls_begins_with_bytes_that_were_received_before)
 
 /* ---- Setups ----------------------------------------------------------- */
 
-TEST(tls_setup_without_an_engine_says_so)
+TEST(tls_setup_has_coils_own_engine_if_none_is_named)
 {
-    struct coil_tls_client *c = NULL;
-    struct coil_tls_why why;
-    CHECK_INT(coil_tls_client_new(&c, NULL, &why), -ENOSYS);
-    CHECK(strstr(why.text, "coil_openssl_engine()"));
-    CHECK(!c);
-    CHECK_INT(coil_tls_client_new(&c, NULL, NULL), -ENOSYS);
+    struct coil_tls_client_options c = kit_client_options();
+    struct coil_tls_server_options s = kit_server_options();
+    c.engine = s.engine = NULL;
+    open_setups(&s, &c);
+    CHECK(coili_tls_setup_of_client(client)->engine == coil_tls_own_engine());
+    CHECK(coili_tls_setup_of_server(server)->engine == coil_tls_own_engine());
+    shake_hands("a.test");
+    check_open();
+    close_results();
+    close_setups();
 }
 
 TEST(tls_setup_says_what_is_wrong_with_a_file)
