@@ -510,7 +510,7 @@ static int read_server_hello(struct coili_bytes body,
     struct coili_bytes random, extensions = { NULL, 0 }, rest, data;
     unsigned legacy, compression, type;
     if (!coili_take_u16(&body, &legacy) ||
-        !coili_take(&body, COILI_TLS_RANDOM_BYTES, &random) ||
+        !coili_take_bytes(&body, COILI_TLS_RANDOM_BYTES, &random) ||
         !coili_take_vector8(&body, &hello->session_id) ||
         hello->session_id.len > COILI_TLS_SESSION_ID_BYTES_MAX ||
         !coili_take_u16(&body, &hello->suite) ||
@@ -951,7 +951,7 @@ static bool take_client_head(struct coili_bytes *body, unsigned *legacy,
 {
     struct coili_bytes random;
     if (!coili_take_u16(body, legacy) ||
-        !coili_take(body, COILI_TLS_RANDOM_BYTES, &random) ||
+        !coili_take_bytes(body, COILI_TLS_RANDOM_BYTES, &random) ||
         !coili_take_vector8(body, &hello->session_id) ||
         hello->session_id.len > COILI_TLS_SESSION_ID_BYTES_MAX ||
         !coili_take_vector16(body, &hello->suites) || hello->suites.len == 0 ||

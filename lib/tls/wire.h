@@ -39,7 +39,7 @@ struct coili_bytes {
 /* ---- Reading ---------------------------------------------------------- */
 
 /* Take `n` bytes. Result: false: there are not so many. */
-static inline bool coili_take(struct coili_bytes *from, size_t n,
+static inline bool coili_take_bytes(struct coili_bytes *from, size_t n,
                               struct coili_bytes *part)
 {
     if (n > from->len)
@@ -56,7 +56,7 @@ static inline bool coili_take_number(struct coili_bytes *from, size_t bytes,
                                      uint32_t *number)
 {
     struct coili_bytes part;
-    if (!coili_take(from, bytes, &part))
+    if (!coili_take_bytes(from, bytes, &part))
         return false;
     uint32_t value = 0;
     for (size_t i = 0; i < bytes; i++)
@@ -96,7 +96,7 @@ static inline bool coili_take_vector(struct coili_bytes *from,
     struct coili_bytes rest = *from;
     uint32_t len;
     if (!coili_take_number(&rest, length_bytes, &len) ||
-        !coili_take(&rest, len, content))
+        !coili_take_bytes(&rest, len, content))
         return false;
     *from = rest;
     return true;

@@ -52,7 +52,7 @@ TEST(wire_a_call_that_fails_takes_nothing)
     uint32_t number = 77;
     CHECK(!coili_take_vector16(&rest, &part));
     CHECK(!coili_take_vector24(&rest, &part));
-    CHECK(!coili_take(&rest, 6, &part));
+    CHECK(!coili_take_bytes(&rest, 6, &part));
     CHECK(!coili_take_only(&rest, 2, &part));
     CHECK_INT(rest.len, 5);
     CHECK(rest.at == whole.at);

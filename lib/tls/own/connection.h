@@ -43,7 +43,7 @@
 
 /* What a connection waits for. */
 enum coili_state {
-    COILI_DEAD, /* it has failed: nothing is taken any more */
+    COILI_TLS_DEAD, /* it has failed: nothing is taken any more */
 
     COILI_CLIENT_WAITS_HELLO,
     COILI_CLIENT_WAITS_HELLO_AGAIN, /* behind a HelloRetryRequest */

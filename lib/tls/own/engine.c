@@ -706,7 +706,7 @@ static int report(struct coili_connection *c, int event,
     if (c->sends_alert)
         send_alert(c, FATAL, c->alert, out);
     c->sends_alert = false;
-    c->state = COILI_DEAD;
+    c->state = COILI_TLS_DEAD;
     return event;
 }
 
