@@ -35,6 +35,10 @@
  *   - a cancelled write whose bytes were encrypted in part is the last one:
  *     later ones fail with -EPIPE, and the peer gets COIL_EINCOMPLETE.
  *
+ * Servers give tickets with which clients begin later connections faster: such a
+ * client keeps them in a cache, tls_cache.h. How servers share the keys for them,
+ * and how keys are replaced, is in tls_ticket_keys.h.
+ *
  * Whether a certificate was revoked is not checked. There is no renegotiation,
  * no 0-RTT data, and no compression.
  *
