@@ -1478,3 +1478,50 @@ TEST(hello_of_openssl_as_a_server_is_read)
     check_view(extensions.alpn, BYTES("h2"));
     captured_free(body);
 }
+
+/* ---- What stands in front of the extensions ----------------------------- */
+
+/* A hello of 1.2 with this between its random and its extensions. */
+static int serves_middle(struct coili_bytes middle)
+{
+    struct body body = client_hello12();
+    size_t list = list_at(&body, CLIENT);
+    memmove(body.at + 34 + middle.len, body.at + list, body.len - list);
+    memcpy(body.at + 34, middle.at, middle.len);
+    body.len = body.len - list + 34 + middle.len;
+    return serves_any(body);
+}
+
+TEST(hello_a_server_wants_suites_and_a_compression)
+{
+    CHECK_INT(serves_middle(BYTES("\0\0\2\xc0\x2f\1\0")), 0);
+    CHECK_INT(serves_middle(BYTES("\1i\0\2\xc0\x2f\1\0")), 0);
+    CHECK_INT(serves_middle(BYTES("\0\0\0\1\0")), 50);
+    CHECK_INT(serves_middle(BYTES("\0\0\1\xc0\1\0")), 50);
+    CHECK_INT(serves_middle(BYTES("\0\0\3\xc0\x2f\xc0\1\0")), 50);
+    CHECK_INT(serves_middle(BYTES("\0\0\2\xc0\x2f\0")), 50);
+    CHECK_INT(serves_middle(BYTES("\41"
+                                  "0123456789abcdef0123456789abcdefg"
+                                  "\0\2\xc0\x2f\1\0")),
+              50);
+}
+
+// A retry is of 1.3, whatever cipher it names.
+TEST(hello_a_retry_is_none_of_1_2)
+{
+    struct coili_tls_server_hello hello = usual_retry();
+    struct coili_tls_offer only12 = usual();
+    struct body body = server_hello(usual12()), retry = server_hello(hello);
+    only12.version_max = COILI_TLS12;
+    memcpy(body.at + 2, retry.at + 2, 32);
+    CHECK_INT(reads(body), 47);
+    CHECK_INT(as_server(body, only12), 47);
+}
+
+TEST(hello_a_name_that_was_not_asked_for_is_not_confirmed)
+{
+    struct coili_tls_offer offer = usual();
+    offer.name.len = 0;
+    CHECK_INT(as_server(server_hello(usual12()), offer), 110);
+    CHECK_INT(as_server(without(server_hello(usual12()), SERVER, 0), offer), 0);
+}
