@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: MIT
+// labels: core
+/*
+ * test_server_sessions.c: tickets at a server of coil's own engine, and early
+ * data, which it never takes.
+ *
+ * The client is the attacker: it brings back a ticket that it was given, with
+ * one thing changed. A change that the client may have reasons for gives a full
+ * handshake; one that no client has reasons for is refused.
+ */
+#include "duel_kit.h"
+
+#include "tls/ticket.h"
+
+#define CH ATT_CLIENT_HELLO
+#define CH2 ATT_SECOND_HELLO
+
+#define C13(...) \
+    { \
+        .is_client = true, .version = 0x0304, __VA_ARGS__ \
+    }
+#define C12(...) \
+    { \
+        .is_client = true, .version = 0x0303, .ticket = true, __VA_ARGS__ \
+    }
+
+static struct coili_tls_setup *server(const struct duel_options *options)
+{
+    struct duel_options o = *options;
+    o.is_server = true;
+    struct coili_tls_setup *setup = duel_setup(coil_tls_own_engine(), &o);
+    coili_ticket_keys_turn(setup->ticket_keys);
+    return setup;
+}
+
+/* The session that an honest client is left with. */
+static struct att_session session_of(struct coili_tls_setup *setup,
+                                     const struct att_script *script)
+{
+    struct duel_extra extra = { .talk = true };
+    struct duel_result r = duel_play(setup, script, &extra);
+    test_note("a session of %#x: %s, %s", script->version,
+              duel_outcome_text(r.outcome), r.complaint ? r.complaint : "");
+    CHECK_INT(r.outcome, DUEL_OPENS);
+    CHECK(!r.complaint);
+    CHECK(r.talks);
+    CHECK(!r.info.resumed);
+    CHECK_INT(r.seen.tickets, 1);
+    CHECK(r.has_session);
+    return r.session;
+}
+
+/* What the server makes of a session that is brought back. */
+enum { RESUMED = 1, FULL = 2 }; /* else the alert */
+
+static const struct row {
+    const char *name;
+    int expected;
+    struct att_script first, second;
+    struct att_edit edits[4];
+    struct duel_options options;
+    int secret, ticket; /* this byte, from the end, is changed; 0: none */
+    bool gets_none;     /* no new ticket */
+} rows[] = {
+    { .name = "1.3", .expected = RESUMED, .first = C13(), .second = C13() },
+    { .name = "1.3, 1302",
+      .expected = RESUMED,
+      .first = C13(.suite = 0x1302),
+      .second = C13(.suite = 0x1302) },
+    { .name = "1.3, a suite with the same hash",
+      .expected = RESUMED,
+      .first = C13(.suite = 0x1301),
+      .second = C13(.suite = 0x1303) },
+    { .name = "1.3, a retry",
+      .expected = RESUMED,
+      .first = C13(),
+      .second = C13(.retry = 1) },
+    { .name = "1.3, a retry for P-384",
+      .expected = RESUMED,
+      .first = C13(),
+      .second = C13(.retry = 1, .group = 24) },
+    { .name = "1.3, another group",
+      .expected = RESUMED,
+      .first = C13(),
+      .second = C13(.group = 23) },
+    { .name = "1.3, in single bytes",
+      .expected = RESUMED,
+      .first = C13(),
+      .second = C13(.chunk = 1) },
+    { .name = "1.3, a client that is known",
+      .expected = RESUMED,
+      .first = C13(.asks = true, .presents = true),
+      .second = C13(),
+      .options = { .ask = COIL_TLS_ASK_ALWAYS } },
+    { .name = "1.3, a protocol",
+      .expected = RESUMED,
+      .first = C13(.alpn = "h2"),
+      .second = C13(.alpn = "h2"),
+      .options = { .alpn = "h2" } },
+    { .name = "1.3, without the protocol",
+      .expected = FULL,
+      .first = C13(.alpn = "h2"),
+      .second = C13(),
+      .options = { .alpn = "h2" } },
+    { .name = "1.3, another name",
+      .expected = FULL,
+      .first = C13(),
+      .second = C13(.sni = "b.test") },
+    { .name = "1.3, no name",
+      .expected = FULL,
+      .first = C13(),
+      .second = C13(.no_sni = true) },
+    { .name = "1.3, changed key id",
+      .expected = FULL,
+      .first = C13(),
+      .second = C13(),
+      .ticket = 1000 },
+    { .name = "1.3, changed ticket",
+      .expected = FULL,
+      .first = C13(),
+      .second = C13(),
+      .ticket = 40 },
+    { .name = "1.3, changed tag",
+      .expected = FULL,
+      .first = C13(),
+      .second = C13(),
+      .ticket = 1 },
+    { .name = "1.3, without a key exchange",
+      .expected = FULL,
+      .first = C13(),
+      .second = C13(),
+      .edits = { { CH, ATT_EXT_PUT, 45, 0, "\1\0", 2, ATT_SIGNED } },
+      .gets_none = true },
+    { .name = "1.3, ticket of 1.2",
+      .expected = FULL,
+      .first = C12(),
+      .second = C13() },
+    { .name = "1.3, wrong secret",
+      .expected = 51,
+      .first = C13(),
+      .second = C13(),
+      .secret = 1 },
+    { .name = "1.3, wrong binder",
+      .expected = 51,
+      .first = C13(),
+      .second = C13(),
+      .edits = { { CH, ATT_XOR, -1, 1, NULL, 0, ATT_SENT } } },
+    { .name = "1.3, wrong binder behind a retry",
+      .expected = 51,
+      .first = C13(),
+      .second = C13(.retry = 1),
+      .edits = { { CH2, ATT_XOR, -1, 1, NULL, 0, ATT_SENT } } },
+    { .name = "1.3, no schemes, as it has a ticket",
+      .expected = RESUMED,
+      .first = C13(),
+      .second = C13(),
+      .edits = { { CH, ATT_EXT_DROP, 13, 0, NULL, 0, ATT_SIGNED } } },
+    { .name = "1.3, no schemes, and the ticket does not open",
+      .expected = 109,
+      .first = C13(),
+      .second = C13(),
+      .edits = { { CH, ATT_EXT_DROP, 13, 0, NULL, 0, ATT_SIGNED } },
+      .ticket = 1 },
+
+    { .name = "1.2", .expected = RESUMED, .first = C12(), .second = C12() },
+    { .name = "1.2, c02c",
+      .expected = RESUMED,
+      .first = C12(.suite = 0xc02c),
+      .second = C12(.suite = 0xc02c) },
+    { .name = "1.2, cca9",
+      .expected = RESUMED,
+      .first = C12(.suite = 0xcca9),
+      .second = C12(.suite = 0xcca9) },
+    { .name = "1.2, in single bytes",
+      .expected = RESUMED,
+      .first = C12(),
+      .second = C12(.chunk = 1) },
+    { .name = "1.2, a client that is known",
+      .expected = RESUMED,
+      .first = C12(.asks = true, .presents = true),
+      .second = C12(),
+      .options = { .ask = COIL_TLS_ASK_ALWAYS } },
+    { .name = "1.2, a suite that is not offered any more",
+      .expected = FULL,
+      .first = C12(),
+      .second = C12(.suite = 0xc02c) },
+    { .name = "1.2, without extended master secret",
+      .expected = 40,
+      .first = C12(),
+      .second = C12(.no_ems = true) },
+    { .name = "1.2, another name",
+      .expected = FULL,
+      .first = C12(),
+      .second = C12(.sni = "b.test") },
+    { .name = "1.2, changed ticket",
+      .expected = FULL,
+      .first = C12(),
+      .second = C12(),
+      .ticket = 40 },
+    { .name = "1.2, ticket of 1.3",
+      .expected = FULL,
+      .first = C13(),
+      .second = C12() },
+    { .name = "1.2, wrong secret",
+      .expected = 20,
+      .first = C12(),
+      .second = C12(),
+      .secret = 1 },
+};
+
+static void play(const struct row *row)
+{
+    struct duel_extra extra = { .talk = true };
+    struct coili_tls_setup *setup = server(&row->options);
+    struct att_session session = session_of(setup, &row->first);
+    struct att_script script = row->second;
+    if (row->ticket > (int)session.ticket_len)
+        session.ticket[0] ^= 1;
+    else if (row->ticket)
+        session.ticket[session.ticket_len - (size_t)row->ticket] ^= 1;
+    if (row->secret)
+        session.secret[0] ^= 1;
+    /* In 1.2 the attacker cannot go on with a full handshake by itself. */
+    struct att_edit brings = { CH,      ATT_EXT_PUT,    35,
+                               0,       session.ticket, session.ticket_len,
+                               ATT_SENT };
+    bool fails = script.version == 0x0303 && row->expected == FULL;
+    session.version = script.version;
+    script.resumes = fails ? NULL : &session;
+    script.edits = fails ? &brings : row->edits;
+    script.edits_n = fails ? 1 : sizeof row->edits / sizeof *row->edits;
+    struct duel_result r = duel_play(setup, &script, &extra);
+    int expected = row->expected > FULL ? row->expected : DUEL_OPENS;
+    bool good = r.outcome == expected;
+    if (expected == DUEL_OPENS)
+        good &= r.info.resumed == (row->expected == RESUMED) && r.talks &&
+                !r.complaint && r.seen.tickets == !row->gets_none &&
+                (r.info.certificate_bytes > 0) == row->first.presents;
+    if (!good)
+        duel_fault(row->name, r.info.resumed ? "resumed" : "", expected, &r);
+    coili_tls_setup_unref(setup);
+}
+
+TEST(server_sessions_are_resumed_as_they_were)
+{
+    stage_open();
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        play(&rows[i]);
+    stage_close();
+    duel_check();
+}
+
+/* ---- Tickets ---------------------------------------------------------- */
+
+static int tickets_for(struct coili_tls_setup *setup,
+                       const struct att_script *script, bool talks)
+{
+    struct duel_extra extra = { .talk = talks };
+    struct duel_result r = duel_play(setup, script, &extra);
+    CHECK_INT(r.outcome, DUEL_OPENS);
+    CHECK(!r.complaint);
+    return r.seen.tickets;
+}
+
+// A ticket that is sent alone makes the kernel of a client that has closed
+// answer with a reset, which destroys what that client has sent.
+TEST(server_ticket_of_13_waits_for_the_first_data)
+{
+    struct att_script script = C13();
+    stage_open();
+    struct coili_tls_setup *setup = server(&(struct duel_options){ 0 });
+    CHECK_INT(tickets_for(setup, &script, false), 0);
+    CHECK_INT(tickets_for(setup, &script, true), 1);
+    coili_tls_setup_unref(setup);
+    stage_close();
+}
+
+// A client that cannot resume with a new key exchange gets none.
+TEST(server_ticket_is_of_use_to_its_client)
+{
+    static const struct att_edit edits[] = { { CH, ATT_EXT_PUT, 45, 0, "\1\0",
+                                               2, ATT_SENT } };
+    struct att_script script = C13(.edits = edits, .edits_n = 1);
+    struct att_script no_ems = C12(.no_ems = true);
+    struct att_script unasked = { .is_client = true, .version = 0x0303 };
+    stage_open();
+    struct coili_tls_setup *setup = server(&(struct duel_options){ 0 });
+    CHECK_INT(tickets_for(setup, &script, true), 0);
+    CHECK_INT(tickets_for(setup, &no_ems, true), 0);
+    CHECK_INT(tickets_for(setup, &unasked, true), 0);
+    coili_tls_setup_unref(setup);
+    stage_close();
+}
+
+/* ---- Early data ------------------------------------------------------- */
+
+#define EARLY(on) \
+    { \
+        (on), ATT_EXT_PUT, 42, 0, "", 0, ATT_SENT \
+    }
+#define JUNK(on, n) \
+    { \
+        (on), ATT_REPEAT, ATT_DATA, (n), junk, sizeof junk, ATT_SENT \
+    }
+
+static const char junk[1000] = "a record that no key of the server opens";
+
+static const struct early {
+    const char *name;
+    int outcome;
+    struct att_script script;
+    struct att_edit edits[4];
+} earlies[] = {
+    { .name = "one record",
+      .outcome = DUEL_OPENS,
+      .script = C13(),
+      .edits = { EARLY(CH), JUNK(CH, 1) } },
+    { .name = "thirty records",
+      .outcome = DUEL_OPENS,
+      .script = C13(),
+      .edits = { EARLY(CH), JUNK(CH, 30) } },
+    { .name = "forty records",
+      .outcome = 20,
+      .script = C13(),
+      .edits = { EARLY(CH), JUNK(CH, 40) } },
+    { .name = "none announced",
+      .outcome = 20,
+      .script = C13(),
+      .edits = { JUNK(CH, 1) } },
+    { .name = "before a retry",
+      .outcome = DUEL_OPENS,
+      .script = C13(.retry = 1),
+      .edits = { EARLY(CH), JUNK(CH, 30) } },
+    { .name = "too many before a retry",
+      .outcome = 10,
+      .script = C13(.retry = 1),
+      .edits = { EARLY(CH), JUNK(CH, 40) } },
+    { .name = "none announced before a retry",
+      .outcome = 10,
+      .script = C13(.retry = 1),
+      .edits = { JUNK(CH, 1) } },
+    { .name = "behind the second hello",
+      .outcome = 20,
+      .script = C13(.retry = 1),
+      .edits = { EARLY(CH), JUNK(CH2, 1) } },
+    { .name = "announced again",
+      .outcome = 47,
+      .script = C13(.retry = 1),
+      .edits = { EARLY(CH), EARLY(CH2) } },
+    /* It looks like early data. */
+    { .name = "a changed record",
+      .outcome = DUEL_WAITS,
+      .script = C13(),
+      .edits = { EARLY(CH), { ATT_FINISHED, ATT_FLIP, -1, 1, NULL, 0, 0 } } },
+};
+
+TEST(server_passes_over_early_data_within_a_bound)
+{
+    stage_open();
+    struct coili_tls_setup *setup = server(&(struct duel_options){ 0 });
+    for (size_t i = 0; i < sizeof earlies / sizeof *earlies; i++) {
+        struct att_script script = earlies[i].script;
+        struct duel_extra extra = { .talk = true };
+        script.edits = earlies[i].edits;
+        script.edits_n = sizeof earlies[i].edits / sizeof(struct att_edit);
+        struct duel_result r = duel_play(setup, &script, &extra);
+        if (r.outcome != earlies[i].outcome ||
+            (r.outcome == DUEL_OPENS && !r.talks))
+            duel_fault(earlies[i].name, "", earlies[i].outcome, &r);
+    }
+    coili_tls_setup_unref(setup);
+    stage_close();
+    duel_check();
+}
