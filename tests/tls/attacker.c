@@ -292,7 +292,8 @@ struct keys {
 
 struct step {
     int what;
-    bool again; /* the bytes that were sent last as `what` */
+    bool if_full; /* not if a session is resumed */
+    bool again;   /* the bytes that were sent last as `what` */
     bool cut;
     const void *bytes; /* instead of what is usual; NULL */
     size_t len;
@@ -1194,24 +1195,36 @@ static void add_bytes(struct bytes *b, const struct bytes *more)
     put(b, more->at, more->len);
 }
 
-/* RFC 8446, 4.2.11.2: the transcript, and the hello without its binders. */
-static void put_binder(struct attacker *a, struct bytes *b)
+/*
+ * RFC 8446, 4.2.11.2: over the transcript, and the hello without its binders, of
+ * which there is one.
+ */
+static void binder_of(const struct attacker *a, const unsigned char *hello,
+                      size_t len, unsigned char *binder)
 {
-    size_t h = hash_len(a), binders = h + 3;
+    size_t h = hash_len(a);
     unsigned char early[64], key[64], hash[64], zeros[64] = { 0 };
     struct bytes whole = { 0 };
-    if (b->len < binders)
-        return;
-    add_bytes(&whole, &a->transcript);
+    put(&whole, a->transcript.at, a->transcript.len);
     put_number(&whole, ATT_CLIENT_HELLO, 1);
-    put_number(&whole, b->len, 3);
-    put(&whole, b->at, b->len - binders);
+    put_number(&whole, len, 3);
+    put(&whole, hello, len - h - 3);
     digest(hash_of(a->suite), whole.at, whole.len, hash);
     hmac(hash_of(a->suite), zeros, h, a->script.resumes->secret, h, early);
     derive_empty(a, early, "res binder", key);
     expand(a, key, "finished", NULL, 0, key, h);
-    hmac(hash_of(a->suite), key, h, hash, h, b->at + b->len - h);
+    hmac(hash_of(a->suite), key, h, hash, h, binder);
     clear(&whole);
+}
+
+static void put_binder(struct attacker *a, struct bytes *b)
+{
+    unsigned char binder[64];
+    size_t h = hash_len(a);
+    if (b->len < h + 3)
+        return;
+    binder_of(a, b->at, b->len, binder);
+    memcpy(b->at + b->len - h, binder, h);
 }
 
 /* The signature of a message, or the binder, over what there is of it. */
@@ -1581,7 +1594,7 @@ static void send_message(struct attacker *a, const struct step *step)
     if (what == ATT_HELLO_RETRY)
         replace_transcript(a);
     if (what == ATT_SERVER_HELLO && a->script.version == TLS12 &&
-        a->script.resumes && a->peer_ticket)
+        a->script.resumes && a->peer_ticket && !a->script.declines)
         a->resumed = true;
     if (step->again) {
         add_bytes(&body, &a->sent[what]);
@@ -1676,15 +1689,17 @@ static void read_psk(struct attacker *a, struct view v)
         memcpy(a->psk_ticket, ticket.at, ticket.len);
         a->psk_ticket_len = ticket.len;
     }
-    if (r && a->psk_ticket_len == r->ticket_len &&
+    if (r && !a->script.declines && a->psk_ticket_len == r->ticket_len &&
         !memcmp(r->ticket, a->psk_ticket, r->ticket_len))
         a->resumed = true;
 }
 
 static void read_client_hello(struct attacker *a, struct view v)
 {
+    struct view whole = v;
     a->seen.hello = true;
     a->share_len = 0;
+    a->resumed = false;
     take(&v, 2);
     struct view random = take(&v, 32);
     memcpy(a->client_random, random.at, random.len);
@@ -1718,6 +1733,13 @@ static void read_client_hello(struct attacker *a, struct view v)
     }
     if (v.bad || list.bad)
         complain(a, "ClientHello cannot be read");
+    unsigned char binder[64];
+    size_t h = hash_len(a);
+    if (!a->resumed || whole.len < h + 3)
+        return;
+    binder_of(a, whole.at, whole.len, binder);
+    if (memcmp(binder, whole.at + whole.len - h, h) != 0)
+        complain(a, "the binder is wrong");
 }
 
 static void read_server_hello(struct attacker *a, struct view v, bool retry)
@@ -1996,6 +2018,13 @@ static void add_steps(struct attacker *a, const int *what)
 
 #define ADD(a, ...) add_steps((a), (const int[]){ __VA_ARGS__, -1 })
 
+/* The last `n` steps are those of a full handshake. */
+static void mark_full(struct attacker *a, size_t n)
+{
+    for (size_t i = 1; i <= n; i++)
+        a->steps[a->steps_n - i].if_full = true;
+}
+
 static void plan_server(struct attacker *a)
 {
     const struct att_script *s = &a->script;
@@ -2007,54 +2036,47 @@ static void plan_server(struct attacker *a)
         if (!s->retry)
             ADD(a, ATT_CCS);
         ADD(a, ATT_ENCRYPTED_EXTENSIONS);
-        if (s->resumes) {
-            ADD(a, ATT_FINISHED, ATT_FLUSH);
-            return;
-        }
+    }
+    size_t from = a->steps_n;
+    if (is_13 && s->asks)
+        ADD(a, ATT_CERTIFICATE_REQUEST);
+    ADD(a, ATT_CERTIFICATE);
+    if (is_13) {
+        ADD(a, ATT_CERTIFICATE_VERIFY);
+        mark_full(a, a->steps_n - from);
+    } else {
+        ADD(a, ATT_SERVER_KEY_EXCHANGE);
         if (s->asks)
             ADD(a, ATT_CERTIFICATE_REQUEST);
-        ADD(a, ATT_CERTIFICATE, ATT_CERTIFICATE_VERIFY, ATT_FINISHED,
-            ATT_FLUSH);
-        return;
-    }
-    if (s->resumes) {
+        ADD(a, ATT_SERVER_HELLO_DONE, ATT_FLUSH);
+        mark_full(a, a->steps_n - from);
         if (s->ticket)
             ADD(a, ATT_TICKET);
-        ADD(a, ATT_CCS, ATT_FINISHED, ATT_FLUSH);
-        return;
+        ADD(a, ATT_CCS);
     }
-    ADD(a, ATT_CERTIFICATE, ATT_SERVER_KEY_EXCHANGE);
-    if (s->asks)
-        ADD(a, ATT_CERTIFICATE_REQUEST);
-    ADD(a, ATT_SERVER_HELLO_DONE, ATT_FLUSH);
-    if (s->ticket)
-        ADD(a, ATT_TICKET);
-    ADD(a, ATT_CCS, ATT_FINISHED, ATT_FLUSH);
+    ADD(a, ATT_FINISHED, ATT_FLUSH);
 }
 
 static void plan_client(struct attacker *a)
 {
     const struct att_script *s = &a->script;
+    bool is_13 = s->version == TLS13;
     ADD(a, ATT_CLIENT_HELLO, ATT_FLUSH);
-    if (s->version == TLS13) {
+    if (is_13)
         ADD(a, ATT_CCS);
-        if (s->retry)
-            ADD(a, ATT_SECOND_HELLO, ATT_FLUSH);
-        if (s->asks)
-            ADD(a, ATT_CERTIFICATE);
-        if (s->asks && s->presents)
-            ADD(a, ATT_CERTIFICATE_VERIFY);
-        ADD(a, ATT_FINISHED, ATT_FLUSH);
-        return;
-    }
-    if (!s->resumes) {
-        if (s->asks)
-            ADD(a, ATT_CERTIFICATE);
+    if (is_13 && s->retry)
+        ADD(a, ATT_SECOND_HELLO, ATT_FLUSH);
+    size_t from = a->steps_n;
+    if (s->asks)
+        ADD(a, ATT_CERTIFICATE);
+    if (!is_13)
         ADD(a, ATT_CLIENT_KEY_EXCHANGE);
-        if (s->asks && s->presents)
-            ADD(a, ATT_CERTIFICATE_VERIFY);
-    }
-    ADD(a, ATT_CCS, ATT_FINISHED, ATT_FLUSH);
+    if (s->asks && s->presents)
+        ADD(a, ATT_CERTIFICATE_VERIFY);
+    mark_full(a, a->steps_n - from);
+    if (!is_13)
+        ADD(a, ATT_CCS);
+    ADD(a, ATT_FINISHED, ATT_FLUSH);
 }
 
 static size_t find_step(const struct attacker *a, int what)
@@ -2170,6 +2192,8 @@ bool att_next(struct attacker *a, const unsigned char **bytes, size_t *len)
         return false;
     while (a->at < a->steps_n) {
         const struct step *step = &a->steps[a->at++];
+        if (step->if_full && a->resumed)
+            continue;
         if (step->what == ATT_FLUSH)
             break;
         if (step->what >= ATT_CCS && step->what <= ATT_DATA)
@@ -2197,8 +2221,9 @@ void att_say(struct attacker *a, int what, const void *bytes, size_t len,
     *out_len = a->wire.len;
 }
 
-const struct att_seen *att_seen(const struct attacker *a)
+const struct att_seen *att_seen(struct attacker *a)
 {
+    a->seen.resumed = a->resumed;
     return &a->seen;
 }
 

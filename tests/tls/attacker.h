@@ -177,7 +177,9 @@ struct att_script {
     enum att_signature signature;
     bool echoes;            /* server 1.2: the session id of the hello */
     unsigned char sentinel; /* 1, 2: the random says "no 1.3", or "no 1.2" */
-    const struct att_session *resumes;
+    const struct att_session *resumes; /* the client offers it, and the server
+                                          takes it */
+    bool declines;                     /* server: but it does not take it */
 
     size_t chunk; /* handshake messages in records of so many bytes */
     bool one;     /* messages that follow each other share a record */
@@ -223,6 +225,7 @@ struct att_seen {
     bool hello;        /* ClientHello or ServerHello */
     bool retry;        /* HelloRetryRequest */
     bool asked;        /* CertificateRequest */
+    bool resumed;      /* the session was taken, by whichever end */
     bool certificate;  /* one that is not empty */
     bool finished;     /* and its value is right */
     int tickets;
@@ -233,7 +236,7 @@ struct att_seen {
     size_t messages_n;
     size_t records;
 };
-const struct att_seen *att_seen(const struct attacker *a);
+const struct att_seen *att_seen(struct attacker *a);
 
 /* What is wrong with what the other end has sent; NULL: nothing. */
 const char *att_complaint(const struct attacker *a);

@@ -14,6 +14,11 @@
 #include <time.h>
 
 #include <coil/error.h>
+#include <coil/tls_cache.h>
+
+#include "tls/cache.h"
+#include "tls/name.h"
+#include "tls/ticket.h"
 
 #define MUST(condition) \
     ((condition) ? (void)0 : must_fail(__LINE__, #condition))
@@ -30,8 +35,10 @@ struct duel {
     struct coili_tls_handshake *handshake;
     char *why;
     struct coili_tls_out out;
-    struct attacker *attacker; /* NULL: none listens */
-    unsigned char *in;         /* bytes that make no whole record */
+    struct coil_tls_cache *cache;     /* of a client */
+    struct coili_tls_session session; /* that it offers */
+    struct attacker *attacker;        /* NULL: none listens */
+    unsigned char *in;                /* bytes that make no whole record */
     size_t in_len;
     bool seen; /* a record has come */
     struct duel_result result;
@@ -216,7 +223,36 @@ static void feed(struct duel *d, const unsigned char *bytes, size_t len)
     answer(d);
 }
 
-static void begin(struct duel *d, struct coili_tls_setup *setup)
+/* A client has a place for new sessions, and perhaps one from before. */
+static void begin_sessions(struct duel *d, const struct att_session *offers)
+{
+    struct coili_host host;
+    MUST(coili_host_parse(&host, "a.test"));
+    d->cache = coil_tls_cache_new(1);
+    MUST(d->cache);
+    d->state->sessions = coili_tls_sessions_of(d->cache, d->setup, &host, 443);
+    MUST(d->state->sessions);
+    if (!offers)
+        return;
+    int64_t now = (int64_t)time(NULL);
+    d->session = (struct coili_tls_session){
+        .version = offers->version,
+        .suite = offers->suite,
+        .lifetime = offers->lifetime,
+        .age_add = offers->age_add,
+        .secret_len = (uint8_t)offers->secret_len,
+        .ticket = { offers->ticket, offers->ticket_len },
+        .received_ms = now * 1000 - 1000,
+        .believed_until = now + 3600,
+    };
+    memset(d->session.leaf_sha256, 7, sizeof d->session.leaf_sha256);
+    memcpy(d->session.secret, offers->secret, offers->secret_len);
+    d->handshake->session = &d->session;
+    d->handshake->session_age_ms = 1000;
+}
+
+static void begin(struct duel *d, struct coili_tls_setup *setup,
+                  const struct att_session *offers)
 {
     bool is_server = setup->is_server;
     d->setup = setup;
@@ -232,6 +268,10 @@ static void begin(struct duel *d, struct coili_tls_setup *setup)
     d->state->setup = coili_tls_setup_ref(setup);
     d->state->handshake = d->handshake;
     d->result.outcome = DUEL_WAITS;
+    if (!is_server)
+        begin_sessions(d, offers);
+    else if (setup->ticket_keys)
+        coili_ticket_keys_turn(setup->ticket_keys);
     take_event(d, setup->engine->start(d->state, &d->out), NULL, 0);
     MUST(!is_server || d->out.len == 0);
     answer(d);
@@ -276,6 +316,11 @@ static void end(struct duel *d)
     }
     d->setup->engine->free(d->state);
     end_handshake(d);
+    if (d->cache) {
+        r->kept = coil_tls_cache_size(d->cache);
+        coili_tls_sessions_unref(d->state->sessions);
+        coil_tls_cache_free(d->cache);
+    }
     coili_tls_setup_unref(d->state->setup);
     free(d->state);
     free(d->in);
@@ -308,7 +353,7 @@ struct duel_result duel_play(struct coili_tls_setup *setup,
     MUST(script->is_client == setup->is_server);
     if (!extra)
         extra = &nothing;
-    begin(&d, setup);
+    begin(&d, setup, extra->offers);
     while (att_next(d.attacker, &bytes, &len)) {
         size_t from = d.result.bytes;
         if (extra->sent && from + len <= extra->sent_size)
@@ -342,7 +387,7 @@ struct duel_result duel_feed(struct coili_tls_setup *setup,
                              const unsigned char *bytes, size_t len)
 {
     struct duel d = { .attacker = NULL };
-    begin(&d, setup);
+    begin(&d, setup, NULL);
     feed(&d, bytes, len);
     end(&d);
     return d.result;

@@ -60,7 +60,8 @@ struct duel_result {
     struct att_seen seen;
     const char *complaint;     /* of the attacker, or of this file; NULL */
     struct coil_tls_info info; /* version, suite, resumed: if it is open */
-    bool has_session;
+    size_t kept;               /* client: sessions that it has kept */
+    bool has_session;          /* server: it has given one */
     struct att_session session;
 };
 
@@ -74,6 +75,7 @@ struct duel_extra {
     void *arg;
     unsigned char *sent; /* gets what the attacker sends, as much as fits */
     size_t sent_size;
+    const struct att_session *offers; /* client: the session that it has */
 };
 
 struct duel_result duel_play(struct coili_tls_setup *setup,
