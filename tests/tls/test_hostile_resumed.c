@@ -63,7 +63,6 @@ static const struct row rows[] = {
       .suite = 0x1301 },
     { .name = "PSK without a share",
       .alert = 109,
-      .openssl = DUEL_SILENT,
       .script = S13(),
       .edits = { NO_EXT(SH, 51) } },
     { .name = "a server that does not know the PSK",
@@ -151,23 +150,26 @@ static const struct row rows[] = {
       .script = C13(.sni = "b.test") },
     { .name = "binder wrong",
       .alert = 51,
+      .openssl = 47,
       .script = C13(),
       .edits = { FLIP(CH, -1) } },
     { .name = "binder wrong in its first byte",
       .alert = 51,
+      .openssl = 47,
       .script = C13(),
       .edits = { FLIP(CH, -32) } },
     { .name = "binder of another secret",
       .alert = 51,
+      .openssl = 47,
       .script = C13(),
       .change = OTHER_SECRET },
     { .name = "binder short",
       .alert = 50,
-      .openssl = 47,
       .script = C13(),
       .edits = { PUT(CH, -1, 1, "") } },
     { .name = "binder wrong behind a retry",
       .alert = 51,
+      .openssl = 47,
       .script = C13(.retry = 1),
       .edits = { FLIP(CH2, -1) } },
     { .name = "pre_shared_key not last",
@@ -202,7 +204,6 @@ static const struct row rows[] = {
       .script = C12(.sni = "b.test") },
     { .name = "1.2: a ticket with EMS, and a hello without",
       .alert = 40,
-      .openssl = 47,
       .script = C12(.no_ems = true) },
     { .name = "1.2: a ticket, and CKE",
       .alert = 10,
@@ -227,6 +228,7 @@ static const struct row rows[] = {
       .change = OTHER_VERSION },
     { .name = "a ticket of 1.2 as a PSK",
       .alert = DUEL_OPENS,
+      .openssl = 47,
       .full = true,
       .script = C13(),
       .change = OTHER_VERSION },
@@ -309,8 +311,10 @@ static void play_row(const struct row *row, int which)
 static void play_rows(int which)
 {
     stage_open();
+    /* The sessions of OpenSSL's client have a form that cannot be invented. */
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        play_row(&rows[i], which);
+        if (which == DUEL_OWN || rows[i].script.is_client)
+            play_row(&rows[i], which);
     stage_close();
     duel_check();
 }
@@ -321,7 +325,7 @@ TEST(hostile_sessions_are_refused_by_coils_engine)
     play_rows(DUEL_OWN);
 }
 
-TEST(hostile_sessions_are_refused_by_openssl)
+TEST(hostile_sessions_are_refused_by_openssls_server)
 {
     play_rows(DUEL_OPENSSL);
 }
