@@ -137,6 +137,34 @@ static void say_why(struct handshake *my)
         snprintf(my->why->text, sizeof my->why->text, "%s", words);
 }
 
+/* Close a stream on which an alert is perhaps on its way. */
+struct say_goodbye {
+    struct coil_coro coro;
+    struct coil_stream *stream;
+};
+
+static void say_goodbye(struct coil_coro *co)
+{
+    COIL_ASYNC(say_goodbye, my) {
+    COIL_FINALLY;
+        COIL_AWAIT(coil_stream_close(my->stream));
+    }
+}
+
+/*
+ * Takes the stream. The caller learns of the error at once: a peer may take its
+ * time to end. A task does it, since a loop that is closed waits for tasks; it
+ * would cut off a stream that closes by itself, and report that as left open.
+ */
+static void close_in_background(struct coil_stream *s)
+{
+    struct coil_future *f = COIL_CALL(say_goodbye, .stream = s);
+    if (coil_future_done(f)) /* no memory */
+        coil_stream_close_soon(s);
+    struct coil_task *task = coil_spawn(f);
+    coil_detach(task);
+}
+
 /* When it fails the stream is closed in the background. */
 static void handshake(struct coil_coro *co)
 {
@@ -183,7 +211,7 @@ static void handshake(struct coil_coro *co)
             my->err = coil_body_error(co);
             give_session_back(my, my->err, my->detail);
             coili_tls_stream_fail(my->stream, my->err);
-            coil_stream_close_soon(my->stream);
+            close_in_background(my->stream);
         }
     }
 }
