@@ -25,6 +25,7 @@
 
 #include <coil/connect.h>
 #include <coil/listen.h>
+#include <coil/tls_cache.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -410,6 +411,7 @@ struct interop_row {
     const char *alpn[3];   /* what coil offers or accepts; the first is agreed
                               on */
     const char *name;      /* "a.test" */
+    bool resumed;          /* an earlier session is resumed */
     int err, code;         /* of a handshake that fails */
 };
 
@@ -490,7 +492,7 @@ static inline void interop_check_info(const struct interop_row *row,
     if (row->suite)
         CHECK_INT(info.suite, row->suite);
     CHECK_STR(info.alpn, row->alpn[0] ? row->alpn[0] : "");
-    CHECK(!info.resumed);
+    CHECK_INT(info.resumed, row->resumed);
     CHECK_INT(info.certificate != NULL, !is_server || row->shows);
 }
 
@@ -512,6 +514,9 @@ static inline void interop_end(const struct interop_row *row,
     CHECK_INT(wait_int(coil_stream_close(s)), 0);
 }
 
+/* The sessions of clients, if it is not NULL. */
+static struct coil_tls_cache *interop_cache;
+
 /* The handshake of coil as a client. */
 static inline struct coil_stream *
 interop_handshake(const struct interop_row *row, struct coil_stream *s,
@@ -519,7 +524,8 @@ interop_handshake(const struct interop_row *row, struct coil_stream *s,
 {
     const char *name = row->name ? row->name : "a.test";
     struct kit_result r = { .why = { "" } };
-    kit_take(&r, coil_spawn(coil_tls_connect(s, client, name, &r.why)));
+    kit_take(&r, coil_spawn(coil_tls_connect_cached(s, client, interop_cache,
+                                                    name, 1, &r.why)));
     test_note("%s, %s, %s: %d %#x %s", row->command, interop_key(row),
               row->more ? row->more : "", r.err, r.detail, r.why.text);
     CHECK_INT(r.err, row->err);

@@ -674,6 +674,98 @@ TEST(interop_server_is_of_one_version)
     interop_close();
 }
 
+/* ---- Sessions --------------------------------------------------------- */
+
+/* Three connections with one cache: all but the first one resume. */
+static void resume_as_client(const struct interop_row *first,
+                             enum interop_ends ends)
+{
+    struct interop_row row = *first;
+    struct coil_tls_client_options options = interop_client_options(&row);
+    interop_set(&row);
+    struct interop_peer peer = interop_start(row.command, ends, 0);
+    stage_open();
+    struct coil_tls_client *client = kit_client(&options);
+    interop_cache = coil_tls_cache_new(0);
+    for (int i = 0; i < 3; i++) {
+        struct coil_stream *s = interop_handshake(&row, interop_connect(&peer),
+                                                  client);
+        interop_check_info(&row, false, s);
+        interop_copy(s, s, 1);
+        interop_end(&row, s);
+        row.resumed = true;
+    }
+    coil_tls_cache_free(interop_cache);
+    interop_cache = NULL;
+    coil_tls_client_unref(client);
+    stage_close();
+    interop_stop(&peer);
+}
+
+TEST(interop_client_resumes)
+{
+    static const struct interop_row rows[] = {
+        { .more = "-tls1_3", .version = COIL_TLS_1_3 },
+        { .more = "-tls1_2", .version = COIL_TLS_1_2 },
+        { .more = "-tls1_3 -groups P-256", .version = COIL_TLS_1_3 },
+        { .more = "-tls1_3 -num_tickets 5", .version = COIL_TLS_1_3 },
+        { .command = GNUTLS_SERV,
+          .more = "--priority NORMAL:-VERS-ALL:+VERS-TLS1.3",
+          .version = COIL_TLS_1_3 },
+        { .command = GNUTLS_SERV,
+          .more = "--priority NORMAL:-VERS-ALL:+VERS-TLS1.2",
+          .version = COIL_TLS_1_2 },
+    };
+    interop_open(gnutls);
+    EACH_ROW(rows,
+             "exec openssl s_server -quiet -accept 127.0.0.1:$PORT -cert "
+             "$KEY.pem $MORE",
+             resume_as_client);
+    interop_close();
+}
+
+/* One setup for three connections, each of a process that keeps its session. */
+static void resume_as_server(const struct interop_row *first,
+                             enum interop_ends ends)
+{
+    struct interop_row row = *first;
+    struct coil_tls_server_options options = interop_server_options(&row);
+    uint16_t port;
+    stage_open();
+    struct coil_listener *listener = interop_listen(&port);
+    struct coil_tls_server *server = kit_server(&options);
+    for (int i = 0; i < 3; i++) {
+        char more[128];
+        snprintf(more, sizeof more, "%s -sess_out session %s", first->more,
+                 i ? "-sess_in session" : "");
+        row.more = more;
+        interop_set(&row);
+        struct interop_peer peer = interop_start(row.command, ends, port);
+        struct coil_stream *s = interop_accept(&row, &peer, listener, server);
+        interop_check_info(&row, true, s);
+        interop_copy(s, s, 16385);
+        interop_end(&row, s);
+        interop_stop(&peer);
+        row.resumed = true;
+    }
+    CHECK_INT(wait_int(coil_listener_close(listener)), 0);
+    coil_tls_server_unref(server);
+    stage_close();
+}
+
+TEST(interop_server_resumes)
+{
+    static const struct interop_row rows[] = {
+        { .more = "-tls1_3", .version = COIL_TLS_1_3 },
+        { .more = "-tls1_2", .version = COIL_TLS_1_2 },
+        { .more = "-tls1_3 -groups P-521:P-256", .version = COIL_TLS_1_3 },
+        { .key = "rsa", .more = "-tls1_3", .version = COIL_TLS_1_3 },
+    };
+    interop_open(openssl);
+    EACH_ROW(rows, S_CLIENT, resume_as_server);
+    interop_close();
+}
+
 /* ---- New keys --------------------------------------------------------- */
 
 /*
