@@ -39,6 +39,12 @@
  * client keeps them in a cache, tls_cache.h. How servers share the keys for them,
  * and how keys are replaced, is in tls_ticket_keys.h.
  *
+ * A handshake takes milliseconds of CPU time. A loop takes one costly step of one
+ * handshake in each pass, so that others wait for no more than that. With
+ * options.executor these steps are taken in threads, several at once, and the
+ * loop goes on meanwhile. That is worth it for servers that many clients connect
+ * to at once, and for keys above RSA 2048 or P-256.
+ *
  * Whether a certificate was revoked is not checked. There is no renegotiation,
  * no 0-RTT data, and no compression.
  *
@@ -59,6 +65,7 @@
 
 COIL_BEGIN_DECLS
 
+struct coil_executor;
 struct coil_stream;
 struct coil_tls_client;
 struct coil_tls_engine;
@@ -135,6 +142,8 @@ struct coil_tls_client_options {
     enum coil_tls_version version_max; /* COIL_TLS_1_3 */
     int64_t handshake_ns; /* for the handshake; 60 s; COIL_NEVER: no limit */
     int64_t close_ns;     /* for the peer to take close_notify; 5 s */
+    struct coil_executor *executor; /* where costly steps of handshakes run
+                                       (executor.h); NULL: in the loop */
 };
 
 #define COIL_TLS_CLIENT_OPTIONS_INIT \
@@ -148,7 +157,8 @@ struct coil_tls_client_options {
  * Errors    -EINVAL, or of open(2) and read(2): a file cannot be used; -ENOMEM.
  *           why->text says more
  * Lifetime  gives one reference (coil_tls_client_unref); copies `options`,
- *           NULL for the defaults; `why` may be NULL
+ *           NULL for the defaults; the caller lends options.executor until all
+ *           handshakes have ended; `why` may be NULL
  * Source    ssl.create_default_context(), SSLContext.load_cert_chain()
  */
 COIL_API COIL_NODISCARD int
@@ -170,8 +180,8 @@ enum coil_tls_ask {
 
 /*
  * Choose the setup for the name that a client asks for, "" if it asks for none:
- * its certificate, authorities, ALPN and versions count then; its own chooser
- * and its handshake_ns do not. Called in the loop's thread, in the handshake; it
+ * its certificate, authorities, ALPN and versions count then; its own chooser,
+ * its handshake_ns and its executor do not. Called in the loop's thread, in the handshake; it
  * cannot await.
  *
  * Result    the setup, which may be `server` itself; NULL: the client is refused
@@ -206,6 +216,7 @@ struct coil_tls_server_options {
     int64_t close_ns;
     struct coil_tls_ticket_keys *ticket_keys; /* tls_ticket_keys.h; its own */
     bool no_tickets; /* each connection begins with a full handshake */
+    struct coil_executor *executor;
 };
 
 #define COIL_TLS_SERVER_OPTIONS_INIT \
@@ -218,7 +229,8 @@ struct coil_tls_server_options {
  * Errors    as coil_tls_client_new(); -EINVAL also if there is no certificate
  * Lifetime  gives one reference (coil_tls_server_unref); copies `options`, and
  *           refers to ticket_keys; the caller lends choose_arg as long as
- *           connections are accepted
+ *           connections are accepted, and options.executor until all handshakes
+ *           have ended
  * Source    ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
  */
 COIL_API COIL_NODISCARD int
@@ -248,8 +260,10 @@ COIL_API void coil_tls_server_unref(struct coil_tls_server *server);
  *           first fill fails
  * Errors    COIL_ETLS and COIL_ECERT, see above; -ETIMEDOUT after handshake_ns;
  *           COIL_EINCOMPLETE: the peer ended in the middle; -EINVAL: `name` is
- *           no name, or is missing; those of the stream below; -ECANCELED,
- *           -ENOMEM. All in COIL_PHASE_TLS; why->text says more
+ *           no name, or is missing; those of the stream below; with an
+ *           executor COIL_ECLOSED: it was shut down, and COIL_ENOTHREAD;
+ *           -ECANCELED, -ENOMEM. A step that runs in a thread is waited for,
+ *           also after a time-out or a cancellation. All in COIL_PHASE_TLS; why->text says more
  * Lifetime  takes `stream`, also on error; gives the result
  *           (coil_stream_close); a stream that no await takes is closed. Copies
  *           `name`; refers to the setup; the caller lends `why`, which may be

@@ -174,8 +174,9 @@ struct coil_tls_engine {
 
     /*
      * One whole record, its head included. The stream lends it, to be written
-     * too, until the call returns. After COILI_TLS_WORK only work(), resume()
-     * and free() may be called, until resume() has returned. After an error an
+     * too, until the call returns. After COILI_TLS_WORK only work(), resume(),
+     * alert() and free() may be called, until resume() has returned, and none
+     * of them while work() runs. After an error an
      * alert may be in `out`, and only info() and free() may follow.
      */
     int (*record)(struct coili_tls_state *state, unsigned char *record,

@@ -6,6 +6,12 @@
  * next: a flight of ours, a record of the peer, a costly step, until the
  * connection is open. handshake_ns limits all of it. When it fails, or is
  * cancelled, the stream is closed in the background: the alert has to be sent.
+ *
+ * A costly step runs in the loop, in its turn (turn.c), or in a thread of the
+ * setup's executor. Then the engine's state and this frame are lent to the
+ * thread: the await of the job ends when the thread has let go of them, also if
+ * the handshake was cancelled or is out of time. Nothing else looks at the state
+ * meanwhile, since nobody else has the stream yet.
  */
 #include <coil/tls.h>
 
@@ -16,6 +22,8 @@
 #include <coil/block.h>
 #include <coil/coroutine.h>
 #include <coil/error.h>
+#include <coil/executor.h>
+#include <coil/result.h>
 #include <coil/stream.h>
 #include <coil/task.h>
 #include <coil/time.h>
@@ -42,6 +50,7 @@ struct handshake {
     struct coil_tls_why *why;
     struct coili_kept *kept; /* the session that is offered; or NULL */
     int64_t limit_ns;
+    struct coil_executor *executor;    /* of the setup that it began with */
     struct coili_tls_handshake shared; /* with the engine */
     struct name name;
     char sentence[COILI_SENTENCE_BYTES];
@@ -103,11 +112,31 @@ static int begin(struct handshake *my)
     return state->setup->engine->start(state, coili_tls_stream_out(my->stream));
 }
 
+/* The costly step, in any thread. */
+static struct coil_result work(void *arg)
+{
+    struct coili_tls_state *state = arg;
+    state->setup->engine->work(state);
+    return coil_result_int(0);
+}
+
+/* Wait for the step: in a thread, or for the turn to take it here. */
+static struct coil_future *step(struct handshake *my)
+{
+    my->shared.now = coil_wall_now() / COIL_SECONDS(1);
+    if (!my->executor)
+        return coili_tls_turn();
+    return coil_run_in_executor(my->executor, work,
+                                coili_tls_stream_state(my->stream));
+}
+
 static int take_step(struct handshake *my)
 {
     struct coili_tls_state *state = coili_tls_stream_state(my->stream);
-    my->shared.now = coil_wall_now() / COIL_SECONDS(1);
-    state->setup->engine->work(state);
+    if (!my->executor) {
+        my->shared.now = coil_wall_now() / COIL_SECONDS(1);
+        work(state);
+    }
     return state->setup->engine->resume(state,
                                         coili_tls_stream_out(my->stream));
 }
@@ -129,6 +158,8 @@ static void say_why(struct handshake *my)
         words = coili_tls_words(COIL_DETAIL_CODE(my->detail));
     if (!*words && (my->err == COIL_EINCOMPLETE || my->err == -ECONNRESET))
         words = "the peer closed the connection during the TLS handshake";
+    if (!*words && my->err == COIL_ECLOSED && my->executor)
+        words = "the executor for TLS handshakes was shut down";
     if (!*words && my->err == -ETIMEDOUT)
         words = "the peer did not finish the TLS handshake in time";
     if (!*words)
@@ -173,7 +204,7 @@ static void handshake(struct coil_coro *co)
             my->event = begin(my);
             for (;;) {
                 while (my->event == COILI_TLS_WORK) {
-                    COIL_AWAIT(coili_tls_turn());
+                    COIL_AWAIT(step(my));
                     my->event = take_step(my);
                 }
                 if (my->event < 0)
@@ -226,9 +257,10 @@ static struct coil_future *begin_handshake(struct coil_stream *s,
         return coil_future_from_nomem();
     if (name)
         memcpy(copy.text, name, strlen(name) + 1);
-    int64_t limit_ns = coili_tls_stream_state(s)->setup->handshake_ns;
-    struct coil_future *f = COIL_CALL(handshake, .stream = s, .why = why,
-                                      .limit_ns = limit_ns, .name = copy);
+    struct coili_tls_setup *setup = coili_tls_stream_state(s)->setup;
+    struct coil_future *f = COIL_CALL(
+        handshake, .stream = s, .why = why, .limit_ns = setup->handshake_ns,
+        .executor = setup->executor, .name = copy);
     if (coil_future_done(f)) /* no memory */
         coil_stream_close_soon(s);
     return f;

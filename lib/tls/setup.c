@@ -42,6 +42,7 @@ struct common {
     size_t alpn_n;
     enum coil_tls_version version_min, version_max;
     int64_t handshake_ns, close_ns;
+    struct coil_executor *executor;
 };
 
 struct coili_tls_setup *coili_tls_setup_ref(struct coili_tls_setup *setup)
@@ -194,6 +195,7 @@ static int fill_in(struct coili_tls_setup *setup, const struct common *o,
     setup->engine = o->engine ? o->engine : coil_tls_own_engine();
     setup->handshake_ns = o->handshake_ns ? o->handshake_ns : COIL_SECONDS(60);
     setup->close_ns = o->close_ns ? o->close_ns : COIL_SECONDS(5);
+    setup->executor = o->executor;
     setup->verifies_name = o->verify == COIL_TLS_VERIFY_CHAIN;
     int err = 0;
     if (!setup->is_server || setup->ask != COIL_TLS_ASK_NOT)
@@ -268,6 +270,7 @@ int coil_tls_client_new(struct coil_tls_client **out,
         .version_max = o.version_max,
         .handshake_ns = o.handshake_ns,
         .close_ns = o.close_ns,
+        .executor = o.executor,
     };
     struct coili_tls_setup *setup;
     int err = finish(&setup, setup_new(), &common, why);
@@ -303,6 +306,7 @@ int coil_tls_server_new(struct coil_tls_server **out,
         .version_max = o.version_max,
         .handshake_ns = o.handshake_ns,
         .close_ns = o.close_ns,
+        .executor = o.executor,
     };
     struct coili_tls_setup *setup = setup_new();
     if (setup) {

@@ -37,6 +37,7 @@ struct coili_tls_setup {
     coil_tls_choose_fn *choose;
     void *choose_arg;
     int64_t handshake_ns, close_ns;
+    struct coil_executor *executor; /* lent; NULL: costly steps in the loop */
 };
 
 COIL_API struct coili_tls_setup *

@@ -1350,12 +1350,18 @@ int coili_tls_stream_open(struct coil_stream *s)
     return 0;
 }
 
+/* Neither the peer has done anything wrong, nor the stream below. */
+static bool is_internal(int err)
+{
+    return err == -ENOMEM || err == COIL_ENOTHREAD || err == COIL_ECLOSED;
+}
+
 void coili_tls_stream_fail(struct coil_stream *s, int err)
 {
     struct tls *t = tls_of(s);
     coili_tls_out_free(&t->flight);
     t->state->handshake = NULL;
-    if (err == -ENOMEM && t->out.len == 0 &&
+    if (is_internal(err) && t->out.len == 0 &&
         out_reserve(t, &t->out, SMALL_BYTES))
         t->state->setup->engine->alert(t->state, COILI_ALERT_INTERNAL_ERROR,
                                        &t->out);
