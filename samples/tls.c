@@ -39,6 +39,7 @@
  *     --connections N  so many; a client makes one after the other: 1. A server
  *                      stops when so many have ended, else with Ctrl-C
  *     --timeout S      seconds for each connection; 60
+ *     --threads N      take the costly steps of handshakes in so many threads
  *
  * Prints lines of the form key=value. A server begins with
  * "listening=127.0.0.1:PORT"; with port 0 the kernel chooses one. Each
@@ -75,6 +76,7 @@ static const struct {
     const char *name;
     const struct coil_tls_engine *(*get)(void);
 } engines[] = {
+    { "coil", coil_tls_own_engine },
     { "openssl", coil_openssl_engine },
 };
 
@@ -96,13 +98,14 @@ static struct {
     size_t send_bytes;
     FILE *save;
     long connections;
-    double seconds;
+    double seconds, threads;
 } options = { .seconds = 60 };
 
 static struct coil_tls_client *client;
 static struct coil_tls_server *server;
-static struct coil_tls_cache *cache; /* --resume */
-static int status;                   /* to exit with */
+static struct coil_tls_cache *cache;   /* --resume */
+static struct coil_executor *executor; /* --threads */
+static int status;                     /* to exit with */
 
 /* ---- What is printed --------------------------------------------------- */
 
@@ -484,7 +487,8 @@ enum {
     SAVE,
     CLOSE,
     CONNECTIONS,
-    TIMEOUT
+    TIMEOUT,
+    THREADS
 };
 
 static const struct option long_options[] = {
@@ -509,6 +513,7 @@ static const struct option long_options[] = {
     { "close", no_argument, NULL, CLOSE },
     { "connections", required_argument, NULL, CONNECTIONS },
     { "timeout", required_argument, NULL, TIMEOUT },
+    { "threads", required_argument, NULL, THREADS },
     { NULL, 0, NULL, 0 },
 };
 
@@ -576,6 +581,9 @@ static bool read_option(int option, char *value)
     case TIMEOUT:
         good = read_number(value, 0.001, 1e9, &options.seconds);
         break;
+    case THREADS:
+        good = read_number(value, 1, 256, &options.threads);
+        break;
     }
     return good;
 }
@@ -614,6 +622,17 @@ static int read_command_line(int argc, char **argv)
 
 /* ---- Setups ------------------------------------------------------------ */
 
+static int make_executor(struct coil_tls_why *why)
+{
+    struct coil_executor_options o = COIL_EXECUTOR_OPTIONS_INIT;
+    o.threads_limit = (unsigned)options.threads;
+    executor = options.threads > 0 ? coil_executor_new(&o) : NULL;
+    if (executor || options.threads == 0)
+        return 0;
+    snprintf(why->text, sizeof why->text, "there is no memory for threads");
+    return -ENOMEM;
+}
+
 static int make_client(struct coil_tls_why *why)
 {
     struct coil_tls_client_options o = COIL_TLS_CLIENT_OPTIONS_INIT;
@@ -626,6 +645,7 @@ static int make_client(struct coil_tls_why *why)
     o.alpn_n = options.alpn_n;
     o.version_min = options.version_min;
     o.version_max = options.version_max;
+    o.executor = executor;
     return coil_tls_client_new(&client, &o, why);
 }
 
@@ -642,6 +662,7 @@ static int make_server(struct coil_tls_why *why)
     o.version_min = options.version_min;
     o.version_max = options.version_max;
     o.no_tickets = options.no_tickets;
+    o.executor = executor;
     return coil_tls_server_new(&server, &o, why);
 }
 
@@ -651,7 +672,9 @@ int main(int argc, char **argv)
     int err = read_command_line(argc, argv);
     if (err != OK)
         return err;
-    err = options.is_server ? make_server(&why) : make_client(&why);
+    err = make_executor(&why);
+    if (err == 0)
+        err = options.is_server ? make_server(&why) : make_client(&why);
     if (err < 0) {
         fprintf(stderr, "tls: %s\n", why.text);
         return USAGE;
@@ -659,6 +682,7 @@ int main(int argc, char **argv)
     err = options.is_server ? RUN(serve) : RUN(dial);
     coil_tls_client_unref(client);
     coil_tls_server_unref(server);
+    coil_executor_free(executor);
     free(options.send);
     if (options.save)
         fclose(options.save);
