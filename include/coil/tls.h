@@ -67,12 +67,19 @@ COIL_BEGIN_DECLS
 
 struct coil_executor;
 struct coil_stream;
+struct coil_tls_cache;
 struct coil_tls_client;
 struct coil_tls_engine;
 struct coil_tls_server;
 struct coil_tls_ticket_keys;
 
 enum coil_tls_version { COIL_TLS_1_2 = 0x0303, COIL_TLS_1_3 = 0x0304 };
+
+/*
+ * The code in the detail of COIL_ETLS or COIL_ECERT. The other bits are for
+ * coil_explain(), which finds the sentence of an HTTP request by them.
+ */
+#define COIL_TLS_CODE(detail) (COIL_DETAIL_CODE(detail) & 0x3ff)
 
 /* What else the code of COIL_ETLS may be. */
 enum coil_tls_reason {
@@ -299,6 +306,53 @@ struct coil_tls_info {
  */
 COIL_API bool coil_tls_get_info(const struct coil_stream *stream,
                                 struct coil_tls_info *out);
+
+/* ---- For libraries, and for TLS of your own --------------------------- */
+
+/*
+ * A client is reached by a table of functions. So a library can speak TLS over
+ * its streams without linking coil-tls, as coil-http does, and programs without
+ * TLS do not pay for it. A client of your own, over another TLS library, is a
+ * struct that begins with struct coil_tls_client.
+ */
+
+/* How one connection begins. Options may be added at the end. */
+struct coil_tls_connect_options {
+    const char *name; /* as for coil_tls_connect() */
+    const char *alpn; /* the protocol to offer if the client has none of its
+                         own, at most 15 bytes; NULL: none */
+    struct coil_tls_why *why;
+    /*
+     * Where a stream is stored that is left when the call fails after the
+     * handshake has begun: an alert to the peer may wait in it. The caller
+     * closes it. Lent until the future is done; NULL: it is closed in the
+     * background.
+     */
+    struct coil_stream **failed;
+    struct coil_tls_cache *cache; /* of sessions (tls_cache.h), for this port;
+                                     NULL: none */
+    uint16_t port;
+};
+
+struct coil_tls_client_ops {
+    /* coil_tls_connect(): copies `options`, but lends alpn, too */
+    struct coil_future *(*connect)(
+        struct coil_stream *stream, struct coil_tls_client *client,
+        const struct coil_tls_connect_options *options);
+    /* In any thread */
+    struct coil_tls_client *(*ref)(struct coil_tls_client *client);
+    void (*unref)(struct coil_tls_client *client);
+    /* What a code of COIL_ETLS means: a static sentence, "" if it is unknown */
+    const char *(*words)(int code);
+    /* coil_tls_cache_new() and coil_tls_cache_free(), see tls_cache.h */
+    struct coil_tls_cache *(*cache_new)(size_t names);
+    void (*cache_free)(struct coil_tls_cache *cache);
+};
+
+/* The beginning of a client. */
+struct coil_tls_client {
+    const struct coil_tls_client_ops *ops;
+};
 
 COIL_END_DECLS
 

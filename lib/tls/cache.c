@@ -230,13 +230,19 @@ size_t coil_tls_cache_size(const struct coil_tls_cache *cache)
 
 /* ---- What a connection does ------------------------------------------- */
 
-/* Which sessions are the same: by the address, or the name as sent in SNI. */
+/*
+ * Which sessions are the same: by the address, or the name as sent in SNI; and
+ * by what the connection offers besides its setup.
+ */
 static void make_key(unsigned char key[32], const struct coili_tls_setup *setup,
-                     const struct coili_host *host, uint16_t port)
+                     const struct coili_host *host, uint16_t port,
+                     const char *alpn)
 {
-    unsigned char text[sizeof setup->id + 3 + sizeof host->name];
+    unsigned char text[2 * sizeof setup->id + 3 + sizeof host->name];
     size_t n = sizeof setup->id;
     memcpy(text, setup->id, n);
+    coili_bear_sha256(text + n, alpn, alpn ? strlen(alpn) : 0);
+    n += 32;
     text[n++] = (unsigned char)(port >> 8);
     text[n++] = (unsigned char)port;
     text[n++] = host->is_ip;
@@ -251,10 +257,11 @@ static void make_key(unsigned char key[32], const struct coili_tls_setup *setup,
 struct coili_tls_sessions *
 coili_tls_sessions_of(struct coil_tls_cache *cache,
                       const struct coili_tls_setup *setup,
-                      const struct coili_host *host, uint16_t port)
+                      const struct coili_host *host, uint16_t port,
+                      const char *alpn)
 {
     unsigned char key[32];
-    make_key(key, setup, host, port);
+    make_key(key, setup, host, port, alpn);
     struct coili_tls_sessions *s = find(cache, key);
     if (s) {
         s->references++;

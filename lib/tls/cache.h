@@ -14,8 +14,9 @@
 struct coili_host;
 
 /*
- * The sessions of a host and port, for connections of this setup. There may be
- * none; coili_tls_keep() adds some.
+ * The sessions of a host and port, for connections of this setup that offer the
+ * protocol `alpn` besides those of the setup; NULL: none. There may be no
+ * sessions; coili_tls_keep() adds some.
  *
  * Result    NULL: there is no memory
  * Lifetime  gives a reference (coili_tls_sessions_unref)
@@ -23,7 +24,8 @@ struct coili_host;
 struct coili_tls_sessions *
 coili_tls_sessions_of(struct coil_tls_cache *cache,
                       const struct coili_tls_setup *setup,
-                      const struct coili_host *host, uint16_t port);
+                      const struct coili_host *host, uint16_t port,
+                      const char *alpn);
 void coili_tls_sessions_unref(struct coili_tls_sessions *sessions);
 
 /* A session that is offered to a server. */

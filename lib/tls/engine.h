@@ -115,6 +115,8 @@ struct coili_tls_sessions; /* those of one name, in a cache */
 /* What an engine needs from outside until the connection is open. */
 struct coili_tls_handshake {
     const char *name; /* client: the host or address that was dialled */
+    const unsigned char *alpn; /* client: what it offers, as in the extension */
+    uint16_t alpn_bytes;       /* 0: nothing */
     int64_t now;      /* seconds since 1970; set before each call of work */
     char *why;        /* COILI_SENTENCE_BYTES, for the sentence of an error */
     char asked[256];  /* server_name: what the client asks for, "" for nothing;

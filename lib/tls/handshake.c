@@ -44,10 +44,19 @@ struct name {
     char text[NAME_BYTES];
 };
 
+/* A protocol of coil_tls_connect_options, with a length byte before it. */
+#define PROTOCOL_BYTES 16
+
+struct protocol {
+    unsigned char bytes[PROTOCOL_BYTES];
+};
+
 struct handshake {
     struct coil_coro coro;
     struct coil_stream *stream; /* NULL: it was returned */
     struct coil_tls_why *why;
+    struct coil_stream **failed; /* of the options */
+    struct protocol protocol;
     struct coili_kept *kept; /* the session that is offered; or NULL */
     int64_t limit_ns;
     struct coil_executor *executor;    /* of the setup that it began with */
@@ -58,6 +67,18 @@ struct handshake {
     int event, err;
     uint32_t detail;
 };
+
+/* What a client offers: the setup's protocols, or that of the caller. */
+static void choose_alpn(struct handshake *my)
+{
+    const struct coili_tls_setup *setup = coili_tls_stream_state(my->stream)
+                                              ->setup;
+    bool has_own = setup->alpn_bytes > 0;
+    my->shared.alpn = has_own ? setup->alpn : my->protocol.bytes;
+    my->shared.alpn_bytes = setup->alpn_bytes;
+    if (!has_own && my->protocol.bytes[0] > 0)
+        my->shared.alpn_bytes = (uint16_t)(1 + my->protocol.bytes[0]);
+}
 
 /* A session to offer, if there is one. */
 static void take_session(struct handshake *my,
@@ -99,6 +120,7 @@ static int begin(struct handshake *my)
 {
     struct coili_tls_state *state = coili_tls_stream_state(my->stream);
     struct coili_host host;
+    choose_alpn(my);
     if (state->sessions)
         take_session(my, state->sessions);
     if (state->setup->ticket_keys)
@@ -242,25 +264,33 @@ static void handshake(struct coil_coro *co)
             my->err = coil_body_error(co);
             give_session_back(my, my->err, my->detail);
             coili_tls_stream_fail(my->stream, my->err);
-            close_in_background(my->stream);
+            if (my->failed)
+                *my->failed = my->stream;
+            else
+                close_in_background(my->stream);
         }
     }
 }
 
 /* Takes `s`; NULL: there is no memory. */
-static struct coil_future *begin_handshake(struct coil_stream *s,
-                                           const char *name,
-                                           struct coil_tls_why *why)
+static struct coil_future *
+begin_handshake(struct coil_stream *s, const struct coil_tls_connect_options *o)
 {
-    struct name copy = { "" };
+    struct name name = { "" };
+    struct protocol protocol = { { 0 } };
     if (!s)
         return coil_future_from_nomem();
-    if (name)
-        memcpy(copy.text, name, strlen(name) + 1);
+    if (o->name)
+        memcpy(name.text, o->name, strlen(o->name) + 1);
+    if (o->alpn) {
+        protocol.bytes[0] = (unsigned char)strlen(o->alpn);
+        memcpy(protocol.bytes + 1, o->alpn, strlen(o->alpn));
+    }
     struct coili_tls_setup *setup = coili_tls_stream_state(s)->setup;
     struct coil_future *f = COIL_CALL(
-        handshake, .stream = s, .why = why, .limit_ns = setup->handshake_ns,
-        .executor = setup->executor, .name = copy);
+        handshake, .stream = s, .why = o->why, .failed = o->failed,
+        .limit_ns = setup->handshake_ns, .executor = setup->executor,
+        .name = name, .protocol = protocol);
     if (coil_future_done(f)) /* no memory */
         coil_stream_close_soon(s);
     return f;
@@ -278,26 +308,48 @@ static struct coil_future *refuse_name(struct coil_stream *lower,
 }
 
 /* Without memory for sessions there are none. */
-static struct coil_future *connect_cached(struct coil_stream *stream,
-                                          struct coil_tls_client *client,
-                                          struct coil_tls_cache *cache,
-                                          const char *name, uint16_t port,
-                                          struct coil_tls_why *why)
+static struct coil_future *
+client_connect(struct coil_stream *stream, struct coil_tls_client *client,
+               const struct coil_tls_connect_options *o)
 {
     struct coili_tls_setup *setup = coili_tls_setup_of_client(client);
-    if (setup->verifies_name && (!name || !*name))
-        return refuse_name(stream, "the name of the server is missing", why);
+    coili_check(!o->alpn || (*o->alpn && strlen(o->alpn) < PROTOCOL_BYTES),
+                "struct coil_tls_connect_options: alpn has no, or too many "
+                "bytes");
+    bool has_name = o->name && *o->name;
+    if (setup->verifies_name && !has_name)
+        return refuse_name(stream, "the name of the server is missing", o->why);
     struct coili_host host;
-    if (name && *name &&
-        (strlen(name) >= NAME_BYTES || !coili_host_parse(&host, name)))
+    if (has_name &&
+        (strlen(o->name) >= NAME_BYTES || !coili_host_parse(&host, o->name)))
         return refuse_name(stream, "the name of the server is no host name",
-                           why);
+                           o->why);
     struct coil_stream *s = coili_tls_stream_new(stream, setup);
-    if (s && cache && name && *name)
+    if (s && o->cache && has_name)
         coili_tls_stream_state(s)->sessions = coili_tls_sessions_of(
-            cache, setup, &host, port);
-    return begin_handshake(s, name, why);
+            o->cache, setup, &host, o->port, o->alpn);
+    return begin_handshake(s, o);
 }
+
+static struct coil_tls_client *client_ref(struct coil_tls_client *client)
+{
+    coili_tls_setup_ref(coili_tls_setup_of_client(client));
+    return client;
+}
+
+static void client_unref(struct coil_tls_client *client)
+{
+    coili_tls_setup_unref(coili_tls_setup_of_client(client));
+}
+
+const struct coil_tls_client_ops coili_tls_client_ops = {
+    .connect = client_connect,
+    .ref = client_ref,
+    .unref = client_unref,
+    .words = coili_tls_words,
+    .cache_new = coil_tls_cache_new,
+    .cache_free = coil_tls_cache_free,
+};
 
 struct coil_future *coil_tls_connect(struct coil_stream *stream,
                                      struct coil_tls_client *client,
@@ -305,7 +357,8 @@ struct coil_future *coil_tls_connect(struct coil_stream *stream,
 {
     coili_check(stream, "coil_tls_connect: stream is NULL");
     coili_check(client, "coil_tls_connect: client is NULL");
-    return connect_cached(stream, client, NULL, name, 0, why);
+    const struct coil_tls_connect_options o = { .name = name, .why = why };
+    return client->ops->connect(stream, client, &o);
 }
 
 struct coil_future *coil_tls_connect_cached(struct coil_stream *stream,
@@ -316,7 +369,10 @@ struct coil_future *coil_tls_connect_cached(struct coil_stream *stream,
 {
     coili_check(stream, "coil_tls_connect_cached: stream is NULL");
     coili_check(client, "coil_tls_connect_cached: client is NULL");
-    return connect_cached(stream, client, cache, name, port, why);
+    const struct coil_tls_connect_options o = {
+        .name = name, .why = why, .cache = cache, .port = port,
+    };
+    return client->ops->connect(stream, client, &o);
 }
 
 struct coil_future *coil_tls_accept(struct coil_stream *stream,
@@ -326,5 +382,6 @@ struct coil_future *coil_tls_accept(struct coil_stream *stream,
     coili_check(stream, "coil_tls_accept: stream is NULL");
     coili_check(server, "coil_tls_accept: server is NULL");
     struct coili_tls_setup *setup = coili_tls_setup_of_server(server);
-    return begin_handshake(coili_tls_stream_new(stream, setup), NULL, why);
+    const struct coil_tls_connect_options o = { .why = why };
+    return begin_handshake(coili_tls_stream_new(stream, setup), &o);
 }

@@ -741,10 +741,7 @@ static int openssl_prepare(struct coili_tls_setup *setup, char *why)
         return -ENOMEM;
     bool ok = use_profile(ctx, setup) &&
               (!setup->is_server || use_tickets(ctx, setup)) &&
-              (!setup->identity || use_identity(ctx, setup->identity)) &&
-              (setup->is_server || setup->alpn_bytes == 0 ||
-               SSL_CTX_set_alpn_protos(ctx, setup->alpn, setup->alpn_bytes) ==
-                   0);
+              (!setup->identity || use_identity(ctx, setup->identity));
     if (!ok) {
         const char *reason = ERR_reason_error_string(ERR_peek_last_error());
         snprintf(why, COILI_SENTENCE_BYTES, "OpenSSL refuses the setup: %s",

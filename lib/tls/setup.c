@@ -272,10 +272,12 @@ int coil_tls_client_new(struct coil_tls_client **out,
         .close_ns = o.close_ns,
         .executor = o.executor,
     };
-    struct coili_tls_setup *setup;
-    int err = finish(&setup, setup_new(), &common, why);
+    struct coili_tls_setup *setup = setup_new();
+    if (setup)
+        setup->client.ops = &coili_tls_client_ops;
+    int err = finish(&setup, setup, &common, why);
     if (err == 0)
-        *out = (struct coil_tls_client *)(void *)setup;
+        *out = &setup->client;
     return err;
 }
 
@@ -328,13 +330,13 @@ int coil_tls_server_new(struct coil_tls_server **out,
 struct coil_tls_client *coil_tls_client_ref(struct coil_tls_client *client)
 {
     coili_check(client, "coil_tls_client_ref: client is NULL");
-    coili_tls_setup_ref(coili_tls_setup_of_client(client));
-    return client;
+    return client->ops->ref(client);
 }
 
 void coil_tls_client_unref(struct coil_tls_client *client)
 {
-    coili_tls_setup_unref(coili_tls_setup_of_client(client));
+    if (client)
+        client->ops->unref(client);
 }
 
 struct coil_tls_server *coil_tls_server_ref(struct coil_tls_server *server)

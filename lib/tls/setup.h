@@ -19,6 +19,7 @@
 #define COILI_TLS_ALPN_BYTES_MAX 256
 
 struct coili_tls_setup {
+    struct coil_tls_client client; /* first: what a client's handle points to */
     _Atomic(size_t) references;
     const struct coil_tls_engine *engine;
     void *prepared;                  /* the engine's */
@@ -54,6 +55,9 @@ COIL_API void coili_tls_setup_unref(struct coili_tls_setup *setup);
 COIL_API int coili_tls_judge(struct coili_tls_state *state,
                              const struct coili_chain *chain, bool tls13,
                              struct coili_verdict *verdict);
+
+/* The operations of clients whose setups are made here: in handshake.c. */
+extern const struct coil_tls_client_ops coili_tls_client_ops;
 
 /* The setup behind a handle of tls.h: it is the same address. */
 static inline struct coili_tls_setup *

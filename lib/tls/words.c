@@ -100,8 +100,7 @@ const char *coili_tls_words(int code)
 static const char *explain(int err, uint32_t detail)
 {
     (void)err;
-    bool of_tls = COIL_DETAIL_PHASE(detail) == COIL_PHASE_TLS;
-    return of_tls ? coili_tls_words(COIL_DETAIL_CODE(detail)) : "";
+    return detail ? coili_tls_words(COIL_TLS_CODE(detail)) : "";
 }
 
 void coili_tls_register_words(void)

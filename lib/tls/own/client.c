@@ -48,8 +48,8 @@ static int refuse(struct coili_connection *c, int alert)
 /* The protocol that the server chose, which is one of ours; or none. */
 static void take_alpn(struct coili_connection *c, struct coili_bytes name)
 {
-    const struct coili_tls_setup *setup = c->base.setup;
-    const unsigned char *at = setup->alpn, *end = at + setup->alpn_bytes;
+    const struct coili_tls_handshake *h = c->base.handshake;
+    const unsigned char *at = h->alpn, *end = at + h->alpn_bytes;
     for (; name.len > 0 && at < end; at += 1 + at[0])
         if (coili_bytes_are(name, at + 1, at[0]))
             c->shake->alpn = at;
@@ -170,7 +170,7 @@ int coili_client_start(struct coili_connection *c, struct coili_tls_out *out)
         .random = k->client_random,
         .session_id = { k->session_id, sizeof k->session_id },
         .name = { (const unsigned char *)name, strlen(name) },
-        .alpn = { setup->alpn, setup->alpn_bytes },
+        .alpn = { c->base.handshake->alpn, c->base.handshake->alpn_bytes },
     };
     offer_session(c);
     if (setup->version_max < COILI_TLS13)

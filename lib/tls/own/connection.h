@@ -142,7 +142,10 @@ struct coili_shake {
     unsigned char own_signature[COILI_SIGNATURE_BYTES_MAX];
     size_t own_signature_len; /* 0: signing failed */
 
-    /* The agreed protocol: in setup->alpn, a length byte in front; or NULL. */
+    /*
+     * The agreed protocol, with a length byte in front: in handshake->alpn of a
+     * client, in setup->alpn of a server; or NULL.
+     */
     const unsigned char *alpn;
 
     struct coili_tls_offer offer; /* client */
