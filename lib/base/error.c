@@ -102,21 +102,29 @@ void coili_set_explain_tls(coil_explain_fn *words)
     atomic_store_explicit(&tls_words, words, memory_order_release);
 }
 
+static const char *ask(_Atomic(coil_explain_fn *) *registered, int err,
+                       uint32_t detail)
+{
+    coil_explain_fn *words = atomic_load_explicit(registered,
+                                                  memory_order_acquire);
+    return words ? words(err, detail) : "";
+}
+
 /* What the code in a detail means for this error; "" if there is no more. */
 static const char *words_for_code(int err, uint32_t detail)
 {
     int code = COIL_DETAIL_CODE(detail);
     if (err == COIL_ERESOLVE)
         return code ? gai_strerror(code) : "";
-    if (err == COIL_ECERT)
-        return words_for_cert(code);
     if (err == COIL_EBROKEN && code < 0) { /* a child, killed by a signal */
         const char *words = coili_signal_words(-code);
         return words ? words : "";
     }
-    coil_explain_fn *words = atomic_load_explicit(
-        err == COIL_ETLS ? &tls_words : &more_words, memory_order_acquire);
-    return words ? words(err, detail) : "";
+    /* coil-http may know more of TLS: who the peer is, and a whole sentence. */
+    const char *more = ask(&more_words, err, detail);
+    if (!*more && err == COIL_ECERT)
+        return words_for_cert(code & 0x3ff);
+    return !*more && err == COIL_ETLS ? ask(&tls_words, err, detail) : more;
 }
 
 const char *coil_explain(int err, uint32_t detail, char *buf, size_t size)

@@ -15,36 +15,18 @@
  * A user and a password in a Location count only within their origin, and only
  * for the request to this URL. They are in no URL that the program can see.
  *
- * The error COIL_EREDIRECT names the URL in its words, but a detail has no room
- * for a URL. So the last words are kept, with a number that is in the detail:
- *
- *     code of the detail   bits 0 to 3    the fault
- *                          bits 4 to 22   the number of the words; 0: none
- *
- * Words that are not kept any more, or are of another thread, say only the
- * fault.
+ * The error COIL_EREDIRECT names the URL in its words (words.h). Words that are
+ * not kept any more, or are of another thread, say only the fault.
  */
 #include "redirect.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/check.h"
+#include "words.h"
 
 /* ---- Words ------------------------------------------------------------- */
-
-#define WORDS_KEPT 4
-#define WORDS_BYTES 160
-#define WORDS_NUMBERS 0x7ffff
-
-static _Thread_local struct {
-    int number; /* of the last words */
-    struct {
-        int code;
-        char text[WORDS_BYTES];
-    } words[WORDS_KEPT];
-} kept;
 
 static const char *text_of_fault(int fault)
 {
@@ -54,7 +36,7 @@ static const char *text_of_fault(int fault)
     case COIL_HTTP_REDIRECT_SCHEME:
         return "the scheme is neither http nor https";
     case COIL_HTTP_REDIRECT_TLS:
-        return "https:// needs TLS, which is not there yet";
+        return "https:// needs TLS: set options.tls of the session";
     case COIL_HTTP_REDIRECT_DOWNGRADE:
         return "no_downgrade forbids to leave https";
     default:
@@ -64,10 +46,8 @@ static const char *text_of_fault(int fault)
 
 const char *coili_redirect_text(int code)
 {
-    for (int i = 0; i < WORDS_KEPT; i++)
-        if (kept.words[i].code == code)
-            return kept.words[i].text;
-    return text_of_fault(code & 15);
+    const char *words = coili_words_find(COIL_EREDIRECT, code);
+    return words ? words : text_of_fault(code & 15);
 }
 
 /*
@@ -88,14 +68,10 @@ static int keep_words(const char *url, enum coil_http_redirect_fault fault)
     }
     int scheme = slashes ? (int)(slashes - url) + 3 : 0;
     int len = end - host < 80 ? (int)(end - host) : 80;
-
-    kept.number = kept.number % WORDS_NUMBERS + 1;
-    int i = kept.number % WORDS_KEPT;
-    kept.words[i].code = kept.number << 4 | (int)fault;
-    snprintf(kept.words[i].text, WORDS_BYTES, "%.*s%.*s%s: %s",
-             scheme < 16 ? scheme : 16, url, len, host,
-             len < end - host ? "..." : "", text_of_fault((int)fault));
-    return kept.words[i].code;
+    return coili_words_keep(COIL_EREDIRECT, COILI_WORDS_REDIRECT, (int)fault,
+                            "%.*s%.*s%s: %s", scheme < 16 ? scheme : 16, url,
+                            len, host, len < end - host ? "..." : "",
+                            text_of_fault((int)fault));
 }
 
 /* ---- Hops -------------------------------------------------------------- */
