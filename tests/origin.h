@@ -45,6 +45,7 @@ enum act {
     DEAF,  /* first of all: the request's body is not read, or only by */
     HEAR,  /* the request's body, to its end */
     CLOSE,
+    SEVER, /* the connection ends below TLS: no close_notify */
     RESET
 };
 
@@ -82,6 +83,13 @@ struct origin {
     char body[64];    /* its beginning */
     char head[4096];  /* the last request's, as it came */
     char order[4096]; /* the last part of each path, in order */
+    /*
+     * TLS, to be set behind origin_open(): makes a stream of a connection, which
+     * it takes.
+     */
+    struct coil_future *(*secure)(struct origin *o, struct coil_stream *stream);
+    void *secure_arg;
+    unsigned insecure; /* connections where that failed */
 };
 
 /* ---- One connection --------------------------------------------------- */
@@ -279,6 +287,8 @@ static inline void origin_step(struct coil_coro *co)
                 break;
             coil_stream_consume(my->stream, my->n);
         }
+        if (my->step->act == SEVER)
+            shutdown(coil_stream_fd(my->stream), SHUT_RDWR);
         if (my->step->act == RESET)
             origin_reset(my->stream);
     }
@@ -300,6 +310,7 @@ static inline void origin_talk(struct coil_coro *co)
                 AWAIT(CALL(origin_step, .origin = my->origin,
                            .stream = my->stream, .step = my->step));
                 my->ends |= my->step->act == CLOSE ||
+                            my->step->act == SEVER ||
                             my->step->act == RESET || my->step->act == HANG;
             }
             my->ends |= my->left > 0;
@@ -315,7 +326,7 @@ static inline void origin_talk(struct coil_coro *co)
 struct origin_serve {
     struct coil_coro coro;
     struct origin *origin;
-    struct coil_stream *stream;
+    struct coil_stream *stream, *lower;
     int err;
 };
 
@@ -325,8 +336,16 @@ static inline void origin_serve(struct coil_coro *co)
         my->origin->accepted++;
         if (++my->origin->open > my->origin->most_open)
             my->origin->most_open = my->origin->open;
-        TRY_AWAIT(my->err, CALL(origin_talk, .origin = my->origin,
-                                .stream = my->stream));
+        if (my->origin->secure) {
+            my->lower = my->stream;
+            my->stream = NULL;
+            TRY_AWAIT_TO(my->err, my->stream,
+                         my->origin->secure(my->origin, my->lower));
+            my->origin->insecure += my->err < 0;
+        }
+        if (my->stream)
+            TRY_AWAIT(my->err, CALL(origin_talk, .origin = my->origin,
+                                    .stream = my->stream));
         my->origin->open--;
         my->origin->resets += my->err == -ECONNRESET;
 

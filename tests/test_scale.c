@@ -985,7 +985,7 @@ static void leave_connections(size_t n, size_t hosts)
         struct coil_url url;
         snprintf(text, sizeof text, "http://h%zu/", i % hosts);
         CHECK_INT(coil_url_parse(&url, text, strlen(text)), 0);
-        origins[i] = coili_origin_find(&connections, &url);
+        origins[i] = coili_origin_find(&connections, &url, (struct coili_tls){ NULL, NULL });
     }
     CHECK_INT(coili_pool_take(origins[0], &taken), 0);
     cancel_waiters(n, wait_for_connection);

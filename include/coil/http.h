@@ -41,8 +41,20 @@
  *     COIL_ECLOSED        the session was closed meanwhile
  *     -ECANCELED, -ENOMEM, -EMFILE...
  *
- * A URL with https:// is refused with COIL_EURL, and a redirect to one with
- * COIL_EREDIRECT: there is no TLS yet.
+ *     COIL_ETLS           TLS failed, mostly in the handshake; tls.h
+ *     COIL_ECERT          the certificate of the server is not trusted
+ *
+ * For https:// a session needs a TLS client, which says whom to trust:
+ *
+ *     options.tls = tls;              // made by coil_tls_client_new(), tls.h
+ *
+ * Without one such a URL is refused with COIL_EURL, and a redirect to one with
+ * COIL_EREDIRECT. The client offers "http/1.1" (ALPN) if it has no protocols of
+ * its own. An error in COIL_PHASE_TLS comes before a byte of the request was
+ * sent; COIL_TLS_CODE() is the code in its detail, and coil_explain() has a
+ * sentence with the name of the server: see "Redirects" for how long. A server
+ * may end a body without a length by ending the connection: TLS tells that from
+ * a connection that was cut off, which is COIL_EINCOMPLETE.
  */
 
 #include <coil/api.h>
@@ -55,6 +67,7 @@ COIL_BEGIN_DECLS
 
 struct coil_http_session;
 struct coil_http_response;
+struct coil_tls_client;
 
 /* One header line. Two strings, without line ends. */
 struct coil_http_header {
@@ -71,8 +84,8 @@ struct coil_http_timeouts {
                         response's body, with all redirects; 300 s */
     int64_t pool_ns;    /* until a connection is free; COIL_NEVER. Each redirect
                         begins pool_ns, connect_ns and read_ns anew */
-    int64_t connect_ns; /* to resolve the name, and for each of its addresses to
-                        answer; 30 s */
+    int64_t connect_ns; /* to resolve the name, for each of its addresses to
+                        answer, and for the TLS handshake; 30 s */
     int64_t read_ns;    /* until the next bytes of the answer come; does not run
                         while the request's body is sent, nor while no task
                         reads; COIL_NEVER */
@@ -89,7 +102,8 @@ enum coil_http_clock {
     COIL_HTTP_CLOCK_TOTAL = 1,
     COIL_HTTP_CLOCK_POOL,
     COIL_HTTP_CLOCK_CONNECT,
-    COIL_HTTP_CLOCK_READ
+    COIL_HTTP_CLOCK_READ,
+    COIL_HTTP_CLOCK_HANDSHAKE /* handshake_ns of the TLS client; tls.h */
 };
 
 /* ---- Sessions --------------------------------------------------------- */
@@ -131,6 +145,7 @@ struct coil_http_session_options {
      */
     coil_allow_address_fn *allow_address;
     void *allow_address_arg;
+    struct coil_tls_client *tls; /* for https://; NULL: it is refused */
 };
 
 /* As redirects_max: no redirect is followed; each is an answer like others. */
@@ -212,6 +227,14 @@ struct coil_http_request {
     size_t body_bytes_max;   /* the session's */
     bool no_retry;           /* do not repeat: see coil_http_send() */
     int redirects_max;       /* the session's */
+    /*
+     * For https://. Connections are shared by requests with the same client and
+     * the same server name only.
+     */
+    struct coil_tls_client *tls; /* the session's */
+    const char *server_name; /* that is sent, and must be in the certificate;
+                                also for redirects to the same scheme, host and
+                                port; the host of the URL */
 };
 
 /*
@@ -307,12 +330,12 @@ coil_http_get(struct coil_http_session *session, const char *url);
  *
  * In the thread in which the request has failed, coil_explain() also names the
  * URL of COIL_EREDIRECT, without user, password and query, if it is called
- * before three more requests have failed in this way.
+ * before three more requests have failed in this way or by TLS.
  */
 enum coil_http_redirect_fault {
     COIL_HTTP_REDIRECT_LIMIT = 1, /* redirects_max have been followed */
     COIL_HTTP_REDIRECT_SCHEME,    /* neither http nor https */
-    COIL_HTTP_REDIRECT_TLS,       /* https, without TLS */
+    COIL_HTTP_REDIRECT_TLS,       /* https, without options.tls */
     COIL_HTTP_REDIRECT_DOWNGRADE  /* from https to http, with no_downgrade */
 };
 

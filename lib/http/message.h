@@ -84,7 +84,8 @@
     X(UPGRADE, "a change of protocol that was not asked for") \
     X(INTERIM_LARGE, "the interim answers are larger than a head may be") \
     X(TUNNEL, "CONNECT is for proxies") \
-    X(LOCATIONS, "two Location fields that differ")
+    X(LOCATIONS, "two Location fields that differ") \
+    X(TLS, "the server speaks TLS here: try https://")
 
 enum coili_http_fault {
 #define COILI_HTTP_FAULT(name, words) COILI_HTTP_FAULT_##name,

@@ -24,6 +24,7 @@
 #include <string.h>
 
 #include <coil/block.h>
+#include <coil/tls.h>
 #include <coil/wait.h>
 
 /* The most bytes of blank lines before the answer. */
@@ -109,12 +110,13 @@ static void enter_phase(const struct coili_lease *lease, enum coil_phase phase)
 /*
  * True if there was no room for an operation (operations_limit), and there may
  * be room later. A connection that was used before has an operation in flight,
- * its receive, while it needs another one to send.
+ * its receive, while it needs another one to send. Over TLS nothing is sent
+ * again: what was encrypted and not sent ends the stream.
  */
 static bool no_room_yet(const struct coili_lease *lease, int err, bool sends)
 {
     struct coili_conn *conn = lease->conn;
-    return err == -ENOBUFS && conn &&
+    return err == -ENOBUFS && conn && !(sends && conn->tls) &&
            conn->owner->relieve(conn, sends && conn->reused);
 }
 
@@ -171,7 +173,7 @@ static void upload(struct coil_coro *co)
                                              my->exchange->sent->body_n));
             struct coili_lease *lease = lease_of(my->exchange);
             if (my->exchange->send_err != -ENOBUFS || !lease ||
-                ++my->tries == BODY_TRIES)
+                lease->conn->tls || ++my->tries == BODY_TRIES)
                 break;
             no_room_yet(lease, -ENOBUFS, true);
             COIL_AWAIT(coil_sleep(NO_ROOM_PAUSE));
@@ -213,6 +215,18 @@ static int fault(struct coili_exchange *x, int err, int code)
 {
     x->detail = COIL_DETAIL(COIL_PHASE_HEADERS, code);
     return err;
+}
+
+/* The code of the error with which the last await has ended. */
+static int code_of(int err)
+{
+    return err == COIL_ETLS ? COIL_TLS_CODE(coil_last_detail()) : 0;
+}
+
+/* A server that speaks TLS answers HTTP with an alert, or with a handshake. */
+static bool is_tls(const char *data, size_t n)
+{
+    return (data[0] == 0x15 || data[0] == 0x16) && (n == 1 || data[1] == 3);
 }
 
 /* A folded value is one line: its line ends become spaces. */
@@ -340,6 +354,9 @@ static int read_head(struct coili_exchange *x)
         x->answered = true;
         int len = coili_http_response_parse(&x->head, sent->limits, sent->to,
                                             data, n);
+        if (len < 0 && x->head.fault == COILI_HTTP_FAULT_NOT_HTTP &&
+            is_tls(data, n))
+            return fault(x, len, COILI_HTTP_FAULT_TLS);
         if (len < 0)
             return fault(x, len, x->head.fault);
         if (len == 0) {
@@ -370,7 +387,9 @@ static int64_t read_timeout(const struct coili_exchange *x)
 /*
  * A fill has ended with x->err and x->there. Result: the error of the exchange,
  * or 0. If an answer has begun, its error counts more than that of sending;
- * without any answer the error of sending is the cause.
+ * without any answer the error of sending is the cause, unless the server has
+ * sent an alert. Before an answer there is nothing that could be cut off: a TLS
+ * stream without close_notify has ended like any other.
  */
 static int head_filled(struct coili_exchange *x)
 {
@@ -382,13 +401,15 @@ static int head_filled(struct coili_exchange *x)
     }
     if (x->err == 0 && x->there >= x->want)
         return 0;
+    int code = code_of(x->err);
     if (x->answered)
-        return fault(x, x->err < 0 ? x->err : COIL_EINCOMPLETE, 0);
-    if (x->send_err < 0) {
+        return fault(x, x->err < 0 ? x->err : COIL_EINCOMPLETE, code);
+    if (x->send_err < 0 && !code) {
         x->detail = COIL_DETAIL(COIL_PHASE_SEND, 0);
         return x->send_err;
     }
-    return fault(x, x->err < 0 ? x->err : COIL_EDISCONNECTED, 0);
+    bool ended = x->err == 0 || x->err == COIL_EINCOMPLETE;
+    return fault(x, ended ? COIL_EDISCONNECTED : x->err, code);
 }
 
 /* The write of the head, and of a small body, has ended with x->send_err. */
@@ -398,7 +419,7 @@ static int text_sent(struct coili_exchange *x)
         x->detail = x->lease->detail;
         return x->lease->err;
     }
-    x->detail = COIL_DETAIL(COIL_PHASE_SEND, 0);
+    x->detail = COIL_DETAIL(COIL_PHASE_SEND, code_of(x->send_err));
     return may_have_answered(x->send_err) ? 0 : x->send_err;
 }
 

@@ -80,6 +80,7 @@ struct coili_conn {
     uint32_t keep_seconds; /* how long the server keeps it: message.h */
     bool timer_set;
     bool reused;   /* a request was sent over `stream` before */
+    bool tls;      /* `stream` is a TLS stream */
     uint8_t phase; /* enum coil_phase */
 };
 

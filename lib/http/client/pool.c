@@ -143,15 +143,21 @@ static void requeue(struct coili_origin *o)
 
 /* ---- Origins ---------------------------------------------------------- */
 
+/* What tells origins apart: the fields of these names. */
+struct key {
+    struct coil_tls_client *tls;
+    uint16_t port;
+    uint16_t host_len, name_len;
+    char host[COIL_URL_ORIGIN_BYTES_MAX + COILI_SERVER_NAME_BYTES];
+};
+
 /* FNV-1a, salted with an address: colliding hosts cannot be prepared. */
-static uint32_t hash_origin(const struct coili_pool *p,
-                            const struct coil_url *url, const char *host,
-                            size_t len)
+static uint32_t hash_origin(const struct coili_pool *p, const struct key *key)
 {
-    uint64_t hash = 0xcbf29ce484222325u ^ (uintptr_t)p ^ url->port ^
-                    (uint32_t)url->tls << 16;
-    for (size_t i = 0; i < len; i++)
-        hash = (hash ^ (unsigned char)host[i]) * 0x100000001b3u;
+    uint64_t hash = 0xcbf29ce484222325u ^ (uintptr_t)p ^ key->port;
+    hash ^= (uintptr_t)key->tls << 16;
+    for (size_t i = 0; i < key->host_len + 1u + key->name_len; i++)
+        hash = (hash ^ (unsigned char)key->host[i]) * 0x100000001b3u;
     return (uint32_t)(hash ^ hash >> 32);
 }
 
@@ -188,60 +194,87 @@ static void grow_buckets(struct coili_pool *p)
     p->buckets_n = n;
 }
 
-static size_t lower_host(char *to, const struct coil_url *url)
+/* Result: the byte behind the copy, which is a NUL. */
+static char *copy_lower(char *to, const char *from, size_t n)
 {
-    size_t n = url->host.len;
     for (size_t i = 0; i < n; i++) {
-        char c = url->host.at[i];
-        to[i] = c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+        char c = from[i];
+        *to++ = c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
     }
-    if (url->rooted)
-        to[n++] = '.';
-    to[n] = '\0';
-    return n;
+    *to = '\0';
+    return to;
+}
+
+/* A name that is too long to be one was refused: the key has room. */
+static void make_key(struct key *key, const struct coil_url *url,
+                     struct coili_tls tls)
+{
+    char *end = copy_lower(key->host, url->host.at, url->host.len);
+    if (url->rooted) {
+        *end++ = '.';
+        *end = '\0';
+    }
+    key->host_len = (uint16_t)(end - key->host);
+    key->port = url->port;
+    key->tls = url->tls ? tls.client : NULL;
+    key->name_len = 0;
+    if (!key->tls || !tls.name)
+        return;
+    char *name = end + 1;
+    end = copy_lower(name, tls.name, strlen(tls.name));
+    if (strcmp(name, key->host) != 0)
+        key->name_len = (uint16_t)(end - name);
+}
+
+static bool has_key(const struct coili_origin *o, const struct key *key)
+{
+    return o->tls == key->tls && o->port == key->port &&
+           o->host_len == key->host_len && o->name_len == key->name_len &&
+           memcmp(o->host, key->host, key->host_len + 1u + key->name_len) == 0;
 }
 
 static size_t origin_size(const struct coili_origin *o)
 {
-    return sizeof *o + o->host_len + 1u;
+    return sizeof *o + o->host_len + 2u + o->name_len;
 }
 
 static struct coili_origin *origin_new(struct coili_pool *p,
-                                       const struct coil_url *url,
-                                       const char *host, size_t len)
+                                       const struct key *key)
 {
-    struct coili_origin *o = coil_alloc(sizeof *o + len + 1);
+    size_t text_n = key->host_len + 2u + key->name_len;
+    struct coili_origin *o = coil_alloc(sizeof *o + text_n);
     if (!o)
         return NULL;
     *o = (struct coili_origin){
         .pool = p,
-        .tls = url->tls,
-        .port = url->port,
-        .host_len = (uint16_t)len,
+        .tls = key->tls ? key->tls->ops->ref(key->tls) : NULL,
+        .port = key->port,
+        .host_len = key->host_len,
+        .name_len = key->name_len,
     };
     coili_list_init(&o->idle);
     coil_waiters_init(&o->waiters);
-    memcpy(o->host, host, len + 1);
+    memcpy(o->host, key->host, text_n - 1);
+    o->host[text_n - 1] = '\0';
     return o;
 }
 
 /* The buckets grow with the origins, so their chains stay short. */
 struct coili_origin *coili_origin_find(struct coili_pool *p,
-                                       const struct coil_url *url)
+                                       const struct coil_url *url,
+                                       struct coili_tls tls)
 {
-    char host[COIL_URL_ORIGIN_BYTES_MAX];
-    size_t len = lower_host(host, url);
-    uint32_t hash = hash_origin(p, url, host, len);
+    struct key key;
+    make_key(&key, url, tls);
+    uint32_t hash = hash_origin(p, &key);
     struct coili_origin *o = *bucket(p, hash);
-    while (o &&
-           (o->hash != hash || o->port != url->port || o->tls != url->tls ||
-            o->host_len != len || memcmp(o->host, host, len) != 0))
+    while (o && (o->hash != hash || !has_key(o, &key)))
         o = o->next;
     if (o) {
         o->refs++;
         return o;
     }
-    o = origin_new(p, url, host, len);
+    o = origin_new(p, &key);
     if (!o)
         return NULL;
     if (++p->origins > p->buckets_n)
@@ -264,6 +297,8 @@ void coili_origin_unref(struct coili_origin *o)
         at = &(*at)->next;
     *at = o->next;
     p->origins--;
+    if (o->tls)
+        o->tls->ops->unref(o->tls);
     coil_free(o, origin_size(o));
 }
 
@@ -272,6 +307,7 @@ void coili_origin_unref(struct coili_origin *o)
 void coili_conn_connected(struct coili_conn *conn, struct coil_stream *stream)
 {
     conn->stream = stream;
+    conn->tls = conn->origin->tls;
     conn->reused = false;
     conn->keep_seconds = COILI_HTTP_KEEP_UNTOLD;
 }
@@ -307,6 +343,12 @@ void coili_conn_renew(struct coili_conn *conn)
 {
     if (conn->stream)
         end_stream(conn, coil_stream_close(conn->stream));
+}
+
+void coili_conn_discard(struct coili_conn *conn, struct coil_stream *stream)
+{
+    if (stream)
+        end_stream(conn, coil_stream_close(stream));
 }
 
 static void conn_fail(struct coili_conn *conn, int err, int code);

@@ -13,12 +13,17 @@
  * and gives it back at its end.
  */
 
+#include <coil/tls.h>
 #include <coil/url.h>
 #include <coil/waiters.h>
 
 #include "connection.h"
 
-/* A scheme, host and port; freed with its last connection and request. */
+/*
+ * Whose connections may be used for a request: those to this scheme, host and
+ * port, and with https also of this TLS client, made for this name. Freed with
+ * the last connection and request.
+ */
 struct coili_origin {
     struct coili_pool *pool;
     struct coili_origin *next; /* in its bucket */
@@ -29,11 +34,21 @@ struct coili_origin {
     struct coil_waiters waiters;                /* requests */
     struct coili_origin *child, *sibling, **up; /* in the heap */
     bool queued;               /* in the heap */
-    bool tls;
+    struct coil_tls_client *tls; /* a reference; NULL: http */
     uint16_t port;
-    uint16_t host_len;
-    char host[]; /* in lower case, without brackets */
+    uint16_t host_len, name_len;
+    /* In lower case, without brackets; then the name of the server, for TLS */
+    char host[];
 };
+
+/* The server has this name: that of the URL, if no other was asked for. */
+static inline const char *coili_origin_name(const struct coili_origin *o)
+{
+    return o->name_len ? o->host + o->host_len + 1 : o->host;
+}
+
+/* Of the name of a server, with a NUL. */
+#define COILI_SERVER_NAME_BYTES 256
 
 #define COILI_POOL_BUCKETS 16
 
@@ -69,14 +84,21 @@ void coili_pool_close(struct coili_pool *pool);
 /* Free the slots. No stream is closing then, and there are no origins. */
 void coili_pool_fini(struct coili_pool *pool);
 
+/* How https is spoken. */
+struct coili_tls {
+    struct coil_tls_client *client; /* NULL: it is not */
+    const char *name; /* of the server, instead of the URL's; or NULL */
+};
+
 /*
- * The origin of a URL.
+ * The origin of a URL. `tls` counts if the URL has https, and has a client then.
  *
  * Result    NULL if there is no memory
  * Lifetime  shares: coili_origin_unref()
  */
 struct coili_origin *coili_origin_find(struct coili_pool *pool,
-                                       const struct coil_url *url);
+                                       const struct coil_url *url,
+                                       struct coili_tls tls);
 void coili_origin_unref(struct coili_origin *origin);
 
 /*
@@ -117,6 +139,9 @@ bool coili_conn_is_good(struct coili_conn *conn);
 
 /* Close the stream, and keep the slot to connect again. */
 void coili_conn_renew(struct coili_conn *conn);
+
+/* The same with a stream of this slot that was never usable; NULL is allowed. */
+void coili_conn_discard(struct coili_conn *conn, struct coil_stream *stream);
 
 /*
  * End a lease that has a slot. Release keeps the connection for the next

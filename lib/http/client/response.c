@@ -23,6 +23,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include <coil/tls.h>
+
 #include "base/check.h"
 #include "redirect.h"
 
@@ -167,7 +169,8 @@ static int filled(struct coil_http_response *r, int err, size_t there)
     if (!r->lease.conn)
         return r->lease.err;
     if (err < 0)
-        return broken(r, err, 0);
+        return broken(r, err,
+                      err == COIL_ETLS ? COIL_TLS_CODE(coil_last_detail()) : 0);
     if (there > 0)
         return 0;
     err = coili_http_body_closed(&r->state);

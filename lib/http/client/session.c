@@ -32,9 +32,12 @@
 #include <errno.h>
 #include <string.h>
 
+#include <coil/block.h>
+#include <coil/cancel_scope.h>
 #include <coil/connect.h>
 #include <coil/coroutine.h>
 #include <coil/io.h>
+#include <coil/tls.h>
 #include <coil/url.h>
 #include <coil/wait.h>
 
@@ -42,6 +45,7 @@
 #include "base/options.h"
 #include "redirect.h"
 #include "response.h"
+#include "words.h"
 
 #define STRING(x) STRING_OF(x)
 #define STRING_OF(x) #x
@@ -64,7 +68,8 @@
 /* Faults of a URL, in addition to those of coil_url_check(). */
 enum {
     URL_FAULT_TLS = 128,
-    URL_FAULT_USER
+    URL_FAULT_USER,
+    URL_FAULT_NAME
 };
 
 /* The code of -EACCES. */
@@ -81,6 +86,7 @@ struct coil_http_session {
     int redirects_max;
     coil_allow_address_fn *allow_address;
     void *allow_address_arg;
+    struct coil_tls_client *tls; /* a reference, or NULL */
     struct coil_future *close; /* the coroutine that closes the session */
     struct coil_future *quiet; /* done when no request runs, no stream closes */
     struct coil_http_timeouts timeouts;
@@ -108,6 +114,8 @@ static const char *clock_text(int code)
         return "connect_ns has passed";
     case COIL_HTTP_CLOCK_READ:
         return "read_ns has passed";
+    case COIL_HTTP_CLOCK_HANDSHAKE:
+        return "handshake_ns of the TLS client has passed";
     default:
         return "";
     }
@@ -120,10 +128,16 @@ static const char *text_for(int err, uint32_t detail)
     int code = COIL_DETAIL_CODE(detail);
     bool of_http = phase == COIL_PHASE_SEND || phase == COIL_PHASE_HEADERS ||
                    phase == COIL_PHASE_BODY;
+    bool of_tls = phase == COIL_PHASE_TLS || err == COIL_ETLS;
+    const char *words = of_tls ? coili_words_find(err, code) : NULL;
+    if (words)
+        return words;
     if (err == -ETIMEDOUT)
         return clock_text(code);
     if (err == COIL_EURL && code == URL_FAULT_TLS)
-        return "https:// needs TLS, which is not there yet";
+        return "https:// needs TLS: set options.tls of the session";
+    if (err == COIL_EURL && code == URL_FAULT_NAME)
+        return "server_name of the request is too long";
     if (err == COIL_EURL && code == URL_FAULT_USER)
         return "user and password in a URL are not sent; take them out";
     if (err == COIL_EURL && code > 0)
@@ -148,6 +162,7 @@ struct job {
     struct coili_lease lease;
     struct coili_sent sent;
     int64_t total_ns, pool_ns, connect_ns, deadline, pool_deadline;
+    struct coil_tls_client *tls; /* for https; a reference, or NULL */
     size_t size;     /* of this block */
     const char *url; /* of this hop */
     struct coili_hop *hop; /* redirect.h; NULL: not redirected yet */
@@ -201,6 +216,8 @@ static void job_end(struct job *job)
     struct coil_http_session *s = job->session;
     end_lease(job);
     coili_origin_unref(job->origin);
+    if (job->tls)
+        job->tls->ops->unref(job->tls);
     s->running -= job->running;
     if (job->hop)
         coili_hops_free(job->hop);
@@ -289,6 +306,7 @@ struct draft {
     struct coili_http_pair *pairs, few[PAIRS_FEW];
     size_t pairs_max;
     bool keep;
+    bool same; /* a later hop: the origin of the one before */
     uint32_t detail;
 };
 
@@ -298,11 +316,12 @@ static int refuse(struct draft *d, int err, enum coil_phase phase, int code)
     return err;
 }
 
-/* There is no TLS yet: here options.tls will decide. */
-static bool has_tls(const struct coil_http_session *s)
+/* The TLS client of a request: its own, or the session's. */
+static struct coili_tls draft_tls(const struct draft *d)
 {
-    (void)s;
-    return false;
+    const struct coil_http_request *q = d->request;
+    return (struct coili_tls){ q->tls ? q->tls : d->session->tls,
+                               q->server_name };
 }
 
 static int draft_url(struct draft *d)
@@ -313,8 +332,11 @@ static int draft_url(struct draft *d)
     int err = coil_url_parse(&d->url, text, len);
     if (err < 0)
         return refuse(d, err, COIL_PHASE_NONE, (int)coil_url_check(text, len));
-    if (d->url.tls && !has_tls(d->session))
+    if (d->url.tls && !draft_tls(d).client)
         return refuse(d, COIL_EURL, COIL_PHASE_NONE, URL_FAULT_TLS);
+    if (d->request->server_name &&
+        strlen(d->request->server_name) >= COILI_SERVER_NAME_BYTES)
+        return refuse(d, COIL_EURL, COIL_PHASE_NONE, URL_FAULT_NAME);
     if (d->url.user.at)
         return refuse(d, COIL_EURL, COIL_PHASE_NONE, URL_FAULT_USER);
     return 0;
@@ -470,6 +492,8 @@ static struct job *job_new(struct draft *d, struct coili_origin *origin,
     job->total_ns = or_else(t->total_ns, s->timeouts.total_ns);
     job->pool_ns = or_else(t->pool_ns, s->timeouts.pool_ns);
     job->connect_ns = or_else(t->connect_ns, s->timeouts.connect_ns);
+    struct coil_tls_client *tls = draft_tls(d).client;
+    job->tls = tls ? tls->ops->ref(tls) : NULL;
     job->size = size;
     job->hop = NULL;
     job->hop_text = NULL;
@@ -537,10 +561,10 @@ static int draft_hop(struct draft *d, const struct job *job,
         return -ENOMEM;
 
     struct coil_url last;
-    bool same = coil_url_parse(&last, job->url, strlen(job->url)) == 0 &&
-                coil_url_same_origin(&last, &d->url);
+    d->same = coil_url_parse(&last, job->url, strlen(job->url)) == 0 &&
+              coil_url_same_origin(&last, &d->url);
     struct coili_redirect_drops drops = {
-        .secrets = !same,
+        .secrets = !d->same,
         .body = coili_redirect_to_get(status, method),
         .authorization = job->hop->authorized,
         .secret_headers = d->session->secret_headers,
@@ -559,13 +583,21 @@ static int draft_hop(struct draft *d, const struct job *job,
     return 0;
 }
 
+/* A server name that was asked for counts while the origin is the same. */
+static const char *job_server_name(const struct job *job)
+{
+    return job->origin->name_len ? coili_origin_name(job->origin) : NULL;
+}
+
 /* The job makes the drafted request next. After an error it is unchanged. */
 static int job_redirect(struct job *job, struct draft *d, size_t head_n,
                         struct body body)
 {
     size_t small_n = body.small ? body.n : 0;
     size_t text_n = head_n + small_n;
-    struct coili_origin *origin = coili_origin_find(&d->session->pool, &d->url);
+    struct coili_tls tls = { job->tls, d->same ? job_server_name(job) : NULL };
+    struct coili_origin *origin = coili_origin_find(&d->session->pool, &d->url,
+                                                    tls);
     if (!origin)
         return -ENOMEM;
     char *text = coil_alloc(text_n);
@@ -620,7 +652,7 @@ static int write_hop(struct job *job, struct coili_hop *next,
 static int follow(struct job *job, int status, const char *location, int *code)
 {
     const struct coili_redirect_rules rules = {
-        .tls = has_tls(job->session),
+        .tls = job->tls,
         .no_downgrade = job->session->no_downgrade,
         .last = job->redirects_left == 0,
     };
@@ -652,6 +684,7 @@ struct request {
     struct job *job;
     struct coil_task *connecting;
     struct coil_stream *stream;
+    struct coil_stream *failed; /* of a TLS handshake: it is to be closed */
     struct coil_http_response *response;
     int err;
     uint32_t detail;
@@ -689,6 +722,102 @@ static struct coil_future *connect_later(struct coili_conn *conn,
     return f;
 }
 
+/* ---- TLS -------------------------------------------------------------- */
+
+/*
+ * The detail of an error of the server at `origin`, with a sentence that names
+ * the server.
+ */
+static uint32_t with_words(const struct coili_origin *origin, int err,
+                           uint32_t detail, const char *sentence)
+{
+    bool ipv6 = strchr(origin->host, ':');
+    bool has_code = err == COIL_ETLS || err == COIL_ECERT;
+    int code = coili_words_keep(err, COILI_WORDS_TLS,
+                                has_code ? COIL_TLS_CODE(detail) : 0,
+                                "%s%.80s%s:%u: %s", ipv6 ? "[" : "",
+                                origin->host, ipv6 ? "]" : "", origin->port,
+                                sentence);
+    return COIL_DETAIL(COIL_DETAIL_PHASE(detail), code);
+}
+
+/* Speak TLS over the stream that `open` makes. */
+struct secure {
+    struct coil_coro coro;
+    struct request *request;
+    struct coil_future *open; /* NULL: awaited */
+    struct coil_stream *stream; /* TCP's, then TLS's; NULL: passed on */
+    struct coil_tls_why why;
+    int err, tls_err;
+};
+
+static struct coil_future *begin_tls(struct secure *my)
+{
+    const struct coili_origin *origin = my->request->job->origin;
+    const struct coil_tls_connect_options o = {
+        .name = coili_origin_name(origin),
+        .alpn = "http/1.1",
+        .why = &my->why,
+        .failed = &my->request->failed,
+    };
+    struct coil_stream *lower = my->stream;
+    my->stream = NULL;
+    return origin->tls->ops->connect(lower, origin->tls, &o);
+}
+
+/*
+ * The handshake has ended with my->err, and coil_tls_connect() with my->tls_err
+ * unless it was cancelled: after connect_ns, or from outside.
+ */
+static uint32_t tls_detail(const struct secure *my)
+{
+    uint32_t detail = COIL_DETAIL(COIL_PHASE_TLS, 0);
+    if (my->err == -ETIMEDOUT)
+        return detail | (my->tls_err == -ETIMEDOUT ? COIL_HTTP_CLOCK_HANDSHAKE
+                                                   : COIL_HTTP_CLOCK_CONNECT);
+    if (my->err == -ECANCELED || my->err == -ENOMEM || my->err == -ENOBUFS)
+        return detail;
+    if (my->err == COIL_ETLS || my->err == COIL_ECERT)
+        detail |= (uint32_t)COIL_TLS_CODE(coil_last_detail());
+    const char *text = my->why.text;
+    return with_words(my->request->job->origin, my->err, detail,
+                      *text ? text : coil_strerror(my->err));
+}
+
+static void secure(struct coil_coro *co)
+{
+    COIL_ASYNC_GIVES(secure, my, coil_stream_close_soon) {
+        struct coil_future *open = my->open;
+        my->open = NULL;
+        COIL_AWAIT_TO(my->stream, open);
+        COIL_TRY_ALL(my->err) COIL_WITHIN(my->request->job->connect_ns) {
+            COIL_TRY_AWAIT_TO(my->tls_err, my->stream, begin_tls(my));
+            if (my->tls_err < 0)
+                COIL_FAIL_WITH(my->tls_err, coil_last_detail());
+            struct coil_stream *stream = my->stream;
+            my->stream = NULL;
+            COIL_RETURN(stream);
+        }
+        COIL_FAIL_WITH(my->err, tls_detail(my));
+
+    COIL_FINALLY;
+        if (my->open)
+            coil_discard(my->open);
+        coil_stream_close_soon(my->stream);
+    }
+}
+
+static struct coil_future *secure_later(struct request *my,
+                                        struct coil_future *open)
+{
+    struct coil_future *f = COIL_CALL(secure, .request = my, .open = open);
+    if (coil_future_done(f)) /* no memory */
+        coil_discard(open);
+    return f;
+}
+
+/* ---- Connecting ------------------------------------------------------- */
+
 static struct coil_task *begin_connecting(struct request *my)
 {
     struct job *job = my->job;
@@ -705,6 +834,8 @@ static struct coil_task *begin_connecting(struct request *my)
         conn->phase = COIL_PHASE_POOL;
         open = connect_later(conn, open);
     }
+    if (job->origin->tls)
+        open = secure_later(my, open);
     my->connecting = coil_spawn(open);
     conn->connecting = my->connecting;
     return my->connecting;
@@ -718,15 +849,20 @@ static struct coil_task *begin_connecting(struct request *my)
 static int end_connecting(struct request *my)
 {
     struct coili_lease *lease = &my->job->lease;
+    struct coil_stream *failed = my->failed;
+    my->failed = NULL;
     my->detail = my->err < 0 ? coil_last_detail()
                              : COIL_DETAIL(COIL_PHASE_CONNECT, 0);
     if (!lease->conn) {
+        coil_stream_close_soon(failed);
         enum coil_phase phase = COIL_DETAIL_PHASE(my->detail);
         int code = COIL_DETAIL_CODE(lease->detail);
         my->detail = phase ? COIL_DETAIL(phase, code) : lease->detail;
         return lease->err;
     }
-    if (my->err == -ETIMEDOUT && my->job->connect_ns != COIL_NEVER)
+    coili_conn_discard(lease->conn, failed);
+    if (my->err == -ETIMEDOUT && my->job->connect_ns != COIL_NEVER &&
+        COIL_DETAIL_PHASE(my->detail) != COIL_PHASE_TLS)
         my->detail = COIL_DETAIL(COIL_DETAIL_PHASE(my->detail),
                                  COIL_HTTP_CLOCK_CONNECT);
     if (my->err == -EACCES && my->job->session->allow_address)
@@ -755,6 +891,17 @@ static uint32_t pool_detail(const struct job *job, int err)
                    ? COIL_HTTP_CLOCK_POOL
                    : COIL_HTTP_CLOCK_TOTAL;
     return COIL_DETAIL(COIL_PHASE_POOL, code);
+}
+
+/* An alert of the server's, such as one that refuses our certificate. */
+static uint32_t exchange_detail(const struct request *my)
+{
+    const struct coili_origin *origin = my->job->origin;
+    uint32_t detail = coil_last_detail();
+    if (my->err != COIL_ETLS || !origin->tls)
+        return detail;
+    return with_words(origin, my->err, detail,
+                      origin->tls->ops->words(COIL_TLS_CODE(detail)));
 }
 
 /*
@@ -854,7 +1001,7 @@ static void request(struct coil_coro *co)
                                       begin_exchange(my->job));
                     if (my->err == 0)
                         break;
-                    my->detail = coil_last_detail();
+                    my->detail = exchange_detail(my);
                 }
                 if (!goes_on(my))
                     COIL_FAIL_WITH(my->err, my->detail);
@@ -872,6 +1019,7 @@ static void request(struct coil_coro *co)
         }
 
     COIL_FINALLY;
+        coil_stream_close_soon(my->failed);
         if (my->stream)
             COIL_AWAIT(coil_stream_close(my->stream));
         coil_http_response_free(my->response);
@@ -911,7 +1059,8 @@ struct coil_future *coil_http_send(struct coil_http_session *session,
     int err = draft_url(&d);
     if (err < 0)
         return coil_future_from_error(err, d.detail);
-    struct coili_origin *origin = coili_origin_find(&session->pool, &d.url);
+    struct coili_origin *origin = coili_origin_find(&session->pool, &d.url,
+                                                    draft_tls(&d));
     if (!origin)
         return coil_future_from_nomem();
     if (draft_fields(&d) < 0) {
@@ -1097,6 +1246,7 @@ static int session_init(struct coil_http_session *s,
         .redirects_max = o->redirects_max,
         .allow_address = o->allow_address,
         .allow_address_arg = o->allow_address_arg,
+        .tls = o->tls ? o->tls->ops->ref(o->tls) : NULL,
         .timeouts = o->timeouts,
         .body_max = o->body_bytes_max,
         .limits = coili_http_limits_default,
@@ -1124,6 +1274,8 @@ static void session_free(struct coil_http_session *s)
     coil_free(s->fields, s->limits.fields * sizeof *s->fields);
     coil_free(s->pairs, s->pairs_size);
     coil_free(s->secret_headers, s->secret_headers_size);
+    if (s->tls)
+        s->tls->ops->unref(s->tls);
     if (s->quiet)
         coil_future_unref(s->quiet);
     coil_free(s, sizeof *s);

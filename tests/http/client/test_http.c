@@ -473,8 +473,8 @@ static const struct refusal {
     const char *words;
 } refusals[] = {
     { "https://localhost/", NULL, NULL, NULL, COIL_EURL,
-      "Not a URL that can be fetched: https:// needs TLS, which is not there "
-      "yet" },
+      "Not a URL that can be fetched: https:// needs TLS: set options.tls of "
+      "the session" },
     { "http://me:secret@localhost/", NULL, NULL, NULL, COIL_EURL,
       "Not a URL that can be fetched: user and password in a URL are not sent; "
       "take them out" },

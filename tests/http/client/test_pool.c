@@ -141,7 +141,7 @@ static struct coili_origin *host_of(struct model *my, int host)
                                              "http://[::1]", "http://aa" };
     struct coil_url url;
     CHECK_INT(coil_url_parse(&url, urls[host], strlen(urls[host])), 0);
-    return coili_origin_find(&my->pool, &url);
+    return coili_origin_find(&my->pool, &url, (struct coili_tls){ NULL, NULL });
 }
 
 static void compare(struct model *my)
@@ -257,7 +257,7 @@ static struct coili_origin *nth_host(struct crowd *my, int n, bool large)
     snprintf(text, sizeof text, "http://%s%d:%d/", large ? "HOST" : "host",
              n / 2, 1000 + n % 2);
     CHECK_INT(coil_url_parse(&url, text, strlen(text)), 0);
-    return coili_origin_find(&my->pool, &url);
+    return coili_origin_find(&my->pool, &url, (struct coili_tls){ NULL, NULL });
 }
 
 static void crowd(struct coil_coro *co)
@@ -289,11 +289,42 @@ struct schemes {
     struct coili_lease leases[3];
 };
 
-static struct coili_origin *origin_of(struct coili_pool *pool, const char *text)
+static int references;
+
+static struct coil_tls_client *pretend_ref(struct coil_tls_client *client)
+{
+    references++;
+    return client;
+}
+
+static void pretend_unref(struct coil_tls_client *client)
+{
+    (void)client;
+    references--;
+}
+
+static const struct coil_tls_client_ops pretend_ops = {
+    .ref = pretend_ref,
+    .unref = pretend_unref,
+};
+
+/* As many clients as there is trust. */
+static struct coil_tls_client pretend_clients[2] = { { &pretend_ops },
+                                                     { &pretend_ops } };
+
+static struct coili_origin *origin_with(struct coili_pool *pool,
+                                        const char *text, int client,
+                                        const char *name)
 {
     struct coil_url url;
     CHECK_INT(coil_url_parse(&url, text, strlen(text)), 0);
-    return coili_origin_find(pool, &url);
+    return coili_origin_find(
+        pool, &url, (struct coili_tls){ &pretend_clients[client], name });
+}
+
+static struct coili_origin *origin_of(struct coili_pool *pool, const char *text)
+{
+    return origin_with(pool, text, 0, NULL);
 }
 
 static void schemes(struct coil_coro *co)
@@ -308,6 +339,7 @@ static void schemes(struct coil_coro *co)
         CHECK(!plain->tls && tls->tls);
         CHECK(origin_of(&my->pool, "https://H/") == tls);
         coili_origin_unref(tls);
+        CHECK_INT(references, 1);
 
         CHECK_INT(coili_pool_take(plain, &my->leases[0]), 0);
         pretend_to_connect(my->leases[0].conn);
@@ -326,6 +358,59 @@ static void schemes(struct coil_coro *co)
             AWAIT(coil_sleep(0));
         coili_pool_fini(&my->pool);
     }
+}
+
+struct trusts {
+    struct coil_coro coro;
+    struct coili_pool pool;
+};
+
+static void trusts(struct coil_coro *co)
+{
+    static const struct {
+        const char *url;
+        int client;
+        const char *name, *is;
+    } rows[] = {
+        { "https://h/", 0, NULL, "h" },
+        { "https://h/", 1, NULL, "h" },
+        { "https://h/", 0, "i", "i" },
+        { "https://h/", 1, "i", "i" },
+        { "https://i/", 0, NULL, "i" },
+        { "https://h./", 0, NULL, "h." },
+        { "https://hi/", 0, NULL, "hi" },
+        { "http://h:443/", 0, NULL, "h" },
+    };
+    enum { N = sizeof rows / sizeof *rows };
+    ASYNC(trusts, my) {
+        struct coili_origin *found[N];
+        coili_pool_init(&my->pool, ended, NULL);
+        for (int i = 0; i < N; i++) {
+            found[i] = origin_with(&my->pool, rows[i].url, rows[i].client,
+                                   rows[i].name);
+            CHECK_STR(coili_origin_name(found[i]), rows[i].is);
+            for (int j = 0; j < i; j++)
+                CHECK(found[j] != found[i]);
+        }
+        CHECK(origin_with(&my->pool, "https://H/", 0, "h") == found[0]);
+        CHECK(origin_with(&my->pool, "https://H/", 1, "I") == found[3]);
+        CHECK(origin_with(&my->pool, "http://H:443/", 1, "I") == found[N - 1]);
+        coili_origin_unref(found[0]);
+        coili_origin_unref(found[3]);
+        coili_origin_unref(found[N - 1]);
+        CHECK_INT(references, N - 1);
+        for (int i = 0; i < N; i++)
+            coili_origin_unref(found[i]);
+        CHECK_INT(references, 0);
+        coili_pool_fini(&my->pool);
+    }
+}
+
+// Else a request would use a connection whose server was verified in another
+// way, or for another name.
+TEST(pool_shares_no_connection_between_tls_clients_and_server_names)
+{
+    CHECK_INT(RUN(trusts), 0);
 }
 
 // Else a request for https would go out in plain text.

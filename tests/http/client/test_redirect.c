@@ -384,11 +384,11 @@ static const struct not_followed {
 } not_followed[] = {
     { "https://h.example:8443/a/b?token=1#x",
       "headers: The redirect is not followed: https://h.example:8443/a/b: "
-      "https:// needs TLS, which is not there yet",
+      "https:// needs TLS: set options.tls of the session",
       COIL_HTTP_REDIRECT_TLS },
     { "https://u:secret@h/",
       "headers: The redirect is not followed: https://h/: "
-      "https:// needs TLS, which is not there yet",
+      "https:// needs TLS: set options.tls of the session",
       COIL_HTTP_REDIRECT_TLS },
     { "file:///etc/passwd",
       "headers: The redirect is not followed: file:///etc/passwd: "
