@@ -3,8 +3,9 @@
  * fetch: get many URLs, many at once.
  *
  *     ./build/samples/fetch [-c LIMIT] [-t SECONDS] [-o FOLDER] [-L]
- *                           [--no-location] [--max-redirs N] [-f FILE]...
- *                           [URL | -]...
+ *                           [--no-location] [--max-redirs N] [-k]
+ *                           [--cacert FILE] [--cert FILE] [--key FILE]
+ *                           [-f FILE]... [URL | -]...
  *
  *     -c  at most so many at once; 100. If `ulimit -Hn` is too low for it, as
  *         many as it allows, and a line on stderr says so if -c was given
@@ -13,6 +14,10 @@
  *     -L  follow redirects, which is what it does without -L; --location is
  *         the same, --no-location the contrary, and the last of these counts
  *     --max-redirs  at most so many redirects for each; 20; 0: --no-location
+ *     -k  --insecure: https:// without asking who the server is
+ *     --cacert  trust the authorities in this file, not those of the system
+ *     --cert, --key  a certificate to show to servers that ask for one, and its
+ *         key if that is in another file
  *     -f  a list, with a URL in each line; - is the list on standard input
  *     -h  print this usage
  *
@@ -34,6 +39,10 @@
 
 #include <coil.h>
 #include <coil/http.h>
+#include <coil/tls.h>
+#ifdef COIL_SAMPLE_TLS
+#include <coil/openssl.h>
+#endif
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
@@ -55,6 +64,9 @@ static struct {
     bool location; /* follow redirects */
     int folder;    /* -1: bodies are thrown away */
     bool live;     /* a progress line */
+    bool insecure;
+    const char *ca, *certificate, *key; /* files, or NULL */
+    struct coil_tls_client *tls;        /* NULL: no https:// */
 } options = { .limit = 100,
               .seconds = 300,
               .redirects = 20,
@@ -429,6 +441,7 @@ static void all(struct coil_coro *co)
         o.redirects_max = options.location && options.redirects > 0
                               ? (int)options.redirects
                               : COIL_HTTP_NO_REDIRECTS;
+        o.tls = options.tls;
         my->session = coil_http_session_new(&o);
         coil_semaphore_init(&my->limit, o.limit);
         if ((options.live && START(progress) < 0) ||
@@ -539,12 +552,50 @@ static struct source url_or_stdin(char *arg)
     return (struct source){ .name = arg, .fd = is_stdin ? STDIN_FILENO : -1 };
 }
 
+/*
+ * Whom https:// trusts. Without an option for TLS, http:// does not need it: a
+ * system without a file of authorities has no https://, and that is all.
+ */
+#ifdef COIL_SAMPLE_TLS
+static bool make_tls_client(bool asked)
+{
+    struct coil_tls_client_options o = COIL_TLS_CLIENT_OPTIONS_INIT;
+    struct coil_tls_why why;
+    o.engine = coil_openssl_engine(); /* the one place that names an engine */
+    o.verify = options.insecure ? COIL_TLS_VERIFY_NONE : COIL_TLS_VERIFY_CHAIN;
+    o.ca.file = options.ca;
+    o.certificate.file = options.certificate;
+    o.key.file = options.key;
+    if (coil_tls_client_new(&options.tls, &o, &why) == 0)
+        return true;
+    fprintf(stderr, "fetch: no https: %s\n", why.text);
+    return !asked;
+}
+
+static void drop_tls_client(void)
+{
+    coil_tls_client_unref(options.tls);
+}
+#else
+static bool make_tls_client(bool asked)
+{
+    if (asked)
+        fputs("fetch: it was built without TLS\n", stderr);
+    return !asked;
+}
+
+static void drop_tls_client(void)
+{
+}
+#endif
+
 #define USAGE \
     "usage: fetch [-c LIMIT] [-t SECONDS] [-o FOLDER] [-L] [--no-location]\n" \
-    "             [--max-redirs N] [-f FILE]... [URL | -]...\n"
+    "             [--max-redirs N] [-k] [--cacert FILE] [--cert FILE]\n" \
+    "             [--key FILE] [-f FILE]... [URL | -]...\n"
 
 /* Long options without a letter. */
-enum { NO_LOCATION = 256, MAX_REDIRS };
+enum { NO_LOCATION = 256, MAX_REDIRS, CACERT, CERT, KEY };
 
 /* The command line; a status to exit with, or -1: go on. */
 static int read_options(int argc, char **argv, struct source *sources)
@@ -554,13 +605,17 @@ static int read_options(int argc, char **argv, struct source *sources)
         { "location", no_argument, NULL, 'L' },
         { "no-location", no_argument, NULL, NO_LOCATION },
         { "max-redirs", required_argument, NULL, MAX_REDIRS },
+        { "insecure", no_argument, NULL, 'k' },
+        { "cacert", required_argument, NULL, CACERT },
+        { "cert", required_argument, NULL, CERT },
+        { "key", required_argument, NULL, KEY },
         { NULL, 0, NULL, 0 },
     };
     const char *folder = NULL;
-    bool right = true;
+    bool right = true, tls = false;
     int n = 0, c;
     /* '-' first: arguments that are no options are returned as 1, in order. */
-    while (right && (c = getopt_long(argc, argv, "-c:t:o:f:Lh", long_options,
+    while (right && (c = getopt_long(argc, argv, "-c:t:o:f:Lkh", long_options,
                                      NULL)) != -1) {
         switch (c) {
         case 'c':
@@ -579,6 +634,21 @@ static int read_options(int argc, char **argv, struct source *sources)
             break;
         case MAX_REDIRS:
             right = read_number(0, 1000, &options.redirects);
+            break;
+        case 'k':
+            options.insecure = tls = true;
+            break;
+        case CACERT:
+            options.ca = optarg;
+            tls = true;
+            break;
+        case CERT:
+            options.certificate = optarg;
+            tls = true;
+            break;
+        case KEY:
+            options.key = optarg;
+            tls = true;
             break;
         case 1:
             sources[n++] = url_or_stdin(optarg);
@@ -609,7 +679,7 @@ static int read_options(int argc, char **argv, struct source *sources)
         perror(folder);
         return 2;
     }
-    return -1;
+    return make_tls_client(tls) ? -1 : 2;
 }
 
 int main(int argc, char **argv)
@@ -629,6 +699,7 @@ int main(int argc, char **argv)
     check_printed(puts("status        bytes  seconds  URL"));
     int err = RUN(all, .sources = sources);
     free(sources);
+    drop_tls_client();
     closing_rows();
     if (err == -EINTR || err == -ECANCELED) {
         puts("interrupted");
