@@ -40,7 +40,7 @@ struct coili_bytes {
 
 /* Take `n` bytes. Result: false: there are not so many. */
 static inline bool coili_take_bytes(struct coili_bytes *from, size_t n,
-                              struct coili_bytes *part)
+                                    struct coili_bytes *part)
 {
     if (n > from->len)
         return false;

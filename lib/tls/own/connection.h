@@ -159,7 +159,7 @@ struct coili_shake {
     uint16_t psk;                /* which of the client's is resumed */
     uint32_t early_bytes; /* of records of early data that may still come */
     bool gives_ticket;
-    bool has_certificate; /* the client; it must sign */
+    bool has_certificate;       /* the client; it must sign */
     unsigned char *first_hello; /* the body of the hello that was answered by a
                                    HelloRetryRequest; from coil_alloc() */
     size_t first_hello_len;

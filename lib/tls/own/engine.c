@@ -677,8 +677,9 @@ static int take_record(struct coili_connection *c, unsigned char *record,
     struct coili_record r;
     int alert = coili_record_open(is_plain_alert(c, record) ? &plain : &c->in,
                                   record, len, &r);
-    if (is_early(c, record, len, alert != COILI_ALERT_BAD_RECORD_MAC &&
-                                     c->in.cipher != COILI_CIPHER_NONE))
+    if (is_early(c, record, len,
+                 alert != COILI_ALERT_BAD_RECORD_MAC &&
+                     c->in.cipher != COILI_CIPHER_NONE))
         return COILI_TLS_QUIET;
     if (alert)
         return coili_connection_fail(c, alert);
