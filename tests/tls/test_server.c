@@ -9,6 +9,7 @@
 #include <coil/listen.h>
 #include <signal.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 /* ---- Files, programs -------------------------------------------------- */
 
@@ -130,6 +131,14 @@ static void serve(struct coil_tls_server *server)
     CHECK_MEM(line, "hello\n", 6);
     CHECK_INT(wait_int(coil_stream_write(served.stream, "good bye\n", 9)), 9);
     CHECK_INT(wait_int(coil_stream_close(served.stream)), 0);
+}
+
+/* That of a server which gives tickets. */
+static struct coil_tls_server_options ticket_options(void)
+{
+    struct coil_tls_server_options o = kit_server_options();
+    o.no_tickets = false;
+    return o;
 }
 
 /* s_client with these options; its output is in `said` then. */
@@ -314,18 +323,28 @@ static const char *const resumable[] = {
     "-tls1_2 -cipher ECDHE-ECDSA-CHACHA20-POLY1305",
 };
 
+/* Without a session s_client would not even connect. */
+static bool has_session(void)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/session", dir);
+    return access(path, R_OK) == 0;
+}
+
 TEST(server_resumes_sessions_of_s_client)
 {
     open_files("openssl");
     for (size_t i = 0; i < sizeof resumable / sizeof *resumable; i++) {
         char options[256];
-        struct coil_tls_server *server = kit_server(NULL);
+        struct coil_tls_server_options o = ticket_options();
+        struct coil_tls_server *server = kit_server(&o);
         snprintf(options, sizeof options, "%s -sess_out %s/session",
                  resumable[i], dir);
         s_client(server, options);
         CHECK_INT(served.err, 0);
         CHECK(!info.resumed);
         CHECK_INT(count(said, "\nNew, TLSv1"), 1);
+        CHECK(has_session());
         for (int again = 0; again < 3; again++) {
             snprintf(options, sizeof options,
                      "%s -sess_in %s/session -sess_out %s/session",
@@ -346,7 +365,7 @@ TEST(server_resumes_sessions_of_s_client)
         CHECK(!info.resumed);
         coil_tls_server_unref(server);
         /* So is that of another server. */
-        server = kit_server(NULL);
+        server = kit_server(&o);
         snprintf(options, sizeof options, "%s -sess_in %s/session",
                  resumable[i], dir);
         s_client(server, options);
@@ -398,7 +417,7 @@ TEST(server_asks_s_client_for_a_certificate)
     for (int version = 2; version <= 3; version++) {
         char options[256];
         for (int always = 0; always < 2; always++) {
-            struct coil_tls_server_options o = kit_server_options();
+            struct coil_tls_server_options o = ticket_options();
             o.ask = always ? COIL_TLS_ASK_ALWAYS : COIL_TLS_ASK;
             o.ca = kit_pem(kit.authority);
             struct coil_tls_server *server = kit_server(&o);
@@ -410,6 +429,8 @@ TEST(server_asks_s_client_for_a_certificate)
             CHECK_INT(served.err, 0);
             CHECK(!info.resumed);
             CHECK_INT(info.certificate_bytes, kit.client.cert.len);
+
+            CHECK(has_session());
 
             /* A resumed session is of the same client. */
             snprintf(options, sizeof options, "-tls1_%d -sess_in %s/session",
