@@ -713,12 +713,18 @@ static int report(struct coili_connection *c, int event,
 
 /* ---- The table -------------------------------------------------------- */
 
-/* Nothing is shared by the connections of a setup but the setup. */
+/*
+ * Nothing is shared by the connections of a setup but the setup. A key that no
+ * handshake could be signed with is refused here, and not at each handshake.
+ */
 static int own_prepare(struct coili_tls_setup *setup, char *why)
 {
-    (void)setup;
-    (void)why;
-    return 0;
+    if (!setup->identity || setup->identity->key.type != COILI_KEY_P521)
+        return 0;
+    snprintf(why, COILI_SENTENCE_BYTES,
+             "the key of the certificate is of P-521: coil's engine signs with "
+             "RSA, P-256 and P-384");
+    return -EINVAL;
 }
 
 static void own_forget(struct coili_tls_setup *setup)
