@@ -158,32 +158,30 @@ static void s_client(struct coil_tls_server *server, const char *options)
     finish(pid, out);
 }
 
-/* The server that the authority has certified with a key of this kind. */
-static const char *text_of(enum pki_kind kind)
+/* The certificate of a.test with a key of this kind, and the key. */
+static void kit_text(char *text, size_t size, enum pki_kind kind)
 {
-    static char texts[3][8192];
-    char *text = texts[kind == PKI_RSA ? 2 : kind == PKI_P384];
-    if (*text)
-        return text;
     kit_make();
     struct pki_key ca_key = pki_key_new(PKI_P256, 'A');
     struct pki_key key = pki_key_new(kind, 'S');
     struct pki_cert ca = kit_authority("the authority", &ca_key);
     struct pki_spec spec = kit_spec("a.test", "DNS:a.test,IP:127.0.0.1", &key);
     struct pki_cert cert = pki_sign(&spec, &ca);
-    pki_cert_pem(text, sizeof texts[0], &cert);
+    pki_cert_pem(text, size, &cert);
     if (kind == PKI_RSA)
-        pki_pem(text, sizeof texts[0], "PRIVATE KEY", key.rsa.der.at,
-                key.rsa.der.len);
+        pki_pem(text, size, "PRIVATE KEY", key.rsa.der.at, key.rsa.der.len);
     else
-        pki_key_pem(text, sizeof texts[0], &key);
-    return text;
+        pki_key_pem(text, size, &key);
 }
 
 static struct coil_tls_server *server_with(enum pki_kind kind)
 {
     struct coil_tls_server_options o = kit_server_options();
-    o.certificate = kit_pem(text_of(kind));
+    static char texts[3][8192];
+    char *text = texts[kind == PKI_RSA ? 2 : kind == PKI_P384];
+    if (!*text)
+        kit_text(text, sizeof texts[0], kind);
+    o.certificate = kit_pem(text);
     return kit_server(&o);
 }
 
@@ -301,6 +299,20 @@ TEST(server_refuses_what_s_client_offers)
         coil_tls_server_unref(server);
     }
     remove_files();
+}
+
+// No client could be served with it.
+TEST(server_with_a_key_of_p521_says_so)
+{
+    static char text[8192];
+    struct coil_tls_server_options o = kit_server_options();
+    struct coil_tls_server *server = NULL;
+    struct coil_tls_why why;
+    kit_text(text, sizeof text, PKI_P521);
+    o.certificate = kit_pem(text);
+    CHECK_INT(coil_tls_server_new(&server, &o, &why), -EINVAL);
+    CHECK(strstr(why.text, "P-521"));
+    CHECK(!server);
 }
 
 /* ---- Sessions --------------------------------------------------------- */
