@@ -109,7 +109,8 @@ static void splice(struct bytes *b, size_t at, size_t cut, const void *bytes,
     cut = cut < b->len - at ? cut : b->len - at;
     put(&made, b->at, at);
     put(&made, bytes, n);
-    put(&made, b->at + at + cut, b->len - at - cut);
+    if (b->len > at + cut)
+        put(&made, b->at + at + cut, b->len - at - cut);
     free(b->at);
     *b = made;
 }
@@ -135,7 +136,8 @@ static struct view take(struct view *v, size_t n)
         part.len = v->len;
         part.bad = true;
     }
-    v->at += part.len;
+    if (part.len > 0)
+        v->at += part.len;
     v->len -= part.len;
     return part;
 }
@@ -524,7 +526,7 @@ static void put_share(struct attacker *a, struct bytes *b, int length_bytes)
         encoded[n - 1] ^= 1;
         break;
     case ATT_SHARE_FORM_02:
-        encoded[0] = 2;
+        encoded[0] = encoded[0] == 2 ? 3 : 2;
         break;
     case ATT_SHARE_GOOD:
     case ATT_SHARE_NONE:
