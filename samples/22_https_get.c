@@ -12,7 +12,6 @@
  */
 #include <coil.h>
 #include <coil/http.h>
-#include <coil/openssl.h>
 #include <coil/tls.h>
 #include <stdio.h>
 
@@ -50,7 +49,6 @@ int main(int argc, char **argv)
         return 2;
     }
     struct coil_tls_client_options options = COIL_TLS_CLIENT_OPTIONS_INIT;
-    options.engine = coil_openssl_engine();
     options.ca.file = argv[1];
     struct coil_tls_client *tls;
     struct coil_tls_why why;

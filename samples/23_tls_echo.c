@@ -10,7 +10,6 @@
  * Prints "listening on 127.0.0.1:7777", and why a handshake has failed.
  */
 #include <coil.h>
-#include <coil/openssl.h>
 #include <coil/tls.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,7 +66,6 @@ COROUTINE(serve, struct coil_stream *peer; uint16_t port; int err;)
 int main(int argc, char **argv)
 {
     struct coil_tls_server_options options = COIL_TLS_SERVER_OPTIONS_INIT;
-    options.engine = coil_openssl_engine();
     options.certificate.file = argc == 3 ? argv[2] : "server.pem";
     struct coil_tls_why why;
     int err = coil_tls_server_new(&tls, &options, &why);

@@ -40,9 +40,6 @@
 #include <coil.h>
 #include <coil/http.h>
 #include <coil/tls.h>
-#ifdef COIL_SAMPLE_TLS
-#include <coil/openssl.h>
-#endif
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
@@ -561,7 +558,6 @@ static bool make_tls_client(bool asked)
 {
     struct coil_tls_client_options o = COIL_TLS_CLIENT_OPTIONS_INIT;
     struct coil_tls_why why;
-    o.engine = coil_openssl_engine(); /* the one place that names an engine */
     o.verify = options.insecure ? COIL_TLS_VERIFY_NONE : COIL_TLS_VERIFY_CHAIN;
     o.ca.file = options.ca;
     o.certificate.file = options.certificate;

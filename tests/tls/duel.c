@@ -230,7 +230,8 @@ static void begin_sessions(struct duel *d, const struct att_session *offers)
     MUST(coili_host_parse(&host, "a.test"));
     d->cache = coil_tls_cache_new(1);
     MUST(d->cache);
-    d->state->sessions = coili_tls_sessions_of(d->cache, d->setup, &host, 443);
+    d->state->sessions = coili_tls_sessions_of(d->cache, d->setup, &host, 443,
+                                              NULL);
     MUST(d->state->sessions);
     if (!offers)
         return;

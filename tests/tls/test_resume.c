@@ -139,7 +139,7 @@ static struct coili_tls_sessions *sessions_of(const char *name, uint16_t port)
     struct coili_host host;
     CHECK(coili_host_parse(&host, name));
     struct coili_tls_sessions *s = coili_tls_sessions_of(
-        cache, coili_tls_setup_of_client(client), &host, port);
+        cache, coili_tls_setup_of_client(client), &host, port, NULL);
     CHECK(s);
     return s;
 }

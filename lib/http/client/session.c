@@ -87,6 +87,10 @@ struct coil_http_session {
     coil_allow_address_fn *allow_address;
     void *allow_address_arg;
     struct coil_tls_client *tls; /* a reference, or NULL */
+    /* TLS sessions, from the first https on, and whose: other clients (that of
+     * a request may be of another library) have none. */
+    struct coil_tls_cache *tls_cache;
+    const struct coil_tls_client_ops *tls_cache_ops;
     struct coil_future *close; /* the coroutine that closes the session */
     struct coil_future *quiet; /* done when no request runs, no stream closes */
     struct coil_http_timeouts timeouts;
@@ -751,6 +755,17 @@ struct secure {
     int err, tls_err;
 };
 
+/* Without memory for a cache there is none. */
+static struct coil_tls_cache *tls_cache_for(struct coil_http_session *s,
+                                            const struct coil_tls_client *tls)
+{
+    if (!s->tls_cache) {
+        s->tls_cache = tls->ops->cache_new(0);
+        s->tls_cache_ops = tls->ops;
+    }
+    return s->tls_cache_ops == tls->ops ? s->tls_cache : NULL;
+}
+
 static struct coil_future *begin_tls(struct secure *my)
 {
     const struct coili_origin *origin = my->request->job->origin;
@@ -759,6 +774,8 @@ static struct coil_future *begin_tls(struct secure *my)
         .alpn = "http/1.1",
         .why = &my->why,
         .failed = &my->request->failed,
+        .cache = tls_cache_for(my->request->job->session, origin->tls),
+        .port = origin->port,
     };
     struct coil_stream *lower = my->stream;
     my->stream = NULL;
@@ -1276,6 +1293,8 @@ static void session_free(struct coil_http_session *s)
     coil_free(s->secret_headers, s->secret_headers_size);
     if (s->tls)
         s->tls->ops->unref(s->tls);
+    if (s->tls_cache)
+        s->tls_cache_ops->cache_free(s->tls_cache);
     if (s->quiet)
         coil_future_unref(s->quiet);
     coil_free(s, sizeof *s);
