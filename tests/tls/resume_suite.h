@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MIT
-// labels: core
+#ifndef RESUME_SUITE_H
+#define RESUME_SUITE_H
+
 /*
- * test_resume.c: sessions that are resumed, and above all those that must not
- * be: under another setup, for another name, too late, with another key.
+ * resume_suite.h: sessions that are resumed, and above all those that must not
+ * be: under another setup, for another name, too late, with another key. Of the
+ * two engines that the program names (tls_kit.h).
  */
 #include "tls_kit.h"
 
@@ -158,9 +161,14 @@ static void forge(const char *from, const char *to, int flip)
     session.ticket.at = bytes;
     session.lifetime = 604800;
     if (flip >= 0) {
-        unsigned char *name = memmem(bytes, session.ticket.len, "OpenSSL", 8);
-        CHECK(name);
-        name[flip - 8] ^= 1;
+        /* A session of OpenSSL's has the ticket inside. */
+        unsigned char *ticket = bytes;
+        if (KIT_CLIENT_ENGINE() == coil_openssl_engine()) {
+            ticket = memmem(bytes, session.ticket.len, "OpenSSL", 8);
+            CHECK(ticket);
+            ticket -= 8;
+        }
+        ticket[(size_t)flip % session.ticket.len] ^= 1;
     }
     struct coili_tls_state state = { .sessions = sessions_of(to, 0),
                                      .believed_until = INT64_MAX };
@@ -208,7 +216,7 @@ TEST(resume_uses_a_ticket_of_1_3_once)
         CHECK_INT(coil_tls_cache_size(cache), 1);
         begin_connection("a.test", 0);
         CHECK(info_of(CLIENT).resumed);
-        CHECK_INT(coil_tls_cache_size(cache), v == COIL_TLS_1_2);
+        CHECK((coil_tls_cache_size(cache) > 0) == (v == COIL_TLS_1_2));
         struct kit_result first[2] = { results[0], results[1] };
         CHECK_INT(resumes("a.test", 0), v == COIL_TLS_1_2);
         memcpy(results, first, sizeof results);
@@ -670,3 +678,5 @@ TEST(resume_survives_every_failed_allocation)
     kit_make();
     test_every_allocation(connect_twice);
 }
+
+#endif

@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: MIT
+// labels: core
+/*
+ * test_resume_openssl.c: resumed sessions with OpenSSL at both ends.
+ */
+#include "resume_suite.h"
