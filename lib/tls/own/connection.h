@@ -202,6 +202,7 @@ struct coili_connection {
     uint8_t alert;        /* to be sent for the error */
     bool sends_alert : 1; /* it is */
     bool owes_update : 1; /* a KeyUpdate stands before our next data */
+    bool ended : 1;       /* close_notify was sent */
     bool resumed : 1;
     bool asked_anew : 1; /* 1.2: a HelloRequest was the last that came */
 };

@@ -254,10 +254,10 @@ static int make_agreed(struct coili_connection *c, struct coili_der leaf,
         memcpy(a->text, alpn + 1, alpn_len);
     a->text[alpn_len] = '\0';
     memcpy(a->text + a->name_at, name, name_len + 1);
-    if (leaf.len) {
+    if (leaf.len)
         memcpy(a->text + a->leaf_at, leaf.at, leaf.len);
+    if (sha256)
         memcpy(a->leaf_sha256, sha256, sizeof a->leaf_sha256);
-    }
     c->agreed = a;
     return 0;
 }
@@ -362,6 +362,8 @@ static int decline_renegotiation(struct coili_connection *c,
     if (alert)
         return coili_connection_fail(c, alert);
     c->asked_anew = true;
+    if (c->ended)
+        return COILI_TLS_QUIET; /* nothing may stand behind close_notify */
     return send_alert(c, WARNING, COILI_ALERT_NO_RENEGOTIATION, out);
 }
 
@@ -823,8 +825,10 @@ static int own_seal(struct coili_tls_state *base, const void *data, size_t len,
 
 static int own_end(struct coili_tls_state *base, struct coili_tls_out *out)
 {
-    return send_alert(coili_connection_of(base), WARNING,
-                      COILI_ALERT_CLOSE_NOTIFY, out);
+    struct coili_connection *c = coili_connection_of(base);
+    int err = send_alert(c, WARNING, COILI_ALERT_CLOSE_NOTIFY, out);
+    c->ended = err == 0;
+    return err;
 }
 
 static void own_alert(struct coili_tls_state *base, int alert,
@@ -844,11 +848,11 @@ static void own_info(struct coili_tls_state *base, struct coil_tls_info *info)
         return;
     info->alpn = a->text;
     info->name = a->text + a->name_at;
+    memcpy(info->certificate_sha256, a->leaf_sha256, sizeof a->leaf_sha256);
     if (a->leaf_bytes == 0)
         return;
     info->certificate = (const unsigned char *)a->text + a->leaf_at;
     info->certificate_bytes = a->leaf_bytes;
-    memcpy(info->certificate_sha256, a->leaf_sha256, sizeof a->leaf_sha256);
 }
 
 static void own_free(struct coili_tls_state *base)
