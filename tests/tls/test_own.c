@@ -134,10 +134,70 @@ TEST(own_requests_for_keys_have_one_reply)
     close_ends();
 }
 
+/* ---- Renegotiation in TLS 1.2 ----------------------------------------- */
+
+/* What the server says goes out with its next data. */
+static void say(enum coili_tls_record_type type, const char *bytes, size_t len)
+{
+    CHECK_INT(coili_records_send(connection(0), type, bytes, len,
+                                 coili_tls_stream_out(ends[0])),
+              0);
+}
+
+static void request_hello(void)
+{
+    say(COILI_TLS_HANDSHAKE, "\0\0\0\0", 4);
+}
+
+// OpenSSL's server asks so for a certificate after the handshake.
+TEST(own_client_declines_to_renegotiate_and_goes_on)
+{
+    open_ends(COIL_TLS_1_2, NULL);
+    request_hello();
+    send_hello(0);
+    CHECK_INT(connection(1)->out.sequence, 2); /* Finished, the alert */
+    send_hello(1);
+    send_hello(0);
+    close_ends();
+}
+
+// A server that cannot go on without says 40: then the error names the cause.
+TEST(own_client_says_that_the_server_wants_to_renegotiate)
+{
+    for (int asks = 0; asks < 2; asks++) {
+        open_ends(COIL_TLS_1_2, NULL);
+        if (asks)
+            request_hello();
+        say(COILI_TLS_ALERT, "\2\50", 2);
+        CHECK_INT(wait_int(coil_stream_write(ends[0], "x", 1)), 1);
+        struct coil_task *t = begin(coil_stream_fill(ends[1], 1));
+        coil_task_quiet(t);
+        CHECK_INT(stage_run(t), COIL_ETLS);
+        CHECK_INT(COIL_DETAIL_CODE(coil_future_detail(coil_task_future(t))),
+                  asks ? COIL_TLS_RENEGOTIATES : COIL_TLS_BY_PEER + 40);
+        coil_task_drop(&t);
+        close_ends();
+    }
+}
+
+// Nothing may stand behind close_notify.
+TEST(own_client_that_has_ended_does_not_answer)
+{
+    open_ends(COIL_TLS_1_2, NULL);
+    CHECK_INT(wait_int(coil_stream_write_eof(ends[1])), 0);
+    CHECK_INT(wait_int(coil_stream_fill(ends[0], 1)), 0);
+    request_hello();
+    send_hello(0);
+    CHECK_INT(connection(1)->out.sequence, 2); /* Finished, close_notify */
+    close_ends();
+}
+
+/* ---- The guard -------------------------------------------------------- */
+
 // The second guard: whatever a handler has forgotten.
 TEST(own_connection_that_is_not_verified_does_not_open)
 {
-    static struct coili_shake shake;
+    static struct coili_shake shake; /* verified: false */
     static struct coili_tls_setup setup;
     struct coili_connection c = { .base.setup = &setup, .shake = &shake };
     c.version = COILI_TLS13;
