@@ -10,7 +10,12 @@
  */
 #include "duel_kit.h"
 
+#include <stdlib.h>
+
+#include "tls/bear/schedule.h"
+#include "tls/bear/transcript.h"
 #include "tls/ticket.h"
+#include "tls/wire.h"
 
 #define CH ATT_CLIENT_HELLO
 #define CH2 ATT_SECOND_HELLO
@@ -371,4 +376,109 @@ TEST(server_passes_over_early_data_within_a_bound)
     coili_tls_setup_unref(setup);
     stage_close();
     duel_check();
+}
+
+/* ---- Several tickets -------------------------------------------------- */
+
+/*
+ * A ClientHello with two tickets: one that is none of the server's, and behind
+ * it that of `session`. It is made from the attacker's, which has the latter as
+ * its last extension, and one binder of 32 bytes. Result: the record's length.
+ */
+static size_t hello_with_two(unsigned char record[4096],
+                             const struct att_session *session)
+{
+    static const unsigned char
+        alien[] = "\0\5alien\0\0\0"; /* and an age byte */
+    enum { ALIEN = sizeof alien, BINDER = 33 };
+    struct att_script script = C13(.resumes = session);
+    struct attacker *a = att_new(&script);
+    const unsigned char *bytes;
+    unsigned char hash[COILI_HASH_BYTES_MAX];
+    size_t len;
+    CHECK(att_next(a, &bytes, &len));
+    CHECK(len + ALIEN + BINDER < 4096);
+    size_t identities = 2 + 4 + session->ticket_len, binders = 2 + BINDER;
+    size_t head = len - identities - 2 - binders - 2;
+    struct coili_writer w = { .at = record, .size = 4096 };
+    coili_put_raw(&w, bytes, head);
+    CHECK_INT(record[head - 2] << 8 | record[head - 1],
+              COILI_EXT_PRE_SHARED_KEY);
+    size_t whole = coili_put_begin(&w, 2), list = coili_put_begin(&w, 2);
+    coili_put_raw(&w, alien, ALIEN);
+    coili_put_raw(&w, bytes + head + 4, identities);
+    coili_put_end(&w, 2, list);
+    size_t truncated = w.len;
+    list = coili_put_begin(&w, 2);
+    coili_put_u8(&w, BINDER - 1);
+    coili_put_zeros(&w, BINDER - 1);
+    coili_put_u8(&w, BINDER - 1);
+    coili_put_zeros(&w, BINDER - 1);
+    coili_put_end(&w, 2, list);
+    coili_put_end(&w, 2, whole);
+    att_free(a);
+
+    /* All lengths around it; then the binder. */
+    size_t extensions = 5 + 4 + 2 + 32;
+    extensions += 1u + record[extensions];
+    extensions += 2 +
+                  ((size_t)record[extensions] << 8 | record[extensions + 1]);
+    extensions += 1u + record[extensions];
+    struct coili_writer at[] = {
+        { .at = record + 3, .size = 2 },
+        { .at = record + 7, .size = 2 },
+        { .at = record + extensions, .size = 2 },
+    };
+    coili_put_u16(&at[0], (unsigned)(w.len - 5));
+    coili_put_u16(&at[1], (unsigned)(w.len - 9));
+    coili_put_u16(&at[2], (unsigned)(w.len - extensions - 2));
+    struct coili_transcript t;
+    struct coili_schedule s;
+    coili_transcript_init(&t);
+    coili_transcript_hash_with(&t, COILI_SHA256, record + 5, truncated - 5,
+                               hash);
+    coili_schedule_early(&s, COILI_SHA256, session->secret,
+                         session->secret_len);
+    coili_schedule_binder(&s, hash, record + w.len - (BINDER - 1));
+    return w.len;
+}
+
+// The server says which of the client's tickets it takes: not always the first.
+TEST(server_takes_the_ticket_that_it_knows)
+{
+    static unsigned char record[4096];
+    static const unsigned char second[] = { 0, 41, 0, 2, 0, 1 };
+    struct att_script script = C13();
+    stage_open();
+    struct coili_tls_setup *setup = server(&(struct duel_options){ 0 });
+    struct att_session session = session_of(setup, &script);
+    size_t len = hello_with_two(record, &session);
+    const struct coil_tls_engine *engine = setup->engine;
+    char why[COILI_SENTENCE_BYTES] = "";
+    struct coili_tls_handshake handshake = { .why = why,
+                                             .now = (int64_t)time(NULL) };
+    struct coili_tls_state *state = calloc(1, engine->state_bytes);
+    struct coili_tls_out out = { 0 };
+    struct coili_tls_data data = { 0 };
+    CHECK(state);
+    state->setup = coili_tls_setup_ref(setup);
+    state->handshake = &handshake;
+    CHECK_INT(engine->start(state, &out), 0);
+    int event = engine->record(state, record, len, &data, &out);
+    test_note("%d %#x %s", event, state->detail, why);
+    while (event == COILI_TLS_WORK) {
+        engine->work(state);
+        event = engine->resume(state, &out);
+    }
+    CHECK_INT(event, COILI_TLS_QUIET);
+    CHECK(out.len > 5);
+    size_t hello = 5 + ((size_t)out.data[3] << 8 | out.data[4]);
+    CHECK(out.len > hello);
+    CHECK_MEM(out.data + hello - sizeof second, second, sizeof second);
+    coili_tls_out_free(&out);
+    engine->free(state);
+    coili_tls_setup_unref(state->setup);
+    free(state);
+    coili_tls_setup_unref(setup);
+    stage_close();
 }
