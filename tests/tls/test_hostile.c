@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: MIT
-// labels: core
 /*
  * test_hostile.c: the tables of hostile.h, against every engine.
  *
