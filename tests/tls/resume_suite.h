@@ -404,6 +404,9 @@ TEST(resume_not_for_another_name)
 TEST(resume_not_with_a_changed_ticket)
 {
     static const int at[] = { 0, 7, 8, 15, 16, 31, 32, 50, 100, 150 };
+    if (KIT_CLIENT_ENGINE() == coil_openssl_engine() &&
+        KIT_SERVER_ENGINE() != coil_openssl_engine())
+        SKIP("it is not known where coil's ticket stands in OpenSSL's session");
     for (int v = COIL_TLS_1_2; v <= COIL_TLS_1_3; v++) {
         open_version((enum coil_tls_version)v);
         for (int i = 0; i < 10; i++) {

@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: MIT
+// labels: core
+/*
+ * test_resume_own_server.c: the suite of resumed sessions for a server of coil's
+ * own engine, a client of OpenSSL.
+ */
+#define KIT_SERVER_ENGINE coil_tls_own_engine
+
+#include "resume_suite.h"
