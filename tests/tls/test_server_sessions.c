@@ -482,3 +482,79 @@ TEST(server_takes_the_ticket_that_it_knows)
     coili_tls_setup_unref(setup);
     stage_close();
 }
+
+/* ---- Without memory --------------------------------------------------- */
+
+/* What a client has sent until its first HelloRetryRequest, or at first. */
+static unsigned char first_flight[4096];
+static size_t first_flight_len;
+
+static void record_first_flight(const struct att_script *script)
+{
+    struct attacker *a = att_new(script);
+    const unsigned char *bytes;
+    CHECK(att_next(a, &bytes, &first_flight_len));
+    CHECK(first_flight_len <= sizeof first_flight);
+    memcpy(first_flight, bytes, first_flight_len);
+    att_free(a);
+}
+
+/* A server up to its first answer, with a client's certificate asked for. */
+static int answer_first_flight(void)
+{
+    static char why[COILI_SENTENCE_BYTES];
+    struct coil_tls_server_options o = COIL_TLS_SERVER_OPTIONS_INIT;
+    struct coil_tls_server *made = NULL;
+    struct coili_tls_handshake handshake = { .why = why,
+                                             .now = (int64_t)time(NULL) };
+    struct coili_tls_out out = { 0 };
+    struct coili_tls_data data = { 0 };
+    int err = coil_loop_new(&stage_loop, stage_options());
+    if (err < 0)
+        return err;
+    o.engine = coil_tls_own_engine();
+    o.certificate.text = att_server_pem(ATT_P256);
+    o.certificate.text_bytes = strlen(o.certificate.text);
+    o.ca.text = att_authority_pem();
+    o.ca.text_bytes = strlen(o.ca.text);
+    o.ask = COIL_TLS_ASK;
+    err = coil_tls_server_new(&made, &o, NULL);
+    struct coili_tls_state *state = err < 0 ? NULL
+                                            : calloc(1, o.engine->state_bytes);
+    if (state) {
+        unsigned char record[sizeof first_flight];
+        memcpy(record, first_flight, first_flight_len);
+        state->setup = coili_tls_setup_ref(coili_tls_setup_of_server(made));
+        state->handshake = &handshake;
+        err = o.engine->start(state, &out);
+        if (err == 0)
+            err = o.engine->record(state, record, first_flight_len, &data,
+                                   &out);
+        while (err == COILI_TLS_WORK) {
+            o.engine->work(state);
+            err = o.engine->resume(state, &out);
+        }
+        CHECK(err < 0 || (err == COILI_TLS_QUIET && out.len > 0));
+        coili_tls_out_free(&out);
+        o.engine->free(state);
+        coili_tls_setup_unref(state->setup);
+    } else if (err == 0) {
+        err = -ENOMEM;
+    }
+    free(state);
+    coil_tls_server_unref(made);
+    coil_loop_close(stage_loop);
+    return err;
+}
+
+TEST(server_answers_a_hello_or_has_no_memory)
+{
+    struct att_script scripts[] = { C13(), C13(.retry = 1), C12() };
+    att_server_pem(ATT_P256);
+    att_authority_pem();
+    for (size_t i = 0; i < sizeof scripts / sizeof *scripts; i++) {
+        record_first_flight(&scripts[i]);
+        test_note("script %zu", i);
+        test_every_allocation(answer_first_flight);
+    }
+}
