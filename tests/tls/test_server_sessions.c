@@ -483,6 +483,69 @@ TEST(server_takes_the_ticket_that_it_knows)
     stage_close();
 }
 
+/* ---- ServerHello of 1.2 ----------------------------------------------- */
+
+/* The ServerHello that answers a good hello with this session id. */
+static void server_hello12(struct coili_tls_setup *setup,
+                           const unsigned char id[33], unsigned char hello[39])
+{
+    struct att_edit edit = {
+        CH, ATT_SPLICE, ATT_AT_SESSION, 1, id, 33, ATT_SENT
+    };
+    struct att_script script = C12(.edits = &edit, .edits_n = 1);
+    struct attacker *a = att_new(&script);
+    unsigned char record[4096];
+    const unsigned char *bytes;
+    char why[COILI_SENTENCE_BYTES] = "";
+    struct coili_tls_handshake handshake = { .why = why,
+                                             .now = (int64_t)time(NULL) };
+    struct coili_tls_state *state = calloc(1, setup->engine->state_bytes);
+    struct coili_tls_out out = { 0 };
+    struct coili_tls_data data = { 0 };
+    size_t len;
+    CHECK(state && att_next(a, &bytes, &len) && len <= sizeof record);
+    memcpy(record, bytes, len);
+    CHECK(memmem(record, len, id, 33));
+    state->setup = coili_tls_setup_ref(setup);
+    state->handshake = &handshake;
+    CHECK_INT(setup->engine->start(state, &out), 0);
+    int event = setup->engine->record(state, record, len, &data, &out);
+    while (event == COILI_TLS_WORK) {
+        setup->engine->work(state);
+        event = setup->engine->resume(state, &out);
+    }
+    CHECK_INT(event, COILI_TLS_QUIET);
+    CHECK(out.len > 5 + 39);
+    memcpy(hello, out.data + 5, 39);
+    coili_tls_out_free(&out);
+    setup->engine->free(state);
+    coili_tls_setup_unref(state->setup);
+    free(state);
+    att_free(a);
+}
+
+// The random of a server that has 1.3 says so (RFC 8446, 4.1.3): a client that
+// has it too knows then that its hello was changed. And the session id is empty:
+// an echo would say that a session is resumed.
+TEST(server_of_12_says_what_it_could_do)
+{
+    static const unsigned char id[33] = { 32, 1, 2, 3 };
+    unsigned char hello[39];
+    stage_open();
+    for (int v = COIL_TLS_1_2; v <= COIL_TLS_1_3; v++) {
+        struct coili_tls_setup *setup = server(
+            &(struct duel_options){ .version_max = (enum coil_tls_version)v });
+        server_hello12(setup, id, hello);
+        CHECK_INT(hello[0], 2);
+        CHECK_INT(hello[4] << 8 | hello[5], 0x0303);
+        CHECK_INT(memcmp(hello + 6 + 24, "DOWNGRD\1", 8) == 0,
+                  v == COIL_TLS_1_3);
+        CHECK_INT(hello[38], 0);
+        coili_tls_setup_unref(setup);
+    }
+    stage_close();
+}
+
 /* ---- Without memory --------------------------------------------------- */
 
 /* What a client has sent until its first HelloRetryRequest, or at first. */
