@@ -388,6 +388,30 @@ TEST(server_resumes_sessions_of_s_client)
     remove_files();
 }
 
+// One ChangeCipherSpec of each end, for middleboxes, where the client has a
+// session id; the server's stands behind its first message.
+TEST(server_sends_one_change_cipher_spec)
+{
+    static const struct {
+        const char *options;
+        int n;
+    } cases[] = {
+        { "-tls1_3 -msg", 2 },
+        { "-tls1_3 -msg -groups P-521:P-256", 2 },
+        { "-tls1_3 -msg -no_middlebox", 0 },
+        { "-tls1_3 -msg -no_middlebox -groups P-521:P-256", 0 },
+    };
+    open_files("openssl");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct coil_tls_server *server = kit_server(NULL);
+        s_client(server, cases[i].options);
+        CHECK_INT(served.err, 0);
+        CHECK_INT(count(said, "\n    14 03 03 00 01\n"), cases[i].n);
+        coil_tls_server_unref(server);
+    }
+    remove_files();
+}
+
 /* ---- Names, protocols, clients' certificates -------------------------- */
 
 TEST(server_knows_what_s_client_asks_for)
