@@ -1449,9 +1449,8 @@ static void after_sent(struct attacker *a, int what)
         next_secret(a, &a->write);
     } else if (what == ATT_CLIENT_KEY_EXCHANGE && !is_13 && s->is_client) {
         derive_master(a);
-    } else if (what == ATT_CCS && !is_13) {
-        if (!a->has_master)
-            derive_key_block(a);
+    } else if (what == ATT_CCS && !is_13 && a->has_master) {
+        /* One that comes before there are keys is the lie of CVE-2014-0224. */
         a->write = a->ready_write;
     }
     if (a->pending.len > 0 && !a->keys_changed &&
