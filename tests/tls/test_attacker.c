@@ -173,3 +173,48 @@ TEST(attacker_is_an_honest_peer_of_coils_engine)
 {
     play_all(DUEL_OWN);
 }
+
+static size_t first_record(const struct att_script *script, size_t *records)
+{
+    static unsigned char sent[16384];
+    struct duel_options options = { .is_server = script->is_client };
+    struct coili_tls_setup *setup = duel_setup(coil_tls_own_engine(), &options);
+    struct duel_extra extra = { .sent = sent, .sent_size = sizeof sent };
+    struct duel_result r = duel_play(setup, script, &extra);
+    CHECK_INT(r.outcome, DUEL_OPENS);
+    coili_tls_setup_unref(setup);
+    *records = 0;
+    for (size_t at = 0; at < r.bytes; ++*records)
+        at += 5 + ((size_t)sent[at + 3] << 8 | sent[at + 4]);
+    return (size_t)sent[3] << 8 | sent[4];
+}
+
+// If messages were not cut where a script says so, the tables that cut them at
+// each place would play the same flight again and again.
+TEST(attacker_cuts_messages_where_it_is_told)
+{
+    static const struct {
+        bool is_client;
+        uint16_t version;
+        int what;
+    } rows[] = { { false, 0x0304, ATT_SERVER_HELLO },
+                 { false, 0x0303, ATT_SERVER_HELLO },
+                 { true, 0x0304, ATT_CLIENT_HELLO },
+                 { true, 0x0303, ATT_CLIENT_HELLO } };
+    stage_open();
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        size_t whole, cut, single;
+        struct att_script script = { .is_client = rows[i].is_client,
+                                     .version = rows[i].version };
+        first_record(&script, &whole);
+        script.split_on = rows[i].what;
+        script.split_at = 11;
+        CHECK_INT(first_record(&script, &cut), 11);
+        CHECK_INT(cut, whole + 1);
+        script.split_at = 0;
+        script.chunk = 1;
+        CHECK_INT(first_record(&script, &single), 1);
+        CHECK(single > whole + 100);
+    }
+    stage_close();
+}
