@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: MIT
-// labels: core
 /*
  * test_tls_openssl.c: the suite of TLS for OpenSSL at both ends.
  */

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: MIT
-// labels: core
 /*
  * test_tls_own_client.c: the suite of TLS for a client of coil's own engine, a server of OpenSSL.
  */

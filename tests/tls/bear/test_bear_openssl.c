@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: MIT
-// labels: core
 /*
  * test_bear_openssl.c: two libraries, one result.
  *
