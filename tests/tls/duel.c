@@ -264,8 +264,11 @@ static void begin(struct duel *d, struct coili_tls_setup *setup,
     d->handshake->name = is_server ? "" : "a.test";
     d->handshake->why = d->why;
     d->handshake->now = (int64_t)time(NULL);
-    if (!is_server)
+    if (!is_server) {
         strcpy(d->handshake->asked, "a.test");
+        d->handshake->alpn = setup->alpn;
+        d->handshake->alpn_bytes = setup->alpn_bytes;
+    }
     d->state->setup = coili_tls_setup_ref(setup);
     d->state->handshake = d->handshake;
     d->result.outcome = DUEL_WAITS;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+// labels: long
 /*
  * test_flips.c: each bit of a good handshake is changed on its way.
  *

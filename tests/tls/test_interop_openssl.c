@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+// labels: long
 /*
  * test_interop_openssl.c: the engine coil-openssl with other programs.
  */

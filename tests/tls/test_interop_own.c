@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+// labels: long
 /*
  * test_interop_own.c: coil's own engine with other programs.
  */

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+// labels: long
 /*
  * test_server.c: servers of coil's own engine, with clients of other programs.
  */
