@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: MIT
-// labels: core
 /*
  * test_resume_openssl.c: resumed sessions with OpenSSL at both ends.
  */

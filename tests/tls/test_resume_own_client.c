@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: MIT
-// labels: core
 /*
  * test_resume_own_client.c: resumed sessions with a client of coil's own engine, a
  * server of OpenSSL.

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: MIT
-// labels: core
 /*
  * test_resume_own_server.c: the suite of resumed sessions for a server of coil's
  * own engine, a client of OpenSSL.
