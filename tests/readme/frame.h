@@ -6,6 +6,8 @@
  */
 #include <coil.h>
 #include <coil/http.h>
+#include <coil/openssl.h>
+#include <coil/tls.h>
 #include <stdio.h>
 #include <stdlib.h>
 
