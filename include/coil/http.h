@@ -44,17 +44,23 @@
  *     COIL_ETLS           TLS failed, mostly in the handshake; tls.h
  *     COIL_ECERT          the certificate of the server is not trusted
  *
- * For https:// a session needs a TLS client, which says whom to trust:
+ * For https:// a session needs a TLS client, which says which authorities are
+ * trusted (tls.h; link coil-tls, too). NULL options mean the system's:
  *
- *     options.tls = tls;              // made by coil_tls_client_new(), tls.h
+ *     err = coil_tls_client_new(&tls, NULL, &why);
+ *     options.tls = tls;
  *
- * Without one such a URL is refused with COIL_EURL, and a redirect to one with
- * COIL_EREDIRECT. The client offers "http/1.1" (ALPN) if it has no protocols of
- * its own. An error in COIL_PHASE_TLS comes before a byte of the request was
- * sent; COIL_TLS_CODE() is the code in its detail, and coil_explain() has a
- * sentence with the name of the server: see "Redirects" for how long. A server
- * may end a body without a length by ending the connection: TLS tells that from
- * a connection that was cut off, which is COIL_EINCOMPLETE.
+ * Without a TLS client such a URL is refused with COIL_EURL, and a redirect to
+ * one with COIL_EREDIRECT. The client offers "http/1.1" (ALPN) if it has no
+ * protocols of its own. An error in COIL_PHASE_TLS comes before a byte of the
+ * request was sent; COIL_TLS_CODE() is the code in its detail, and
+ * coil_explain() has a sentence with the name of the server: see "Redirects"
+ * for how long. A server may end a body without a length by ending the
+ * connection. TLS tells this from a connection that was cut off:
+ * COIL_EINCOMPLETE.
+ *
+ * A session keeps the TLS sessions of its servers, so that later connections to
+ * them begin faster (tls_cache.h).
  */
 
 #include <coil/api.h>
@@ -185,7 +191,7 @@ struct coil_http_session_options {
  * Result    the session; NULL if there is no memory. A NULL session may be
  *           used: its requests fail with -ENOMEM, and it may be closed
  * Lifetime  gives (coil_http_session_close); copies `options` and all that it
- *           points to; NULL for the defaults
+ *           points to, but refers to options.tls; NULL for the defaults
  * Source    aiohttp.ClientSession with its TCPConnector
  */
 COIL_API COIL_NODISCARD struct coil_http_session *
