@@ -7,11 +7,16 @@
  *
  *     options.engine = coil_openssl_engine();
  *
- * OpenSSL speaks the protocol. Which certificates are trusted is decided by
- * coil, as with any engine (tls.h). Versions, suites, groups and signature
- * schemes are set by coil: openssl.cnf does not change them.
+ * coil-tls does not need it: the default is an engine of coil's own, which
+ * nobody has audited. This one is for programs whose protocol and cryptography
+ * are to be OpenSSL's.
  *
- * OpenSSL allocates with malloc(), also if the loop has an arena.
+ * Which certificates are trusted is decided by coil, as with any engine (tls.h),
+ * and that code was not audited either. coil also sets versions, suites, groups
+ * and signature schemes: openssl.cnf does not change them.
+ *
+ * OpenSSL allocates with malloc(), also if the loop has an arena. It keeps more
+ * memory for each connection than coil's own engine.
  */
 
 #include <coil/api.h>
@@ -20,7 +25,13 @@ COIL_BEGIN_DECLS
 
 struct coil_tls_engine;
 
-/* The engine, for the options of a setup. Any thread. */
+/*
+ * OpenSSL as an engine.
+ *
+ * Result    the engine, for options.engine of a client or a server; in any
+ *           thread
+ * Lifetime  static
+ */
 COIL_API const struct coil_tls_engine *coil_openssl_engine(void);
 
 COIL_END_DECLS
