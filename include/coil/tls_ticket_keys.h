@@ -6,23 +6,24 @@
  * tls_ticket_keys.h: the keys of a TLS server's session tickets.
  *
  * A server keeps no sessions. It gives each client a ticket, in which the
- * session is sealed with a key that only servers have; a client that brings it
- * back within the day saves both sides the costly part of the handshake.
+ * session is sealed (encrypted, and protected against changes) with a key that
+ * only servers have. A client that brings the ticket back within a day saves
+ * both sides the costly part of the handshake.
  *
- * A server's setup makes keys of its own if it is given none. An object for them
- * is needed where tickets must survive the setup, or be opened elsewhere:
+ * A server's setup makes keys of its own if it is given none. An object for
+ * them, for options.ticket_keys, is needed where tickets must survive the
+ * setup, or be opened elsewhere:
  *
- *   - by the next setup of the same process, after a certificate was renewed for
- *     other names;
+ *   - by the next setup of the same process, which has the same certificate;
  *   - by other processes or machines, which coil_tls_ticket_keys_set() gives
  *     the same keys.
  *
- * A ticket is opened only for the server name it was made for, by a setup that
- * has the same certificate, authorities, pins, protocols and versions: keys that
- * are shared by setups do not mix them up.
+ * A ticket is opened only for the server name that it was made for, by a setup
+ * that has the same certificate, authorities, pins, protocols and versions. So
+ * setups may share keys without taking sessions of each other.
  *
  * Unless keys are set, a random one is made each hour. It opens tickets for an
- * hour more and is wiped then: who steals it cannot open what was sent earlier.
+ * hour more, and is then wiped: a key that is stolen opens no older tickets.
  */
 
 #include <stddef.h>
@@ -45,7 +46,13 @@ enum { COIL_TLS_TICKET_KEY_BYTES = 32, COIL_TLS_TICKET_KEYS_MAX = 8 };
 COIL_API COIL_NODISCARD struct coil_tls_ticket_keys *
 coil_tls_ticket_keys_new(void);
 
-/* Add a reference, and drop one: in any thread. NULL is allowed to drop. */
+/*
+ * Add a reference, and drop one: in any thread. NULL may be dropped. With the
+ * last reference the keys are wiped.
+ *
+ * Result    `keys`
+ * Lifetime  shares
+ */
 COIL_API struct coil_tls_ticket_keys *
 coil_tls_ticket_keys_ref(struct coil_tls_ticket_keys *keys);
 COIL_API void coil_tls_ticket_keys_unref(struct coil_tls_ticket_keys *keys);
