@@ -13,43 +13,52 @@
  *         puts(why.text);
  *
  *     AWAIT_TO(my->stream, coil_open_connection("example.com", 443, NULL));
- *     AWAIT_TO(my->stream, coil_tls_connect(my->stream, my->tls, "example.com",
- *                                           NULL));
+ *     AWAIT_TO(my->stream, coil_tls_connect(my->stream, my->tls,
+ *                                           "example.com", NULL));
  *
- * What client and server connections have in common is a setup, which is made
- * once: trust, certificates, keys, versions, ALPN. It never changes, is counted,
- * and may be used by several loops. To reload a certificate, make another setup
- * and pass that one from now on: connections keep the one they began with.
+ * What the connections of a client or a server have in common is a setup:
+ * trust, certificates, keys, versions, protocols (ALPN). It is made once, never
+ * changes, is counted, and may be used by several loops. To reload a
+ * certificate, make another setup and pass that one from then on: connections
+ * keep the one they began with.
  *
- * A TLS stream is a stream like any other (stream.h), over a stream of any kind:
- * a socket, one half of a pair, another TLS stream. Received bytes are decrypted
- * where they stand, and lent there. A stream that is idle has no buffer.
+ * A TLS stream is a stream like any other (stream.h), over a stream of any
+ * kind: a socket, one half of a pair, another TLS stream. Received bytes are
+ * decrypted in the buffer in which they were received, and lent there. A stream
+ * that is idle has no buffer.
  *
- *   - coil_stream_write_eof() sends close_notify. The stream can still be read,
- *     and the stream below stays open in both directions;
+ *   - coil_stream_write_eof() sends close_notify, the message of TLS that says
+ *     that no more data come. The stream can still be read, and the stream
+ *     below stays open in both directions;
  *   - coil_stream_close() sends close_notify, unless a write was cut short, and
- *     closes the stream below. It waits for a peer that does not take the
- *     close_notify for options.close_ns at most;
+ *     closes the stream below. It waits at most options.close_ns for a peer
+ *     that does not take the close_notify;
  *   - a stream below that ends without close_notify was perhaps cut off: what
  *     has come can be read, then a fill fails with COIL_EINCOMPLETE;
  *   - a cancelled write whose bytes were encrypted in part is the last one:
  *     later ones fail with -EPIPE, and the peer gets COIL_EINCOMPLETE.
  *
- * Servers give tickets with which clients begin later connections faster: such a
- * client keeps them in a cache, tls_cache.h. How servers share the keys for them,
- * and how keys are replaced, is in tls_ticket_keys.h.
+ * Servers give session tickets, with which clients begin later connections
+ * faster. A client keeps them in a cache: tls_cache.h. How servers share the
+ * keys for tickets, and how keys are replaced, is in tls_ticket_keys.h.
  *
- * A handshake takes milliseconds of CPU time. A loop takes one costly step of one
- * handshake in each pass, so that others wait for no more than that. With
- * options.executor these steps are taken in threads, several at once, and the
- * loop goes on meanwhile. That is worth it for servers that many clients connect
- * to at once, and for keys above RSA 2048 or P-256.
+ * A handshake takes milliseconds of CPU time. A loop takes one costly step of
+ * one handshake in each pass, so that other tasks wait for no more than that.
+ * With options.executor these steps run in threads, several at once, and the
+ * loop goes on meanwhile. That is worth it for servers that many clients
+ * connect to at once, and for keys above RSA 2048 or P-256.
  *
- * Whether a certificate was revoked is not checked. There is no renegotiation,
- * no 0-RTT data, and no compression.
+ * What speaks the protocol is an engine: coil's own, or OpenSSL (openssl.h).
+ * coil's own was written for this project. It calls BearSSL for the
+ * cryptography, and there only code whose time does not depend on secrets.
+ * Nobody has audited coil's part. README.md says what it was tested against.
  *
- * Errors are two, in COIL_PHASE_TLS, and coil_explain() makes a sentence of
- * them:
+ * Whether a certificate was revoked is not checked. There are no renegotiation,
+ * no 0-RTT data (those before the end of the handshake), no compression, no
+ * post-quantum key exchange and no Ed25519.
+ *
+ * TLS has two errors, both in COIL_PHASE_TLS. coil_explain() makes a sentence
+ * of an error and its detail:
  *
  *     COIL_ETLS   the code is an alert that coil has sent (RFC 8446, section
  *                 6); an alert of the peer's, plus COIL_TLS_BY_PEER; or another
@@ -104,7 +113,8 @@ struct coil_tls_why {
 /* What a client or a server asks of the certificate of its peer. */
 enum coil_tls_verify {
     COIL_TLS_VERIFY_CHAIN,    /* a path to a trusted authority, and the name of
-                                 the server; one of the pins, if there are any */
+                                 the server; one of the pins, if there are
+                                 any */
     COIL_TLS_VERIFY_PIN_ONLY, /* one of the pins, and nothing else */
     COIL_TLS_VERIFY_NONE      /* nothing: anybody can be in between */
 };
@@ -120,9 +130,14 @@ struct coil_tls_pem {
 };
 
 /*
- * coil's own engine, and the default: TLS 1.3 and 1.2 with X25519, P-256 and
- * P-384, AES-GCM and ChaCha20-Poly1305, on the constant-time code of BearSSL. An
- * idle connection takes some 300 bytes. coil_openssl_engine() is another one.
+ * coil's own engine, the default: TLS 1.3 and 1.2 with X25519, P-256 and P-384,
+ * AES-GCM and ChaCha20-Poly1305; the certificate of a server or a client has a
+ * key of RSA with 2048 to 4096 bits, of P-256 or of P-384.
+ * For an idle connection it keeps about 300 bytes, beside the stream's own.
+ * coil_openssl_engine() is another engine.
+ *
+ * Result    the engine, for options.engine; in any thread
+ * Lifetime  static
  */
 COIL_API const struct coil_tls_engine *coil_tls_own_engine(void);
 
@@ -173,7 +188,13 @@ coil_tls_client_new(struct coil_tls_client **out,
                     const struct coil_tls_client_options *options,
                     struct coil_tls_why *why);
 
-/* Add a reference, and drop one: in any thread. NULL is allowed to drop. */
+/*
+ * Add a reference, and drop one: in any thread. NULL may be dropped. With the
+ * last reference the setup is freed and its keys are wiped.
+ *
+ * Result    `client`
+ * Lifetime  shares
+ */
 COIL_API struct coil_tls_client *
 coil_tls_client_ref(struct coil_tls_client *client);
 COIL_API void coil_tls_client_unref(struct coil_tls_client *client);
@@ -188,10 +209,11 @@ enum coil_tls_ask {
 /*
  * Choose the setup for the name that a client asks for, "" if it asks for none:
  * its certificate, authorities, ALPN and versions count then; its own chooser,
- * its handshake_ns and its executor do not. Called in the loop's thread, in the handshake; it
- * cannot await.
+ * handshake_ns and executor do not. Called in the loop's thread, in the
+ * handshake; it cannot await.
  *
- * Result    the setup, which may be `server` itself; NULL: the client is refused
+ * Result    the setup, which may be `server` itself; NULL: the client is
+ *           refused
  * Lifetime  `name` views; the result lives until the call has returned
  * Source    SSLContext.sni_callback
  */
@@ -245,7 +267,12 @@ coil_tls_server_new(struct coil_tls_server **out,
                     const struct coil_tls_server_options *options,
                     struct coil_tls_why *why);
 
-/* Add a reference, and drop one: in any thread. NULL is allowed to drop. */
+/*
+ * Add a reference, and drop one: as of a client.
+ *
+ * Result    `server`
+ * Lifetime  shares
+ */
 COIL_API struct coil_tls_server *
 coil_tls_server_ref(struct coil_tls_server *server);
 COIL_API void coil_tls_server_unref(struct coil_tls_server *server);
@@ -270,7 +297,8 @@ COIL_API void coil_tls_server_unref(struct coil_tls_server *server);
  *           no name, or is missing; those of the stream below; with an
  *           executor COIL_ECLOSED: it was shut down, and COIL_ENOTHREAD;
  *           -ECANCELED, -ENOMEM. A step that runs in a thread is waited for,
- *           also after a time-out or a cancellation. All in COIL_PHASE_TLS; why->text says more
+ *           also after a time-out or a cancellation. All in COIL_PHASE_TLS;
+ *           why->text says more
  * Lifetime  takes `stream`, also on error; gives the result
  *           (coil_stream_close); a stream that no await takes is closed. Copies
  *           `name`; refers to the setup; the caller lends `why`, which may be
