@@ -14,8 +14,9 @@
  * state is refused at its head, before it is complete. That is what keeps steps
  * from being skipped: in other libraries a message that came early or was left
  * out has opened connections to peers that had proved nothing. The second guard
- * is coili_connection_open(), the one function that ends a handshake: it wants a
- * bit that only a good signature, or an accepted session, sets.
+ * is coili_connection_open(), the one function that ends a handshake: it demands
+ * that coili_connection_verified() was called, for a good signature, for an
+ * accepted session, or by a server whose clients need no certificate.
  *
  * Where keys change nothing may stand behind the message in its record: those
  * bytes were protected by the old key, and would be read as if by the new one.
