@@ -11,9 +11,9 @@
  * nobody has audited. This one is for programs whose protocol and cryptography
  * are to be OpenSSL's.
  *
- * Which certificates are trusted is decided by coil, as with any engine (tls.h),
- * and that code was not audited either. coil also sets versions, suites, groups
- * and signature schemes: openssl.cnf does not change them.
+ * Which certificates are trusted is decided by coil, as with any engine
+ * (tls.h), and that code was not audited either. coil also sets versions,
+ * suites, groups and signature schemes: openssl.cnf does not change them.
  *
  * OpenSSL allocates with malloc(), also if the loop has an arena. It keeps more
  * memory for each connection than coil's own engine.
