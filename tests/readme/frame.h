@@ -43,6 +43,8 @@ struct example {
     struct coil_queue jobs;
     struct coil_http_session *session;
     struct coil_http_response *response;
+    struct coil_tls_client *tls;
+    struct coil_tls_why why;
     char *path;
     void *job, *page;
     int err, i, n;
