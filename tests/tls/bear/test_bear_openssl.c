@@ -19,8 +19,11 @@
 
 #ifdef TEST_WITH_OPENSSL
 
+#include <openssl/bn.h>
+#include <openssl/core_names.h>
 #include <openssl/evp.h>
 #include <openssl/kdf.h>
+#include <openssl/param_build.h>
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
 
@@ -423,12 +426,59 @@ struct signer {
     struct coili_public_key public_key;
 };
 
+/*
+ * A key of as many bits as were asked for: of an odd number OpenSSL itself makes
+ * one bit less.
+ */
+static EVP_PKEY *rsa_key(unsigned bits)
+{
+    BN_CTX *context = BN_CTX_new();
+    EVP_PKEY *key = NULL;
+    BIGNUM *n = BN_new(), *e = BN_new(), *d = BN_new(), *p = BN_new(),
+           *q = BN_new(), *dp = BN_new(), *dq = BN_new(), *iq = BN_new(),
+           *p1 = BN_new(), *q1 = BN_new(), *phi = BN_new();
+    BN_set_word(e, 65537);
+    do {
+        CHECK(
+            BN_generate_prime_ex(p, (int)(bits + 1) / 2, 0, NULL, NULL, NULL));
+        CHECK(BN_generate_prime_ex(q, (int)bits / 2, 0, NULL, NULL, NULL));
+        CHECK(BN_sub(p1, p, BN_value_one()) && BN_sub(q1, q, BN_value_one()));
+        CHECK(BN_mul(n, p, q, context) && BN_mul(phi, p1, q1, context));
+    } while (BN_num_bits(n) != (int)bits ||
+             !BN_mod_inverse(d, e, phi, context));
+    CHECK(BN_mod(dp, d, p1, context) && BN_mod(dq, d, q1, context));
+    CHECK(BN_mod_inverse(iq, q, p, context));
+    OSSL_PARAM_BLD *list = OSSL_PARAM_BLD_new();
+    BIGNUM *const numbers[] = { n, e, d, p, q, dp, dq, iq };
+    static const char *const names[] = {
+        OSSL_PKEY_PARAM_RSA_N,         OSSL_PKEY_PARAM_RSA_E,
+        OSSL_PKEY_PARAM_RSA_D,         OSSL_PKEY_PARAM_RSA_FACTOR1,
+        OSSL_PKEY_PARAM_RSA_FACTOR2,   OSSL_PKEY_PARAM_RSA_EXPONENT1,
+        OSSL_PKEY_PARAM_RSA_EXPONENT2, OSSL_PKEY_PARAM_RSA_COEFFICIENT1
+    };
+    for (int i = 0; i < 8; i++)
+        CHECK(OSSL_PARAM_BLD_push_BN(list, names[i], numbers[i]));
+    OSSL_PARAM *params = OSSL_PARAM_BLD_to_param(list);
+    EVP_PKEY_CTX *c = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
+    CHECK_INT(EVP_PKEY_fromdata_init(c), 1);
+    CHECK_INT(EVP_PKEY_fromdata(c, &key, EVP_PKEY_KEYPAIR, params), 1);
+    EVP_PKEY_CTX_free(c);
+    OSSL_PARAM_free(params);
+    OSSL_PARAM_BLD_free(list);
+    for (int i = 0; i < 8; i++)
+        BN_free(numbers[i]);
+    BN_free(p1);
+    BN_free(q1);
+    BN_free(phi);
+    BN_CTX_free(context);
+    return key;
+}
+
 static struct signer signer_new(const char *curve, unsigned bits)
 {
     struct signer s = { 0 };
     test_heap_ignore();
-    s.key = curve ? EVP_PKEY_Q_keygen(NULL, NULL, "EC", curve)
-                  : EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)bits);
+    s.key = curve ? EVP_PKEY_Q_keygen(NULL, NULL, "EC", curve) : rsa_key(bits);
     CHECK(s.key);
     PKCS8_PRIV_KEY_INFO *info = EVP_PKEY2PKCS8(s.key);
     int n = i2d_PKCS8_PRIV_KEY_INFO(info, &s.private_der);
@@ -442,6 +492,7 @@ static struct signer signer_new(const char *curve, unsigned bits)
     CHECK(n > 0);
     CHECK(coili_public_key_parse(
         &s.public_key, (struct coili_der){ s.public_der, (size_t)n }));
+    CHECK(curve || s.public_key.bits == bits);
     return s;
 }
 
