@@ -1305,6 +1305,7 @@ TEST(hello_behind_a_retry_changes_nothing_else)
     struct body second = client_hello(offer);
     size_t shares = find(&second, CLIENT, 51);
     CHECK_INT(compares(first, second, 23), 0);
+    CHECK_INT(compares(first, second, 24), 47); /* a share of another group */
     for (size_t at = 0; at < shares; at++) {
         if (find(&second, CLIENT, 21) && at >= find(&second, CLIENT, 21))
             break;
