@@ -774,6 +774,14 @@ static void free_shake(struct state *s)
     free(k);
 }
 
+/* What a client offers: the name of the server, and protocols. */
+static bool offer(SSL *ssl, const struct coili_tls_handshake *h)
+{
+    return (!*h->asked || SSL_set_tlsext_host_name(ssl, h->asked) == 1) &&
+           (h->alpn_bytes == 0 ||
+            SSL_set_alpn_protos(ssl, h->alpn, h->alpn_bytes) == 0);
+}
+
 static int openssl_start(struct coili_tls_state *base,
                          struct coili_tls_out *out)
 {
@@ -785,8 +793,7 @@ static int openssl_start(struct coili_tls_state *base,
     s->ssl = SSL_new(setup->prepared);
     BIO *bio = BIO_new(method);
     if (!s->shake || !s->ssl || !bio ||
-        (!setup->is_server && *base->handshake->asked &&
-         SSL_set_tlsext_host_name(s->ssl, base->handshake->asked) != 1)) {
+        (!setup->is_server && !offer(s->ssl, base->handshake))) {
         BIO_free(bio);
         ERR_clear_error();
         return -ENOMEM;
