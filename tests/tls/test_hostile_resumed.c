@@ -357,3 +357,22 @@ TEST(hostile_ticket_of_a_wrong_lifetime_is_dropped)
     CHECK_INT(kept_of(none, sizeof none), 0);
     stage_close();
 }
+
+// RFC 7627, 5.3: without an extended master secret the session of one server could
+// be that of another.
+TEST(hostile_session_without_extended_master_secret_is_not_kept)
+{
+    struct duel_options options = { .any_certificate = false };
+    stage_open();
+    struct coili_tls_setup *setup = duel_setup(coil_tls_own_engine(), &options);
+    for (int no_ems = 0; no_ems < 2; no_ems++) {
+        struct att_script script = { .version = 0x0303,
+                                     .ticket = true,
+                                     .no_ems = no_ems };
+        struct duel_result r = duel_play(setup, &script, NULL);
+        CHECK_INT(r.outcome, DUEL_OPENS);
+        CHECK_INT(r.kept, no_ems ? 0 : 1);
+    }
+    coili_tls_setup_unref(setup);
+    stage_close();
+}
