@@ -378,6 +378,23 @@ TEST(server_passes_over_early_data_within_a_bound)
     duel_check();
 }
 
+// The first record that opens is the end of early data, however few came.
+TEST(server_passes_over_nothing_behind_a_record_that_opens)
+{
+    static const struct att_edit edits[] = {
+        EARLY(CH), { ATT_FINISHED, ATT_FLIP, -1, 1, NULL, 0, 0 }
+    };
+    struct att_script script = C13(.asks = true, .presents = true,
+                                   .edits = edits, .edits_n = 2);
+    stage_open();
+    struct coili_tls_setup *setup = server(
+        &(struct duel_options){ .ask = COIL_TLS_ASK_ALWAYS });
+    struct duel_result r = duel_play(setup, &script, NULL);
+    CHECK_INT(r.outcome, 20);
+    coili_tls_setup_unref(setup);
+    stage_close();
+}
+
 /* ---- Several tickets -------------------------------------------------- */
 
 /*
