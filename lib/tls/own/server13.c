@@ -437,15 +437,22 @@ size_t coili_server_write_ticket(struct coili_connection *c,
     return coili_writer_is_whole(&w) ? w.len : 0;
 }
 
-/* Say how much more the first data will need. */
+/*
+ * Say how much more the first data will need. A large certificate of the client
+ * makes a ticket that would not be sent: nothing is kept for it then.
+ */
 static void expect_ticket(struct coili_connection *c)
 {
     struct coili_tls_session session;
     coili_server_session_of(c, &session);
     session.secret_len = (uint8_t)coili_digest_bytes(
         coili_connection_digest(c));
-    c->base.extra = (uint16_t)(coili_tls_ticket_bytes(&session) +
-                               TICKET_MESSAGE_BYTES +
+    size_t len = coili_tls_ticket_bytes(&session);
+    if (len > COILI_SERVER_TICKET_BYTES_MAX) {
+        coili_connection_drop_resumption(c);
+        return;
+    }
+    c->base.extra = (uint16_t)(len + TICKET_MESSAGE_BYTES +
                                coili_record_overhead(&c->out));
 }
 
