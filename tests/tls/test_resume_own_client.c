@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+// labels: long
 /*
  * test_resume_own_client.c: resumed sessions with a client of coil's own engine, a
  * server of OpenSSL.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+// labels: long
 /*
  * test_resume_own_server.c: the suite of resumed sessions for a server of coil's
  * own engine, a client of OpenSSL.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+// labels: long
 /*
  * test_tls_own_client.c: the suite of TLS for a client of coil's own engine, a server of OpenSSL.
  */

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+// labels: long
 /*
  * test_tls_own_server.c: the suite of TLS for a server of coil's own engine, a client of OpenSSL.
  */
