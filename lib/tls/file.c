@@ -56,7 +56,7 @@ static int grow(char **text, size_t len, size_t *size)
 /* One byte more than the file has, so that its end is seen at once. */
 int coili_file_read(int fd, char **text, size_t *len)
 {
-    struct coili_stamp stamp;
+    struct coili_stamp stamp = { 0 }; /* gcc at -O3 cannot see that it is set */
     int err = coili_stamp_read(&stamp, fd);
     if (err < 0)
         return err;
