@@ -62,9 +62,11 @@
 #define _GNU_SOURCE /* getopt_long */
 
 #include <coil.h>
-#include <coil/openssl.h>
 #include <coil/tls.h>
 #include <coil/tls_cache.h>
+#ifdef COIL_SAMPLE_OPENSSL
+#include <coil/openssl.h>
+#endif
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -77,7 +79,9 @@ static const struct {
     const struct coil_tls_engine *(*get)(void);
 } engines[] = {
     { "coil", coil_tls_own_engine },
+#ifdef COIL_SAMPLE_OPENSSL
     { "openssl", coil_openssl_engine },
+#endif
 };
 
 enum { ENGINES = sizeof engines / sizeof *engines, PROTOCOLS_MAX = 16 };
