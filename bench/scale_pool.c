@@ -37,7 +37,8 @@ static void find_origins(size_t n, size_t hosts)
         struct coil_url url;
         snprintf(text, sizeof text, "http://h%zu/", i % hosts);
         check(coil_url_parse(&url, text, strlen(text)));
-        origins[i] = coili_origin_find(&pool, &url);
+        origins[i] = coili_origin_find(&pool, &url,
+                                       (struct coili_tls){ NULL, NULL });
     }
 }
 
