@@ -216,20 +216,10 @@ static int take_retry(struct coili_connection *c, const unsigned char *m,
 static void combine13(struct coili_connection *c)
 {
     struct coili_shake *k = c->shake;
-    unsigned char hash[COILI_HASH_BYTES_MAX];
     k->shared_len = coili_share_combine(&k->share, k->peer_share.at,
                                         k->peer_share.len, k->shared);
-    if (k->shared_len == 0)
-        return;
-    if (!k->is_resumed)
-        coili_schedule_early(&k->schedule, coili_connection_digest(c), NULL, 0);
-    coili_schedule_handshake(&k->schedule, k->shared, k->shared_len);
-    explicit_bzero(k->shared, sizeof k->shared);
-    coili_connection_hash(c, hash);
-    coili_schedule_derive(&k->schedule, COILI_LABEL_CLIENT_HANDSHAKE, hash,
-                          &k->client);
-    coili_schedule_derive(&k->schedule, COILI_LABEL_SERVER_HANDSHAKE, hash,
-                          &k->server);
+    if (k->shared_len > 0)
+        coili_keys13_handshake(c);
 }
 
 static int use_handshake_keys(struct coili_connection *c,
@@ -333,15 +323,6 @@ int coili_client_request(struct coili_connection *c, const unsigned char *m,
     return COILI_TLS_QUIET;
 }
 
-/* Work: is the chain to be believed? */
-static void judge_chain(struct coili_connection *c)
-{
-    struct coili_shake *k = c->shake;
-    struct coili_chain chain = { k->certificates.certs, k->certificates.n };
-    k->result = coili_tls_judge(&c->base, &chain, c->version == COILI_TLS13,
-                                &k->verdict);
-}
-
 /* In 1.2 the suite says which kind of key signs. */
 static bool key_suits_suite(const struct coili_connection *c)
 {
@@ -386,16 +367,7 @@ int coili_client_certificate(struct coili_connection *c, const unsigned char *m,
     if (alert)
         return refuse(c, alert);
     coili_transcript_take(c, m, len);
-    return coili_park(c, judge_chain, believe_chain);
-}
-
-/* Work: is the signature by the key of the believed certificate? */
-static void verify_signature(struct coili_connection *c)
-{
-    struct coili_shake *k = c->shake;
-    k->result = coili_signature_verify(&k->signable, &k->verdict.key,
-                                       k->signature.bytes.at,
-                                       k->signature.bytes.len);
+    return coili_park(c, coili_chain_judge, believe_chain);
 }
 
 static int believe_signature(struct coili_connection *c,
@@ -424,56 +396,7 @@ int coili_client_signature(struct coili_connection *c, const unsigned char *m,
                            coili_connection_digest(c), hash))
         return refuse(c, COILI_ALERT_ILLEGAL_PARAMETER);
     coili_transcript_take(c, m, len);
-    return coili_park(c, verify_signature, believe_signature);
-}
-
-/* ---- Our own certificate ---------------------------------------------- */
-
-/* Without a scheme that both have, an empty list: the server decides then. */
-static int write_certificates(struct coili_connection *c)
-{
-    const struct coili_identity *identity = c->base.setup->identity;
-    size_t n = c->shake->own_scheme ? identity->chain.n : 0;
-    size_t room = SHORT_BYTES;
-    struct coili_writer w;
-    for (size_t i = 0; i < n; i++)
-        room += 3 + identity->chain.certs[i].len + 2;
-    if (coili_message_begin(c, room, &w) < 0)
-        return -ENOMEM;
-    coili_tls_write_certificates(&w, c->version,
-                                 n ? identity->chain.certs : NULL, n);
-    return coili_message_end(c, &w);
-}
-
-/* Work: sign what k->own_signable holds. */
-static void sign(struct coili_connection *c)
-{
-    struct coili_shake *k = c->shake;
-    k->own_signature_len = coili_signature_make(&k->own_signable,
-                                                &c->base.setup->identity->key,
-                                                k->salt, k->own_signature);
-    explicit_bzero(k->salt, sizeof k->salt);
-}
-
-static int park_signature(struct coili_connection *c, coili_then_fn *then)
-{
-    int err = coil_entropy(c->shake->salt, sizeof c->shake->salt);
-    return err < 0 ? err : coili_park(c, sign, then);
-}
-
-static int write_signature(struct coili_connection *c)
-{
-    struct coili_shake *k = c->shake;
-    struct coili_tls_signature signature = {
-        k->own_scheme, { k->own_signature, k->own_signature_len }
-    };
-    struct coili_writer w;
-    if (k->own_signature_len == 0)
-        return refuse(c, COILI_ALERT_INTERNAL_ERROR);
-    if (coili_message_begin(c, SHORT_BYTES + k->own_signature_len, &w) < 0)
-        return -ENOMEM;
-    coili_tls_write_certificate_verify(&w, &signature);
-    return coili_message_end(c, &w);
+    return coili_park(c, coili_peer_signature_verify, believe_signature);
 }
 
 /* ---- Sessions --------------------------------------------------------- */
@@ -507,27 +430,13 @@ static void keep_session(struct coili_connection *c,
 
 /* ---- 1.3: Finished ---------------------------------------------------- */
 
-static int write_finished13(struct coili_connection *c)
-{
-    unsigned char hash[COILI_HASH_BYTES_MAX], mac[COILI_HASH_BYTES_MAX];
-    enum coili_digest digest = coili_connection_digest(c);
-    struct coili_writer w;
-    if (coili_message_begin(c, SHORT_BYTES, &w) < 0)
-        return -ENOMEM;
-    coili_connection_hash(c, hash);
-    coili_secret_finished(&c->shake->client, digest, hash, mac);
-    coili_tls_write_finished(
-        &w, (struct coili_bytes){ mac, coili_digest_bytes(digest) });
-    return coili_message_end(c, &w);
-}
-
 /* The rest of our flight; the keys of what follows; the end of the handshake. */
 static int finish13(struct coili_connection *c, struct coili_tls_out *out)
 {
     struct coili_shake *k = c->shake;
-    int err = k->own_scheme ? write_signature(c) : 0;
+    int err = k->own_scheme ? coili_signature_put(c) : 0;
     if (err == 0)
-        err = write_finished13(c);
+        err = coili_finished_put(c);
     if (err == 0)
         err = coili_flight_send(c, out);
     if (err < 0)
@@ -545,7 +454,7 @@ static int answer13(struct coili_connection *c, struct coili_tls_out *out)
     unsigned char hash[COILI_HASH_BYTES_MAX];
     int err = k->change_sent ? 0 : coili_change_send(c, out);
     if (err == 0 && k->is_asked)
-        err = write_certificates(c);
+        err = coili_certificates_put(c, k->own_scheme);
     if (err < 0)
         return err;
     if (!k->own_scheme)
@@ -554,35 +463,20 @@ static int answer13(struct coili_connection *c, struct coili_tls_out *out)
     if (!coili_signable_13(&k->own_signable, k->own_scheme, COILI_CLIENT,
                            coili_connection_digest(c), hash))
         return refuse(c, COILI_ALERT_INTERNAL_ERROR);
-    return park_signature(c, finish13);
+    return coili_park_signature(c, finish13);
 }
 
 int coili_client_finished(struct coili_connection *c, const unsigned char *m,
                           size_t len, struct coili_tls_out *out)
 {
-    struct coili_shake *k = c->shake;
-    enum coili_digest digest = coili_connection_digest(c);
-    unsigned char hash[COILI_HASH_BYTES_MAX], mac[COILI_HASH_BYTES_MAX];
-    struct coili_bytes theirs;
     struct coili_secret server_traffic;
-    int alert = coili_tls_read_finished(coili_body_of(m, len),
-                                        coili_digest_bytes(digest), &theirs);
-    if (alert)
-        return refuse(c, alert);
-    coili_connection_hash(c, hash);
-    coili_secret_finished(&k->server, digest, hash, mac);
-    if (!coili_digest_equal(mac, theirs.at, theirs.len))
-        return refuse(c, COILI_ALERT_DECRYPT_ERROR);
-    coili_transcript_take(c, m, len);
-    coili_connection_hash(c, hash);
-    coili_schedule_master(&k->schedule);
-    coili_schedule_derive(&k->schedule, COILI_LABEL_CLIENT_TRAFFIC, hash,
-                          &k->client_traffic);
-    coili_schedule_derive(&k->schedule, COILI_LABEL_SERVER_TRAFFIC, hash,
-                          &server_traffic);
+    int err = coili_finished_take(c, m, len);
+    if (err < 0)
+        return err;
+    coili_keys13_traffic(c, &server_traffic);
     coili_read_by(c, &server_traffic);
     coili_secret_wipe(&server_traffic);
-    int err = k->is_resumed ? take_session(c) : 0;
+    err = c->shake->is_resumed ? take_session(c) : 0;
     return err < 0 ? err : answer13(c, out);
 }
 
@@ -617,21 +511,6 @@ int coili_client_ticket(struct coili_connection *c, const unsigned char *m,
 
 /* ---- 1.2: ServerHello ------------------------------------------------- */
 
-/* Keys of both directions, to be used from ChangeCipherSpec on. */
-static void derive_keys12(struct coili_connection *c)
-{
-    struct coili_shake *k = c->shake;
-    enum coili_cipher cipher = coili_suite_cipher(c->suite);
-    struct coili_key_block keys;
-    coili_prf_keys(coili_connection_digest(c), &keys,
-                   coili_cipher_key_bytes(cipher),
-                   coili_cipher_iv_bytes12(cipher), k->master, k->client_random,
-                   k->server_random);
-    coili_record_start12(&k->next_out, cipher, keys.client_key, keys.client_iv);
-    coili_record_start12(&k->next_in, cipher, keys.server_key, keys.server_iv);
-    explicit_bzero(&keys, sizeof keys);
-}
-
 static void expect_end12(struct coili_connection *c)
 {
     c->state = c->shake->expects_ticket ? COILI_CLIENT12_WAITS_TICKET
@@ -652,7 +531,7 @@ static int take_hello12(struct coili_connection *c, const unsigned char *m,
     }
     memcpy(k->master, c->base.handshake->session->secret, sizeof k->master);
     k->is_resumed = true;
-    derive_keys12(c);
+    coili_keys12_derive(c);
     coili_connection_verified(c); /* Finished will be made of the secret */
     expect_end12(c);
     return take_session(c);
@@ -721,7 +600,7 @@ int coili_client12_exchange(struct coili_connection *c, const unsigned char *m,
         k->share.group = (uint16_t)x.group;
         k->share.point_len = 0;
     }
-    return coili_park(c, verify_signature, believe_exchange12);
+    return coili_park(c, coili_peer_signature_verify, believe_exchange12);
 }
 
 int coili_client12_request(struct coili_connection *c, const unsigned char *m,
@@ -750,27 +629,18 @@ int coili_client12_request(struct coili_connection *c, const unsigned char *m,
 static int send_finished12(struct coili_connection *c,
                            struct coili_tls_out *out)
 {
-    struct coili_shake *k = c->shake;
-    unsigned char hash[COILI_HASH_BYTES_MAX], mac[COILI_FINISHED12_BYTES];
-    struct coili_writer w;
     int err = coili_change_send(c, out);
     if (err < 0)
         return err;
-    c->out = k->next_out;
-    if (coili_message_begin(c, SHORT_BYTES, &w) < 0)
-        return -ENOMEM;
-    coili_connection_hash(c, hash);
-    coili_prf_finished(coili_connection_digest(c), mac, k->master, COILI_CLIENT,
-                       hash);
-    coili_tls_write_finished(&w, (struct coili_bytes){ mac, sizeof mac });
-    err = coili_message_end(c, &w);
+    c->out = c->shake->next_out;
+    err = coili_finished_put(c);
     return err < 0 ? err : coili_flight_send(c, out);
 }
 
 static int finish_flight12(struct coili_connection *c,
                            struct coili_tls_out *out)
 {
-    int err = c->shake->own_scheme ? write_signature(c) : 0;
+    int err = c->shake->own_scheme ? coili_signature_put(c) : 0;
     if (err == 0)
         err = coili_flight_send(c, out);
     if (err == 0)
@@ -792,23 +662,6 @@ static int write_key_exchange12(struct coili_connection *c)
     return coili_message_end(c, &w);
 }
 
-/* The transcript ends with ClientKeyExchange. */
-static void derive_master12(struct coili_connection *c)
-{
-    struct coili_shake *k = c->shake;
-    enum coili_digest digest = coili_connection_digest(c);
-    unsigned char hash[COILI_HASH_BYTES_MAX];
-    coili_connection_hash(c, hash);
-    if (k->has_ems)
-        coili_prf_extended_master(digest, k->master, k->shared, k->shared_len,
-                                  hash);
-    else
-        coili_prf_master(digest, k->master, k->shared, k->shared_len,
-                         k->client_random, k->server_random);
-    explicit_bzero(k->shared, sizeof k->shared);
-    derive_keys12(c);
-}
-
 int coili_client12_done(struct coili_connection *c, const unsigned char *m,
                         size_t len, struct coili_tls_out *out)
 {
@@ -817,18 +670,19 @@ int coili_client12_done(struct coili_connection *c, const unsigned char *m,
     if (alert)
         return refuse(c, alert);
     coili_transcript_take(c, m, len);
-    int err = k->is_asked ? write_certificates(c) : 0;
+    int err = k->is_asked ? coili_certificates_put(c, k->own_scheme) : 0;
     if (err == 0)
         err = write_key_exchange12(c);
     if (err < 0)
         return err;
-    derive_master12(c);
+    coili_keys12_master(c);
+    coili_keys12_derive(c);
     if (!k->own_scheme)
         return finish_flight12(c, out);
     if (!coili_signable_messages12(&k->own_signable, k->own_scheme,
                                    &k->transcript))
         return refuse(c, COILI_ALERT_INTERNAL_ERROR);
-    return park_signature(c, finish_flight12);
+    return coili_park_signature(c, finish_flight12);
 }
 
 /* ---- 1.2: the end ----------------------------------------------------- */
@@ -873,23 +727,11 @@ int coili_client12_finished(struct coili_connection *c, const unsigned char *m,
                             size_t len, struct coili_tls_out *out)
 {
     struct coili_shake *k = c->shake;
-    unsigned char hash[COILI_HASH_BYTES_MAX], mac[COILI_FINISHED12_BYTES];
-    struct coili_bytes theirs;
-    int alert = coili_tls_read_finished(coili_body_of(m, len), sizeof mac,
-                                        &theirs);
-    if (alert)
-        return refuse(c, alert);
-    coili_connection_hash(c, hash);
-    coili_prf_finished(coili_connection_digest(c), mac, k->master, COILI_SERVER,
-                       hash);
-    if (!coili_digest_equal(mac, theirs.at, theirs.len))
-        return refuse(c, COILI_ALERT_DECRYPT_ERROR);
-    coili_transcript_take(c, m, len);
-    if (k->is_resumed) {
-        int err = send_finished12(c, out);
-        if (err < 0)
-            return err;
-    }
+    int err = coili_finished_take(c, m, len);
+    if (err == 0 && k->is_resumed)
+        err = send_finished12(c, out);
+    if (err < 0)
+        return err;
     if (k->ticket.len > 0)
         keep_ticket12(c);
     return coili_connection_open(c);

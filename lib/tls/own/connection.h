@@ -8,6 +8,8 @@
  *
  *     engine.c    records, messages, order, keys of an open connection: what
  *                 both roles share, and the table of engine.h
+ *     keys.c      the keys of a handshake, and Finished
+ *     proof.c     certificates and signatures
  *     client.c    the handshake of a client, of TLS 1.3 and 1.2
  *     server.c    that of a server
  *
@@ -353,6 +355,55 @@ void coili_read_by(struct coili_connection *c,
                    const struct coili_secret *secret);
 void coili_write_by(struct coili_connection *c,
                     const struct coili_secret *secret);
+
+/* ---- Keys and Finished: keys.c ---------------------------------------- */
+
+/*
+ * TLS 1.3: from k->shared to the secrets of the handshake, k->client and
+ * k->server, if the transcript ends with ServerHello; to those of what follows,
+ * k->client_traffic and *server, if it ends with the server's Finished. The
+ * caller wipes *server.
+ */
+void coili_keys13_handshake(struct coili_connection *c);
+void coili_keys13_traffic(struct coili_connection *c,
+                          struct coili_secret *server);
+
+/*
+ * TLS 1.2: from k->shared to k->master, if the transcript ends with
+ * ClientKeyExchange; from there to k->next_in and k->next_out.
+ */
+void coili_keys12_master(struct coili_connection *c);
+void coili_keys12_derive(struct coili_connection *c);
+
+/* Queue our Finished, of either version. Result: 0 or an error */
+int coili_finished_put(struct coili_connection *c);
+
+/*
+ * Compare the peer's Finished, and add it to the transcript. Result: 0, or the
+ * error of one that is wrong
+ */
+int coili_finished_take(struct coili_connection *c, const unsigned char *m,
+                        size_t len);
+
+/* ---- Certificates and signatures: proof.c ----------------------------- */
+
+/*
+ * Work: is the peer's chain, k->certificates, to be believed? Then: is
+ * k->signable signed by its key? k->result is 0, or an error or an alert.
+ */
+coili_work_fn coili_chain_judge, coili_peer_signature_verify;
+
+/* Queue Certificate: our chain, or none. Result: 0 or -ENOMEM */
+int coili_certificates_put(struct coili_connection *c, bool shows);
+
+/*
+ * Have k->own_signable signed, and go on with `then`; and queue the
+ * CertificateVerify of it. Result: as coili_park(); 0 or an error. The first one
+ * is that work alone: k->salt is filled.
+ */
+void coili_own_signature_make(struct coili_connection *c);
+int coili_park_signature(struct coili_connection *c, coili_then_fn *then);
+int coili_signature_put(struct coili_connection *c);
 
 /* ---- Roles ------------------------------------------------------------ */
 

@@ -245,18 +245,6 @@ int coili_server_hello(struct coili_connection *c, const unsigned char *m,
 
 /* ---- Our certificate -------------------------------------------------- */
 
-int coili_server_put_certificates(struct coili_connection *c)
-{
-    const struct coili_chain *chain = &c->base.setup->identity->chain;
-    struct coili_writer w = { .at = NULL };
-    coili_tls_write_certificates(&w, c->version, chain->certs, chain->n);
-    int err = coili_message_begin(c, w.len, &w);
-    if (err < 0)
-        return err;
-    coili_tls_write_certificates(&w, c->version, chain->certs, chain->n);
-    return coili_message_end(c, &w);
-}
-
 /* ---- The client's certificate, in both versions ----------------------- */
 
 /* The schemes of a CertificateRequest. */
@@ -267,14 +255,6 @@ struct coili_bytes coili_server_schemes(const struct coili_connection *c)
     return c->version == COILI_TLS13
                ? coili_tls_schemes13
                : (struct coili_bytes){ schemes12, sizeof schemes12 };
-}
-
-static void judge(struct coili_connection *c)
-{
-    struct coili_shake *k = c->shake;
-    struct coili_chain chain = { k->certificates.certs, k->certificates.n };
-    k->result = coili_tls_judge(&c->base, &chain, c->version == COILI_TLS13,
-                                &k->verdict);
 }
 
 static int go_on_with_signature(struct coili_connection *c)
@@ -320,15 +300,7 @@ int coili_server_certificate(struct coili_connection *c, const unsigned char *m,
         return coili_connection_fail(c, alert);
     coili_transcript_take(c, m, len);
     return k->certificates.n == 0 ? go_without(c)
-                                  : coili_park(c, judge, judged);
-}
-
-static void verify(struct coili_connection *c)
-{
-    struct coili_shake *k = c->shake;
-    k->result = coili_signature_verify(&k->signable, &k->verdict.key,
-                                       k->signature.bytes.at,
-                                       k->signature.bytes.len);
+                                  : coili_park(c, coili_chain_judge, judged);
 }
 
 static int verified(struct coili_connection *c, struct coili_tls_out *out)
@@ -367,5 +339,5 @@ int coili_server_signature(struct coili_connection *c, const unsigned char *m,
     if (!is_known)
         return coili_connection_fail(c, COILI_ALERT_ILLEGAL_PARAMETER);
     coili_transcript_take(c, m, len);
-    return coili_park(c, verify, verified);
+    return coili_park(c, coili_peer_signature_verify, verified);
 }

@@ -51,9 +51,6 @@ bool coili_server_session(struct coili_connection *c, struct coili_bytes ticket,
 void coili_server_session_of(const struct coili_connection *c,
                              struct coili_tls_session *session);
 
-/* Write Certificate. Result: 0 or an error */
-int coili_server_put_certificates(struct coili_connection *c);
-
 /* This session is resumed. Result: 0 or -ENOMEM */
 int coili_server_resume(struct coili_connection *c,
                         const struct coili_tls_session *session);

@@ -134,63 +134,28 @@ static int put_ticket(struct coili_connection *c)
 
 /* ---- Keys and Finished ------------------------------------------------ */
 
-/* Both directions begin with these behind ChangeCipherSpec. */
-static void derive_keys(struct coili_connection *c)
-{
-    struct coili_shake *k = c->shake;
-    enum coili_cipher cipher = coili_suite_cipher(c->suite);
-    struct coili_key_block keys;
-    coili_prf_keys(coili_connection_digest(c), &keys,
-                   coili_cipher_key_bytes(cipher),
-                   coili_cipher_iv_bytes12(cipher), k->master, k->client_random,
-                   k->server_random);
-    coili_record_start12(&k->next_in, cipher, keys.client_key, keys.client_iv);
-    coili_record_start12(&k->next_out, cipher, keys.server_key, keys.server_iv);
-    explicit_bzero(&keys, sizeof keys);
-}
-
 /* The end of our side: [ticket] ChangeCipherSpec Finished. */
 static int send_finished(struct coili_connection *c, struct coili_tls_out *out)
 {
     struct coili_shake *k = c->shake;
-    unsigned char hash[COILI_HASH_BYTES_MAX], mac[COILI_FINISHED12_BYTES];
-    struct coili_writer w;
     int err = k->gives_ticket ? put_ticket(c) : 0;
     if (err == 0)
         err = coili_flight_send(c, out);
     if (err == 0)
         err = coili_change_send(c, out);
-    if (err == 0)
-        err = coili_message_begin(c, SMALL_ROOM, &w);
     if (err < 0)
         return err;
     c->out = k->next_out;
-    coili_connection_hash(c, hash);
-    coili_prf_finished(coili_connection_digest(c), mac, k->master, COILI_SERVER,
-                       hash);
-    coili_tls_write_finished(&w, (struct coili_bytes){ mac, sizeof mac });
-    err = coili_message_end(c, &w);
+    err = coili_finished_put(c);
     return err < 0 ? err : coili_flight_send(c, out);
 }
 
 int coili_server12_finished(struct coili_connection *c, const unsigned char *m,
                             size_t len, struct coili_tls_out *out)
 {
-    struct coili_shake *k = c->shake;
-    unsigned char hash[COILI_HASH_BYTES_MAX];
-    unsigned char expected[COILI_FINISHED12_BYTES];
-    struct coili_bytes mac;
-    int alert = coili_tls_read_finished(coili_body_of(m, len), sizeof expected,
-                                        &mac);
-    if (alert)
-        return coili_connection_fail(c, alert);
-    coili_connection_hash(c, hash);
-    coili_prf_finished(coili_connection_digest(c), expected, k->master,
-                       COILI_CLIENT, hash);
-    if (!coili_digest_equal(mac.at, expected, sizeof expected))
-        return coili_connection_fail(c, COILI_ALERT_DECRYPT_ERROR);
-    coili_transcript_take(c, m, len);
-    int err = k->is_resumed ? 0 : send_finished(c, out);
+    int err = coili_finished_take(c, m, len);
+    if (err == 0 && !c->shake->is_resumed)
+        err = send_finished(c, out);
     return err < 0 ? err : coili_connection_open(c);
 }
 
@@ -207,22 +172,13 @@ static int combined(struct coili_connection *c, struct coili_tls_out *out)
 {
     (void)out;
     struct coili_shake *k = c->shake;
-    enum coili_digest digest = coili_connection_digest(c);
-    unsigned char hash[COILI_HASH_BYTES_MAX];
     if (k->shared_len == 0)
         return coili_connection_fail(c, COILI_ALERT_ILLEGAL_PARAMETER);
-    coili_connection_hash(c, hash);
-    if (k->has_ems)
-        coili_prf_extended_master(digest, k->master, k->shared, k->shared_len,
-                                  hash);
-    else
-        coili_prf_master(digest, k->master, k->shared, k->shared_len,
-                         k->client_random, k->server_random);
-    explicit_bzero(k->shared, sizeof k->shared);
-    derive_keys(c);
+    coili_keys12_master(c);
+    coili_keys12_derive(c);
     c->state = COILI_SERVER12_WAITS_SIGNATURE;
     if (!k->has_certificate) {
-        coili_transcript_choose(&k->transcript, digest);
+        coili_transcript_choose(&k->transcript, coili_connection_digest(c));
         c->state = COILI_SERVER12_WAITS_CHANGE;
     }
     return COILI_TLS_QUIET;
@@ -258,9 +214,7 @@ static void sign_share(struct coili_connection *c)
     if (coili_signable_exchange12(&k->own_signable, k->own_scheme,
                                   k->client_random, k->server_random,
                                   signed_share, w.len))
-        k->own_signature_len = coili_signature_make(
-            &k->own_signable, &c->base.setup->identity->key, k->salt,
-            k->own_signature);
+        coili_own_signature_make(c);
 }
 
 static int share_is_signed(struct coili_connection *c,
@@ -270,7 +224,7 @@ static int share_is_signed(struct coili_connection *c,
     const struct coili_tls_setup *setup = c->base.setup;
     if (k->own_signature_len == 0)
         return coili_connection_fail(c, COILI_ALERT_INTERNAL_ERROR);
-    int err = coili_server_put_certificates(c);
+    int err = coili_certificates_put(c, true);
     if (err == 0)
         err = put_exchange(c);
     k->is_asked = setup->ask != COIL_TLS_ASK_NOT;
@@ -383,7 +337,7 @@ int coili_server12_answer(struct coili_connection *c,
     if (err < 0)
         return err;
     if (k->is_resumed) {
-        derive_keys(c);
+        coili_keys12_derive(c);
         coili_connection_verified(c);
         c->state = COILI_SERVER12_WAITS_CHANGE;
         err = send_finished(c, out);

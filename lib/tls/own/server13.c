@@ -189,24 +189,6 @@ static int send_server_hello(struct coili_connection *c,
     return err;
 }
 
-/* From the key exchange to the keys of the handshake, both ways. */
-static void derive_handshake_keys(struct coili_connection *c)
-{
-    struct coili_shake *k = c->shake;
-    unsigned char hash[COILI_HASH_BYTES_MAX];
-    if (!k->is_resumed)
-        coili_schedule_early(&k->schedule, coili_connection_digest(c), NULL, 0);
-    coili_schedule_handshake(&k->schedule, k->shared, k->shared_len);
-    explicit_bzero(k->shared, sizeof k->shared);
-    coili_connection_hash(c, hash);
-    coili_schedule_derive(&k->schedule, COILI_LABEL_CLIENT_HANDSHAKE, hash,
-                          &k->client);
-    coili_schedule_derive(&k->schedule, COILI_LABEL_SERVER_HANDSHAKE, hash,
-                          &k->server);
-    coili_read_by(c, &k->client);
-    coili_write_by(c, &k->server);
-}
-
 static int put_extensions(struct coili_connection *c)
 {
     struct coili_writer w;
@@ -235,39 +217,6 @@ static int put_request(struct coili_connection *c)
     return coili_message_end(c, &w);
 }
 
-static int put_signature(struct coili_connection *c)
-{
-    struct coili_shake *k = c->shake;
-    struct coili_writer w;
-    struct coili_tls_signature signature = {
-        .scheme = k->own_scheme,
-        .bytes = { k->own_signature, k->own_signature_len },
-    };
-    if (k->own_signature_len == 0)
-        return coili_connection_fail(c, COILI_ALERT_INTERNAL_ERROR);
-    int err = coili_message_begin(c, 16 + k->own_signature_len, &w);
-    if (err < 0)
-        return err;
-    coili_tls_write_certificate_verify(&w, &signature);
-    return coili_message_end(c, &w);
-}
-
-static int put_finished(struct coili_connection *c)
-{
-    struct coili_shake *k = c->shake;
-    enum coili_digest digest = coili_connection_digest(c);
-    unsigned char hash[COILI_HASH_BYTES_MAX], mac[COILI_HASH_BYTES_MAX];
-    struct coili_writer w;
-    int err = coili_message_begin(c, SMALL_ROOM, &w);
-    if (err < 0)
-        return err;
-    coili_connection_hash(c, hash);
-    coili_secret_finished(&k->server, digest, hash, mac);
-    coili_tls_write_finished(
-        &w, (struct coili_bytes){ mac, coili_digest_bytes(digest) });
-    return coili_message_end(c, &w);
-}
-
 /*
  * The end of the flight. From here on the server writes by its traffic secret;
  * it reads by that of the handshake until the client's Finished has come.
@@ -275,19 +224,13 @@ static int put_finished(struct coili_connection *c)
 static int finish_flight(struct coili_connection *c, struct coili_tls_out *out)
 {
     struct coili_shake *k = c->shake;
-    unsigned char hash[COILI_HASH_BYTES_MAX];
     struct coili_secret traffic;
-    int err = put_finished(c);
+    int err = coili_finished_put(c);
     if (err == 0)
         err = coili_flight_send(c, out);
     if (err < 0)
         return err;
-    coili_schedule_master(&k->schedule);
-    coili_connection_hash(c, hash);
-    coili_schedule_derive(&k->schedule, COILI_LABEL_CLIENT_TRAFFIC, hash,
-                          &k->client_traffic);
-    coili_schedule_derive(&k->schedule, COILI_LABEL_SERVER_TRAFFIC, hash,
-                          &traffic);
+    coili_keys13_traffic(c, &traffic);
     coili_write_by(c, &traffic);
     coili_secret_wipe(&traffic);
     if (k->is_asked) {
@@ -299,17 +242,9 @@ static int finish_flight(struct coili_connection *c, struct coili_tls_out *out)
     return COILI_TLS_QUIET;
 }
 
-static void sign(struct coili_connection *c)
-{
-    struct coili_shake *k = c->shake;
-    k->own_signature_len = coili_signature_make(&k->own_signable,
-                                                &c->base.setup->identity->key,
-                                                k->salt, k->own_signature);
-}
-
 static int is_signed(struct coili_connection *c, struct coili_tls_out *out)
 {
-    int err = put_signature(c);
+    int err = coili_signature_put(c);
     return err < 0 ? err : finish_flight(c, out);
 }
 
@@ -318,15 +253,14 @@ static int show_certificate(struct coili_connection *c)
 {
     struct coili_shake *k = c->shake;
     unsigned char hash[COILI_HASH_BYTES_MAX];
-    int err = coili_server_put_certificates(c);
+    int err = coili_certificates_put(c, true);
     if (err < 0)
         return err;
     coili_connection_hash(c, hash);
     if (!coili_signable_13(&k->own_signable, k->own_scheme, COILI_SERVER,
                            coili_connection_digest(c), hash))
         return coili_connection_fail(c, COILI_ALERT_INTERNAL_ERROR);
-    err = coil_entropy(k->salt, sizeof k->salt);
-    return err < 0 ? err : coili_park(c, sign, is_signed);
+    return coili_park_signature(c, is_signed);
 }
 
 static void exchange_keys(struct coili_connection *c)
@@ -347,7 +281,9 @@ static int keys_are_exchanged(struct coili_connection *c,
     int err = send_server_hello(c, out);
     if (err < 0)
         return err;
-    derive_handshake_keys(c);
+    coili_keys13_handshake(c);
+    coili_read_by(c, &k->client);
+    coili_write_by(c, &k->server);
     err = put_extensions(c);
     if (err < 0)
         return err;
@@ -463,21 +399,12 @@ int coili_server_finished(struct coili_connection *c, const unsigned char *m,
 {
     (void)out;
     struct coili_shake *k = c->shake;
-    enum coili_digest digest = coili_connection_digest(c);
-    unsigned char hash[COILI_HASH_BYTES_MAX], expected[COILI_HASH_BYTES_MAX];
-    struct coili_bytes mac;
-    int alert = coili_tls_read_finished(coili_body_of(m, len),
-                                        coili_digest_bytes(digest), &mac);
-    if (alert)
-        return coili_connection_fail(c, alert);
-    coili_connection_hash(c, hash);
-    coili_secret_finished(&k->client, digest, hash, expected);
-    if (!coili_digest_equal(mac.at, expected, mac.len))
-        return coili_connection_fail(c, COILI_ALERT_DECRYPT_ERROR);
-    coili_transcript_take(c, m, len);
+    int err = coili_finished_take(c, m, len);
+    if (err < 0)
+        return err;
     coili_read_by(c, &k->client_traffic);
     if (k->gives_ticket) {
-        int err = coili_connection_keep_resumption(c);
+        err = coili_connection_keep_resumption(c);
         if (err < 0)
             return err;
         expect_ticket(c);
