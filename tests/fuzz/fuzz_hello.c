@@ -261,7 +261,7 @@ static struct coili_bytes next_part(struct coili_bytes *from)
 {
     struct coili_bytes part = { NULL, 0 };
     unsigned len;
-    if (coili_take_u8(from, &len) && !coili_take(from, len, &part)) {
+    if (coili_take_u8(from, &len) && !coili_take_bytes(from, len, &part)) {
         part = *from;
         from->len = 0;
     }
