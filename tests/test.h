@@ -120,6 +120,8 @@ size_t test_forbidden_allocations(void);
 /*
  * Run `scenario` with its 1st, 2nd, 3rd... allocation failing, until it gets
  * by with none failing; then the same with all later allocations failing too.
+ * If test_is_slow() this leaves out more and more after the first 32, unless
+ * TEST_ALLOCATIONS=all is in the environment.
  *
  * Each run must return -ENOMEM or -ENOBUFS, or 0 if it could do without that
  * memory, and leave no block and no descriptor behind. The last must return 0.
