@@ -1688,6 +1688,8 @@ TEST(block_group_without_memory)
 
 /* ---- Scopes ----------------------------------------------------------- */
 
+static struct coil_event scope_left;
+
 struct stubborn {
     struct coil_coro coro;
     int err, i;
@@ -1698,7 +1700,7 @@ static void stubborn(struct coil_coro *co)
     ASYNC(stubborn, my) {
         for (; my->i < 3; my->i++) {
             TRY_ALL(my->err)
-                AWAIT(coil_sleep(COIL_MS(50)));
+                AWAIT(coil_event_wait(&scope_left));
             trace("%d", my->err);
         }
     }
@@ -1742,6 +1744,7 @@ static void scoped(struct coil_coro *co)
             }
             trace("err:%d", my->err);
             AWAIT(coil_sleep(0)); /* behind the scope awaits wait again */
+            coil_event_set(&scope_left);
         }
         my->scope = (struct coil_cancel_scope){ 0 };
         coil_cancel_scope_set_deadline(&my->scope, coil_now() + COIL_MS(1));
@@ -1753,6 +1756,7 @@ static void scoped(struct coil_coro *co)
 
 TEST(block_cancel_scope_is_level_triggered_in_its_block)
 {
+    coil_event_init(&scope_left);
     CHECK_INT(RUN(scoped), 0);
     CHECK_TRACE("-125 -125 -125 through in err:-125 0 0 0 0 0 0 err:-110");
 }
