@@ -881,8 +881,8 @@ static int choose_client_version(unsigned legacy, const struct offered *offered,
         has12 = coili_list_has(offered->versions, COILI_TLS12);
         has13 = coili_list_has(offered->versions, COILI_TLS13);
     }
-    /* SSL 3.0 is refused whatever stands beside it (RFC 8446, D.5). */
-    if (legacy == 0x0300)
+    /* SSL 3.0 is refused whatever stands beside it (RFC 8446, D.5), and 2.0. */
+    if (legacy <= 0x0300)
         return COILI_ALERT_PROTOCOL_VERSION;
     if (has13 && version_max >= COILI_TLS13)
         hello->version = COILI_TLS13;

@@ -30,7 +30,9 @@ static void judge(const struct hostile_row *row, int which, const char *how,
 {
     int expected = expected_outcome(row, which, r);
     bool may_open = row->behind || expected == DUEL_OPENS;
-    if (r->outcome != expected || (r->opened && !may_open) ||
+    bool good = r->outcome == expected ||
+                (which == DUEL_OPENSSL && r->outcome == row->alert);
+    if (!good || (r->opened && !may_open) ||
         (r->outcome == DUEL_OPENS && row->alert == DUEL_OPENS && r->complaint))
         duel_fault(row->name, how, expected, r);
 }

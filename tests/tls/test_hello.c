@@ -1024,9 +1024,10 @@ TEST(hello_a_server_takes_the_highest_common_version)
     CHECK_INT(version_of(changed(old, 1, 0), 0x0303, 0x0304), -70);
     CHECK_INT(version_of(changed(old, 1, 4), 0x0303, 0x0304), 0x0303);
     CHECK_INT(version_of(changed(old, 0, 2), 0x0303, 0x0304), -70);
-    /* Beside it, it means nothing, unless it is SSL 3.0. */
+    /* Beside it, it means nothing, unless it is SSL 3.0 or lower. */
     CHECK_INT(version_of(changed(both, 1, 1), 0x0303, 0x0304), 0x0304);
     CHECK_INT(version_of(changed(both, 1, 0), 0x0303, 0x0304), -70);
+    CHECK_INT(version_of(changed(both, 0, 1), 0x0303, 0x0304), -70);
 }
 
 TEST(hello_a_server_refuses_a_fallback_that_was_not_needed)
