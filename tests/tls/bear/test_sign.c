@@ -7,6 +7,7 @@
  */
 #include "../pki.h"
 #include "hex.h"
+#include "secrets.h"
 
 #include "tls/bear/sign.h"
 #include "tls/engine.h"
@@ -320,4 +321,91 @@ TEST(sign_pss_is_salted)
     CHECK_MEM(a, b, n);
     CHECK_INT(coili_signature_make(&s, &key, other, b), n);
     CHECK(memcmp(a, b, n) != 0);
+}
+
+enum { LENGTH_SHOWS = 8 };
+
+/* All of a number but what its length is seen by. */
+static void secret_number(struct coili_der number)
+{
+    secret(number.at + LENGTH_SHOWS, number.len - LENGTH_SHOWS);
+}
+
+static void secret_key(const struct coili_private_key *key)
+{
+    if (key->type != COILI_KEY_RSA) {
+        secret(key->scalar.at, key->scalar.len);
+        return;
+    }
+    secret_number(key->rsa.p);
+    secret_number(key->rsa.q);
+    secret(key->rsa.d.at, key->rsa.d.len);
+    secret(key->rsa.dp.at, key->rsa.dp.len);
+    secret(key->rsa.dq.at, key->rsa.dq.len);
+    secret(key->rsa.iq.at, key->rsa.iq.len);
+}
+
+/*
+ * A signature is public, and so is whether there is one: sign.c, which verifies
+ * it at once, gets functions that say so.
+ */
+br_rsa_private __real_br_rsa_i62_private_get(void);
+br_rsa_private __wrap_br_rsa_i62_private_get(void);
+br_rsa_pkcs1_sign __real_br_rsa_i62_pkcs1_sign_get(void);
+br_rsa_pkcs1_sign __wrap_br_rsa_i62_pkcs1_sign_get(void);
+
+static uint32_t raise_and_show(unsigned char *x, const br_rsa_private_key *sk)
+{
+    br_rsa_private raise = __real_br_rsa_i62_private_get();
+    if (!raise)
+        raise = br_rsa_i31_private;
+    uint32_t made = raise(x, sk);
+    published(&made, sizeof made);
+    published(x, (sk->n_bitlen + 7) / 8);
+    return made;
+}
+
+static uint32_t sign_and_show(const unsigned char *oid,
+                              const unsigned char *hash, size_t hash_len,
+                              const br_rsa_private_key *sk, unsigned char *x)
+{
+    br_rsa_pkcs1_sign sign = __real_br_rsa_i62_pkcs1_sign_get();
+    if (!sign)
+        sign = br_rsa_i31_pkcs1_sign;
+    uint32_t made = sign(oid, hash, hash_len, sk, x);
+    published(&made, sizeof made);
+    published(x, (sk->n_bitlen + 7) / 8);
+    return made;
+}
+
+br_rsa_private __wrap_br_rsa_i62_private_get(void)
+{
+    return raise_and_show;
+}
+
+br_rsa_pkcs1_sign __wrap_br_rsa_i62_pkcs1_sign_get(void)
+{
+    return sign_and_show;
+}
+
+// The key does not decide where the code goes, nor what it reads.
+TEST(sign_does_not_branch_on_keys)
+{
+    for (int kind = PKI_P256; kind <= PKI_RSA; kind++)
+        for (int i = 0; i < SCHEMES; i++) {
+            struct pki_key made = pki_key_new((enum pki_kind)kind, 'A');
+            struct coili_private_key key = private_key(&made);
+            struct coili_public_key verifier = public_key(&made);
+            struct coili_signable s;
+            unsigned char signature[COILI_SIGNATURE_BYTES_MAX];
+            if (!coili_scheme_suits(schemes[i], COILI_SIGNED_EXCHANGE12,
+                                    key.type))
+                continue;
+            CHECK(fill(&s, schemes[i], COILI_SIGNED_EXCHANGE12, 1));
+            secret_key(&key);
+            size_t n = coili_signature_make(&s, &key, salt, signature);
+            published(&n, sizeof n);
+            published(signature, n);
+            CHECK_INT(coili_signature_verify(&s, &verifier, signature, n), 0);
+        }
 }
