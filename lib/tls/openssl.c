@@ -29,7 +29,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <openssl/bio.h>
 #include <openssl/core_names.h>
@@ -40,8 +39,8 @@
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 
-#include "base/descriptor.h"
 #include "engine.h"
+#include "key_log.h"
 #include "setup.h"
 #include "ticket.h"
 
@@ -632,16 +631,10 @@ static void take_resumption(struct state *s)
 
 #ifdef COIL_DEBUG_KEYS
 
-/* A line of the file that SSLKEYLOGFILE names, for wireshark. */
 static void log_keys(const SSL *ssl, const char *line)
 {
     (void)ssl;
-    const char *path = secure_getenv("SSLKEYLOGFILE");
-    int fd = path && *path ? coili_file_append(path) : -1;
-    if (fd < 0)
-        return;
-    dprintf(fd, "%s\n", line);
-    close(fd);
+    coili_key_log_line(line);
 }
 
 static void use_key_log(SSL_CTX *ctx)

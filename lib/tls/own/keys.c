@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "tls/key_log.h"
+
 static enum coili_side our_side(const struct coili_connection *c)
 {
     return c->base.setup->is_server ? COILI_SERVER : COILI_CLIENT;
@@ -19,6 +21,13 @@ static enum coili_side their_side(const struct coili_connection *c)
 }
 
 /* ---- TLS 1.3 ---------------------------------------------------------- */
+
+static void log_secret(const struct coili_connection *c, const char *label,
+                       const struct coili_secret *secret)
+{
+    coili_key_log(label, c->shake->client_random, secret->bytes,
+                  coili_digest_bytes(coili_connection_digest(c)));
+}
 
 void coili_keys13_handshake(struct coili_connection *c)
 {
@@ -33,6 +42,8 @@ void coili_keys13_handshake(struct coili_connection *c)
                           &k->client);
     coili_schedule_derive(&k->schedule, COILI_LABEL_SERVER_HANDSHAKE, hash,
                           &k->server);
+    log_secret(c, "CLIENT_HANDSHAKE_TRAFFIC_SECRET", &k->client);
+    log_secret(c, "SERVER_HANDSHAKE_TRAFFIC_SECRET", &k->server);
 }
 
 void coili_keys13_traffic(struct coili_connection *c,
@@ -46,6 +57,8 @@ void coili_keys13_traffic(struct coili_connection *c,
                           &k->client_traffic);
     coili_schedule_derive(&k->schedule, COILI_LABEL_SERVER_TRAFFIC, hash,
                           server);
+    log_secret(c, "CLIENT_TRAFFIC_SECRET_0", &k->client_traffic);
+    log_secret(c, "SERVER_TRAFFIC_SECRET_0", server);
 }
 
 /* ---- TLS 1.2 ---------------------------------------------------------- */
@@ -71,6 +84,8 @@ void coili_keys12_derive(struct coili_connection *c)
     enum coili_cipher cipher = coili_suite_cipher(c->suite);
     bool is_server = c->base.setup->is_server;
     struct coili_key_block keys;
+    coili_key_log("CLIENT_RANDOM", k->client_random, k->master,
+                  sizeof k->master);
     coili_prf_keys(coili_connection_digest(c), &keys,
                    coili_cipher_key_bytes(cipher),
                    coili_cipher_iv_bytes12(cipher), k->master, k->client_random,
