@@ -10,6 +10,17 @@
  *
  * Time and CPU are counted from before the first connect to after the last
  * body, so a language's start-up is not in them; the peak is the process's.
+ *
+ * Over TLS there is one more argument, a file with the authority to trust:
+ *
+ *     PROGRAM PORT PATH REQUESTS PARALLEL CA
+ *
+ * "-" means plain HTTP. With this argument a client first makes PARALLEL
+ * requests, waits for all of them, and then calls http_job_begin(): time, CPU
+ * and bytes are those of the REQUESTS that follow. A handshake costs as much as
+ * hundreds of requests, so what is measured must not depend on how many requests
+ * share one. A server that closes each connection makes a client connect again
+ * for each request.
  */
 #ifndef BENCH_HTTP_CLIENT_H
 #define BENCH_HTTP_CLIENT_H
@@ -21,8 +32,16 @@ struct http_job {
     const char *path;
     long requests;
     long parallel;
+    const char *ca; /* NULL: this client has not been given one */
     int64_t start_ns, start_cpu_ns;
 };
+
+/* What is measured begins now. */
+static inline void http_job_begin(struct http_job *job)
+{
+    job->start_ns = now_ns();
+    job->start_cpu_ns = cpu_ns();
+}
 
 static inline struct http_job http_job_parse(int argc, char **argv)
 {
@@ -38,9 +57,24 @@ static inline struct http_job http_job_parse(int argc, char **argv)
         die("usage: %s PORT PATH REQUESTS PARALLEL", argv[0]);
     if (job.parallel > job.requests)
         job.parallel = job.requests;
-    job.start_ns = now_ns();
-    job.start_cpu_ns = cpu_ns();
+    http_job_begin(&job);
     return job;
+}
+
+/* For a client that can speak TLS. */
+static inline struct http_job https_job_parse(int argc, char **argv)
+{
+    struct http_job job = http_job_parse(argc, argv);
+    if (argc < 6)
+        die("usage: %s PORT PATH REQUESTS PARALLEL CA", argv[0]);
+    if (strcmp(argv[5], "-") != 0)
+        job.ca = argv[5];
+    return job;
+}
+
+static inline const char *http_job_scheme(const struct http_job *job)
+{
+    return job->ca ? "https" : "http";
 }
 
 /* The path of request `i`: "%" replaced by its number. */

@@ -12,27 +12,18 @@
  * any size costs no memory. The pool matters more than anything else here: see
  * ring.h.
  *
- * The parser knows what nginx and delay_server.c send and refuses the rest: a
- * head that ends in an empty line, status 200, one Content-Length, no transfer
- * coding, no close. A head may be cut anywhere; then its pieces are put
- * together in the connection. There is no URL, DNS, redirect, timeout, TLS,
- * cookie, retry or second host: those are what a client library adds.
+ * The parser is that of http_reply.h. There is no URL, DNS, redirect, timeout,
+ * TLS, cookie, retry or second host: those are what a client library adds.
  */
 #include "http_client.h"
+#include "http_reply.h"
 #include "ring.h"
-
-#include <stdbool.h>
-
-enum { HEAD_MAX = 4096 };
 
 enum kind { CONNECT, SEND, RECV };
 
 struct connection {
     int fd;
-    bool in_body;
-    size_t body_left;
-    size_t head_length;  // of a head that came in pieces
-    char *head;          // HEAD_MAX bytes, once a head was cut
+    struct reply reply;
     char request[300];
     unsigned request_length;
 };
@@ -97,114 +88,18 @@ static void connect_one(uint32_t i)
     sqe->user_data = tag(CONNECT, i);
 }
 
-static bool named(const char *line, size_t length, const char *name)
-{
-    size_t n = strlen(name);
-    return length > n && line[n] == ':' && strncasecmp(line, name, n) == 0;
-}
-
-// Digits and nothing else, with blanks around them allowed.
-static size_t parse_length(const char *p, const char *end)
-{
-    size_t value = 0, digits = 0;
-    while (p < end && *p == ' ')
-        p++;
-    for (; p < end && *p >= '0' && *p <= '9'; p++, digits++)
-        value = value * 10 + (size_t)(*p - '0');
-    while (p < end && *p == ' ')
-        p++;
-    if (p != end || digits == 0 || digits > 12)
-        die("a Content-Length that is not a number");
-    return value;
-}
-
-// A whole head, up to and with its empty line; returns the body's length.
-static size_t parse_head(const char *p, size_t length)
-{
-    const char *end = p + length - 2;  // before the empty line
-    bool first = true, has_length = false;
-    size_t body = 0;
-
-    while (p < end) {
-        const char *line_end = memchr(p, '\r', (size_t)(end - p));
-        if (!line_end || line_end[1] != '\n')
-            die("a header line without CRLF");
-        size_t n = (size_t)(line_end - p);
-        if (first && (n < 12 || memcmp(p, "HTTP/1.1 200", 12) != 0))
-            die("not a 200: %.*s", (int)n, p);
-        if (named(p, n, "Content-Length")) {
-            if (has_length)
-                die("two Content-Lengths");
-            body = parse_length(p + strlen("Content-Length:"), line_end);
-            has_length = true;
-        } else if (named(p, n, "Transfer-Encoding")) {
-            die("a transfer coding");
-        } else if (named(p, n, "Connection") && memmem(p, n, "close", 5)) {
-            die("the server closes the connection");
-        }
-        first = false;
-        p = line_end + 2;
-    }
-    if (!has_length)
-        die("no Content-Length");
-    return body;
-}
-
-// Bytes of `data` that belong to the head; in_body once it is complete.
-static size_t take_head(struct connection *c, const char *data, size_t length)
-{
-    if (c->head_length == 0) {
-        const char *end = memmem(data, length, "\r\n\r\n", 4);
-        if (end) {
-            size_t taken = (size_t)(end - data) + 4;
-            c->body_left = parse_head(data, taken);
-            c->in_body = true;
-            return taken;
-        }
-    }
-
-    if (!c->head && !(c->head = malloc(HEAD_MAX)))
-        die("out of memory");
-    size_t before = c->head_length;
-    size_t room = HEAD_MAX - before, copied = length < room ? length : room;
-    memcpy(c->head + before, data, copied);
-    c->head_length += copied;
-    char *end = memmem(c->head, c->head_length, "\r\n\r\n", 4);
-    if (!end) {
-        if (c->head_length == HEAD_MAX)
-            die("a head of more than %d bytes", HEAD_MAX);
-        return copied;
-    }
-    size_t head = (size_t)(end - c->head) + 4;
-    c->body_left = parse_head(c->head, head);
-    c->in_body = true;
-    c->head_length = 0;
-    return head - before;
-}
-
 static void consume(uint32_t i, const char *data, size_t length)
 {
-    struct connection *c = &connections[i];
-    while (length > 0 || (c->in_body && c->body_left == 0)) {
-        if (!c->in_body) {
-            size_t taken = take_head(c, data, length);
-            data += taken;
-            length -= taken;
-            continue;
-        }
-        size_t n = length < c->body_left ? length : c->body_left;
-        data += n;
-        length -= n;
-        c->body_left -= n;
-        body_bytes += (int64_t)n;
-        if (c->body_left > 0)
-            return;
-        if (length > 0)
-            die("bytes after a response nobody asked for");
-        c->in_body = false;
-        answered++;
-        ask_next(i);
-    }
+    struct reply *reply = &connections[i].reply;
+    reply_take(reply, data, length);
+    body_bytes += (int64_t)reply->body_taken;
+    if (!reply->is_whole)
+        return;
+    if (reply->closes)
+        die("the server closes the connection");
+    reply_begin(reply);
+    answered++;
+    ask_next(i);
 }
 
 static void received(uint32_t i, const struct io_uring_cqe *cqe)
