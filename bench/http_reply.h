@@ -49,7 +49,7 @@ static inline size_t parse_length(const char *p, const char *end)
 /* A whole head, up to and with its empty line; returns the body's length. */
 static inline size_t parse_head(struct reply *r, const char *p, size_t length)
 {
-    const char *end = p + length - 2;  /* before the empty line */
+    const char *end = p + length - 2; /* before the empty line */
     bool first = true, has_length = false;
     size_t body = 0;
 

@@ -83,9 +83,8 @@ COROUTINE(one, struct coil_tls_cache *cache; bool resumed;
         if (coil_stream_pair(ends, 0) < 0)
             FAIL(-ENOMEM);
         my->peer = SPAWN(serve, .stream = ends[1]);
-        AWAIT_TO(my->stream, coil_tls_connect_cached(
-                                 ends[0], client, my->cache, "127.0.0.1", 1,
-                                 NULL));
+        AWAIT_TO(my->stream, coil_tls_connect_cached(ends[0], client, my->cache,
+                                                     "127.0.0.1", 1, NULL));
         check(my->stream, my->resumed);
         AWAIT(coil_stream_read_exactly(my->stream, &my->byte, 1));
 
@@ -94,7 +93,8 @@ COROUTINE(one, struct coil_tls_cache *cache; bool resumed;
     }
 }
 
-COROUTINE(measure_row, struct coil_tls_cache *cache; int64_t start, end; long n;)
+COROUTINE(measure_row, struct coil_tls_cache *cache; int64_t start, end;
+          long n;)
 {
     ASYNC(measure_row, my) {
         if (row->resumes && !(my->cache = coil_tls_cache_new(0)))

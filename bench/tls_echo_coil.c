@@ -70,7 +70,7 @@ static void print_and_exit(void *arg)
 }
 
 COROUTINE(serve, struct coil_signal_handler sigterm;
-          struct coil_listener *listener; struct coil_stream *peer; int err;)
+          struct coil_listener * listener; struct coil_stream * peer; int err;)
 {
     ASYNC(serve, my) {
         struct coil_addr addr;
@@ -119,7 +119,8 @@ int main(int argc, char **argv)
         else
             die("%s: no such option", argv[i]);
     }
-    if (threads.threads_limit > 0 && !(o.executor = coil_executor_new(&threads)))
+    if (threads.threads_limit > 0 &&
+        !(o.executor = coil_executor_new(&threads)))
         die("no memory for threads");
     if (coil_tls_server_new(&tls, &o, &why) < 0)
         die("%s", why.text);

@@ -52,7 +52,7 @@ static void one(const struct row *row, bool resumed)
     if (SSL_version(c) != row->version || SSL_session_reused(c) != resumed ||
         SSL_get_verify_result(c) != X509_V_OK)
         die("%s: not as it should be", row->name);
-    if (row->resumes && sessions.n == 0)  // of TLS 1.2: it is used again
+    if (row->resumes && sessions.n == 0) // of TLS 1.2: it is used again
         keep_session(c, SSL_get1_session(c));
     SSL_shutdown(c);
     SSL_shutdown(s);
