@@ -200,3 +200,41 @@ TEST(pem_decodes_base64)
         }
     }
 }
+
+// Eight characters are decoded at once, if there are as many: each value of a
+// byte at each place of a line that has two such groups and three more.
+TEST(pem_decodes_groups_of_characters)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                 "abcdefghijklmnopqrstuvwxyz0123456789+/";
+    enum { CHARACTERS = 20 };
+    for (size_t place = 0; place < CHARACTERS; place++)
+        for (int c = 0; c < 256; c++) {
+            char text[CHARACTERS];
+            unsigned char out[CHARACTERS] = { 0 };
+            size_t bytes = place / 4 * 3;
+            for (size_t i = 0; i < CHARACTERS; i++)
+                text[i] = digits[i * 23 % 64];
+            text[place] = (char)c;
+            struct coili_pem pem = { .line = 0 };
+            struct coili_pem_block block = { .at = text, .len = sizeof text };
+            struct coili_der der;
+            const char *digit = c ? strchr(digits, c) : NULL;
+            bool ends_line = place == CHARACTERS - 1 &&
+                             (c == '\n' || c == '\r' || c == ' ' || c == '\t' ||
+                              c == '=');
+            int err = coili_pem_decode(&pem, &block, out, &der);
+            test_note("character %d at %zu", c, place);
+            if (ends_line)
+                continue; /* the end of the line, or padding */
+            CHECK_INT(err, digit ? 0 : -EINVAL);
+            if (!digit)
+                continue;
+            unsigned whole = (unsigned)out[bytes] << 16 |
+                             (unsigned)out[bytes + 1] << 8 | out[bytes + 2];
+            CHECK_INT(der.len, CHARACTERS / 4 * 3);
+            for (size_t i = place / 4 * 4; i < place / 4 * 4 + 4; i++)
+                CHECK(strchr(digits, text[i]) - digits ==
+                      (long)(whole >> (18 - 6 * (i % 4)) & 63));
+        }
+}
