@@ -6,6 +6,8 @@
  *                [--ring 128x16384]
  *
  * PARALLEL tasks share one session, as in http_coil.c. CA may be "-": plain HTTP.
+ * The program https_coil has no OpenSSL; https_coil_openssl is the same source
+ * with it.
  */
 #include <coil.h>
 #include <coil/http.h>

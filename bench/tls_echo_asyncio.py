@@ -33,10 +33,8 @@ def new_connection():  # when TCP is accepted
 
 async def tick(loop):
     while True:
-        came = loop.create_future()
         deadline = loop.time() + PERIOD
-        loop.call_at(deadline, came.set_result, None)
-        await came
+        await asyncio.sleep(PERIOD)
         if counts["open"] > 0:
             late.append((loop.time() - deadline) * 1e6)
 

@@ -21,17 +21,24 @@ static struct coil_tls_server *tls;
 static struct late late;
 static long handshakes, open_handshakes;
 
-COROUTINE(echo, struct coil_stream *peer; struct coil_tls_why why; size_t n;
-          int err;)
+static void die_of(int err)
+{
+    char text[256];
+    die("a handshake failed: %s",
+        coil_explain(err, coil_last_detail(), text, sizeof text));
+}
+
+/* No struct coil_tls_why: it is larger than the rest of the frame. */
+COROUTINE(echo, struct coil_stream *peer; size_t n; int err;)
 {
     ASYNC(echo, my) {
         struct coil_stream *tcp = my->peer;
         my->peer = NULL;
         open_handshakes++;
-        TRY_AWAIT_TO(my->err, my->peer, coil_tls_accept(tcp, tls, &my->why));
+        TRY_AWAIT_TO(my->err, my->peer, coil_tls_accept(tcp, tls, NULL));
         open_handshakes--;
         if (my->err < 0)
-            die("a handshake failed: %s", my->why.text);
+            die_of(my->err);
         handshakes++;
         for (;;) {
             AWAIT_TO(my->n, coil_stream_fill(my->peer, 1));
