@@ -922,7 +922,9 @@ TEST(tls_handshake_is_cut_anywhere_in_two)
     }
 }
 
-// The peer goes away in the middle: an error of its own, at once.
+// The peer goes away in the middle: an error of its own, at once. A signature of
+// this handshake may be shorter than the one that was measured: then the place to
+// cut at is behind the last byte.
 TEST(tls_handshake_that_ends_anywhere_fails)
 {
     size_t bytes[2], step = test_is_slow() ? 67 : 7;
@@ -939,7 +941,7 @@ TEST(tls_handshake_that_ends_anywhere_fails)
             shake_hands_over(cut, honest);
             if (results[CLIENT].err < 0) {
                 CHECK_INT(results[CLIENT].err, COIL_EINCOMPLETE);
-            } else {
+            } else if (relayed(0) >= at) {
                 CHECK_INT(wait_int(coil_stream_fill(results[CLIENT].stream, 1)),
                           COIL_EINCOMPLETE);
             }
