@@ -19,19 +19,32 @@
 
 enum { LINE_BYTES = 512 };
 
-void coili_key_log_line(const char *line)
+/* NULL: no keys are written. */
+static const char *log_path(void)
 {
-    char text[LINE_BYTES];
     const char *path = secure_getenv("SSLKEYLOGFILE");
-    int len = snprintf(text, sizeof text, "%s\n", line);
-    if (!path || !*path || len < 0 || len >= LINE_BYTES)
-        return;
+    return path && *path ? path : NULL;
+}
+
+static void append(const char *path, const char *text, size_t len)
+{
     int fd = coili_file_append(path);
     if (fd < 0)
         return;
-    if (write(fd, text, (size_t)len) < 0)
+    if (write(fd, text, len) < 0)
         len = 0; /* there is nobody to tell */
     close(fd);
+}
+
+void coili_key_log_line(const char *line)
+{
+    char text[LINE_BYTES];
+    const char *path = log_path();
+    if (!path)
+        return;
+    int len = snprintf(text, sizeof text, "%s\n", line);
+    if (len >= 0 && len < LINE_BYTES)
+        append(path, text, (size_t)len);
     explicit_bzero(text, sizeof text);
 }
 
@@ -51,7 +64,8 @@ void coili_key_log(const char *label, const unsigned char client_random[32],
 {
     char line[LINE_BYTES];
     size_t label_len = strlen(label);
-    if (label_len + 2 + 2 * (32 + len) >= sizeof line)
+    /* The digits are looked up in a table: only for a file that gets them. */
+    if (!log_path() || label_len + 2 + 2 * (32 + len) >= sizeof line)
         return;
     char *end = (char *)memcpy(line, label, label_len) + label_len;
     *end++ = ' ';
