@@ -31,8 +31,8 @@ static void append(const char *path, const char *text, size_t len)
     int fd = coili_file_append(path);
     if (fd < 0)
         return;
-    if (write(fd, text, len) < 0)
-        len = 0; /* there is nobody to tell */
+    ssize_t written = write(fd, text, len);
+    (void)written; /* an error is passed over */
     close(fd);
 }
 

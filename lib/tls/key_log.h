@@ -16,9 +16,11 @@
 
 #include <coil/api.h>
 
-/* Write a line, without its end. An error is passed over. */
+/* Append a line, which comes without its end. An error is passed over. */
 COIL_API void coili_key_log_line(const char *line);
 
+/* The same, of its parts. `label` is one of the format; at most 48 bytes of
+ * `secret`. */
 void coili_key_log(const char *label, const unsigned char client_random[32],
                    const void *secret, size_t len);
 

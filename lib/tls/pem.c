@@ -149,7 +149,7 @@ static uint64_t each(unsigned byte)
     return byte * UINT64_C(0x0101010101010101);
 }
 
-/* The upper bit of each byte that is at least `least`; all are below 128. */
+/* Bit 7 of each byte that is `least` or more. All bytes are below 128. */
 static uint64_t at_least(uint64_t bytes, unsigned least)
 {
     return ((bytes | each(128)) - each(least)) & each(128);
